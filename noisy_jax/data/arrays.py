@@ -1,0 +1,86 @@
+"""NumPy files: an .npz, or a folder of .npy files (memory-mapped)."""
+
+import pathlib
+import zipfile
+
+import numpy as np
+
+from noisy_jax.data.dataset import Dataset, balanced
+from noisy_jax.errors import InputError
+
+
+def load(split: str, path: str, limit: int = 0) -> Dataset | None:
+    """Reads `images`, `labels` and, where they are there, `true_labels`, `test_images`, `test_labels`, `class_names`.
+
+    Images are uint8, or floats in [0, 1]; [N, H, W, C] or [N, H, W]. Labels are whole numbers from 0 on, the same
+    classes in training and test. Without `true_labels`, `labels` count as true (noise may then be put in).
+
+    Raises:
+      InputError: a file, key or value that cannot be used.
+    """
+    prefix = 'test_' if split == 'test' else ''
+    arrays = _read(pathlib.Path(path))
+    if split == 'test' and 'test_images' not in arrays:
+        return None
+    images = _images(arrays, f'{prefix}images', path)
+    label = _labels(arrays, f'{prefix}labels', path, len(images))
+    highest = max(int(_labels(arrays, 'labels', path, None).max()), int(label.max()))
+    names = tuple(str(name) for name in arrays.get('class_names', range(highest + 1)))
+    true = label
+    if split == 'train' and 'true_labels' in arrays:
+        true = _labels(arrays, 'true_labels', path, len(images))
+    rows = balanced(label, limit, len(names))
+    if limit:
+        images, label, true = images[rows], label[rows], true[rows]
+    try:
+        return Dataset(images, label, names, true_label=true, id=rows.astype(str))
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    if not str(path) or not path.exists():
+        raise InputError(f'data.path: {str(path)!r} does not exist; an .npz file or a folder of .npy files is needed')
+    try:
+        if path.is_dir():
+            return {file.stem: np.load(file, mmap_mode='r') for file in sorted(path.glob('*.npy'))}
+        with np.load(path) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f'{path}: cannot be read as NumPy arrays ({error})') from error
+
+
+def _get(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:
+    if key not in arrays:
+        raise InputError(f'{path}: no array {key!r}; found {", ".join(sorted(arrays)) or "none"}')
+    return arrays[key]
+
+
+def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:
+    images = _get(arrays, key, path)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or not len(images):
+        raise InputError(f'{path}: {key} has shape {images.shape}; [N, H, W, C] or [N, H, W] is needed')
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise InputError(f'{path}: {key} is {images.dtype}; uint8 or floats in [0, 1] are needed')
+    low, high = images.min(axis=(1, 2, 3)), images.max(axis=(1, 2, 3))  # NaN comes through
+    bad = np.flatnonzero(~((low >= 0) & (high <= 1)))
+    if len(bad):
+        found = 'NaN' if np.isnan(low[bad[0]]) else f'values from {low[bad[0]]:g} to {high[bad[0]]:g}'
+        raise InputError(f'{path}: {key}[{bad[0]}] holds {found}; uint8 or floats in [0, 1] are needed')
+    return np.round(images * 255).astype(np.uint8)
+
+
+def _labels(arrays: dict[str, np.ndarray], key: str, path: str, count: int | None) -> np.ndarray:
+    labels = _get(arrays, key, path)
+    if labels.ndim != 1 or (count is not None and len(labels) != count):
+        raise InputError(f'{path}: {key} has shape {labels.shape}; one label for each of the {count} images is needed')
+    if labels.dtype.kind not in 'iuf':
+        raise InputError(f'{path}: {key} is {labels.dtype}; whole numbers from 0 on are needed')
+    bad = np.flatnonzero(~((labels >= 0) & (labels < 2**31) & (np.mod(labels, 1) == 0)))
+    if len(bad):
+        raise InputError(f'{path}: {key}[{bad[0]}] is {labels[bad[0]]}; whole numbers from 0 on are needed')
+    return np.asarray(labels, np.int32)
