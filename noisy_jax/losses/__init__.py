@@ -1,0 +1,31 @@
+"""Losses per sample [B]; the mean belongs to the step."""
+
+from noisy_jax.losses.classification import (
+    cross_entropy,
+    focal,
+    negative_entropy,
+    nfl_rce,
+    normalized_cross_entropy,
+    normalized_focal,
+    reverse_cross_entropy,
+)
+from noisy_jax.losses.contrastive import nt_xent, sup_con
+from noisy_jax.losses.criterion import CRITERIA, Criterion, criterion
+from noisy_jax.losses.elr import elr, elr_targets
+
+__all__ = [
+    'CRITERIA',
+    'Criterion',
+    'criterion',
+    'cross_entropy',
+    'elr',
+    'elr_targets',
+    'focal',
+    'negative_entropy',
+    'nfl_rce',
+    'normalized_cross_entropy',
+    'normalized_focal',
+    'nt_xent',
+    'reverse_cross_entropy',
+    'sup_con',
+]

@@ -1,0 +1,75 @@
+"""Classification losses, one value per sample: (logits [B, C], labels [B] or [B, C]) -> [B].
+
+Labels are class numbers, or probabilities [B, C]. Computed in float32 at least, also from bfloat16 logits.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+# log 0 of a one-hot label, in RCE: log(1e-4) (Wang 2019, A = -4 in units of log 10; rounded as the original's float32).
+_LOG_ZERO = -9.21034049987793
+
+
+def _log_softmax(logits: jax.Array) -> jax.Array:
+    return jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+
+
+def _targets(labels: jax.Array, like: jax.Array) -> jax.Array:
+    """Labels [B] or [B, C] as probabilities [B, C]."""
+    if labels.ndim == like.ndim:
+        return labels.astype(like.dtype)
+    return jax.nn.one_hot(labels, like.shape[-1], dtype=like.dtype)
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """-sum_k q_k log p_k."""
+    log_p = _log_softmax(logits)
+    return -jnp.sum(_targets(labels, log_p) * log_p, axis=-1)
+
+
+def negative_entropy(logits: jax.Array) -> jax.Array:
+    """sum_k p_k log p_k of each sample: near 0 for a sure prediction, -log C for a uniform one."""
+    log_p = _log_softmax(logits)
+    return jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
+def _focal_terms(log_p: jax.Array, gamma: float) -> jax.Array:
+    """-(1 - p)^gamma log p of every class; the factor is a constant for the gradient, as in the original."""
+    # -expm1 keeps the digits of 1 - p where p is near 1.
+    factor = jax.lax.stop_gradient(-jnp.expm1(log_p)) ** gamma
+    return -factor * log_p
+
+
+def focal(logits: jax.Array, labels: jax.Array, *, gamma: float) -> jax.Array:
+    """-(1 - p_y)^gamma log p_y (Lin 2017, eq. 4), the factor without gradient."""
+    log_p = _log_softmax(logits)
+    return jnp.sum(_targets(labels, log_p) * _focal_terms(log_p, gamma), axis=-1)
+
+
+def normalized_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """log p_y / sum_k log p_k (Ma 2020, eq. 7)."""
+    log_p = _log_softmax(logits)
+    return jnp.sum(_targets(labels, log_p) * log_p, axis=-1) / jnp.sum(log_p, axis=-1)
+
+
+def normalized_focal(logits: jax.Array, labels: jax.Array, *, gamma: float = 0.5) -> jax.Array:
+    """The focal loss over the sum of the focal losses of all classes (Ma 2020, eq. 8)."""
+    log_p = _log_softmax(logits)
+    terms = _focal_terms(log_p, gamma)  # [B, C]
+    return jnp.sum(_targets(labels, log_p) * terms, axis=-1) / jnp.sum(terms, axis=-1)
+
+
+def reverse_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """-sum_k p_k log q_k (Wang 2019, eq. 5): log 0 is taken as log 1e-4, p is clipped to [1e-7, 1]."""
+    p = jnp.clip(jnp.exp(_log_softmax(logits)), 1e-7, 1.0)
+    q = _targets(labels, p)
+    log_q = jnp.where(q > math.exp(_LOG_ZERO), jnp.log(jnp.maximum(q, 1e-30)), _LOG_ZERO)
+    return -jnp.sum(p * log_q, axis=-1)
+
+
+def nfl_rce(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float, gamma: float = 0.5) -> jax.Array:
+    """alpha NFL + beta RCE: an active and a passive loss, both robust (Ma 2020, section 4)."""
+    active = normalized_focal(logits, labels, gamma=gamma)
+    return alpha * active + beta * reverse_cross_entropy(logits, labels)
