@@ -1,0 +1,51 @@
+"""Small convolutional networks."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from noisy_jax.models.heads import conv, dense
+from noisy_jax.models.norm import BatchNorm
+
+
+class CNN6(nn.Module):
+    """The original's network of 6 convolutions: embeddings [B, 128] of images [B, H, W, C]."""
+
+    width: int = 64
+    hidden: int = 256
+    features: int = 128
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = x.astype(self.dtype)
+        widths = (self.width, 2 * self.width, 49 * self.width // 16)  # 64, 128, 196
+        for block, width in enumerate(widths, 1):
+            for layer in (1, 2):
+                name = f'block{block}_{{}}{layer}'
+                x = conv(width, x.shape[-1], self.dtype, name.format('conv'))(x)
+                x = nn.relu(BatchNorm(self.dtype, name=name.format('norm'))(x, train=train))
+            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+        x = x.reshape(len(x), -1)
+        x = dense(self.hidden, x.shape[-1], self.dtype, 'hidden')(x)
+        x = nn.relu(BatchNorm(self.dtype, name='hidden_norm')(x, train=train))
+        return dense(self.features, self.hidden, self.dtype, 'out')(x).astype(jnp.float32)
+
+
+class CNNSmall(nn.Module):
+    """For images of about 8x8 pixels: two convolutions of 16 and 32 channels, then one hidden layer; [B, 128]."""
+
+    width: int = 16
+    features: int = 128
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = x.astype(self.dtype)
+        for layer, width in enumerate((self.width, 2 * self.width), 1):
+            x = conv(width, x.shape[-1], self.dtype, f'conv{layer}')(x)
+            x = nn.relu(BatchNorm(self.dtype, name=f'norm{layer}')(x, train=train))
+        x = nn.max_pool(x, (2, 2), strides=(2, 2))
+        x = x.reshape(len(x), -1)
+        x = dense(self.features, x.shape[-1], self.dtype, 'out')(x)
+        return nn.relu(BatchNorm(self.dtype, name='out_norm')(x, train=train)).astype(jnp.float32)

@@ -1,0 +1,67 @@
+"""ResNet (He 2016) in NHWC, with the stem for small images."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from noisy_jax.models.heads import torch_kernel
+from noisy_jax.models.norm import BatchNorm
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    features: int
+    strides: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=torch_kernel)
+        norm = functools.partial(BatchNorm, self.dtype)
+        # Padding as PyTorch's: 'SAME' would shift the window where the stride is 2.
+        y = conv(self.features, (3, 3), self.strides, padding=1, name='conv1')(x)
+        y = nn.relu(norm(name='norm1')(y, train=train))
+        y = conv(self.features, (3, 3), padding=1, name='conv2')(y)
+        y = norm(name='norm2')(y, train=train)
+        if x.shape != y.shape:
+            x = conv(self.features, (1, 1), self.strides, padding=0, name='shortcut_conv')(x)
+            x = norm(name='shortcut_norm')(x, train=train)
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """Embeddings [B, 8 width] of images [B, H, W, C].
+
+    Attributes:
+      stage_sizes: blocks of each stage; a stage doubles the width and, but for the first, halves the image.
+      width: channels of the first stage.
+      small_images: 3x3 stem with stride 1 (up to 64 pixels) instead of 7x7 with stride 2 and pooling.
+      dtype: of the computation; parameters and statistics are float32.
+    """
+
+    stage_sizes: tuple[int, ...]
+    width: int = 64
+    small_images: bool = True
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=torch_kernel, name='stem_conv')
+        x = x.astype(self.dtype)
+        x = conv(self.width, (3, 3), padding=1)(x) if self.small_images else conv(self.width, (7, 7), 2, padding=3)(x)
+        x = nn.relu(BatchNorm(self.dtype, name='stem_norm')(x, train=train))
+        if not self.small_images:
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        for stage, blocks in enumerate(self.stage_sizes):
+            for block in range(blocks):
+                strides = 2 if stage > 0 and block == 0 else 1
+                name = f'stage{stage + 1}_block{block + 1}'
+                x = BasicBlock(self.width * 2**stage, strides, self.dtype, name=name)(x, train=train)
+        return x.astype(jnp.float32).mean((1, 2))
+
+
+ResNet18 = functools.partial(ResNet, (2, 2, 2, 2))
+ResNetTiny = functools.partial(ResNet, (1, 1, 1, 1), width=16)
