@@ -1,0 +1,82 @@
+"""Whole data sets through a network in their own order: probabilities, embeddings, per-sample values."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from noisy_jax.data.augment import to_float
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.training.mesh import replicate, shard_batch, to_host
+from noisy_jax.training.state import Variables
+from noisy_jax.training.steps import Normalise
+
+Arrays = dict[str, np.ndarray]
+
+
+def over_dataset(compute: Callable[[Variables, Any], Any], mesh: Mesh, batch_size: int) -> Callable:
+    """Makes run(variables, arrays) of a function of one batch.
+
+    `compute(variables, {name: [B, ...]})` gives a tree of arrays [B, ...]; `run` takes arrays [N, ...] and gives the
+    same tree with [N, ...], on the host, in order. The last batch is filled up with copies of its first row, and cut
+    again. All batches are dispatched before the first result is fetched.
+    """
+    jitted = jax.jit(compute)
+    size = -(-batch_size // mesh.size) * mesh.size
+
+    def run(variables: Variables, arrays: Arrays) -> Any:
+        variables = replicate(variables, mesh)
+        total = len(next(iter(arrays.values())))
+        parts = []
+        for start in range(0, total, size):
+            batch = {name: array[start : start + size] for name, array in arrays.items()}
+            missing = size - min(size, total - start)
+            if missing:
+                batch = {name: np.concatenate([b, np.repeat(b[:1], missing, axis=0)]) for name, b in batch.items()}
+            parts.append(jitted(variables, shard_batch(batch, mesh)))
+        parts = [to_host(part) for part in parts]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:total], *parts)
+
+    return run
+
+
+class Evaluator:
+    """predict, embed and accuracy of one network; compiled once, without augmentation, in evaluation mode."""
+
+    def __init__(self, network: nn.Module, normalise: Normalise, mesh: Mesh, batch_size: int) -> None:
+        self.network, self.mesh, self.batch_size = network, mesh, batch_size
+
+        def images(batch: dict[str, jax.Array]) -> jax.Array:
+            return normalise(to_float(batch['image']))
+
+        def embed(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
+            return network.apply(variables, images(batch), train=False, method='embed').astype(jnp.float32)
+
+        def log_probabilities(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
+            def forward(net: nn.Module, x: jax.Array) -> jax.Array:
+                return net.classify(net.embed(x, train=False), train=False)
+
+            return jax.nn.log_softmax(network.apply(variables, images(batch), method=forward))
+
+        self._embed = over_dataset(embed, mesh, batch_size)
+        self._log_probabilities = over_dataset(log_probabilities, mesh, batch_size)
+
+    def embed(self, variables: Variables, dataset: Dataset) -> np.ndarray:
+        """Embeddings float32 [N, D], in dataset order."""
+        return self._embed(variables, {'image': dataset.image})
+
+    def log_probabilities(self, variables: Variables, dataset: Dataset) -> np.ndarray:
+        """Log softmax float32 [N, C], in dataset order."""
+        return self._log_probabilities(variables, {'image': dataset.image})
+
+    def predict(self, variables: Variables, dataset: Dataset) -> np.ndarray:
+        """Probabilities float32 [N, C], in dataset order."""
+        return np.exp(self.log_probabilities(variables, dataset))
+
+    def accuracy(self, variables: Variables, dataset: Dataset, labels: np.ndarray) -> float:
+        """The fraction of `labels` [N] that the classifier predicts."""
+        return float(np.mean(self.log_probabilities(variables, dataset).argmax(-1) == labels))

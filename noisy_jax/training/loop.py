@@ -1,0 +1,212 @@
+"""fit(): the only epoch loop."""
+
+import dataclasses
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.errors import InputError
+from noisy_jax.training.checkpoints import Checkpoints
+from noisy_jax.training.mesh import check_batch_size, replicate, shard_batch, to_host
+from noisy_jax.training.metrics import MetricWriter
+from noisy_jax.training.progress import Progress
+from noisy_jax.training.signals import Stopped, StopSignal
+from noisy_jax.training.state import TrainState
+from noisy_jax.training.steps import Step
+
+Values = dict[str, float | None]
+AfterEpoch = Callable[[TrainState, int], tuple[TrainState, Values]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What all phases of a run share."""
+
+    mesh: Mesh
+    seed: int
+    metrics: MetricWriter
+    stop: StopSignal
+    checkpoint_every: int = 10  # epochs
+    resident_bytes: int = 2**31  # image arrays up to this size stay on the device
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stretch of training with one optimiser: `epochs` over a data set with `step`."""
+
+    name: str
+    step: Step
+    epochs: int
+    batch_size: int
+
+
+class Journal:
+    """Where one phase stands, kept through restarts: its checkpoints, and what it measured (`record`)."""
+
+    def __init__(self, phase: str, session: Session, checkpoints: Checkpoints) -> None:
+        self.phase, self.session, self.checkpoints = phase, session, checkpoints
+        meta = checkpoints.meta
+        self.record: dict[str, Any] = meta.get('record', {'seconds': 0.0, 'images': 0, 'image_seconds': 0.0})
+        self.stages_done: list[str] = meta.get('stages_done', [])
+        self._saved_stage: str | None = meta.get('stage')
+        self._offset = 0  # steps of the stages before this one
+        self._start = time.monotonic() - self.record['seconds']
+        if meta:
+            session.metrics.rewind(meta['metrics_position'])
+
+    def position(self, stage: str) -> int:
+        """A number for `stage` that is the same in every run of this seed: seeds its order and its keys."""
+        return zlib.crc32(f'{self.session.seed}/{self.phase}/{stage}'.encode())
+
+    def is_past(self, stage: str) -> bool:
+        """Whether the newest checkpoint belongs to a later stage."""
+        return stage in self.stages_done and self._saved_stage != stage
+
+    def restore(self, stage: str, state: TrainState) -> TrainState:
+        """The saved state where the newest checkpoint is of this stage, else `state`."""
+        return self.checkpoints.restore(state) if self._saved_stage == stage else state
+
+    def save(self, stage: str, state: TrainState) -> None:
+        self.checkpoints.save(self._offset + int(state.step), state, self.meta(stage))
+
+    def leave(self, stage: str, steps: int) -> None:
+        """The stage is over after `steps` steps."""
+        self._offset += steps
+        if stage not in self.stages_done:
+            self.stages_done.append(stage)
+
+    def meta(self, stage: str | None) -> dict[str, Any]:
+        self.record['seconds'] = time.monotonic() - self._start
+        return {
+            'stage': stage,
+            'stages_done': list(self.stages_done),
+            'record': dict(self.record),
+            'metrics_position': self.session.metrics.position(),
+        }
+
+    def best(self, name: str, value: float | None) -> None:
+        """Keeps the largest value of a metric in the record."""
+        if value is not None:
+            self.record[name] = max(value, self.record.get(name, value))
+
+    def summary(self) -> dict[str, Any]:
+        """The record as summary.json shows it; images/s of training alone, without compilation where it can be told."""
+        values = dict(self.record)
+        images, seconds = values.pop('images'), values.pop('image_seconds')
+        return values | {'images_per_second': images / seconds if seconds else None}
+
+    @property
+    def next_step(self) -> int:
+        return max(self._offset, self.checkpoints.step) + 1
+
+
+def _runner(step: Step) -> Callable:
+    """Jits `step` with the gather of a resident batch before it."""
+
+    def run(state: TrainState, resident: dict[str, jax.Array], batch: dict, key: jax.Array) -> tuple:
+        return step(state, {**{name: array[batch['index']] for name, array in resident.items()}, **batch}, key)
+
+    return jax.jit(run, donate_argnums=0)
+
+
+def _feed(dataset: Dataset, session: Session) -> tuple[dict[str, jax.Array], Callable]:
+    """The arrays that stay on the device, and batches(seed, epoch, skip, batch_size) as device arrays."""
+    mesh = session.mesh
+    if dataset.image.nbytes <= session.resident_bytes:
+        arrays = {'image': dataset.image, 'label': dataset.label, 'weight': dataset.weight}
+
+        def batches(seed: int, epoch: int, *, skip: int, batch_size: int) -> Iterator[dict]:
+            for index in dataset.order(seed, epoch, batch_size=batch_size)[skip:]:
+                yield shard_batch({'index': index}, mesh)
+
+        return replicate(arrays, mesh), batches
+
+    def stream(seed: int, epoch: int, *, skip: int, batch_size: int) -> Iterator[dict]:
+        for batch in dataset.batches(seed, epoch, batch_size=batch_size, skip=skip):
+            yield shard_batch(batch, mesh)
+
+    return {}, stream
+
+
+def fit(
+    stage: Stage,
+    state: TrainState,
+    dataset: Dataset,
+    journal: Journal,
+    after_epoch: AfterEpoch | None = None,
+) -> TrainState:
+    """Trains `state` for `stage.epochs` epochs and returns it; resumes where the journal's checkpoint stands.
+
+    The order of the samples is a function of (seed, phase, stage, epoch), randomness one of the step too, so that a
+    resumed run ends with the same bits. `state.step` alone says where the stage stands. `after_epoch` may change the
+    state (once an epoch) and adds values to the metrics.
+
+    Raises:
+      InputError: the batch does not fit the data or the devices; the loss is not finite.
+      Stopped: a stop signal came; the state is saved.
+    """
+    if stage.epochs == 0:
+        return state
+    session, mesh = journal.session, journal.session.mesh
+    check_batch_size(f'{journal.phase}.batch_size', stage.batch_size, mesh)
+    steps_per_epoch = len(dataset) // stage.batch_size
+    if not steps_per_epoch:
+        raise InputError(
+            f'{journal.phase}.batch_size: {stage.batch_size} is larger than the {len(dataset)} training images'
+        )
+    total = stage.epochs * steps_per_epoch
+    if journal.is_past(stage.name):
+        journal.leave(stage.name, total)
+        return state
+
+    state = journal.restore(stage.name, replicate(state, mesh))
+    first = int(state.step)
+    if first == total:
+        journal.leave(stage.name, total)
+        return state
+    seed = journal.position(stage.name)
+    key = replicate(jax.random.key(seed), mesh)
+    run = _runner(stage.step)
+    resident, batches = _feed(dataset, session)
+    progress = Progress(f'{journal.phase} {stage.name}', stage.epochs, steps_per_epoch, first)
+    try:
+        for epoch in range(first // steps_per_epoch, stage.epochs):
+            start, skip = time.monotonic(), max(first - epoch * steps_per_epoch, 0)
+            parts = []  # metrics stay on the device until the epoch is over
+            for batch in batches(seed, epoch, skip=skip, batch_size=stage.batch_size):
+                if session.stop.requested:
+                    journal.save(stage.name, state)
+                    raise Stopped(f'{journal.phase}, stage {stage.name}, epoch {epoch + 1} of {stage.epochs}')
+                with jax.transfer_guard('disallow'):
+                    state, metrics = run(state, resident, batch, key)
+                parts.append(metrics)
+                progress.step()
+            fetched = to_host(parts)
+            values: Values = {name: float(np.mean([part[name] for part in fetched])) for name in fetched[0]}
+            if not np.isfinite(values['loss']):
+                raise InputError(
+                    f'loss is {values["loss"]} in phase {journal.phase}, stage {stage.name}, epoch {epoch + 1}: '
+                    f'lower the learning rate of {journal.phase} in another work directory'
+                )
+            if epoch > first // steps_per_epoch or stage.epochs == 1:  # the first epoch also compiles
+                journal.record['images'] += len(parts) * stage.batch_size
+                journal.record['image_seconds'] += time.monotonic() - start
+            if after_epoch:
+                state, more = after_epoch(state, epoch)
+                values |= more
+            session.metrics.write(
+                phase=journal.phase, stage=stage.name, epoch=epoch + 1, step=(epoch + 1) * steps_per_epoch, **values
+            )
+            progress.epoch(epoch + 1, values)
+            if (epoch + 1) % session.checkpoint_every == 0 or epoch + 1 == stage.epochs:
+                journal.save(stage.name, state)
+    finally:
+        progress.close()
+    journal.leave(stage.name, total)
+    return state

@@ -1,0 +1,35 @@
+"""metrics.jsonl: one JSON object a line; only process 0 writes."""
+
+import json
+import os
+import pathlib
+
+import jax
+
+
+class MetricWriter:
+    """Appends to metrics.jsonl: {"phase", "stage", "epoch", "step", name: value, ...}."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._file = path.open('a', encoding='utf-8') if jax.process_index() == 0 else None
+
+    def write(self, *, phase: str, stage: str, epoch: int, step: int, **values: float | None) -> None:
+        """Writes one line; `epoch` counts from 1, `step` within the stage, None becomes null."""
+        if self._file:
+            line = {'phase': phase, 'stage': stage, 'epoch': epoch, 'step': step, **values}
+            self._file.write(json.dumps(line) + '\n')
+            self._file.flush()
+
+    def position(self) -> int:
+        """The length of the file in bytes, to come back to with `rewind`."""
+        return self._path.stat().st_size
+
+    def rewind(self, position: int) -> None:
+        """Forgets the lines written after `position`: a resumed run writes them anew."""
+        if self._file and position < self.position():
+            os.truncate(self._path, position)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()

@@ -1,0 +1,106 @@
+"""Optimisers and learning-rate schedules, and which parameters each stage trains."""
+
+import jax
+import optax
+
+from noisy_jax.errors import InputError
+
+REPRESENTATION = ('encoder', 'projection')  # contrastive phases
+CLASSIFIER = ('encoder', 'classifier')  # a whole classifier; the projection head rests
+HEAD = ('classifier',)  # the encoder rests, its BatchNorm statistics too
+
+OPTIMIZERS = ('sgd', 'adam', 'adamw')
+SCHEDULES = ('cosine', 'step', 'constant')
+
+
+def learning_rate_schedule(
+    kind: str,
+    peak: float,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    warmup_epochs: int = 0,
+    milestones: tuple[int, ...] = (),
+    end: float = 1e-6,
+) -> optax.Schedule:
+    """Learning rate as a function of the step.
+
+    'cosine' falls from `peak` to `end` over max(epochs, 10) epochs (PyTorch's CosineAnnealingLR as the original uses
+    it), smoothly; at the first step of an epoch it is the original's value of that epoch. `warmup_epochs` rise linearly
+    before it. 'step' divides it by 10 at each of the epochs `milestones`. 'constant' stays.
+
+    Raises:
+      InputError: an unknown kind.
+    """
+    warmup = warmup_epochs * steps_per_epoch
+    if kind == 'cosine':
+        length = max(epochs - warmup_epochs, 10 - warmup_epochs, 1) * steps_per_epoch
+        # optax's alpha is the end as a fraction of the peak.
+        main = optax.cosine_decay_schedule(peak, length, alpha=min(end / peak, 1.0) if peak else 0.0)
+    elif kind == 'step':
+        boundaries = {(m - warmup_epochs) * steps_per_epoch: 0.1 for m in milestones}
+        main = optax.piecewise_constant_schedule(peak, boundaries)
+    elif kind == 'constant':
+        main = optax.constant_schedule(peak)
+    else:
+        raise InputError(f'schedule: {kind!r} is unknown; allowed: {", ".join(SCHEDULES)}')
+    if not warmup:
+        return main
+    return optax.join_schedules([optax.linear_schedule(peak / warmup, peak, warmup - 1), main], [warmup])
+
+
+def _scale_encoder(factor: float) -> optax.GradientTransformation:
+    """Multiplies the updates of the encoder: its learning rate is `factor` times the head's."""
+
+    def update(updates: dict, params: optax.Params | None = None) -> dict:
+        del params
+        if 'encoder' not in updates:
+            return updates
+        return {**updates, 'encoder': jax.tree.map(lambda u: factor * u, updates['encoder'])}
+
+    return optax.stateless(update)
+
+
+def optimizer(
+    name: str,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    epochs: int,
+    steps_per_epoch: int,
+    batch_size: int,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    schedule: str = 'cosine',
+    warmup_epochs: int = 0,
+    milestones: tuple[int, ...] = (),
+    encoder_scale: float = 1.0,
+) -> optax.GradientTransformation:
+    """The optimiser of one stage.
+
+    'sgd' scales the learning rate by batch_size / 256 and decays weights through the gradient, as PyTorch's SGD; 'adam'
+    decays through the gradient too (PyTorch's Adam), 'adamw' beside it (Loshchilov 2019); neither scales.
+
+    Raises:
+      InputError: an unknown name or schedule.
+    """
+    peak = learning_rate * batch_size / 256 if name == 'sgd' else learning_rate
+    rate = learning_rate_schedule(
+        schedule,
+        peak,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        warmup_epochs=warmup_epochs,
+        milestones=milestones,
+    )
+    if name == 'sgd':
+        main = optax.chain(
+            optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum or None, nesterov=nesterov)
+        )
+    elif name == 'adam':
+        main = optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(rate))
+    elif name == 'adamw':
+        main = optax.adamw(rate, weight_decay=weight_decay)
+    else:
+        raise InputError(f'optimizer: {name!r} is unknown; allowed: {", ".join(OPTIMIZERS)}')
+    return main if encoder_scale == 1.0 else optax.chain(main, _scale_encoder(encoder_scale))

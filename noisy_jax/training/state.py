@@ -1,0 +1,50 @@
+"""The train state: everything a step changes, and nothing else."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+Variables = dict[str, Any]  # {'params': ..., 'batch_stats': ...}
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What a step takes and returns.
+
+    Attributes:
+      step: int32 scalar, the steps done in this stage; randomness and schedules are functions of it.
+      params: {'encoder', 'projection', 'classifier'}, all of them, trained or not.
+      batch_stats: running statistics of BatchNorm.
+      opt_state: of the trained parts only.
+      extra: what a method remembers beside its weights, by name (ELR's targets [N, C], the loss history [E, N]).
+    """
+
+    step: jax.Array
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
+    opt_state: optax.OptState
+    extra: dict[str, jax.Array]
+
+    @property
+    def variables(self) -> Variables:
+        return {'params': self.params, 'batch_stats': self.batch_stats}
+
+
+def create(
+    variables: Variables,
+    optimizer: optax.GradientTransformation,
+    trained: tuple[str, ...],
+    extra: dict[str, jax.Array] | None = None,
+) -> TrainState:
+    """A fresh state at step 0 whose optimiser knows the `trained` parts of the parameters."""
+    params = variables['params']
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get('batch_stats', {}),
+        opt_state=optimizer.init({name: params[name] for name in trained}),
+        extra=extra or {},
+    )
