@@ -1,0 +1,255 @@
+"""One run: data, labels, the phases in order (from the first unfinished one), the list of wrong labels, the summary."""
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from noisy_jax import config as config_lib
+from noisy_jax import data, losses, models, phases, selection
+from noisy_jax.data import augment, noise
+from noisy_jax.data.dataset import Dataset, split
+from noisy_jax.errors import InputError
+from noisy_jax.report import tables
+from noisy_jax.training import mesh as mesh_lib
+from noisy_jax.training import optim
+from noisy_jax.training.checkpoints import Checkpoints
+from noisy_jax.training.evaluate import Evaluator
+from noisy_jax.training.loop import Journal, Session
+from noisy_jax.training.mesh import to_host
+from noisy_jax.training.metrics import MetricWriter
+from noisy_jax.training.signals import StopSignal
+from noisy_jax.training.steps import normaliser
+from noisy_jax.workdir import WorkDir
+
+CHOICES = {
+    'data.name': data.LOADERS,
+    'noise.kind': noise.KINDS,
+    'loss': losses.CRITERIA,
+    'model.encoder': tuple(models.ENCODERS),
+    'model.classifier': tuple(models.CLASSIFIERS),
+    'model.dtype': ('float32', 'bfloat16'),
+    '*.augment': tuple(augment.POLICIES),
+    '*optimizer.name': optim.OPTIMIZERS,
+    '*optimizer.schedule': optim.SCHEDULES,
+    '*.own_view_weight': ('one', 'sample'),
+}
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+    """Runs `config` in `workdir`, or goes on where an earlier run of the same config stopped.
+
+    Returns:
+      The summary, as in summary.json.
+
+    Raises:
+      InputError: settings, data or a work directory that cannot be used; nothing of an earlier run is lost.
+      Stopped: a stop signal came; the same call goes on.
+    """
+    config_lib.validate(config, CHOICES)
+    mesh = mesh_lib.make_mesh(config.devices)
+    train, valid, test, corruption = _load(config)
+    _check_batches(config, len(train), mesh)
+    folder = WorkDir(workdir)
+    folder.claim(config.to_dict())
+    _keep_given(folder, train)
+
+    method = _method(config, train, valid, test, mesh)
+    metrics = MetricWriter(folder.metrics)
+    summary = _header(config, mesh) | {'noise': corruption, 'phases': []}
+    outcome, last_classifier, variables, given, trained = None, None, None, train.label, 0
+    with StopSignal() as stop:
+        session = Session(mesh, config.seed, metrics, stop, config.checkpoint_every, config.resident_bytes)
+        for phase in config.phases:
+            inputs = phases.Inputs(variables, train, given)
+            outcome, record, fresh = _run_phase(phase, method, inputs, session, folder)
+            trained += fresh
+            summary['phases'].append({'name': phase, **record})
+            folder.save_summary(summary)
+            if 'probabilities' in outcome.arrays:
+                last_classifier = outcome.arrays['probabilities']
+            if phase == 'base':  # only to compare: the other phases do not see it
+                continue
+            variables = outcome.variables
+            if phase == 'classify':
+                train = train.replace(label=selection.pseudo_labels(last_classifier))
+            if phase == 'select':
+                train = train.replace(weight=outcome.arrays['weight'])
+                summary['selection'] = _judge_selection(train)
+    metrics.close()
+    if last_classifier is not None:
+        summary['label_issues'] = _list_label_issues(folder, train.replace(label=given), last_classifier, config.seed)
+    summary['complete'] = True
+    folder.save_summary(summary)
+    if not trained:
+        print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
+    print(tables.render(summary))
+    return summary
+
+
+def _load(config: ConfigDict) -> tuple[Dataset, Dataset | None, Dataset | None, dict[str, Any]]:
+    """Train, validation and test data (None where there is none), and the noise that was put in."""
+    settings = config.data
+    arguments = {
+        'digits': {},
+        'arrays': {'path': settings.path},
+        'folder': {'path': settings.path, 'image_size': settings.image_size},
+        'tfds': {'name': settings.dataset, 'data_dir': settings.path, 'image_size': settings.image_size},
+    }[settings.name]
+    train = data.load(settings.name, split='train', limit=settings.limit, **arguments)
+    test = data.load(settings.name, split='test', limit=settings.test_limit, **arguments)
+    channels = train.image.shape[-1]
+    for field in ('mean', 'std'):
+        if len(settings[field]) != channels:
+            raise InputError(f'config.data.{field}: {settings[field]} must have {channels} values, one per channel')
+    corruption = {'kind': config.noise.kind, 'rate': config.noise.rate}
+    if config.noise.kind != 'none':
+        label = noise.corrupt(train.label, config.noise.kind, config.noise.rate, train.num_classes, config.seed)
+        train = train.replace(label=label)
+    valid = None
+    if settings.valid_fraction:
+        train, valid = split(train, settings.valid_fraction, config.seed)
+    if train.true_label is not None:
+        corruption['realised_rate'] = noise.realised_rate(train.true_label, train.label)
+    return train, valid, test, corruption
+
+
+def _check_batches(config: ConfigDict, images: int, mesh: jax.sharding.Mesh) -> None:
+    """All batch sizes before anything is trained: the last phase's would be found hours later."""
+    for phase in config.phases:
+        batch_size = config[phase].batch_size
+        if batch_size > images:
+            raise InputError(
+                f'config.{phase}.batch_size: {batch_size} is larger than the {images} training images; at most {images}'
+            )
+        mesh_lib.check_batch_size(f'config.{phase}.batch_size', batch_size, mesh)
+
+
+def _keep_given(folder: WorkDir, train: Dataset) -> None:
+    """Saves the labels that training starts from, once; they must not change under a run."""
+    for name, labels in (('labels/given', train.label), ('labels/true', train.true_label)):
+        if labels is None:
+            continue
+        if not folder.has_array(name):
+            folder.save_array(name, labels)
+        elif not np.array_equal(folder.load_array(name), labels):
+            raise InputError(
+                f'{folder.path}/{name}.npy: the data has changed since this run began; take another --workdir'
+            )
+
+
+def _method(
+    config: ConfigDict, train: Dataset, valid: Dataset | None, test: Dataset | None, mesh: jax.sharding.Mesh
+) -> phases.Method:
+    network = models.create(
+        config.model.encoder,
+        num_classes=train.num_classes,
+        projection_dim=config.model.projection_dim,
+        classifier=config.model.classifier,
+        width=config.model.width,
+        dtype=jax.numpy.dtype(config.model.dtype),
+        image_size=train.image.shape[1],
+    )
+    normalise = normaliser(config.data.mean, config.data.std)
+    return phases.Method(
+        config=config,
+        network=network,
+        normalise=normalise,
+        evaluator=Evaluator(network, normalise, mesh, config.eval_batch_size),
+        fresh=_initialiser(network, train.image.shape[1:], config.seed),
+        test=test,
+        valid=valid,
+    )
+
+
+def _initialiser(network: Any, shape: tuple[int, ...], seed: int) -> Callable[[str], dict[str, Any]]:
+    """fresh(name): new variables, the same in every run of this seed."""
+    init = jax.jit(lambda key: network.init(key, jax.numpy.zeros((1, *shape)), train=False))
+
+    def fresh(name: str) -> dict[str, Any]:
+        names = (*config_lib.PHASES, 'encoder')
+        variables = to_host(init(jax.random.fold_in(jax.random.key(seed), names.index(name))))
+        return {'batch_stats': {}, **variables}
+
+    return fresh
+
+
+def _run_phase(
+    phase: str, method: phases.Method, inputs: phases.Inputs, session: Session, folder: WorkDir
+) -> tuple[phases.Outcome, dict[str, Any], bool]:
+    """The phase's outcome and record, and whether it was trained now; a finished phase is read back."""
+    checkpoints = Checkpoints(folder.checkpoints(phase))
+    try:
+        meta = checkpoints.meta
+        if meta.get('complete'):
+            arrays = {name: folder.load_array(f'labels/{phase}_{name}') for name in meta['arrays']}
+            return phases.Outcome(checkpoints.restore_outcome(), arrays), meta['summary'], False
+        journal = Journal(phase, session, checkpoints)
+        outcome = phases.PHASES[phase](method, inputs, journal)
+        for name, array in outcome.arrays.items():
+            folder.save_array(f'labels/{phase}_{name}', array)
+        outcome = phases.Outcome(to_host(outcome.variables), outcome.arrays)
+        meta = {**journal.meta(None), 'complete': True, 'arrays': list(outcome.arrays), 'summary': journal.summary()}
+        checkpoints.save_outcome(journal.next_step, outcome.variables, meta)
+        return outcome, meta['summary'], True
+    finally:
+        checkpoints.close()
+
+
+def _judge_selection(train: Dataset) -> dict[str, Any]:
+    """How well the weights tell right pseudo-labels from wrong ones."""
+    if train.true_label is None:
+        return {'selected': int(np.sum(train.weight > 0.5))}
+    return selection.quality(train.weight, train.label == train.true_label)
+
+
+def _list_label_issues(folder: WorkDir, train: Dataset, probabilities: np.ndarray, seed: int) -> dict[str, Any]:
+    """Writes labels.csv and pred_probs.npy: the trust in each given label, from the last classifier's losses on it."""
+    rows = np.arange(len(train))
+    given_losses = -np.log(np.maximum(probabilities[rows, train.label], np.finfo(np.float32).tiny))
+    clean = selection.clean_probability(given_losses, seed=seed)
+    suspect, suggested = clean < 0.5, probabilities.argmax(-1)
+    folder.save_array('pred_probs', probabilities.astype(np.float32))
+    folder.save_labels(
+        ids=train.id,
+        class_names=train.class_names,
+        given=train.label,
+        suggested=suggested,
+        pred_prob=probabilities[rows, suggested],
+        clean_probability=clean,
+        is_suspect=suspect,
+        true=train.true_label,
+    )
+    issues: dict[str, Any] = {'suspects': int(suspect.sum())}
+    if train.true_label is not None:
+        wrong = train.label != train.true_label
+        quality = selection.quality(1 - clean, wrong)
+        issues |= {name: quality[name] for name in ('precision', 'recall', 'auroc')}
+        right = (suggested == train.true_label)[suspect & wrong]
+        issues['suggestion_accuracy'] = float(right.mean()) if len(right) else None
+    return issues
+
+
+def _header(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    device = mesh.devices.flat[0]
+    cores = f', {os.cpu_count()} cores' if device.platform == 'cpu' else ''
+    packages = ('noisy_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'scikit-learn')
+    return {
+        'config': config.name,
+        'seed': config.seed,
+        'device': f'{mesh.size} x {device.device_kind}{cores}',
+        'versions': {'python': sys.version.split()[0], **{name: _version(name) for name in packages}},
+        'complete': False,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # run from a checkout without installing

@@ -1,0 +1,128 @@
+"""The files of a work directory: every one is written whole or not at all."""
+
+import csv
+import io
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from noisy_jax.errors import InputError
+
+LABELS_HEADER = (
+    'index',
+    'id',
+    'given_label',
+    'suggested_label',
+    'pred_prob',
+    'clean_probability',
+    'is_suspect',
+)
+
+
+class WorkDir:
+    """config.json, metrics.jsonl, labels/, labels.csv, pred_probs.npy, summary.json, checkpoints/ of one run."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = pathlib.Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f'workdir: {self.path} cannot be made ({error.strerror})') from error
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        return self.path / 'metrics.jsonl'
+
+    def checkpoints(self, phase: str) -> pathlib.Path:
+        return self.path / 'checkpoints' / phase
+
+    def claim(self, config: dict[str, Any]) -> None:
+        """Writes config.json, or checks that the one there is the same.
+
+        Raises:
+          InputError: another run's work directory; names each key that differs.
+        """
+        path = self.path / 'config.json'
+        text = json.dumps(config, indent=1, sort_keys=True)
+        if not path.exists():
+            return self._write('config.json', text.encode())
+        before, now = _leaves(_read_json(path)), _leaves(json.loads(text))
+        keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        if keys:
+            differences = ', '.join(f'{key} was {before.get(key)!r}, is {now.get(key)!r}' for key in keys[:5])
+            more = f' and {len(keys) - 5} more' if len(keys) > 5 else ''
+            raise InputError(f'{path}: this run has another config: {differences}{more}; take another --workdir')
+        return None
+
+    def save_array(self, name: str, array: np.ndarray) -> None:
+        """Writes `<name>.npy`, e.g. 'pred_probs' or 'labels/given'."""
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        self._write(f'{name}.npy', buffer.getvalue())
+
+    def load_array(self, name: str) -> np.ndarray:
+        """Reads what `save_array` wrote.
+
+        Raises:
+          InputError: the file is missing or broken.
+        """
+        path = self.path / f'{name}.npy'
+        try:
+            return np.load(path)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f'{path} cannot be read: a finished phase wrote it; take another --workdir') from error
+
+    def has_array(self, name: str) -> bool:
+        return (self.path / f'{name}.npy').exists()
+
+    def save_summary(self, summary: dict[str, Any]) -> None:
+        self._write('summary.json', (json.dumps(summary, indent=1) + '\n').encode())
+
+    def save_labels(
+        self,
+        *,
+        ids: np.ndarray,
+        class_names: tuple[str, ...],
+        given: np.ndarray,
+        suggested: np.ndarray,
+        pred_prob: np.ndarray,
+        clean_probability: np.ndarray,
+        is_suspect: np.ndarray,
+        true: np.ndarray | None,
+    ) -> None:
+        """Writes labels.csv, a row per training image; labels by class name."""
+        text = io.StringIO(newline='')
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(LABELS_HEADER + (('true_label',) if true is not None else ()))
+        for i in range(len(given)):
+            row = [i, ids[i], class_names[given[i]], class_names[suggested[i]]]
+            row += [f'{pred_prob[i]:.6f}', f'{clean_probability[i]:.6f}', int(is_suspect[i])]
+            writer.writerow(row + ([class_names[true[i]]] if true is not None else []))
+        self._write('labels.csv', text.getvalue().encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + '.tmp')
+        with temporary.open('wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise InputError(f'{path} cannot be read as JSON ({error}); take another --workdir') from error
+
+
+def _leaves(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+    leaves = {}
+    for key, value in tree.items():
+        leaves |= _leaves(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value}
+    return leaves
