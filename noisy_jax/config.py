@@ -1,7 +1,10 @@
 """Settings: the defaults (the paper's, for CIFAR-10), string arguments of config files, validation."""
 
+import ast
 import difflib
 import fnmatch
+import pathlib
+import runpy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -106,7 +109,12 @@ def default() -> ConfigDict:
     config.classify = classifier(head_epochs=20, head_optimizer=optimizer(), optimizer=optimizer())
     config.select = classifier(epochs=20, augment='none', optimizer=optimizer(), history=5, negative_entropy=False)
     config.contrast = contrastive(epochs=100, temperature=0.07, own_view_weight='one', min_weight=0.01)
-    config.finetune = classifier(head_epochs=20, head_optimizer=optimizer(), optimizer=optimizer(), weighted=False)
+    config.finetune = classifier(
+        head_epochs=20,
+        head_optimizer=optimizer(),
+        optimizer=optimizer(weight_decay=1e-5),
+        weighted=False,  # by clean probability
+    )
     return config.lock()
 
 
@@ -143,6 +151,41 @@ def phase_list(name: str) -> tuple[str, ...]:
 
 
 _BOOLEANS = {'': True, 'true': True, '1': True, 'false': False, '0': False}
+
+def load(path_and_argument: str) -> ConfigDict:
+    """The config of `path/to/file.py` or `path/to/file.py:argument`, as the command line names it.
+
+    Raises:
+      InputError: no such file, no `get_config` in it, or an argument that it does not take.
+    """
+    path, _, argument = path_and_argument.partition(':')
+    if not pathlib.Path(path).is_file():
+        raise InputError(f'--config: no file {path!r}; choose one of configs/*.py')
+    try:
+        module = runpy.run_path(path)
+        return module['get_config'](*([argument] if argument else []))
+    except KeyError as error:
+        raise InputError(f'--config: {path} has no {error}') from error
+    except (SyntaxError, ImportError, AttributeError, TypeError) as error:
+        raise InputError(f'--config: {path} cannot be loaded ({" ".join(str(error).split())})') from error
+
+
+def check_override(config: ConfigDict, key: str, text: str) -> None:
+    """Whether `--config.key=text` can be taken.
+
+    Raises:
+      InputError: an unknown key, or text that is not of the type of the value there.
+    """
+    values = dict(flatten(config))
+    if key not in values:
+        raise InputError(f'config.{key} is unknown{_nearest(key, values)}')
+    kind = type(values[key])
+    convert = {bool: lambda t: _BOOLEANS[t.lower()], tuple: ast.literal_eval}.get(kind, kind)
+    try:
+        convert(text)
+    except (KeyError, ValueError, SyntaxError):
+        raise InputError(f'config.{key}: {text!r} is not of type {kind.__name__}, as {values[key]!r} is') from None
+
 
 # Keys (with wildcards) and the closed range of their values; None is open.
 _RANGES = {

@@ -1,10 +1,18 @@
-"""python -m noisy_jax.main --config=configs/digits.py --workdir=runs/digits [--config.seed=1 ...]"""
+"""Trains on images whose labels are partly wrong.
+
+  python -m noisy_jax.main --config=configs/digits.py --workdir=runs/digits [--config.seed=1 ...]
+
+--config=FILE or --config=FILE:ARGUMENT   a file of configs/; its docstring tells its arguments
+--config.KEY=VALUE                        changes one setting; the keys are those of noisy_jax/config.py
+--workdir=FOLDER                          gets everything the run writes; the same command again goes on from there
+"""
 
 import sys
 
 from absl import flags
 from ml_collections import config_flags
 
+from noisy_jax import config
 from noisy_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'File with get_config(argument).', lock_config=True)
@@ -13,6 +21,9 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for everything the run w
 
 def main(argv: list[str]) -> int:
     """Parses the command line and runs; returns the exit status (2: something a person can mend, 130: stopped)."""
+    if '--help' in argv or '-h' in argv:
+        print(__doc__.strip())
+        return 0
     try:
         _parse(argv)
         from noisy_jax import pipeline  # after parsing: --help and mistakes need no JAX
@@ -30,17 +41,39 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> None:
+    argv = _joined(argv)
+    _check_config(argv)
     try:
         rest = flags.FLAGS(argv)
-        if len(rest) > 1:
-            raise InputError(f'argument {rest[1]!r} is not understood; options begin with --')
-        for name in ('config', 'workdir'):
-            if flags.FLAGS[name].value is None:
-                raise InputError(f'--{name} is missing; see --help')
-    except InputError:
-        raise
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except flags.Error as error:
         raise InputError(' '.join(str(error).split())) from error
+    if len(rest) > 1:
+        raise InputError(f'argument {rest[1]!r} is not understood; options begin with --')
+    for name in ('config', 'workdir'):
+        if flags.FLAGS[name].value is None:
+            raise InputError(f'--{name} is missing; see --help')
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """`--option value` as `--option=value`."""
+    joined: list[str] = []
+    for argument in argv:
+        if joined and joined[-1].startswith('-') and '=' not in joined[-1] and not argument.startswith('--'):
+            joined[-1] += f'={argument}'
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _check_config(argv: list[str]) -> None:
+    """Loads the config file before absl does, whose reports of a mistake in it are tracebacks."""
+    pairs = [argument.lstrip('-').partition('=') for argument in argv[1:] if argument.startswith('-')]
+    options = {name: text for name, _, text in pairs}
+    if 'config' in options:
+        given = config.load(options['config'])
+        for name, text in options.items():
+            if name.startswith('config.'):
+                config.check_override(given, name.removeprefix('config.'), text)
 
 
 if __name__ == '__main__':

@@ -46,12 +46,11 @@ class Method:
 class Inputs:
     """What a phase starts from: the variables so far (None: from scratch), and the training data.
 
-    `train.label` is what is believed now, `train.weight` how much; `given` are the labels that came with the data.
+    `train.label` is what is believed now, `train.weight` how much.
     """
 
     variables: Variables | None
     train: Dataset
-    given: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)

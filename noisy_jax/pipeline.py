@@ -66,7 +66,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     with StopSignal() as stop:
         session = Session(mesh, config.seed, metrics, stop, config.checkpoint_every, config.resident_bytes)
         for phase in config.phases:
-            inputs = phases.Inputs(variables, train, given)
+            inputs = phases.Inputs(variables, train)
             outcome, record, fresh = _run_phase(phase, method, inputs, session, folder)
             trained += fresh
             summary['phases'].append({'name': phase, **record})

@@ -46,7 +46,7 @@ class Dataset:
     def _set(self, field: str, value: Any, dtype: Any) -> None:
         value = np.asarray(value, dtype)
         if value.shape != (len(self.image),):
-            raise InputError(f'{field}: {len(value)} values for {len(self.image)} images')
+            raise InputError(f'{field}: shape {value.shape}; one value for each of {len(self.image)} images is needed')
         object.__setattr__(self, field, value)
 
     def _check_range(self, field: str) -> None:

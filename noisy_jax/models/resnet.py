@@ -9,6 +9,9 @@ from flax import linen as nn
 from noisy_jax.models.heads import torch_kernel
 from noisy_jax.models.norm import BatchNorm
 
+# He's, as in torchvision: normal with variance 2 / fan out. The 3x3 stem of the original has PyTorch's default instead.
+he_kernel = nn.initializers.variance_scaling(2, 'fan_out', 'normal')
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
@@ -19,7 +22,7 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=torch_kernel)
+        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=he_kernel)
         norm = functools.partial(BatchNorm, self.dtype)
         # Padding as PyTorch's: 'SAME' would shift the window where the stride is 2.
         y = conv(self.features, (3, 3), self.strides, padding=1, name='conv1')(x)
@@ -49,7 +52,8 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=torch_kernel, name='stem_conv')
+        init = torch_kernel if self.small_images else he_kernel
+        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=init, name='stem_conv')
         x = x.astype(self.dtype)
         x = conv(self.width, (3, 3), padding=1)(x) if self.small_images else conv(self.width, (7, 7), 2, padding=3)(x)
         x = nn.relu(BatchNorm(self.dtype, name='stem_norm')(x, train=train))

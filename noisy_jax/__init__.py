@@ -1,0 +1,1 @@
+"""Image classification when the labels are partly wrong."""
