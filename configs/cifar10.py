@@ -1,6 +1,6 @@
 """CIFAR-10 with the paper's settings: ResNet-18, SimCLR, ELR or NFL+RCE or CE.
 
-  python -m noisy_jax.main --config=configs/cifar10.py:loss=elr,rate=0.8 --config.data.path=cifar10 --workdir=runs/cifar10
+  python -m noisy_jax.main --config=configs/cifar10.py:loss=elr,rate=0.8 --config.data.path=cifar10 --workdir=runs/c10
 
 The data is a folder of class folders (cifar10/train/airplane/*.png ..., cifar10/test/...), an .npz (data=arrays) or a
 prepared TFDS data set (data=tfds). `smoke` shrinks network, images and epochs to try the whole run on a CPU.

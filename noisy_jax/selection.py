@@ -17,6 +17,12 @@ def pseudo_labels(probabilities: np.ndarray) -> np.ndarray:
     return probabilities.argmax(axis=-1).astype(np.int32)
 
 
+def _spread(losses: np.ndarray) -> np.ndarray:
+    """The range of each epoch's losses [E, 1]; 0 where it is but float32 rounding."""
+    spread = np.ptp(losses, axis=1, keepdims=True)
+    return np.where(spread > 1e-6 * np.abs(losses).max(axis=1, keepdims=True), spread, 0.0)
+
+
 def scaled_mean(losses: np.ndarray, history: int = 5) -> np.ndarray:
     """Each epoch's losses min-max scaled to [0, 1], then the mean of the last `history` epochs.
 
@@ -28,9 +34,9 @@ def scaled_mean(losses: np.ndarray, history: int = 5) -> np.ndarray:
       float64 [N]; an epoch whose losses are all equal counts as 0.
     """
     recent = np.atleast_2d(np.asarray(losses, np.float64))[-history:]
-    low, high = recent.min(axis=1, keepdims=True), recent.max(axis=1, keepdims=True)
-    spread = np.where(high > low, high - low, 1.0)
-    return ((recent - low) / spread).mean(axis=0)
+    spread = _spread(recent)
+    above = np.where(spread > 0, recent - recent.min(axis=1, keepdims=True), 0.0)
+    return (above / np.where(spread > 0, spread, 1.0)).mean(axis=0)
 
 
 def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0) -> np.ndarray:
@@ -56,10 +62,15 @@ def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0) ->
     result = finite.astype(np.float64)
     if not finite.all():
         _warn(f'{np.sum(~finite)} of {len(finite)} samples have a loss that is not finite; they are not trusted')
+    if not finite.any():
+        return result
     values = losses[:, finite]
-    if values.shape[1] < 2 or np.ptp(values, axis=1).max() == 0:
+    flat = _spread(values) == 0
+    if flat.all():
         _warn('the losses are all equal or there is but one sample; every label is trusted')
         return result
+    if flat.any():
+        _warn(f'the losses of {flat.sum()} of {len(flat)} epochs are all equal; these epochs count as 0')
 
     scaled = scaled_mean(values, history)[:, None]
     mixture = GaussianMixture(n_components=2, max_iter=100, reg_covar=5e-4, random_state=seed)
@@ -70,7 +81,10 @@ def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0) ->
         _warn('the mixture on the losses did not settle; its probabilities are rough')
     means = mixture.means_[:, 0]
     clean = probability[:, means.argmin()]
-    if np.ptp(means) < 1e-6 or np.all(clean >= 0.5) or np.all(clean < 0.5):
+    # One group: by the Bayesian information criterion, one component does as well as two.
+    single = GaussianMixture(n_components=1, reg_covar=5e-4).fit(scaled)
+    one_group = single.bic(scaled) <= mixture.bic(scaled)
+    if one_group or np.ptp(means) < 1e-6 or np.all(clean >= 0.5) or np.all(clean < 0.5):
         _warn('the losses form one group only; every label is trusted')
         return result
     result[finite] = clean

@@ -9,7 +9,7 @@ from noisy_jax.errors import InputError
 LOADERS = ('digits', 'arrays', 'folder', 'tfds')
 
 
-def load(name: str, *, split: str, **settings: Any) -> Dataset | None:
+def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:
     """The data set of that loader's `load`; None where it has no such split ('test' only).
 
     Raises:

@@ -8,12 +8,14 @@ import numpy as np
 from noisy_jax.data.dataset import Dataset, balanced
 from noisy_jax.errors import InputError
 
+_MAX_CLASSES = 100_000  # a stray label of 10**9 would else make as many class names
+
 
 def load(split: str, path: str, limit: int = 0) -> Dataset | None:
     """Reads `images`, `labels` and, where they are there, `true_labels`, `test_images`, `test_labels`, `class_names`.
 
     Images are uint8, or floats in [0, 1]; [N, H, W, C] or [N, H, W]. Labels are whole numbers from 0 on, the same
-    classes in training and test. Without `true_labels`, `labels` count as true (noise may then be put in).
+    classes in training and test. `true_labels` are for judging the result only.
 
     Raises:
       InputError: a file, key or value that cannot be used.
@@ -24,30 +26,39 @@ def load(split: str, path: str, limit: int = 0) -> Dataset | None:
         return None
     images = _images(arrays, f'{prefix}images', path)
     label = _labels(arrays, f'{prefix}labels', path, len(images))
-    highest = max(int(_labels(arrays, 'labels', path, None).max()), int(label.max()))
-    names = tuple(str(name) for name in arrays.get('class_names', range(highest + 1)))
-    true = label
+    highest = int(_labels(arrays, 'labels', path, None).max())
+    if 'class_names' not in arrays and highest >= _MAX_CLASSES:
+        raise InputError(f'{path}: the highest label is {highest}; at most {_MAX_CLASSES - 1} without class_names')
+    names = tuple(str(name) for name in np.atleast_1d(arrays.get('class_names', np.arange(highest + 1))))
+    true = None
     if split == 'train' and 'true_labels' in arrays:
         true = _labels(arrays, 'true_labels', path, len(images))
-    rows = balanced(label, limit, len(names))
-    if limit:
-        images, label, true = images[rows], label[rows], true[rows]
     try:
-        return Dataset(images, label, names, true_label=true, id=rows.astype(str))
+        dataset = Dataset(images, label, names, true_label=true)
     except InputError as error:
-        raise InputError(f'{path}: {error}') from error
+        raise InputError(f'{path}: {prefix}{error}') from error
+    return dataset.take(balanced(label, limit, len(names))) if limit else dataset
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    if not str(path) or not path.exists():
-        raise InputError(f'data.path: {str(path)!r} does not exist; an .npz file or a folder of .npy files is needed')
+    if path == pathlib.Path() or not path.exists():  # '' is Path('.')
+        raise InputError(
+            f'data.path: {str(path)!r} is not set or does not exist; an .npz file or a folder of .npy files is needed'
+        )
+    if not path.is_dir() and not zipfile.is_zipfile(path):  # np.load would advise to unpickle it
+        raise InputError(f'{path}: not a whole .npz file; an .npz file or a folder of .npy files is needed')
+    arrays, file = {}, path
     try:
         if path.is_dir():
-            return {file.stem: np.load(file, mmap_mode='r') for file in sorted(path.glob('*.npy'))}
-        with np.load(path) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: cannot be read as NumPy arrays ({error})') from error
+            for file in sorted(path.glob('*.npy')):
+                arrays[file.stem] = np.load(file, mmap_mode='r')
+        else:
+            with np.load(path) as archive:
+                arrays = {key: archive[key] for key in archive.files}
+    except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f'{file}: cannot be read as NumPy arrays ({reason})') from error
+    return arrays
 
 
 def _get(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:
@@ -60,7 +71,7 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:
     images = _get(arrays, key, path)
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or not len(images):
+    if images.ndim != 4 or not images.size:
         raise InputError(f'{path}: {key} has shape {images.shape}; [N, H, W, C] or [N, H, W] is needed')
     if images.dtype == np.uint8:
         return images
@@ -76,8 +87,10 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:
 
 def _labels(arrays: dict[str, np.ndarray], key: str, path: str, count: int | None) -> np.ndarray:
     labels = _get(arrays, key, path)
-    if labels.ndim != 1 or (count is not None and len(labels) != count):
-        raise InputError(f'{path}: {key} has shape {labels.shape}; one label for each of the {count} images is needed')
+    if labels.ndim != 1 or not len(labels) or (count is not None and len(labels) != count):
+        raise InputError(
+            f'{path}: {key} has shape {labels.shape}; one label per image is needed, {count or "at least 1"}'
+        )
     if labels.dtype.kind not in 'iuf':
         raise InputError(f'{path}: {key} is {labels.dtype}; whole numbers from 0 on are needed')
     bad = np.flatnonzero(~((labels >= 0) & (labels < 2**31) & (np.mod(labels, 1) == 0)))

@@ -44,6 +44,13 @@ class Dataset:
                 self._check_range(field)
 
     def _set(self, field: str, value: Any, dtype: Any) -> None:
+        if dtype == np.int32:
+            given = np.asarray(value)
+            if given.dtype.kind not in 'iuf':
+                raise InputError(f'{field}: found {given.dtype}; whole numbers are needed')
+            bad = np.flatnonzero(~((np.abs(given) < 2**31) & (np.mod(given, 1) == 0)))  # the cast would hide them
+            if len(bad):
+                raise InputError(f'{field} of image {bad[0]} is {given.flat[bad[0]]}; whole numbers are needed')
         value = np.asarray(value, dtype)
         if value.shape != (len(self.image),):
             raise InputError(f'{field}: shape {value.shape}; one value for each of {len(self.image)} images is needed')
@@ -77,8 +84,10 @@ class Dataset:
         """Rows int32 [S, B] of the S full batches of an epoch; the rest of the shuffle is left out until another epoch.
 
         Raises:
-          InputError: a batch larger than the data.
+          InputError: a batch larger than the data, or below 1.
         """
+        if batch_size < 1:
+            raise InputError(f'batch_size: {batch_size} is not allowed; from 1 to {len(self)}')
         steps = len(self) // batch_size
         if not steps:
             raise InputError(f'batch_size: {batch_size} is larger than the {len(self)} images')
@@ -98,6 +107,8 @@ class Dataset:
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """(the rest, `fraction` of every class), at least one image; by the labels as they are, shuffled by `seed`."""
+    if not 0 <= fraction <= 1:
+        raise InputError(f'data.valid_fraction: {fraction} is not allowed; from 0 to 1')
     rng = np.random.default_rng(seed)
     held = []
     for label in range(dataset.num_classes):

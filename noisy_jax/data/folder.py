@@ -3,6 +3,8 @@
 import concurrent.futures
 import functools
 import pathlib
+from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -55,11 +57,13 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0) -> Dataset 
         images = list(pool.map(functools.partial(decode, size=image_size), files))
     label = np.asarray(labels, np.int32)
     ids = np.array([file.relative_to(root).as_posix() for file in files])
-    return Dataset(_stack(images, files), label, names, true_label=label, id=ids)
+    return Dataset(stack(images, files), label, names, id=ids)
 
 
-def decode(file: pathlib.Path, size: int = 0) -> np.ndarray:
+def decode(file: pathlib.Path | BinaryIO, size: int = 0, name: str = '') -> np.ndarray:
     """One image file as uint8 [H, W, 3], or [H, W, 1] where it is grey; transparency over white, upright by EXIF.
+
+    Errors call it `name`, where that is given.
 
     Raises:
       InputError: not a whole image.
@@ -69,7 +73,7 @@ def decode(file: pathlib.Path, size: int = 0) -> np.ndarray:
             image.load()
             array = np.asarray(_flatten(ImageOps.exif_transpose(image)))
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f'{file}: not a whole image ({error}); repair or remove it') from error
+        raise InputError(f'{name or file}: not a whole image ({error}); repair or remove it') from error
     return fit_array(array if array.ndim == 3 else array[..., None], size)
 
 
@@ -84,7 +88,7 @@ def fit_array(image: np.ndarray, size: int) -> np.ndarray:
 
 def _flatten(image: Image.Image) -> Image.Image:
     """Any mode to 'L' or 'RGB'."""
-    if image.mode in ('L', 'RGB'):
+    if image.mode in ('L', 'RGB') and 'transparency' not in image.info:
         return image
     if image.mode.startswith('I') or image.mode == 'F':  # 16 bits and more: Pillow's own conversion would clip
         values = np.asarray(image, np.float64)
@@ -106,10 +110,16 @@ def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
 
 
 def _images(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(child for child in folder.iterdir() if child.suffix.lower() in SUFFIXES)
+    return sorted(child for child in folder.iterdir() if _is_image(child))
 
 
-def _stack(images: list[np.ndarray], files: list[pathlib.Path]) -> np.ndarray:
+def _is_image(file: pathlib.Path) -> bool:
+    """Hidden files are left out: macOS puts `._name.jpg` beside `name.jpg`."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith('.') and file.is_file()
+
+
+def stack(images: Sequence[np.ndarray], files: Sequence[object]) -> np.ndarray:
+    """Images of one size as [N, H, W, C], grey ones among coloured ones in three channels; `files` name them."""
     channels = max(image.shape[-1] for image in images)
     first = images[0].shape[:2]
     for image, file in zip(images, files, strict=True):

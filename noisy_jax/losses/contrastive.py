@@ -78,5 +78,5 @@ def sup_con(
     if own_view_weight == 'one':
         pair_weight = pair_weight.at[own].set(1.0)
     total = pair_weight.sum(-1)
-    weighted = jnp.sum(jnp.where(positive, pair_weight * log_p, 0.0), axis=-1)
+    weighted = jnp.sum(pair_weight * jnp.where(positive, log_p, 0.0), axis=-1)
     return -weighted / jnp.where(total > 0, total, 1.0)

@@ -1,0 +1,35 @@
+"""python killed_run.py WORKDIR [PHASE STEP [SIGNAL]]: the tiny run; ends itself before that step of that phase."""
+
+import os
+import signal
+import sys
+
+from tiny import config
+
+from noisy_jax import phases, pipeline
+from noisy_jax.training import loop
+from noisy_jax.training.signals import Stopped
+
+workdir, *fate = sys.argv[1:]
+if fate:
+    phase, step = fate[0], int(fate[1])
+    number = getattr(signal, fate[2] if len(fate) > 2 else 'SIGKILL')
+    steps = iter(range(10**6))
+    original, shard = phases.PHASES[phase], loop.shard_batch
+
+    def counted(method, inputs, journal):
+        """From here on every batch counts."""
+
+        def shard_or_die(batch, mesh):
+            if next(steps) == step:
+                os.kill(os.getpid(), number)
+            return shard(batch, mesh)
+
+        loop.shard_batch = shard_or_die
+        return original(method, inputs, journal)
+
+    phases.PHASES[phase] = counted
+try:
+    pipeline.run(config(), workdir)
+except Stopped:
+    sys.exit(130)

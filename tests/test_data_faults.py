@@ -1,0 +1,102 @@
+"""Inputs that once crashed, ate the memory or were taken silently: each is refused in one line, or read rightly."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from noisy_jax import data
+from noisy_jax.data import folder
+from noisy_jax.data.dataset import Dataset, split
+from noisy_jax.errors import InputError
+
+IMAGES = np.zeros((10, 4, 4, 3), np.uint8)
+LABELS = np.arange(10) % 2
+
+
+def _refused(call, *words):
+    with pytest.raises(InputError) as caught:
+        call()
+    message = str(caught.value)
+    assert '\n' not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize('batch_size', [0, -3])
+def test_a_batch_below_one(batch_size):
+    _refused(lambda: Dataset(IMAGES, LABELS, ('a', 'b')).order(0, 0, batch_size=batch_size), 'batch_size', '10')
+
+
+@pytest.mark.parametrize('fraction', [-0.2, 1.5, float('nan')])
+def test_a_fraction_outside_0_to_1(fraction):
+    _refused(lambda: split(Dataset(IMAGES, LABELS, ('a', 'b')), fraction, 0), 'data.valid_fraction', str(fraction))
+
+
+@pytest.mark.parametrize('label', [LABELS + 0.5, LABELS * np.nan, LABELS + 2**32, np.array(list('ab' * 5))])
+def test_labels_that_a_cast_would_change(label):
+    _refused(lambda: Dataset(IMAGES, label, ('a', 'b')), 'label', 'whole numbers')
+
+
+def test_whole_labels_of_other_types_are_taken():
+    for label in (LABELS.astype(np.float32), LABELS.astype(np.uint64), LABELS.tolist()):
+        taken = Dataset(IMAGES, label, ('a', 'b')).label
+        assert taken.dtype == np.int32
+        np.testing.assert_array_equal(taken, LABELS)
+
+
+def _arrays(tmp_path, split='train', **arrays):
+    np.savez(tmp_path / 'a.npz', **arrays)
+    return data.load('arrays', split=split, path=str(tmp_path / 'a.npz'))
+
+
+def test_a_stray_label_does_not_make_as_many_classes(tmp_path):
+    _refused(lambda: _arrays(tmp_path, images=IMAGES, labels=LABELS * 10**6), 'a.npz', '1000000')
+
+
+def test_no_path_does_not_read_the_current_folder(tmp_path, monkeypatch):
+    np.save(tmp_path / 'images.npy', IMAGES)
+    np.save(tmp_path / 'labels.npy', LABELS)
+    monkeypatch.chdir(tmp_path)
+    _refused(lambda: data.load('arrays', split='train', path=''), 'data.path')
+
+
+@pytest.mark.parametrize('content', [b'', b'hello'])
+def test_no_npz_does_not_advise_to_unpickle(tmp_path, content):
+    path = tmp_path / 'a.npz'
+    path.write_bytes(content)
+    with pytest.raises(InputError, match='npz') as caught:
+        data.load('arrays', split='train', path=str(path))
+    assert 'pickle' not in str(caught.value)
+
+
+def test_an_npy_file_as_path(tmp_path):
+    np.save(tmp_path / 'a.npy', IMAGES)
+    _refused(lambda: data.load('arrays', split='train', path=str(tmp_path / 'a.npy')), 'a.npy', '.npz')
+
+
+def test_empty_arrays(tmp_path):
+    _refused(lambda: _arrays(tmp_path, images=IMAGES[:, :0] / 1.0, labels=LABELS), 'images', '(10, 0, 4, 3)')
+    test = {'test_images': IMAGES, 'test_labels': LABELS}
+    _refused(lambda: _arrays(tmp_path, 'test', images=IMAGES[:0], labels=LABELS[:0], **test), 'labels', '(0,)')
+
+
+def test_one_class_name(tmp_path):
+    one = _arrays(tmp_path, images=IMAGES, labels=LABELS * 0, class_names=np.array('only'))
+    assert one.class_names == ('only',)
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGB'])
+def test_a_transparent_colour_becomes_white(tmp_path, mode):
+    image = Image.new(mode, (4, 4), 0)
+    image.putpixel((1, 0), 100 if mode == 'L' else (100, 100, 100))
+    image.save(tmp_path / 'a.png', transparency=0 if mode == 'L' else (0, 0, 0))
+    decoded = folder.decode(tmp_path / 'a.png')
+    assert (decoded[0, 0] == 255).all()
+    assert (decoded[0, 1] == 100).all()
+
+
+def test_hidden_files_and_folders_named_as_images_are_left_out(tmp_path):
+    (tmp_path / 'cat' / 'folder.png').mkdir(parents=True)
+    (tmp_path / 'cat' / '._1.png').write_bytes(b'not an image')
+    Image.new('RGB', (4, 4)).save(tmp_path / 'cat' / '1.png')
+    assert data.load('folder', split='train', path=str(tmp_path)).id.tolist() == ['cat/1.png']

@@ -1,0 +1,53 @@
+"""The floors of the design: imports only go down, rooms of the ground floor do not know each other."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'noisy_jax'
+FLOORS = {
+    'main': 5,
+    'pipeline': 4,
+    'phases': 3,
+    'training': 2,
+    **dict.fromkeys(('losses', 'models', 'data', 'selection', 'report', 'config', 'workdir'), 1),
+    'errors': 0,
+}
+
+
+def _room(path: pathlib.Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix('.py')
+
+
+def _imported_rooms(path: pathlib.Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}: relative imports hide the floor'
+            names = [f'{node.module}.{alias.name}' for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        rooms |= {name.split('.')[1] for name in names if name.startswith('noisy_jax.')}
+    return rooms
+
+
+@pytest.mark.parametrize('path', sorted(PACKAGE.rglob('*.py')), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    if path == PACKAGE / '__init__.py':
+        assert not _imported_rooms(path)
+        return
+    room = _room(path)
+    for imported in _imported_rooms(path) - {room}:
+        assert FLOORS[imported] < FLOORS[room], f'{room} (floor {FLOORS[room]}) imports {imported}'
+
+
+def test_only_loop_and_evaluate_jit_steps():
+    jitting = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob('*.py')
+        if 'jax.jit' in path.read_text() and path.parent.name == 'training'
+    }
+    assert jitting == {'training/loop.py', 'training/evaluate.py', 'training/knn.py'}

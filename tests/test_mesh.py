@@ -1,0 +1,101 @@
+"""One device, eight devices: the same loss, gradients, statistics; a whole run on eight."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+_STEPS = """
+import functools, json
+import jax, numpy as np, optax
+from noisy_jax import losses, models
+from noisy_jax.data import augment, digits
+from noisy_jax.training import mesh as mesh_lib, optim, state, steps
+
+data = digits.load('train', limit=160).replace(weight=np.linspace(0.1, 1, 160))
+network = models.create('cnn_small', num_classes=10, image_size=8)
+variables = mesh_lib.to_host(network.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32)))
+normalise = steps.normaliser((0.3,), (0.4,))
+optimizer = optax.sgd(1.0)  # the change of the parameters is the gradient
+views = augment.policy('handwriting')
+
+def contrastive(loss):
+    return steps.contrastive_step(network, optimizer, loss, views, normalise, trained=optim.REPRESENTATION)
+
+elr = losses.criterion('elr', beta=0.7, lam=3.0)
+cases = {
+    'nt_xent': (contrastive(lambda a, b, batch: losses.nt_xent(a, b)), optim.REPRESENTATION, {}),
+    'sup_con': (contrastive(lambda a, b, batch: losses.sup_con(a, b, batch['label'], batch['weight'])),
+                optim.REPRESENTATION, {}),
+    'elr': (steps.classification_step(network, optimizer, elr, views, normalise, trained=optim.CLASSIFIER),
+            optim.CLASSIFIER, elr.init(len(data), 10)),
+}
+batch = next(data.batches(0, 0, batch_size=128))
+worst = {}
+for name, (step, trained, extra) in cases.items():
+    results = []
+    for devices in (1, 8):
+        mesh = mesh_lib.make_mesh(devices)
+        start = mesh_lib.replicate(state.create(variables, optimizer, trained, extra), mesh)
+        new, metrics = jax.jit(step)(start, mesh_lib.shard_batch(batch, mesh), jax.random.key(1))
+        assert len(jax.tree.leaves(mesh_lib.shard_batch(batch, mesh))[0].sharding.device_set) == devices
+        gradient = jax.tree.map(lambda a, b: a - b, mesh_lib.to_host(start.params), mesh_lib.to_host(new.params))
+        results.append(mesh_lib.to_host((metrics, gradient, new.batch_stats, new.extra)))
+    one, eight = results
+    norm = float(optax.global_norm(one[1]))
+    assert norm > 0.01, norm
+    worst[name] = {
+        part: max(float(np.abs(a - b).max()) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y)))
+        for part, x, y in zip(('metrics', 'gradient', 'statistics', 'extra'), one, eight) if jax.tree.leaves(x)
+    }
+print(json.dumps(worst))
+"""
+
+
+def _environment(devices):
+    return {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([str(HERE.parent), str(HERE)]),
+        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+    }
+
+
+def test_eight_devices_learn_what_one_learns():
+    result = subprocess.run([sys.executable, '-c', _STEPS], env=_environment(8), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    worst = json.loads(result.stdout.splitlines()[-1])
+    assert worst.keys() == {'nt_xent', 'sup_con', 'elr'}
+    for name, parts in worst.items():
+        # Values are of order 1 to 10: some float32 roundings.
+        assert all(difference < 5e-6 for difference in parts.values()), (name, parts)
+
+
+def test_a_whole_run_on_eight_devices(tmp_path):
+    code = f"""
+from tiny import config
+from noisy_jax import pipeline
+assert pipeline.run(config(), {str(tmp_path)!r})['device'].startswith('8 x')
+"""
+    result = subprocess.run([sys.executable, '-c', code], env=_environment(8), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / 'summary.json').read_text())['complete']
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [('devices=9', 'devices: 9 asked for'), ('base__batch_size=60', 'base.batch_size: 60 is not a multiple of the 8')],
+)
+def test_what_does_not_fit_the_devices_is_said(tmp_path, change, message):
+    code = f"""
+from tiny import config
+from noisy_jax import pipeline
+pipeline.run(config({change.split("=")[0]}={change.split("=")[1]}), {str(tmp_path)!r})
+"""
+    result = subprocess.run([sys.executable, '-c', code], env=_environment(8), capture_output=True, text=True)
+    assert 'InputError' in result.stderr
+    assert message in result.stderr

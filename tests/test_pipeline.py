@@ -1,0 +1,181 @@
+"""The six phases end to end on real digits: files, numbers, and what training may see."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from tiny import config
+
+from noisy_jax import pipeline
+from noisy_jax.data import digits, noise
+from noisy_jax.errors import InputError
+
+
+def _long_enough():
+    """Settings that learn."""
+    settings = config('rate=0.4', data__limit=0, data__test_limit=0)
+    settings.pretrain.epochs, settings.base.epochs = 15, 10
+    settings.classify.head_epochs = settings.finetune.head_epochs = 5
+    settings.classify.epochs = settings.finetune.epochs = 5
+    settings.select.epochs = 5
+    return settings
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('run')
+    return pipeline.run(_long_enough(), folder), folder
+
+
+def test_every_phase_learns(run):
+    summary, _ = run
+    phases = {phase['name']: phase for phase in summary['phases']}
+    assert list(phases) == ['base', 'pretrain', 'classify', 'select', 'contrast', 'finetune']
+    assert phases['pretrain']['knn_accuracy'] > 0.9
+    assert phases['classify']['test_accuracy_last'] > 0.85
+    assert phases['finetune']['test_accuracy_last'] > 0.85
+    assert phases['finetune']['test_accuracy_best'] >= phases['finetune']['test_accuracy_last']
+    assert all(phase['seconds'] > 0 and phase['images_per_second'] > 0 for phase in phases.values())
+
+
+def test_selection_and_label_issues_are_better_than_chance(run):
+    summary, _ = run
+    assert summary['selection']['auroc'] > 0.8
+    issues = summary['label_issues']
+    assert issues['auroc'] > 0.95
+    assert issues['precision'] > 0.8
+    assert issues['recall'] > 0.8
+    assert issues['suggestion_accuracy'] > 0.8
+
+
+def test_summary_is_the_contract(run):
+    summary, folder = run
+    assert summary == json.loads((folder / 'summary.json').read_text())
+    assert summary['complete'] is True
+    assert summary['config'] == 'digits'
+    assert summary['seed'] == 0
+    assert {'python', 'jax', 'flax'} <= summary['versions'].keys()
+    assert summary['noise']['kind'] == 'symmetric'
+    assert summary['noise']['rate'] == 0.4
+    assert summary['noise']['realised_rate'] == pytest.approx(0.4, abs=0.005)
+
+
+def test_labels_csv_agrees_with_the_arrays(run):
+    summary, folder = run
+    with (folder / 'labels.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    header = 'index,id,given_label,suggested_label,pred_prob,clean_probability,is_suspect,true_label'
+    assert ','.join(rows[0]) == header
+    data = digits.load('train')
+    given = noise.corrupt(data.label, 'symmetric', 0.4, 10, 0)
+    probabilities = np.load(folder / 'pred_probs.npy')
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert [int(row['given_label']) for row in rows] == given.tolist()
+    assert [int(row['true_label']) for row in rows] == data.label.tolist()
+    assert [int(row['suggested_label']) for row in rows] == probabilities.argmax(1).tolist()
+    suspect = np.array([row['is_suspect'] == '1' for row in rows])
+    clean = np.array([float(row['clean_probability']) for row in rows])
+    np.testing.assert_array_equal(suspect[np.abs(clean - 0.5) > 1e-5], (clean < 0.5)[np.abs(clean - 0.5) > 1e-5])
+    wrong = given != data.label
+    issues = summary['label_issues']
+    assert issues['suspects'] == suspect.sum()
+    assert issues['precision'] == pytest.approx((suspect & wrong).sum() / suspect.sum())
+    assert issues['recall'] == pytest.approx((suspect & wrong).sum() / wrong.sum())
+
+
+def test_metrics_have_a_line_for_every_epoch(run):
+    _, folder = run
+    lines = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    seen = [(line['phase'], line['stage'], line['epoch']) for line in lines]
+    expected = [('base', 'all', e) for e in range(1, 11)]
+    expected += [('pretrain', 'encoder', e) for e in range(1, 16)]
+    expected += [('classify', stage, e) for stage in ('head', 'all') for e in range(1, 6)]
+    expected += [('select', 'head', e) for e in range(1, 6)]
+    expected += [('contrast', 'encoder', e) for e in range(1, 3)]
+    expected += [('finetune', stage, e) for stage in ('head', 'all') for e in range(1, 6)]
+    assert seen == expected
+    assert all(np.isfinite(line['loss']) for line in lines)
+
+
+def test_complete_run_only_rewrites_its_summary(run, capfd):
+    summary, folder = run
+    before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    (folder / 'summary.json').unlink()
+    assert pipeline.run(_long_enough(), folder) == summary
+    assert 'complete' in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()} == before
+
+
+def test_another_config_in_the_same_folder_is_refused(run):
+    _, folder = run
+    before = (folder / 'summary.json').read_bytes()
+    settings = _long_enough()
+    settings.noise.rate = 0.6
+    with pytest.raises(InputError, match=r'noise\.rate was 0\.4, is 0\.6'):
+        pipeline.run(settings, folder)
+    assert (folder / 'summary.json').read_bytes() == before
+
+
+def _arrays(folder, **more):
+    train, test = digits.load('train', limit=300), digits.load('test', limit=100)
+    given = noise.corrupt(train.label, 'symmetric', 0.4, 10, 0)
+    folder.mkdir()
+    path = folder / 'data.npz'
+    np.savez(path, images=train.image, labels=given, test_images=test.image, test_labels=test.label, **more)
+    return config('noise=none', data__name='arrays', data__path=str(path), data__limit=0)
+
+
+def test_true_labels_do_not_reach_training(tmp_path):
+    """The same images and given labels, with the truth and with nonsense for it: the same bits."""
+    truth = digits.load('train', limit=300).label
+    nonsense = np.random.default_rng(0).permutation(truth)
+    outputs = []
+    for name, labels in (('truth', truth), ('nonsense', nonsense)):
+        settings = _arrays(tmp_path / name, true_labels=labels)
+        summary = pipeline.run(settings, tmp_path / name / 'work')
+        outputs.append((np.load(tmp_path / name / 'work' / 'pred_probs.npy'), summary['noise']['realised_rate']))
+    np.testing.assert_array_equal(outputs[0][0], outputs[1][0])
+    assert outputs[0][1] == pytest.approx(0.4)
+    assert outputs[1][1] > 0.8
+
+
+@pytest.mark.parametrize('loss', ['ce', 'nfl_rce'])
+@pytest.mark.parametrize('phases', ['base', 'pretrained'])
+def test_other_losses_and_columns(tmp_path, loss, phases):
+    summary = pipeline.run(config(f'loss={loss},phases={phases}'), tmp_path)
+    assert summary['complete']
+    assert summary['label_issues']['suspects'] >= 0
+    assert len(summary['phases']) == {'base': 1, 'pretrained': 2}[phases]
+
+
+def test_validation_split_is_held_out_with_its_noise(tmp_path):
+    summary = pipeline.run(config('phases=base', data__valid_fraction=0.2), tmp_path)
+    assert 0 <= summary['phases'][0]['valid_accuracy_last'] <= 1
+    assert len(np.load(tmp_path / 'pred_probs.npy')) == pytest.approx(240, abs=5)
+
+
+def test_changed_data_is_refused(tmp_path):
+    settings = _arrays(tmp_path / 'a')
+    pipeline.run(settings, tmp_path / 'work')
+    path = settings.data.path
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays['labels'] = np.roll(arrays['labels'], 1)
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match='the data has changed'):
+        pipeline.run(settings, tmp_path / 'work')
+
+
+def test_streamed_and_resident_batches_learn_the_same(tmp_path):
+    outputs = []
+    for name, size in (('resident', 2**31), ('streamed', 0)):
+        pipeline.run(config('phases=pretrained', resident_bytes=size), tmp_path / name)
+        outputs.append(np.load(tmp_path / name / 'pred_probs.npy'))
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_saying_where(tmp_path):
+    with pytest.raises(InputError, match=r'loss is (nan|inf).* in phase base, stage all, epoch \d'):
+        pipeline.run(config('phases=base,loss=ce', base__optimizer__learning_rate=1e30), tmp_path)
