@@ -30,6 +30,7 @@ def get_config(argument: str = '') -> ConfigDict:
         for phase in (config.classify, config.finetune):
             phase.head_epochs, phase.epochs = 10, 30
             phase.head_optimizer.update(adamw)
+        for phase in (config.base, config.classify, config.finetune):
             phase.optimizer.encoder_scale = 0.1
         config.base.epochs = 40
         config.select.epochs = 10

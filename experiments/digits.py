@@ -1,0 +1,179 @@
+"""The digits table: three losses at 40, 60, 80 % symmetric noise, three seeds, with the control of a random encoder.
+
+  python experiments/digits.py                  runs what is missing of experiments/results/digits.json, then the table
+  python experiments/digits.py --search         compares settings on held-out noisy labels, never on the test set
+  python experiments/digits.py --table          only the table, from the JSON
+
+Pre-training sees no labels, so one encoder per seed serves all cells. A cell takes about half a minute on two cores.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import pathlib
+import runpy
+import shutil
+import tempfile
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).resolve().parent
+RESULTS = HERE / 'results'
+LOSSES, RATES, SEEDS = ('ce', 'nfl_rce', 'elr'), (0.4, 0.6, 0.8), (0, 1, 2)
+
+# What `--search` compares: changes to configs/digits.py by dotted key.
+CANDIDATES = {
+    'as configured': {},
+    'encoder rate as the head': {
+        'base.optimizer.encoder_scale': 1.0,
+        'classify.optimizer.encoder_scale': 1.0,
+        'finetune.optimizer.encoder_scale': 1.0,
+    },
+    'classifier augmented': {
+        'base.augment': 'handwriting',
+        'classify.augment': 'handwriting',
+        'finetune.augment': 'handwriting',
+    },
+    'finetune weighted': {'finetune.weighted': True},
+    'temperature 0.2': {'pretrain.temperature': 0.2},
+    'encoder at rest': {
+        'classify.head_epochs': 40,
+        'classify.epochs': 0,
+        'finetune.head_epochs': 40,
+        'finetune.epochs': 0,
+    },
+}
+
+
+def _config(loss: str, rate: float, seed: int, phases: str = 'all', **changes: object):
+    config = runpy.run_path(str(HERE.parent / 'configs' / 'digits.py'))['get_config'](
+        f'loss={loss},rate={rate},phases={phases}'
+    )
+    config.seed = seed
+    config.eval_every = 0
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def _run(config, workdir: pathlib.Path, encoders: pathlib.Path) -> dict:  # noqa: ANN001
+    """Runs a cell; the encoder of a seed is kept in `encoders` for the other cells."""
+    from noisy_jax import pipeline
+
+    pretrained, kept = workdir / 'checkpoints' / 'pretrain', encoders / f'seed{config.seed}'
+    if 'pretrain' in config.phases and kept.exists():
+        shutil.copytree(kept, pretrained, dirs_exist_ok=True)
+    summary = pipeline.run(config, workdir)
+    if 'pretrain' in config.phases and not kept.exists():
+        shutil.copytree(pretrained, kept)
+    return summary
+
+
+def _phases(summary: dict) -> dict[str, dict]:
+    return {phase['name']: phase for phase in summary['phases']}
+
+
+def _cell(loss: str, rate: float, seed: int, folder: pathlib.Path) -> dict:
+    summary = _run(_config(loss, rate, seed), folder / f'{loss}_{rate}_{seed}', folder)
+    # The control: the same head on an encoder that learnt nothing, as many epochs as the classifier has.
+    frozen = _config(loss, rate, seed, 'pretrained')
+    frozen.phases = ('classify',)
+    frozen.classify.head_epochs, frozen.classify.epochs = frozen.classify.head_epochs + frozen.classify.epochs, 0
+    control = _run(frozen, folder / f'{loss}_{rate}_{seed}_control', folder)
+    phases = _phases(summary)
+    return {
+        'loss': loss,
+        'rate': rate,
+        'seed': seed,
+        'base': phases['base']['test_accuracy_last'],
+        'pretrained': phases['classify']['test_accuracy_last'],
+        'finetuned': phases['finetune']['test_accuracy_last'],
+        'random_frozen_encoder': _phases(control)['classify']['test_accuracy_last'],
+        'knn_pretrain': phases['pretrain']['knn_accuracy'],
+        'realised_rate': summary['noise']['realised_rate'],
+        'selection': summary['selection'],
+        'label_issues': summary['label_issues'],
+        'seconds': {name: phase['seconds'] for name, phase in phases.items()},
+        'device': summary['device'],
+        'versions': summary['versions'],
+    }
+
+
+def run_missing(path: pathlib.Path, folder: pathlib.Path) -> list[dict]:
+    """Adds the cells that `path` lacks, one by one."""
+    cells = json.loads(path.read_text()) if path.exists() else []
+    done = {(cell['loss'], cell['rate'], cell['seed']) for cell in cells}
+    for seed, rate, loss in itertools.product(SEEDS, RATES, LOSSES):
+        if (loss, rate, seed) not in done:
+            cells.append(_cell(loss, rate, seed, folder))
+            path.write_text(json.dumps(cells, indent=1) + '\n')
+    return cells
+
+
+def table(cells: list[dict]) -> str:
+    """Markdown: mean and standard deviation over the seeds, in %."""
+    columns = {
+        'base': 'Base',
+        'pretrained': 'Pre-trained',
+        'finetuned': 'Fine-tuned',
+        'random_frozen_encoder': 'random frozen encoder',
+    }
+    lines = [
+        '| noise | loss | ' + ' | '.join(columns.values()) + ' | wrong labels: precision | recall | AUROC |',
+        '|---' * (len(columns) + 5) + '|',
+    ]
+    for rate, loss in itertools.product(RATES, LOSSES):
+        chosen = [cell for cell in cells if (cell['rate'], cell['loss']) == (rate, loss)]
+        if not chosen:
+            continue
+        values = [100 * np.array([cell[name] for cell in chosen]) for name in columns]
+        texts = [f'{value.mean():.1f} ± {value.std(ddof=min(len(value) - 1, 1)):.1f}' for value in values]
+        for name in ('precision', 'recall', 'auroc'):
+            texts.append(f'{np.mean([cell["label_issues"][name] or 0 for cell in chosen]):.3f}')
+        lines.append(f'| {rate:.0%} | {loss} | ' + ' | '.join(texts) + ' |')
+    return '\n'.join(lines)
+
+
+def search(path: pathlib.Path, folder: pathlib.Path) -> None:
+    """Accuracy on held-out noisy labels of each candidate, ELR at 60 and 80 %: what the settings were chosen by."""
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for number, (name, changes) in enumerate(CANDIDATES.items()):
+        if name in results:
+            continue
+        encoders = folder / (f'encoders{number}' if any(key.startswith('pretrain') for key in changes) else 'encoders')
+        encoders.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for rate, seed in itertools.product((0.6, 0.8), SEEDS):
+            config = _config('elr', rate, seed, **{'data.valid_fraction': 0.2, **changes})
+            phases = _phases(_run(config, folder / f'search{number}_{rate}_{seed}', encoders))
+            accuracies = {key: phases[key]['valid_accuracy_last'] for key in ('base', 'classify', 'finetune')}
+            rows.append({'rate': rate, 'seed': seed, **accuracies})
+        results[name] = rows
+        path.write_text(json.dumps(results, indent=1) + '\n')
+    for name, rows in results.items():
+        for rate in (0.6, 0.8):
+            chosen = [row for row in rows if row['rate'] == rate]
+            means = {key: np.mean([row[key] for row in chosen]) for key in ('base', 'classify', 'finetune')}
+            print(f'{name:<28}{rate:.0%}  ' + '  '.join(f'{key} {value:.3f}' for key, value in means.items()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--search', action='store_true')
+    parser.add_argument('--table', action='store_true')
+    parser.add_argument('--work', type=pathlib.Path, default=pathlib.Path('runs/digits_table'), help='work directories')
+    arguments = parser.parse_args()
+    # The cells are the same programs: compiled once.
+    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', tempfile.mkdtemp())
+    os.environ.setdefault('JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS', '0')
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
+    if arguments.search:
+        search(RESULTS / 'digits_search.json', arguments.work)
+        return
+    path = RESULTS / 'digits.json'
+    print(table(json.loads(path.read_text()) if arguments.table else run_missing(path, arguments.work)))
+
+
+if __name__ == '__main__':
+    main()
