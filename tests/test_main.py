@@ -1,0 +1,124 @@
+"""The command as a person calls it: mistakes end in one line and exit status 2, nothing of an earlier run is lost."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def call(*arguments):
+    return subprocess.run(
+        [sys.executable, '-m', 'noisy_jax.main', *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def refused(result, *words):
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith('error: ')
+    assert result.stderr.count('\n') == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_help_names_the_options():
+    result = call('--help')
+    assert result.returncode == 0
+    assert '--config=' in result.stdout
+    assert '--workdir=' in result.stdout
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ([], ['--config']),
+        (['--config=configs/digits.py'], ['--workdir']),
+        (['--config=configs/nothing.py', '--workdir=W'], ['configs/nothing.py']),
+        (['--config=configs/digits.py:rte=0.4', '--workdir=W'], ["'rte'", "'rate'"]),
+        (['--config=configs/digits.py:phases=none', '--workdir=W'], ['none', 'pretrained']),
+        (['--config=configs/digits.py', '--workdir=W', '--config.sed=1'], ['config.sed', "'seed'"]),
+        (['--config=configs/digits.py', '--workdir=W', '--config.seed', 'one'], ['config.seed', "'one'", 'int']),
+        (['--config=configs/digits.py', '--workdir=W', '--confg.seed=1'], ['confg']),
+        (['--config=configs/digits.py', '--workdir=W', 'more'], ["'more'"]),
+    ],
+)
+def test_mistakes_on_the_command_line(arguments, words):
+    refused(call(*arguments), *words)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two class folders of four images."""
+    for name in ('cat', 'dog'):
+        (tmp_path / 'photos' / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = np.random.default_rng(i).integers(0, 255, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / 'photos' / name / f'{i}.png')
+    return tmp_path / 'photos'
+
+
+def _photos(photos, *changes):
+    workdir = photos.parent / 'work'
+    workdir.mkdir(exist_ok=True)
+    (workdir / 'summary.json').write_text('of an earlier run')
+    arguments = ['--config=configs/cifar10.py:smoke', f'--config.data.path={photos}', f'--workdir={workdir}']
+    result = call(*arguments, *changes)
+    assert (workdir / 'summary.json').read_text() == 'of an earlier run'
+    return result
+
+
+def test_a_missing_folder(photos):
+    refused(_photos(photos / 'nothing'), 'photos/nothing')
+
+
+def test_an_empty_class_folder(photos):
+    (photos / 'horse').mkdir()
+    refused(_photos(photos), 'photos/horse')
+
+
+def test_a_truncated_image(photos):
+    file = photos / 'dog' / '2.png'
+    file.write_bytes(file.read_bytes()[:80])
+    refused(_photos(photos), 'dog/2.png')
+
+
+def test_a_batch_larger_than_the_data(photos):
+    refused(_photos(photos), 'batch_size', '128', '8 training images')
+
+
+def test_a_noise_rate_above_one(photos):
+    refused(_photos(photos, '--config.noise.rate=1.5'), 'noise.rate', '1.5', '0.0 to 1.0')
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'images': np.full((20, 8, 8, 3), np.nan, np.float32)}, ['images[0]', 'NaN']),
+        ({'labels': np.arange(20) - 1}, ['labels[0]', '-1']),
+        ({'test_labels': np.full(5, 99)}, ['test_label', '99']),
+    ],
+)
+def test_bad_arrays(tmp_path, change, words):
+    arrays = {
+        'images': np.zeros((20, 8, 8, 3), np.uint8),
+        'labels': np.arange(20) % 2,
+        'test_images': np.zeros((5, 8, 8, 3), np.uint8),
+        'test_labels': np.arange(5) % 2,
+    }
+    np.savez(tmp_path / 'data.npz', **{**arrays, **change})
+    result = call(
+        '--config=configs/cifar10.py:smoke,data=arrays',
+        f'--config.data.path={tmp_path / "data.npz"}',
+        f'--workdir={tmp_path / "work"}',
+    )
+    refused(result, 'data.npz', *words)
+    assert not (tmp_path / 'work').exists()
