@@ -20,9 +20,9 @@ class Progress:
         self._bar = tqdm(
             total=self._total,
             initial=done,
-            desc=f'{title:<16}',
+            desc=title,
             disable=not self._terminal,
-            bar_format='{desc} {percentage:3.0f}%|{bar:20}| {postfix} [{elapsed}, {remaining} left]',
+            bar_format='{percentage:3.0f}%|{bar:20}| {desc} [{elapsed}, {remaining} left]',
         )
 
     def step(self) -> None:
@@ -33,7 +33,7 @@ class Progress:
         """After an epoch (counted from 1): the newest metrics."""
         text = f'epoch {epoch}/{self._epochs} ' + ' '.join(_short(name, value) for name, value in values.items())
         if self._terminal:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.set_description_str(f'{self._title}, {text}', refresh=False)
             return
         now = time.monotonic()
         if epoch == self._epochs or now - self._said > _LOG_EVERY:
