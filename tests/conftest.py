@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import tarfile
 import tempfile
 
 import numpy as np
@@ -16,6 +17,9 @@ os.environ['JAX_PERSISTENT_COMPILATION_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = pathlib.Path(os.environ.get('NOISY_JAX_DATA', _ROOT.parent / 'shared' / 'data'))
 GOLDEN = DATA.parent / 'golden'
+
+# Files of the `cifar` fixture.
+CIFAR_COUNTS = {'train/airplane': 120, 'train/automobile': 80, 'test/airplane': 30, 'test/automobile': 20}
 
 
 @pytest.fixture(scope='session')
@@ -32,3 +36,21 @@ def golden():
         return cache[name]
 
     return load
+
+
+@pytest.fixture(scope='session')
+def cifar(tmp_path_factory):
+    """The first images of two classes of CIFAR-10, as files."""
+    archive = DATA / 'cifar10_jpeg.tar.xz'
+    if not archive.is_file():
+        pytest.skip(f'no CIFAR-10 images at {archive}; set NOISY_JAX_DATA to their folder')
+    root, left = tmp_path_factory.mktemp('cifar10'), dict(CIFAR_COUNTS)
+    with tarfile.open(archive, 'r|xz') as members:
+        for member in members:
+            folder = member.name.rpartition('/')[0]
+            if member.isfile() and left.get(folder):
+                members.extract(member, root, filter='data')
+                left[folder] -= 1
+                if not any(left.values()):
+                    break
+    return root

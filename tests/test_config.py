@@ -88,7 +88,7 @@ def test_bad_values_name_key_value_and_what_is_allowed(changes, words):
 def test_a_key_too_many_or_too_few():
     config = config_lib.default().unlock()
     config.pretrain.tempreature = 0.5
-    with pytest.raises(InputError, match="'pretrain.temperature'"):
+    with pytest.raises(InputError, match=r"'pretrain\.temperature'"):
         config_lib.validate(config, CHOICES)
     config = config_lib.default().unlock()
     del config.noise

@@ -32,8 +32,10 @@ def load(split: str, name: str, data_dir: str = '', image_size: int = 0, limit: 
         builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
         info = builder.info
     except Exception as error:
-        place = data_dir or 'the default folder'
-        raise InputError(f'{title} cannot be found in {place} ({_first_line(error)}); {mend}') from error
+        place, reason = data_dir or 'the default folder', _first_line(error)
+        raise InputError(
+            f'{title} cannot be opened in {place} ({reason}); {mend}, in a folder without other formats of it'
+        ) from error
     if not info.splits:
         raise InputError(f'{title} is not prepared as array_record in {builder.data_dir}; {mend}')
     for key, kind in (('image', tfds.features.Image), ('label', tfds.features.ClassLabel)):
@@ -56,10 +58,13 @@ def load(split: str, name: str, data_dir: str = '', image_size: int = 0, limit: 
     except Exception as error:
         reason = _first_line(error)
         raise InputError(f'{title} cannot be read from {builder.data_dir} ({reason}); {mend}') from error
-    ids = [f'{title} image {row}' for row in rows]
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda file, id_: decode(io.BytesIO(file), image_size, id_), files, ids))
-    return Dataset(stack(images, ids), labels[rows], names, id=rows.astype(str))
+    ids = [f'image {row}' for row in rows]
+    try:
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            images = list(pool.map(lambda file, id_: decode(io.BytesIO(file), image_size, id_), files, ids))
+        return Dataset(stack(images, ids), labels[rows], names, id=rows.astype(str))
+    except InputError as error:
+        raise InputError(f'{title}, {split}: {error}') from error
 
 
 def _first_line(error: Exception) -> str:

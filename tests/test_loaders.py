@@ -1,0 +1,590 @@
+"""The loaders: digits, arrays, class folders (made here, and real CIFAR-10 files), TensorFlow Datasets."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import CIFAR_COUNTS, DATA
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from noisy_jax import data
+from noisy_jax.errors import InputError
+
+CIFAR_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+
+
+def _error(call, *words):
+    with pytest.raises(InputError) as caught:
+        call()
+    message = str(caught.value)
+    assert '\n' not in message
+    for word in words:
+        assert str(word) in message
+
+
+def _image(seed, height=6, width=8, channels=3):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def test_an_unknown_loader_is_refused():
+    _error(lambda: data.load('digit', split='train'), 'data.name', "'digit'", 'digits, arrays, folder, tfds')
+
+
+# Digits.
+
+
+def test_digits():
+    train, test = (data.load('digits', split=split) for split in ('train', 'test'))
+    assert train.image.shape == (1437, 8, 8, 1)
+    assert test.image.shape == (360, 8, 8, 1)
+    assert train.class_names == tuple('0123456789')
+    bunch = load_digits()
+    for part in (train, test):
+        rows = part.id.astype(int)
+        np.testing.assert_array_equal(part.label, bunch.target[rows])
+        np.testing.assert_array_equal(part.true_label, part.label)
+        np.testing.assert_allclose(part.image[..., 0] * (16 / 255), bunch.images[rows], atol=0.04)
+    np.testing.assert_array_equal(np.sort(np.concatenate([train.id, test.id]).astype(int)), np.arange(1797))
+    # Every class has the same share of the test set, up to one image.
+    assert np.abs(np.bincount(test.label) - np.bincount(bunch.target) * (360 / 1797)).max() < 1
+    assert {int(train.image.min()), int(train.image.max())} == {0, 255}
+
+
+def test_digits_have_a_fixed_split_and_a_balanced_limit():
+    np.testing.assert_array_equal(data.load('digits', split='test').id, data.load('digits', split='test').id)
+    few = data.load('digits', split='train', limit=30)
+    np.testing.assert_array_equal(np.bincount(few.label), 3)
+    assert set(few.id) < set(data.load('digits', split='train').id)
+
+
+# Arrays.
+
+
+def _arrays(**changes):
+    arrays = {'images': _image(0, 12, 5 * 4).reshape(12, 5, 4, 3), 'labels': np.arange(12) % 3, **changes}
+    return {name: value for name, value in arrays.items() if value is not None}
+
+
+def _save(path, arrays):
+    if path.suffix == '.npz':
+        np.savez(path, **arrays)
+    else:
+        path.mkdir()
+        for name, value in arrays.items():
+            np.save(path / f'{name}.npy', value)
+    return str(path)
+
+
+def _load_arrays(tmp_path, split='train', limit=0, **changes):
+    return data.load('arrays', split=split, path=_save(tmp_path / 'data.npz', _arrays(**changes)), limit=limit)
+
+
+@pytest.mark.parametrize('name', ['data.npz', 'folder'])
+def test_arrays_of_a_file_or_a_folder(tmp_path, name):
+    arrays = _arrays(
+        labels=np.array([0, 1, 2, 0] * 3),
+        true_labels=np.arange(12) % 3,
+        class_names=np.array(['cat', 'dog', 'eel']),
+        test_images=_image(1, 2, 20).reshape(2, 5, 4, 3),
+        test_labels=np.array([2, 1]),
+    )
+    path = _save(tmp_path / name, arrays)
+    train, test = (data.load('arrays', split=split, path=path) for split in ('train', 'test'))
+    np.testing.assert_array_equal(train.image, arrays['images'])
+    np.testing.assert_array_equal(train.label, arrays['labels'])
+    np.testing.assert_array_equal(train.true_label, arrays['true_labels'])
+    np.testing.assert_array_equal(test.image, arrays['test_images'])
+    np.testing.assert_array_equal(test.label, [2, 1])
+    assert test.true_label is None
+    assert train.class_names == test.class_names == ('cat', 'dog', 'eel')
+
+
+def test_arrays_without_the_optional_ones(tmp_path):
+    train = _load_arrays(tmp_path, labels=np.array([0.0, 1.0, 4.0] * 4))
+    assert train.class_names == tuple('01234')
+    assert train.true_label is None  # given labels may be wrong: nothing says that they are true
+    np.testing.assert_array_equal(train.id, np.arange(12).astype(str))
+    assert data.load('arrays', split='test', path=str(tmp_path / 'data.npz')) is None
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
+def test_floats_become_uint8_without_loss(tmp_path, dtype):
+    expected = np.arange(12 * 5 * 4).reshape(12, 5, 4) % 256
+    train = _load_arrays(tmp_path, images=(expected / 255).astype(dtype))
+    assert train.image.shape == (12, 5, 4, 1)
+    assert train.image.dtype == np.uint8
+    np.testing.assert_array_equal(train.image[..., 0], expected)
+
+
+def test_floats_are_rounded_to_the_nearest(tmp_path):
+    images = np.array([0.0, 0.4, 0.6, 254.4, 254.6, 255.0] * 40).reshape(12, 5, 4, 1) / 255
+    expected = np.array([0, 0, 1, 254, 255, 255] * 40).reshape(12, 5, 4, 1)
+    np.testing.assert_array_equal(_load_arrays(tmp_path, images=images).image, expected)
+
+
+def test_arrays_with_a_limit_keep_images_labels_and_ids_together(tmp_path):
+    arrays = _arrays(labels=np.array([0] * 6 + [1] * 6), true_labels=np.arange(12) % 2)
+    few = data.load('arrays', split='train', path=_save(tmp_path / 'data.npz', arrays), limit=4)
+    np.testing.assert_array_equal(few.id, ['0', '1', '6', '7'])
+    np.testing.assert_array_equal(few.image, arrays['images'][[0, 1, 6, 7]])
+    np.testing.assert_array_equal(few.label, [0, 0, 1, 1])
+    np.testing.assert_array_equal(few.true_label, [0, 1, 0, 1])
+
+
+def _with(array, row, value):
+    array = array.astype(np.float64)
+    array[row] = value
+    return array
+
+
+_FLOATS = np.full((12, 5, 4, 3), 0.5)
+_LABELS = np.arange(12) % 3
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'images': None}, ("'images'", 'labels')),
+        ({'labels': None}, ("'labels'", 'images')),
+        ({'images': _with(_FLOATS, (7, 2, 1, 0), np.nan)}, ('images[7]', 'NaN')),
+        ({'images': _with(_FLOATS, (7, 2, 1, 0), 255)}, ('images[7]', '0.5 to 255', '[0, 1]')),
+        ({'images': _with(_FLOATS, (3, 0, 0, 0), -0.5)}, ('images[3]', '-0.5 to 0.5')),
+        ({'images': _with(_FLOATS, (3, 0, 0, 0), np.inf)}, ('images[3]', 'inf')),
+        ({'images': np.zeros((12, 5, 4, 3), np.int64)}, ('images', 'int64', 'uint8')),
+        ({'images': np.zeros((12, 60), np.uint8)}, ('images', '(12, 60)', '[N, H, W, C]')),
+        ({'images': np.zeros((0, 5, 4, 3), np.uint8), 'labels': np.zeros(0, int)}, ('images', '(0, 5, 4, 3)')),
+        ({'labels': _with(_LABELS, 5, -1)}, ('labels[5]', '-1')),
+        ({'labels': _with(_LABELS, 5, 1.5)}, ('labels[5]', '1.5', 'whole numbers')),
+        ({'labels': _with(_LABELS, 5, np.nan)}, ('labels[5]', 'nan')),
+        ({'labels': _with(_LABELS, 5, 2.0**40)}, ('labels[5]', 'whole numbers')),
+        ({'labels': np.array(['cat', 'dog', 'eel'] * 4)}, ('labels', '<U3', 'whole numbers')),
+        ({'labels': np.arange(11) % 3}, ('labels', '(11,)', '12')),
+        ({'labels': np.eye(3, dtype=int)[_LABELS]}, ('labels', '(12, 3)', '12')),
+        ({'labels': np.array([None] * 12)}, ('cannot be read',)),
+        ({'true_labels': np.arange(11) % 3}, ('true_labels', '(11,)', '12')),
+        ({'true_labels': _with(_LABELS, 4, -2)}, ('true_labels[4]', '-2')),
+        ({'class_names': np.array(['cat', 'dog'])}, ('label of image 2 is 2', '0 to 1')),
+    ],
+)
+def test_arrays_that_cannot_be_used(tmp_path, changes, words):
+    _error(lambda: _load_arrays(tmp_path, **changes), tmp_path / 'data.npz', *words)
+
+
+@pytest.mark.parametrize(
+    ('labels', 'words'),
+    [(None, ("'test_labels'",)), ([0, 1, 2], ('test_labels', '(3,)', '2')), ([0, 3], ('image 1 is 3', '0 to 2'))],
+)
+def test_test_arrays_that_cannot_be_used(tmp_path, labels, words):
+    images = np.zeros((2, 5, 4, 3), np.uint8)
+    changes = {'test_images': images, 'test_labels': labels and np.array(labels)}
+    _error(lambda: _load_arrays(tmp_path, 'test', **changes), tmp_path / 'data.npz', *words)
+
+
+def _damaged(tmp_path, what):
+    file = tmp_path / 'data.npz'
+    if what == 'text':
+        file.write_text('index,label\n0,1\n')
+    elif what == 'empty':
+        file.write_bytes(b'')
+    elif what == 'npy':
+        with file.open('wb') as opened:
+            np.save(opened, np.zeros(3))
+    else:
+        np.savez_compressed(file, **_arrays())
+        whole = file.read_bytes()
+        # Early bytes: they cannot be unpacked, which is another error than a wrong checksum.
+        changed = {'truncated': whole[: len(whole) // 2], 'altered': whole[:100] + b'\xff' * 10 + whole[110:]}
+        file.write_bytes(changed[what])
+    return file
+
+
+@pytest.mark.parametrize('what', ['text', 'empty', 'npy', 'truncated', 'altered'])
+def test_a_damaged_file_is_named(tmp_path, what):
+    file = _damaged(tmp_path, what)
+    words = 'cannot be read' if what == 'altered' else 'not a whole .npz file'
+    _error(lambda: data.load('arrays', split='train', path=str(file)), file, words)
+
+
+def test_a_damaged_file_of_a_folder_is_named(tmp_path):
+    path = _save(tmp_path / 'folder', _arrays())
+    file = tmp_path / 'folder' / 'images.npy'
+    file.write_bytes(file.read_bytes()[:-10])
+    _error(lambda: data.load('arrays', split='train', path=path), file, 'cannot be read')
+
+
+@pytest.mark.parametrize('name', ['arrays', 'folder'])
+def test_a_path_that_is_not_there_is_named(tmp_path, name):
+    _error(lambda: data.load(name, split='train', path=''), 'data.path')
+    _error(lambda: data.load(name, split='train', path=str(tmp_path / 'none')), 'data.path', tmp_path / 'none')
+
+
+# Class folders.
+
+
+def _write(file, image, **settings):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(file, **settings)
+    return file
+
+
+def _tree(root, **classes):
+    """PNG files root/CLASS/i.png; images of a class are given by their number, pixels are a function of (class, i)."""
+    for name, count in classes.items():
+        for i in range(count):
+            _write(root / name / f'{i}.png', _image((len(name), i)))
+
+
+def _decode(tmp_path, image, suffix='.png', size=0, **settings):
+    """The image as the loader gives it."""
+    _write(tmp_path / 'only' / f'a{suffix}', image, **settings)
+    return data.load('folder', split='train', path=str(tmp_path), image_size=size).image[0]
+
+
+def test_a_folder_with_train_and_test(tmp_path):
+    _tree(tmp_path / 'train', cat=3, bird=2)
+    _tree(tmp_path / 'test', bird=1)
+    (tmp_path / 'train' / 'cat' / 'notes.txt').write_text('not an image')
+    (tmp_path / 'train' / '.cache').mkdir()
+    train, test = (data.load('folder', split=split, path=str(tmp_path)) for split in ('train', 'test'))
+    assert train.class_names == test.class_names == ('bird', 'cat')
+    assert train.id.tolist() == [f'train/{name}.png' for name in ('bird/0', 'bird/1', 'cat/0', 'cat/1', 'cat/2')]
+    np.testing.assert_array_equal(train.label, [0, 0, 1, 1, 1])
+    assert train.true_label is None
+    np.testing.assert_array_equal(train.image, [_image(key) for key in ((4, 0), (4, 1), (3, 0), (3, 1), (3, 2))])
+    assert test.id.tolist() == ['test/bird/0.png']
+    np.testing.assert_array_equal(test.label, [0])
+
+
+def test_a_folder_without_a_train_level_has_no_test_set(tmp_path):
+    _tree(tmp_path, cat=1, bird=1)
+    assert data.load('folder', split='train', path=str(tmp_path)).id.tolist() == ['bird/0.png', 'cat/0.png']
+    assert data.load('folder', split='test', path=str(tmp_path)) is None
+
+
+@pytest.mark.parametrize('name', ['val', 'validation'])
+def test_a_validation_folder_stands_in_for_the_test_set(tmp_path, name):
+    _tree(tmp_path / 'train', cat=1)
+    assert data.load('folder', split='test', path=str(tmp_path)) is None
+    _tree(tmp_path / name, cat=2)
+    assert len(data.load('folder', split='test', path=str(tmp_path))) == 2
+
+
+def test_a_limit_is_balanced_and_decodes_nothing_else(tmp_path):
+    _tree(tmp_path, cat=4, bird=3, eel=1)
+    for broken in ('cat/2.png', 'cat/3.png', 'bird/2.png'):
+        (tmp_path / broken).write_bytes(b'broken')
+    few = data.load('folder', split='train', path=str(tmp_path), limit=6)
+    assert few.id.tolist() == ['bird/0.png', 'bird/1.png', 'cat/0.png', 'cat/1.png', 'eel/0.png']
+    _error(lambda: data.load('folder', split='train', path=str(tmp_path)), 'bird/2.png')
+
+
+def test_a_jpeg_is_decoded_as_by_pillow(tmp_path):
+    smooth = np.asarray(Image.fromarray(_image(0, 3, 4)).resize((24, 16), Image.Resampling.BICUBIC))
+    found = _decode(tmp_path, smooth, '.jpg', quality=95)
+    assert found.shape == (16, 24, 3)
+    np.testing.assert_array_equal(found, np.asarray(Image.open(tmp_path / 'only' / 'a.jpg')))
+    assert np.abs(found.astype(int) - smooth).mean() < 6
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.PNG', '.bmp'])
+def test_gray_images_have_one_channel(tmp_path, suffix):
+    gray = _image(0)[..., 0]
+    np.testing.assert_array_equal(_decode(tmp_path, gray, suffix), gray[..., None])
+
+
+def test_gray_among_colour_becomes_colour(tmp_path):
+    gray, colour = _image(0)[..., 0], _image(1)
+    _write(tmp_path / 'only' / 'a.png', gray)
+    _write(tmp_path / 'only' / 'b.png', colour)
+    found = data.load('folder', split='train', path=str(tmp_path)).image
+    np.testing.assert_array_equal(found, [np.repeat(gray[..., None], 3, -1), colour])
+
+
+def test_palette(tmp_path):
+    picture = Image.fromarray(_image(0)[..., 0] % 4, mode=None).convert('P')
+    picture.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120])
+    table = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90], [100, 110, 120]])
+    np.testing.assert_array_equal(_decode(tmp_path, picture), table[_image(0)[..., 0] % 4])
+
+
+def test_transparency_goes_over_white(tmp_path):
+    rgba = np.zeros((1, 3, 4), np.uint8)
+    rgba[0] = [[200, 100, 0, 255], [200, 100, 0, 0], [200, 100, 0, 51]]  # 51 is a fifth
+    np.testing.assert_allclose(_decode(tmp_path, rgba)[0], [[200, 100, 0], [255, 255, 255], [244, 224, 204]], atol=1)
+
+
+def test_a_transparent_palette_colour_is_white(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8)).convert('P')
+    picture.putpalette([10, 20, 30, 40, 50, 60])
+    found = _decode(tmp_path, picture, transparency=0)
+    np.testing.assert_array_equal(found[0], [[255, 255, 255], [40, 50, 60]])
+
+
+def test_sixteen_bits_are_scaled_to_eight(tmp_path):
+    deep = np.array([[0, 257, 128 * 257], [65535, 200 * 257 + 100, 129]], np.uint16)
+    np.testing.assert_array_equal(_decode(tmp_path, deep)[..., 0], [[0, 1, 128], [255, 200, 1]])
+    # A dark image stays dark: the scale is that of the format, not of the image.
+    np.testing.assert_array_equal(_decode(tmp_path, deep[:1, :2])[..., 0], [[0, 1]])
+
+
+def test_one_bit_is_black_and_white(tmp_path):
+    found = _decode(tmp_path, Image.fromarray(np.array([[True, False, True]])))
+    np.testing.assert_array_equal(found[..., 0], [[255, 0, 255]])
+
+
+def test_a_turned_photograph_stands_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned by 90 degrees to the left
+    image = _image(0)
+    np.testing.assert_array_equal(_decode(tmp_path, image, exif=exif), np.rot90(image, -1))
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_image_size_scales_the_shorter_side_and_crops_the_middle(tmp_path, channels):
+    wide = np.zeros((10, 30, channels), np.uint8)
+    wide[:, 10:20] = np.arange(0, 250, 25)[:, None, None]  # the middle third, brighter downwards
+    wide = wide if channels == 3 else wide[..., 0]
+    found = _decode(tmp_path, wide, size=5)
+    assert found.shape == (5, 5, channels)
+    # Two rows become one; the outermost columns take in some black from outside the crop.
+    np.testing.assert_allclose(found[1:-1, 1:-1], np.full((3, 3, channels), [[[62]], [[112]], [[162]]]), atol=2)
+    assert (found[2, [0, -1]] > 80).all()
+    assert _decode(tmp_path, wide, size=20).shape == (20, 20, channels)
+
+
+def test_images_of_different_sizes_need_image_size(tmp_path):
+    _write(tmp_path / 'cat' / 'a.png', _image(0, 6, 8))
+    _write(tmp_path / 'cat' / 'b.png', _image(0, 5, 9))
+    load = lambda **settings: data.load('folder', split='train', path=str(tmp_path), **settings)  # noqa: E731
+    _error(load, tmp_path / 'cat' / 'b.png', '9x5', '8x6', tmp_path / 'cat' / 'a.png', 'config.data.image_size')
+    assert load(image_size=4).image.shape == (2, 4, 4, 3)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
+def test_a_truncated_image_is_named(tmp_path, suffix):
+    file = _write(tmp_path / 'cat' / f'a{suffix}', _image(0, 64, 64))
+    file.write_bytes(file.read_bytes()[:600])
+    _error(lambda: data.load('folder', split='train', path=str(tmp_path)), file, 'repair or remove')
+
+
+@pytest.mark.parametrize('content', [b'', b'not an image'])
+def test_a_file_that_is_no_image_is_named(tmp_path, content):
+    _tree(tmp_path, cat=1)
+    (tmp_path / 'cat' / 'b.jpg').write_bytes(content)
+    _error(lambda: data.load('folder', split='train', path=str(tmp_path)), tmp_path / 'cat' / 'b.jpg')
+
+
+def test_folders_that_cannot_be_used(tmp_path):
+    _error(lambda: data.load('folder', split='train', path=str(tmp_path)), tmp_path, 'class folders')
+    _tree(tmp_path / 'train', cat=1)
+    _tree(tmp_path / 'test', cat=1, dog=1)
+    _error(lambda: data.load('folder', split='test', path=str(tmp_path)), tmp_path / 'test' / 'dog', 'classes: cat')
+    (tmp_path / 'train' / 'bird').mkdir()
+    _error(lambda: data.load('folder', split='train', path=str(tmp_path)), tmp_path / 'train' / 'bird', 'no images')
+
+
+# Real images.
+
+
+def test_real_images_come_in_the_original_order(cifar):
+    for split in ('train', 'test'):
+        dataset = data.load('folder', split=split, path=str(cifar))
+        counts = [CIFAR_COUNTS[f'{split}/{name}'] for name in CIFAR_CLASSES[:2]]
+        assert dataset.class_names == CIFAR_CLASSES[:2]
+        assert dataset.image.shape == (sum(counts), 32, 32, 3)
+        np.testing.assert_array_equal(dataset.label, np.repeat([0, 1], counts))
+        # The k-th image of a class is CLASS/k.jpg.
+        names = [f'{split}/{CIFAR_CLASSES[c]}/{k:04d}.jpg' for c in range(2) for k in range(counts[c])]
+        assert dataset.id.tolist() == names
+        for row in (0, counts[0] - 1, counts[0], len(dataset) - 1):
+            np.testing.assert_array_equal(dataset.image[row], np.asarray(Image.open(cifar / names[row])))
+
+
+def test_human_labels_meet_their_images(cifar):
+    """The published rule that joins CIFAR-10N with the files: image i is the counter-th of its class."""
+    file = DATA / 'cifar10n_labels.npz'
+    if not file.is_file():
+        pytest.skip(f'no CIFAR-10N labels at {file}; set NOISY_JAX_DATA to their folder')
+    with np.load(file) as archive:
+        clean = archive['clean_label']
+    dataset = data.load('folder', split='train', path=str(cifar))
+    position = {name: row for row, name in enumerate(dataset.id)}
+    counters, found = [0] * 10, []
+    for label in clean:
+        row = position.get(f'train/{CIFAR_CLASSES[label]}/{counters[label]:04d}.jpg')
+        counters[label] += 1
+        if row is not None:
+            assert dataset.label[row] == label
+            found.append(row)
+    assert sorted(found) == list(range(len(dataset)))
+
+
+# TensorFlow Datasets.
+
+
+def _png(image):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def _features(channels=3, **changes):
+    import tensorflow_datasets as tfds
+
+    features = {
+        'image': tfds.features.Image(shape=(None, None, channels)),
+        'label': tfds.features.ClassLabel(names=['cat', 'dog', 'eel']),
+        **changes,
+    }
+    return {name: feature for name, feature in features.items() if feature is not None}
+
+
+def _examples(count, **changes):
+    return [{'image': _png(_image(i)), 'label': i % 3, **changes} for i in range(count)]
+
+
+def _prepare(root, splits, features=None, name='toy', file_format='array_record'):
+    """Writes a data set as TFDS does, in two shards a split, without TensorFlow."""
+    import tensorflow_datasets as tfds
+    from array_record.python import array_record_module
+
+    version = '1.0.0' if name == 'toy' else str(tfds.builder(name, data_dir=root).version)
+    folder = root / name / version
+    folder.mkdir(parents=True)
+    features = tfds.features.FeaturesDict(features or _features())
+    features.save_config(folder)
+    serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
+    entries = []
+    for split, examples in splits.items():
+        shards = (examples[: len(examples) // 2], examples[len(examples) // 2 :])
+        for number, shard in enumerate(shards):
+            file = folder / f'{name}-{split}.{file_format}-{number:05d}-of-00002'
+            writer = array_record_module.ArrayRecordWriter(str(file), 'group_size:1')
+            for example in shard:
+                encoded = {key: features[key].encode_example(value) for key, value in example.items()}
+                writer.write(serializer.serialize_example(encoded))
+            writer.close()
+        lengths = [str(len(shard)) for shard in shards]
+        template = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
+        entries.append({'name': split, 'shardLengths': lengths, 'numBytes': '1', 'filepathTemplate': template})
+    info = {'name': name, 'version': version, 'fileFormat': file_format, 'splits': entries}
+    (folder / 'dataset_info.json').write_text(json.dumps(info))
+    return folder
+
+
+def _load_tfds(root, split='train', **settings):
+    return data.load('tfds', split=split, **{'name': 'toy', 'data_dir': str(root), **settings})
+
+
+@pytest.mark.parametrize('name', ['toy', 'cifar10'])  # TFDS has no code for the first, and its own for the second
+def test_tfds_reads_a_prepared_data_set(tmp_path, name):
+    _prepare(tmp_path, {'train': _examples(7), 'test': _examples(4)}, name=name)
+    train, test = (_load_tfds(tmp_path, split, name=name) for split in ('train', 'test'))
+    np.testing.assert_array_equal(train.image, [_image(i) for i in range(7)])
+    np.testing.assert_array_equal(train.label, np.arange(7) % 3)
+    assert train.true_label is None
+    assert train.class_names == test.class_names == ('cat', 'dog', 'eel')
+    np.testing.assert_array_equal(test.image, train.image[:4])
+
+
+def test_tfds_works_without_tensorflow(tmp_path):
+    _prepare(tmp_path, {'train': _examples(3)})
+    code = (
+        'import sys; from noisy_jax import data\n'
+        f"dataset = data.load('tfds', split='train', name='toy', data_dir={str(tmp_path)!r})\n"
+        "print(len(dataset), 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ['3', 'False']
+
+
+def test_tfds_of_gray_images(tmp_path):
+    gray = [_image(i)[..., 0] for i in range(4)]
+    examples = [{'image': _png(image), 'label': 0} for image in gray]
+    _prepare(tmp_path, {'train': examples}, _features(channels=1))
+    np.testing.assert_array_equal(_load_tfds(tmp_path).image[..., 0], gray)
+
+
+def test_tfds_takes_validation_for_test_and_gives_none_without_both(tmp_path):
+    _prepare(tmp_path, {'train': _examples(4), 'validation': _examples(2)})
+    assert len(_load_tfds(tmp_path, 'test')) == 2
+    _prepare(tmp_path / 'other', {'train': _examples(4)})
+    assert _load_tfds(tmp_path / 'other', 'test') is None
+
+
+def test_tfds_decodes_no_more_than_the_limit_asks_for(tmp_path):
+    examples = [{'image': _png(_image(i)), 'label': i // 3} for i in range(9)]
+    for broken in examples[2::3]:
+        broken['image'] = b'broken'
+    _prepare(tmp_path, {'train': examples})
+    few, rows = _load_tfds(tmp_path, limit=6), [0, 1, 3, 4, 6, 7]
+    np.testing.assert_array_equal(few.image, [_image(row) for row in rows])
+    np.testing.assert_array_equal(few.label, [0, 0, 1, 1, 2, 2])
+    assert few.id.tolist() == [str(row) for row in rows]
+    _error(lambda: _load_tfds(tmp_path), "'toy'", 'image 2')
+
+
+def test_tfds_images_of_different_sizes_need_image_size(tmp_path):
+    examples = [{'image': _png(_image(0, *size)), 'label': 0} for size in ((6, 8), (9, 5))]
+    _prepare(tmp_path, {'train': examples})
+    _error(lambda: _load_tfds(tmp_path), "'toy'", 'image 1', '5x9', '8x6', 'config.data.image_size')
+    assert _load_tfds(tmp_path, image_size=4).image.shape == (2, 4, 4, 3)
+
+
+def _label(feature):
+    import tensorflow_datasets as tfds
+
+    return {'none': None, 'number': tfds.features.Scalar(np.int64), 'text': tfds.features.Text()}[feature]
+
+
+@pytest.mark.parametrize('feature', ['none', 'number', 'text'])
+def test_tfds_without_class_labels_is_refused(tmp_path, feature):
+    changes = {'label': {'number': 1, 'text': 'cat'}.get(feature)}
+    examples = [{name: value for name, value in e.items() if value is not None} for e in _examples(2, **changes)]
+    _prepare(tmp_path, {'train': examples}, _features(label=_label(feature)))
+    _error(lambda: _load_tfds(tmp_path), "'toy'", "'label'", 'image')
+
+
+def test_tfds_without_images_is_refused(tmp_path):
+    _prepare(tmp_path, {'train': [{'label': 0}]}, _features(image=None))
+    _error(lambda: _load_tfds(tmp_path), "'toy'", "'image'", 'label')
+
+
+def test_tfds_that_is_not_there_is_refused_with_the_mend(tmp_path):
+    # No such name at all; one that TFDS could make (and must not, unasked).
+    _error(lambda: _load_tfds(tmp_path, name='toy'), "'toy'", tmp_path, 'download_and_prepare')
+    mend = f"tfds.builder('mnist', data_dir={str(tmp_path)!r}, file_format='array_record').download_and_prepare()"
+    _error(lambda: _load_tfds(tmp_path, name='mnist'), "'mnist'", 'not prepared', tmp_path, mend)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name', ['toy', 'mnist'])
+def test_tfds_in_another_format_is_refused_with_the_mend(tmp_path, name):
+    _prepare(tmp_path, {'train': _examples(2)}, name=name, file_format='tfrecord')
+    _error(lambda: _load_tfds(tmp_path, name=name), f"'{name}'", tmp_path, 'array_record', 'download_and_prepare')
+
+
+@pytest.mark.parametrize('what', ['missing', 'truncated'])
+def test_tfds_with_a_damaged_shard_is_refused(tmp_path, what):
+    folder = _prepare(tmp_path, {'train': _examples(4)})
+    shard = folder / 'toy-train.array_record-00001-of-00002'
+    if what == 'missing':
+        shard.unlink()
+    else:
+        shard.write_bytes(shard.read_bytes()[:50])
+    _error(lambda: _load_tfds(tmp_path), "'toy'", tmp_path, 'download_and_prepare')
+
+
+def test_tfds_images_without_a_label_are_refused(tmp_path):
+    _prepare(tmp_path, {'train': _examples(2), 'test': _examples(2, label=-1)})  # how TFDS marks a hidden label
+    _error(lambda: _load_tfds(tmp_path, 'test'), "'toy'", 'test', 'image 0', '-1')
+
+
+def test_tfds_without_a_training_split_is_refused(tmp_path):
+    _prepare(tmp_path, {'test': _examples(2)})
+    _error(lambda: _load_tfds(tmp_path), "'toy'", "'train'", 'test')
