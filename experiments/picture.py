@@ -1,7 +1,7 @@
 """The README's picture: accuracy from experiments/results/digits.json, and the most suspect labels of a run.
 
-  python -m noisy_jax.main --config=configs/digits.py --workdir=runs/digits
-  python experiments/picture.py runs/digits
+python -m noisy_jax.main --config=configs/digits.py --workdir=runs/digits
+python experiments/picture.py runs/digits
 """
 
 import csv
@@ -18,7 +18,11 @@ import numpy as np
 from noisy_jax.data import digits
 
 HERE = pathlib.Path(__file__).resolve().parent
-COLUMNS = {'base': ('Base', '#9aa0a6'), 'pretrained': ('Pre-trained', '#4285b4'), 'finetuned': ('Fine-tuned', '#d1495b')}
+COLUMNS = {
+    'base': ('Base', '#9aa0a6'),
+    'pretrained': ('Pre-trained', '#4285b4'),
+    'finetuned': ('Fine-tuned', '#d1495b'),
+}
 
 
 def accuracy(axes: plt.Axes, cells: list[dict], loss: str) -> None:

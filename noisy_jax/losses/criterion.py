@@ -1,5 +1,6 @@
 """A classification loss as a train step uses it: with the batch, and with what it remembers between batches."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,11 +58,17 @@ CRITERIA: dict[str, Callable[..., Criterion]] = {'ce': _ce, 'nfl_rce': _nfl_rce,
 
 
 def criterion(name: str, **settings: Any) -> Criterion:
-    """The loss of that name: 'ce', 'nfl_rce' (alpha, beta, gamma) or 'elr' (beta, lam).
+    """The loss of that name: 'ce', 'nfl_rce' (alpha, beta, gamma=0.5) or 'elr' (beta, lam).
 
     Raises:
-      InputError: an unknown name.
+      InputError: an unknown name; a setting missing or unknown to that loss.
     """
     if name not in CRITERIA:
         raise InputError(f'loss: {name!r} is unknown; allowed: {", ".join(CRITERIA)}')
+    signature = inspect.signature(CRITERIA[name])
+    try:
+        signature.bind(**settings)
+    except TypeError as error:
+        takes = ', '.join(signature.parameters) or 'none'
+        raise InputError(f'loss {name}: {error}; its settings: {takes}') from None
     return CRITERIA[name](**settings)

@@ -14,7 +14,9 @@ def _scores(
     similarity = jnp.matmul(queries, bank.T, precision='highest')  # [Q, M]
     top, where = jax.lax.top_k(similarity, k)  # [Q, k]
     votes = jnp.exp(top / temperature)
-    return jnp.einsum('qk,qkc->qc', votes, jax.nn.one_hot(bank_labels[where], num_classes), precision='highest')
+    # Added up in place: one-hot labels [Q, k, C] would outgrow the similarities.
+    row = jnp.arange(len(queries))[:, None]
+    return jnp.zeros((len(queries), num_classes), votes.dtype).at[row, bank_labels[where]].add(votes)
 
 
 def _normalise(rows: jax.Array) -> jax.Array:
@@ -39,7 +41,7 @@ def predict(
       bank_labels: int [M].
       queries: [Q, D]; normalised inside.
       k: neighbours, at most M.
-      temperature: sharpens the votes.
+      temperature: sharpens the votes; below 1/88 they overflow float32.
       num_classes: C.
       block: queries at a time, so that similarities take [block, M] memory.
 
@@ -47,9 +49,21 @@ def predict(
       Scores float32 [Q, C]; the largest is the prediction.
     """
     bank, bank_labels, queries = _normalise(bank), jnp.asarray(bank_labels), _normalise(queries)
-    score = functools.partial(_scores, bank, bank_labels, k=min(k, len(bank)), num_classes=num_classes)
-    parts = [score(queries[start : start + block], temperature) for start in range(0, len(queries), block)]
-    return jnp.concatenate(parts)
+    total = len(queries)
+    block = min(block, total)
+    queries = jnp.pad(queries, ((0, -total % block), (0, 0)))  # full blocks only: one shape, one compilation
+    parts = [
+        _scores(
+            bank,
+            bank_labels,
+            queries[start : start + block],
+            temperature,
+            k=min(k, len(bank)),
+            num_classes=num_classes,
+        )
+        for start in range(0, len(queries), block)
+    ]
+    return jnp.concatenate(parts)[:total]
 
 
 def accuracy(
