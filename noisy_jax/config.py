@@ -152,6 +152,7 @@ def phase_list(name: str) -> tuple[str, ...]:
 
 _BOOLEANS = {'': True, 'true': True, '1': True, 'false': False, '0': False}
 
+
 def load(path_and_argument: str) -> ConfigDict:
     """The config of `path/to/file.py` or `path/to/file.py:argument`, as the command line names it.
 

@@ -94,7 +94,7 @@ def test_what_does_not_fit_the_devices_is_said(tmp_path, change, message):
     code = f"""
 from tiny import config
 from noisy_jax import pipeline
-pipeline.run(config({change.split("=")[0]}={change.split("=")[1]}), {str(tmp_path)!r})
+pipeline.run(config({change.split('=')[0]}={change.split('=')[1]}), {str(tmp_path)!r})
 """
     result = subprocess.run([sys.executable, '-c', code], env=_environment(8), capture_output=True, text=True)
     assert 'InputError' in result.stderr

@@ -1,0 +1,88 @@
+"""Weighted k-NN: the original's scores, a case by hand, blocks, a small bank."""
+
+import numpy as np
+import pytest
+
+from noisy_jax.training import knn
+
+E = np.e
+
+
+def _scores(golden, **settings):
+    arrays = golden('knn.npz')
+    return np.asarray(
+        knn.predict(arrays['bank'], arrays['bank_labels'], arrays['queries'], **{'num_classes': 10, **settings})
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'settings'),
+    [
+        ('k200_t01', {}),  # the defaults
+        ('k20_t01', {'k': 20}),
+        ('k200_t05', {'temperature': 0.5}),
+    ],
+)
+def test_golden(golden, name, settings):
+    arrays = golden('knn.npz')
+    scores = _scores(golden, **settings)
+    assert scores.dtype == np.float32
+    # exp(s / 0.1) turns a float32 rounding of s into ten of the vote.
+    np.testing.assert_allclose(scores, arrays[f'{name}_scores'], rtol=1e-5)
+    np.testing.assert_array_equal(scores.argmax(1), arrays[f'{name}_pred'])
+    # Ranked by score; classes without a vote are level, so that their order says nothing.
+    ranked = np.take_along_axis(scores, arrays[f'{name}_ranked'].astype(int), axis=1)
+    assert (np.diff(ranked, axis=1) <= 1e-5 * ranked[:, :1]).all()
+
+
+def test_golden_accuracy(golden):
+    arrays = golden('knn.npz')
+    expected = np.mean(arrays['k200_t01_pred'] == arrays['query_labels'])
+    names = ('bank', 'bank_labels', 'queries', 'query_labels')
+    assert knn.accuracy(*(arrays[name] for name in names), num_classes=10) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('block', [1, 7, 64])
+def test_blocks_give_the_same_scores(golden, block):
+    np.testing.assert_allclose(_scores(golden, block=block), _scores(golden), rtol=1e-5)
+
+
+def test_more_neighbours_than_the_bank_has(golden):
+    np.testing.assert_array_equal(_scores(golden, k=10_000), _scores(golden, k=500))
+
+
+# Cosine similarities of the query (0, 5) to the bank: 1, 1, 0, -1.
+BANK, LABELS, QUERY = [[0, 1], [0, 9], [2, 0], [0, -3]], [2, 2, 0, 1], [[0, 5]]
+
+
+@pytest.mark.parametrize(
+    ('k', 'temperature', 'expected'),
+    [
+        (1, 1.0, [0, 0, E]),
+        (2, 1.0, [0, 0, 2 * E]),
+        (3, 1.0, [1, 0, 2 * E]),
+        (4, 1.0, [1, 1 / E, 2 * E]),
+        (9, 1.0, [1, 1 / E, 2 * E]),
+        (4, 0.5, [1, E**-2, 2 * E**2]),
+    ],
+)
+def test_by_hand(k, temperature, expected):
+    scores = knn.predict(BANK, LABELS, QUERY, k=k, temperature=temperature, num_classes=3)
+    np.testing.assert_allclose(scores, [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize(('temperature', 'winner'), [(0.1, 0), (10.0, 1)])
+def test_a_near_neighbour_outvotes_two_far_ones_where_votes_are_sharp(temperature, winner):
+    bank, labels = [[1, 0], [1, 1], [1, 1]], [0, 1, 1]
+    scores = knn.predict(bank, labels, [[1, 0]], k=3, temperature=temperature, num_classes=2)
+    assert int(scores.argmax()) == winner
+
+
+def test_accuracy_is_a_fraction():
+    bank, queries = np.eye(3), np.eye(3)[[0, 1, 2, 2]]
+    assert knn.accuracy(bank, [0, 1, 2], queries, [0, 1, 0, 2], k=1, num_classes=3) == 0.75
+
+
+def test_zero_embeddings_give_finite_scores():
+    scores = knn.predict(np.zeros((3, 2)), [0, 1, 1], np.zeros((1, 2)), k=3, num_classes=2)
+    np.testing.assert_allclose(scores, [[1, 2]])

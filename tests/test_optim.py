@@ -1,0 +1,167 @@
+"""Optimisers against hand-written PyTorch-style loops, schedules against the original's."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import GOLDEN
+
+from noisy_jax.errors import InputError
+from noisy_jax.training import optim
+
+STEPS = 7  # per epoch
+PLAIN = {'learning_rate': 0.1, 'weight_decay': 0.0, 'epochs': 3, 'steps_per_epoch': STEPS, 'schedule': 'constant'}
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind', 'peak', 'settings'),
+    [
+        ('adjust_learning_rate_cosine_lr0.03_epochs20', 'cosine', 0.03, {'end': 0.0}),
+        ('adjust_learning_rate_step_lr0.03_epochs20_milestones[8,15]', 'step', 0.03, {'milestones': (8, 15)}),
+        ('supervised_CosineAnnealingLR_lr0.01_epochs20', 'cosine', 0.01, {}),
+        ('supervised_CosineAnnealingLR_lr0.01_epochs5_Tmax10', 'cosine', 0.01, {}),  # falls over 10 epochs, ends at 5
+    ],
+)
+def test_golden_schedules(golden, name, kind, peak, settings):
+    del golden  # skips where there are none
+    expected = json.loads((GOLDEN / 'schedule.json').read_text())[name]
+    rate = optim.learning_rate_schedule(kind, peak, epochs=len(expected), steps_per_epoch=STEPS, **settings)
+    first_steps = STEPS * np.arange(len(expected))
+    np.testing.assert_allclose(jax.vmap(rate)(first_steps), expected, rtol=1e-5)
+
+
+def _rates(kind, peak=0.5, *, epochs=20, **settings):
+    rate = optim.learning_rate_schedule(kind, peak, epochs=epochs, steps_per_epoch=STEPS, **settings)
+    return np.array(jax.vmap(rate)(jnp.arange(epochs * STEPS)))
+
+
+def test_constant():
+    np.testing.assert_allclose(_rates('constant'), np.full(20 * STEPS, 0.5))
+
+
+def test_cosine_falls_within_an_epoch_and_down_to_the_end():
+    rates = _rates('cosine', end=0.01)
+    assert (np.diff(rates) < 0).all()
+    np.testing.assert_allclose(rates[10 * STEPS], (0.5 + 0.01) / 2, rtol=1e-5)
+    rate = optim.learning_rate_schedule('cosine', 0.5, epochs=20, steps_per_epoch=STEPS, end=0.01)
+    np.testing.assert_allclose([rate(20 * STEPS), rate(50 * STEPS)], 0.01, rtol=1e-5)
+
+
+def test_step_falls_at_the_first_step_of_a_milestone():
+    rates = _rates('step', milestones=(2,))
+    np.testing.assert_allclose(rates[: 2 * STEPS], 0.5)
+    np.testing.assert_allclose(rates[2 * STEPS :], 0.05, rtol=1e-6)
+
+
+@pytest.mark.parametrize('kind', ['cosine', 'step', 'constant'])
+@pytest.mark.parametrize('warmup_epochs', [1, 3])
+def test_warmup_rises_to_the_peak(kind, warmup_epochs):
+    rates = _rates(kind, warmup_epochs=warmup_epochs, milestones=(8, 15))
+    warmup = warmup_epochs * STEPS
+    assert rates[0] > 0
+    assert (np.diff(rates[:warmup]) > 0).all()
+    # The last step of the warm-up has the peak, and the schedule proper starts from it.
+    np.testing.assert_allclose(rates[warmup - 1 : warmup + 1], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(np.diff(rates[:warmup]), 0.5 / warmup, rtol=1e-4)
+    assert rates.max() <= 0.5 * (1 + 1e-6)
+    if kind == 'step':  # milestones count from the very start
+        np.testing.assert_allclose(rates[[8 * STEPS - 1, 8 * STEPS, 15 * STEPS]], [0.5, 0.05, 0.005], rtol=1e-5)
+    if kind == 'cosine':  # its end, too
+        rate = optim.learning_rate_schedule(
+            kind, 0.5, epochs=20, steps_per_epoch=STEPS, warmup_epochs=warmup_epochs, end=0.01
+        )
+        np.testing.assert_allclose([rate(20 * STEPS), rate(20 * STEPS - 1) > 0.01], [0.01, 1], rtol=1e-5)
+
+
+def test_warmup_of_a_single_step_is_at_the_peak():
+    rate = optim.learning_rate_schedule('constant', 0.5, epochs=3, steps_per_epoch=1, warmup_epochs=1)
+    np.testing.assert_allclose([rate(0), rate(1)], 0.5)
+
+
+def _step(name, *, batch_size=256, params=None, grads=None, **settings):
+    """The first update."""
+    params = {'w': jnp.array([2.0, -3.0])} if params is None else params
+    grads = {'w': jnp.array([0.5, 4.0])} if grads is None else grads
+    transform = optim.optimizer(name, **{**PLAIN, **settings}, batch_size=batch_size)
+    return transform.update(grads, transform.init(params), params)[0]
+
+
+def test_sgd_scales_with_the_batch():
+    np.testing.assert_allclose(_step('sgd')['w'], [-0.05, -0.4], rtol=1e-6)
+    np.testing.assert_allclose(_step('sgd', batch_size=64)['w'], [-0.0125, -0.1], rtol=1e-6)
+    np.testing.assert_allclose(_step('sgd', batch_size=512)['w'], [-0.1, -0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['adam', 'adamw'])
+def test_adam_does_not_scale_with_the_batch(name):
+    # Adam's first step is the learning rate against the sign of the gradient.
+    for batch_size in (64, 256, 512):
+        np.testing.assert_allclose(_step(name, batch_size=batch_size)['w'], [-0.1, -0.1], rtol=1e-5)
+
+
+def test_weight_decay_without_a_gradient():
+    """SGD and Adam see it as a gradient, which Adam then takes the sign of; AdamW shrinks by rate times decay."""
+    settings = {'grads': {'w': jnp.zeros(2)}, 'weight_decay': 0.01}
+    np.testing.assert_allclose(_step('sgd', **settings)['w'], [-0.002, 0.003], rtol=1e-5)
+    np.testing.assert_allclose(_step('adam', **settings)['w'], [-0.1, 0.1], rtol=1e-5)
+    np.testing.assert_allclose(_step('adamw', **settings)['w'], [-0.002, 0.003], rtol=1e-5)
+
+
+@pytest.mark.parametrize(('momentum', 'nesterov'), [(0.9, False), (0.9, True), (0.0, False)])
+def test_sgd_equals_pytorch(momentum, nesterov):
+    """The loop of torch.optim.SGD over 5 steps of a falling learning rate."""
+    weight_decay, peak, length = 0.05, 0.2, 10 * STEPS
+    rng = np.random.default_rng(0)
+    grads = rng.normal(size=(5, 4))
+    w = rng.normal(size=4)
+
+    transform = optim.optimizer(
+        'sgd',
+        learning_rate=0.1,
+        batch_size=512,
+        weight_decay=weight_decay,
+        epochs=10,
+        steps_per_epoch=STEPS,
+        momentum=momentum,
+        nesterov=nesterov,
+    )
+    params = {'w': jnp.asarray(w, jnp.float32)}
+    opt_state = transform.init(params)
+    buffer = np.zeros(4)
+    for step, grad in enumerate(grads):
+        updates, opt_state = transform.update({'w': jnp.asarray(grad, jnp.float32)}, opt_state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+
+        decayed = grad + weight_decay * w
+        buffer = momentum * buffer + decayed
+        direction = decayed + momentum * buffer if nesterov else buffer
+        w = w - (1e-6 + (peak - 1e-6) * (1 + np.cos(np.pi * step / length)) / 2) * direction
+        np.testing.assert_allclose(params['w'], w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', optim.OPTIMIZERS)
+def test_encoder_scale_scales_the_encoder_alone(name):
+    params = {part: {'w': jnp.array([1.0, -2.0])} for part in ('encoder', 'classifier')}
+    grads = {part: {'w': jnp.array([0.3, 0.7])} for part in ('encoder', 'classifier')}
+    settings = {'params': params, 'grads': grads, 'weight_decay': 0.01}
+    plain, scaled = _step(name, **settings), _step(name, **settings, encoder_scale=0.1)
+    np.testing.assert_allclose(scaled['encoder']['w'], 0.1 * plain['encoder']['w'], rtol=1e-6)
+    np.testing.assert_array_equal(scaled['classifier']['w'], plain['classifier']['w'])
+
+
+def test_encoder_scale_without_an_encoder():
+    np.testing.assert_array_equal(_step('sgd', encoder_scale=0.1)['w'], _step('sgd')['w'])
+
+
+@pytest.mark.parametrize(
+    ('name', 'schedule', 'message'),
+    [
+        ('lars', 'cosine', "optimizer: 'lars' is unknown; allowed: sgd, adam, adamw"),
+        ('sgd', 'linear', "schedule: 'linear' is unknown; allowed: cosine, step, constant"),
+    ],
+)
+def test_unknown_names(name, schedule, message):
+    with pytest.raises(InputError, match=message):
+        _step(name, schedule=schedule)
