@@ -8,6 +8,8 @@ import tempfile
 import numpy as np
 import pytest
 
+from noisy_jax.errors import InputError
+
 # Many tests run the same pipeline: each program is compiled once for all of them, also in subprocesses.
 _CACHE = tempfile.TemporaryDirectory()
 os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
@@ -20,6 +22,16 @@ GOLDEN = DATA.parent / 'golden'
 
 # Files of the `cifar` fixture.
 CIFAR_COUNTS = {'train/airplane': 120, 'train/automobile': 80, 'test/airplane': 30, 'test/automobile': 20}
+
+
+def refused(call, *words):
+    """Checks that `call` raises an InputError of one line that holds all `words`."""
+    with pytest.raises(InputError) as caught:
+        call()
+    message = str(caught.value)
+    assert '\n' not in message
+    for word in words:
+        assert str(word) in message
 
 
 @pytest.fixture(scope='session')

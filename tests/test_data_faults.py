@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import refused
 from PIL import Image
 
 from noisy_jax import data
@@ -13,28 +14,19 @@ IMAGES = np.zeros((10, 4, 4, 3), np.uint8)
 LABELS = np.arange(10) % 2
 
 
-def _refused(call, *words):
-    with pytest.raises(InputError) as caught:
-        call()
-    message = str(caught.value)
-    assert '\n' not in message
-    for word in words:
-        assert word in message
-
-
 @pytest.mark.parametrize('batch_size', [0, -3])
 def test_a_batch_below_one(batch_size):
-    _refused(lambda: Dataset(IMAGES, LABELS, ('a', 'b')).order(0, 0, batch_size=batch_size), 'batch_size', '10')
+    refused(lambda: Dataset(IMAGES, LABELS, ('a', 'b')).order(0, 0, batch_size=batch_size), 'batch_size', '10')
 
 
 @pytest.mark.parametrize('fraction', [-0.2, 1.5, float('nan')])
 def test_a_fraction_outside_0_to_1(fraction):
-    _refused(lambda: split(Dataset(IMAGES, LABELS, ('a', 'b')), fraction, 0), 'data.valid_fraction', str(fraction))
+    refused(lambda: split(Dataset(IMAGES, LABELS, ('a', 'b')), fraction, 0), 'data.valid_fraction', str(fraction))
 
 
 @pytest.mark.parametrize('label', [LABELS + 0.5, LABELS * np.nan, LABELS + 2**32, np.array(list('ab' * 5))])
 def test_labels_that_a_cast_would_change(label):
-    _refused(lambda: Dataset(IMAGES, label, ('a', 'b')), 'label', 'whole numbers')
+    refused(lambda: Dataset(IMAGES, label, ('a', 'b')), 'label', 'whole numbers')
 
 
 def test_whole_labels_of_other_types_are_taken():
@@ -50,14 +42,14 @@ def _arrays(tmp_path, split='train', **arrays):
 
 
 def test_a_stray_label_does_not_make_as_many_classes(tmp_path):
-    _refused(lambda: _arrays(tmp_path, images=IMAGES, labels=LABELS * 10**6), 'a.npz', '1000000')
+    refused(lambda: _arrays(tmp_path, images=IMAGES, labels=LABELS * 10**6), 'a.npz', '1000000')
 
 
 def test_no_path_does_not_read_the_current_folder(tmp_path, monkeypatch):
     np.save(tmp_path / 'images.npy', IMAGES)
     np.save(tmp_path / 'labels.npy', LABELS)
     monkeypatch.chdir(tmp_path)
-    _refused(lambda: data.load('arrays', split='train', path=''), 'data.path')
+    refused(lambda: data.load('arrays', split='train', path=''), 'data.path')
 
 
 @pytest.mark.parametrize('content', [b'', b'hello'])
@@ -71,13 +63,13 @@ def test_no_npz_does_not_advise_to_unpickle(tmp_path, content):
 
 def test_an_npy_file_as_path(tmp_path):
     np.save(tmp_path / 'a.npy', IMAGES)
-    _refused(lambda: data.load('arrays', split='train', path=str(tmp_path / 'a.npy')), 'a.npy', '.npz')
+    refused(lambda: data.load('arrays', split='train', path=str(tmp_path / 'a.npy')), 'a.npy', '.npz')
 
 
 def test_empty_arrays(tmp_path):
-    _refused(lambda: _arrays(tmp_path, images=IMAGES[:, :0] / 1.0, labels=LABELS), 'images', '(10, 0, 4, 3)')
+    refused(lambda: _arrays(tmp_path, images=IMAGES[:, :0] / 1.0, labels=LABELS), 'images', '(10, 0, 4, 3)')
     test = {'test_images': IMAGES, 'test_labels': LABELS}
-    _refused(lambda: _arrays(tmp_path, 'test', images=IMAGES[:0], labels=LABELS[:0], **test), 'labels', '(0,)')
+    refused(lambda: _arrays(tmp_path, 'test', images=IMAGES[:0], labels=LABELS[:0], **test), 'labels', '(0,)')
 
 
 def test_one_class_name(tmp_path):
