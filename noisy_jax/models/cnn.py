@@ -4,8 +4,23 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from noisy_jax.errors import InputError
 from noisy_jax.models.heads import conv, dense
 from noisy_jax.models.norm import BatchNorm
+
+
+def _flatten(x: jax.Array) -> jax.Array:
+    """[B, h, w, C] -> [B, h w C].
+
+    Raises:
+      InputError: pooling has left nothing of the image.
+    """
+    if not x.size:
+        raise InputError(
+            'model.encoder: the images are too small for it: cnn6 needs 8 pixels a side, cnn_small needs 2 pixels; '
+            'set data.image_size or take a resnet'
+        )
+    return x.reshape(len(x), -1)
 
 
 class CNN6(nn.Module):
@@ -26,7 +41,7 @@ class CNN6(nn.Module):
                 x = conv(width, x.shape[-1], self.dtype, name.format('conv'))(x)
                 x = nn.relu(BatchNorm(self.dtype, name=name.format('norm'))(x, train=train))
             x = nn.max_pool(x, (2, 2), strides=(2, 2))
-        x = x.reshape(len(x), -1)
+        x = _flatten(x)
         x = dense(self.hidden, x.shape[-1], self.dtype, 'hidden')(x)
         x = nn.relu(BatchNorm(self.dtype, name='hidden_norm')(x, train=train))
         return dense(self.features, self.hidden, self.dtype, 'out')(x).astype(jnp.float32)
@@ -46,6 +61,6 @@ class CNNSmall(nn.Module):
             x = conv(width, x.shape[-1], self.dtype, f'conv{layer}')(x)
             x = nn.relu(BatchNorm(self.dtype, name=f'norm{layer}')(x, train=train))
         x = nn.max_pool(x, (2, 2), strides=(2, 2))
-        x = x.reshape(len(x), -1)
+        x = _flatten(x)
         x = dense(self.features, x.shape[-1], self.dtype, 'out')(x)
         return nn.relu(BatchNorm(self.dtype, name='out_norm')(x, train=train)).astype(jnp.float32)
