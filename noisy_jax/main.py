@@ -8,6 +8,7 @@
 """
 
 import sys
+import warnings
 
 from absl import flags
 from ml_collections import config_flags
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
         return 0
     try:
         _parse(argv)
+        warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
         from noisy_jax import pipeline  # after parsing: --help and mistakes need no JAX
         from noisy_jax.training.signals import Stopped
 

@@ -57,8 +57,8 @@ class Journal:
         self._saved_stage: str | None = meta.get('stage')
         self._offset = 0  # steps of the stages before this one
         self._start = time.monotonic() - self.record['seconds']
-        if meta:
-            session.metrics.rewind(meta['metrics_position'])
+        position = meta['metrics_position'] if meta else session.metrics.start_of(phase)
+        session.metrics.rewind(position)
 
     def position(self, stage: str) -> int:
         """A number for `stage` that is the same in every run of this seed: seeds its order and its keys."""

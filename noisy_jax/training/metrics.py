@@ -30,6 +30,16 @@ class MetricWriter:
         if self._file and position < self.position():
             os.truncate(self._path, position)
 
+    def start_of(self, phase: str) -> int:
+        """Where the first line of a phase begins; the end where there is none."""
+        position = 0
+        with self._path.open('rb') as lines:
+            for line in lines:
+                if f'"phase": "{phase}"'.encode() in line or not line.endswith(b'\n'):
+                    break
+                position += len(line)
+        return position
+
     def close(self) -> None:
         if self._file:
             self._file.close()
