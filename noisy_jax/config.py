@@ -60,7 +60,7 @@ def default() -> ConfigDict:
     config.phases = PHASES
     config.devices = 0  # 0: all
     config.checkpoint_every = 10  # epochs
-    config.eval_every = 1  # epochs between accuracies on held-out data; 0: at the end of a phase only
+    config.eval_every = 1  # epochs of a classifier between accuracies on held-out data; 0: only at its end
     config.eval_batch_size = 512
     config.resident_bytes = 2**31  # training images up to this size stay on the device
 
@@ -100,9 +100,10 @@ def default() -> ConfigDict:
     def classifier(**changes: Any) -> ConfigDict:
         return ConfigDict({'epochs': 100, 'batch_size': 256, 'augment': 'standard', **changes})
 
+    # knn_every: epochs between k-NN accuracies, each of which embeds the whole training set; 0: only at the end.
     def contrastive(**changes: Any) -> ConfigDict:
         rate = optimizer(learning_rate=0.03)
-        return ConfigDict({'batch_size': 256, 'augment': 'simclr', 'optimizer': rate, **changes})
+        return ConfigDict({'batch_size': 256, 'augment': 'simclr', 'optimizer': rate, 'knn_every': 10, **changes})
 
     config.base = classifier(epochs=120, optimizer=optimizer())
     config.pretrain = contrastive(epochs=500, temperature=0.5)
@@ -202,6 +203,7 @@ _RANGES = {
     'eval_batch_size': (1, None),
     '*epochs': (0, None),
     'select.epochs': (1, None),
+    '*.knn_every': (0, None),
     '*.batch_size': (1, None),
     '*.temperature': (1e-3, None),
     '*.learning_rate': (0.0, None),

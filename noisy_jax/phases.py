@@ -225,7 +225,7 @@ def _train_encoder(
 
     def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict]:
         values = {}
-        if method.config.eval_every and (epoch + 1) % method.config.eval_every == 0:
+        if settings.knn_every and (epoch + 1) % settings.knn_every == 0:
             values['knn_accuracy'] = _knn_accuracy(method, current.variables, train)
         return current, values
 

@@ -70,7 +70,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
             outcome, record, fresh = _run_phase(phase, method, inputs, session, folder)
             trained += fresh
             summary['phases'].append({'name': phase, **record})
-            folder.save_summary(summary)
+            if fresh:
+                folder.save_summary(summary)
             if 'probabilities' in outcome.arrays:
                 last_classifier = outcome.arrays['probabilities']
             if phase == 'base':  # only to compare: the other phases do not see it
