@@ -17,13 +17,15 @@ from noisy_jax.training.steps import Normalise
 
 Arrays = dict[str, np.ndarray]
 
+_AHEAD = 4  # batches in flight: enough to keep a device busy, few enough for its memory
+
 
 def over_dataset(compute: Callable[[Variables, Any], Any], mesh: Mesh, batch_size: int) -> Callable:
     """Makes run(variables, arrays) of a function of one batch.
 
     `compute(variables, {name: [B, ...]})` gives a tree of arrays [B, ...]; `run` takes arrays [N, ...] and gives the
     same tree with [N, ...], on the host, in order. The last batch is filled up with copies of its first row, and cut
-    again. All batches are dispatched before the first result is fetched.
+    again. A few batches are on their way while the results of earlier ones are fetched.
     """
     jitted = jax.jit(compute)
     size = -(-batch_size // mesh.size) * mesh.size
@@ -38,7 +40,9 @@ def over_dataset(compute: Callable[[Variables, Any], Any], mesh: Mesh, batch_siz
             if missing:
                 batch = {name: np.concatenate([b, np.repeat(b[:1], missing, axis=0)]) for name, b in batch.items()}
             parts.append(jitted(variables, shard_batch(batch, mesh)))
-        parts = [to_host(part) for part in parts]
+            if len(parts) > _AHEAD:
+                parts[-_AHEAD - 1] = to_host(parts[-_AHEAD - 1])
+        parts[-_AHEAD:] = [to_host(part) for part in parts[-_AHEAD:]]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:total], *parts)
 
     return run
