@@ -1,4 +1,22 @@
-"""scikit-learn's 8x8 digits, 60 % symmetric noise, all phases."""
+"""scikit-learn's 8x8 digits (1,437 to train, 360 to test), 60 % symmetric noise, all six phases; no download.
+
+  python -m noisy_jax.main --config=configs/digits.py --workdir=runs/digits
+
+50 seconds on two CPU cores. Test accuracy in % of the last epoch, mean over seeds 0, 1, 2 (python experiments/digits.py):
+
+  noise  loss      Base  Pre-trained  Fine-tuned  control: head on a random encoder
+  40%    ce        84.8         97.2        98.5        92.1
+  40%    nfl_rce   97.5         98.8        98.9        93.3
+  40%    elr       97.8         98.8        99.0        90.7
+  60%    ce        63.0         91.8        94.9        83.2
+  60%    nfl_rce   87.2         96.3        97.3        91.9
+  60%    elr       95.3         97.9        98.3        84.7
+  80%    ce        28.0         56.5        65.8        51.9
+  80%    nfl_rce   38.1         81.4        83.9        73.3
+  80%    elr       55.9         84.4        92.2        64.7
+
+The settings were chosen on held-out noisy labels (python experiments/digits.py --search), not on the test images.
+"""
 
 from ml_collections import ConfigDict
 

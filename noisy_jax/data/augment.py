@@ -100,7 +100,7 @@ def grayscale(image: jax.Array) -> jax.Array:
     """The luma of an RGB image in all three channels; other images as they are."""
     if image.shape[-1] != 3:
         return image
-    return jnp.broadcast_to(image @ jnp.array(_GRAY)[:, None], image.shape)
+    return jnp.broadcast_to(jnp.sum(image * jnp.array(_GRAY), axis=-1, keepdims=True), image.shape)
 
 
 def shift_hue(image: jax.Array, shift: jax.Array) -> jax.Array:
