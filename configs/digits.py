@@ -2,7 +2,7 @@
 
   python -m noisy_jax.main --config=configs/digits.py --workdir=runs/digits
 
-50 seconds on two CPU cores. Test accuracy in % of the last epoch, mean over seeds 0, 1, 2 (python experiments/digits.py):
+50 seconds on two CPU cores. Test accuracy of the last epoch in %, mean over three seeds (python experiments/digits.py):
 
   noise  loss      Base  Pre-trained  Fine-tuned  control: head on a random encoder
   40%    ce        84.8         97.2        98.5        92.1
