@@ -60,7 +60,7 @@ class Journal:
         position = meta['metrics_position'] if meta else session.metrics.start_of(phase)
         session.metrics.rewind(position)
 
-    def position(self, stage: str) -> int:
+    def seed(self, stage: str) -> int:
         """A number for `stage` that is the same in every run of this seed: seeds its order and its keys."""
         return zlib.crc32(f'{self.session.seed}/{self.phase}/{stage}'.encode())
 
@@ -170,7 +170,7 @@ def fit(
     if first == total:
         journal.leave(stage.name, total)
         return state
-    seed = journal.position(stage.name)
+    seed = journal.seed(stage.name)
     key = replicate(jax.random.key(seed), mesh)
     run = _runner(stage.step)
     resident, batches = _feed(dataset, session)
