@@ -8,10 +8,11 @@ _TITLES = {'base': 'Base', 'classify': 'Pre-trained', 'finetune': 'Fine-tuned'}
 def render(summary: dict[str, Any]) -> str:
     """The table at the end of a run, from a summary as in summary.json."""
     noise = summary['noise']
-    realised = f', realised {_number(noise["realised_rate"])}' if 'realised_rate' in noise else ''
+    added = 'none' if noise['kind'] == 'none' else f'{noise["kind"]} {_number(noise["rate"])}'
+    realised = f', {_number(noise["realised_rate"])} of the labels are wrong' if 'realised_rate' in noise else ''
     lines = [
         f'{summary["config"]}, seed {summary["seed"]}, {summary["device"]}',
-        f'noise {noise["kind"]} {_number(noise["rate"])}{realised}',
+        f'noise added: {added}{realised}',
         '',
         f'{"phase":<10}{"classifier":<13}{"test acc.":>10}{"best":>8}{"k-NN":>8}{"seconds":>9}{"images/s":>10}',
     ]
