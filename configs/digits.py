@@ -15,7 +15,7 @@
   80%    nfl_rce   38.1         81.4        83.9        73.3
   80%    elr       55.9         84.4        92.2        64.7
 
-The settings were chosen on held-out noisy labels (python experiments/digits.py --search), not on the test images.
+How the settings were chosen: experiments/README.md.
 """
 
 from ml_collections import ConfigDict
