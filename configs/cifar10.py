@@ -17,7 +17,7 @@ def get_config(argument: str = '') -> ConfigDict:
     Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric, rate=0..1, phases=base|pretrained|finetuned|all,
     data=folder|arrays|tfds, smoke.
     """
-    given = defaults.parse_argument(
+    config, given = defaults.with_argument(
         argument,
         {
             'loss': 'elr',
@@ -28,11 +28,7 @@ def get_config(argument: str = '') -> ConfigDict:
             'smoke': False,
         },
     )
-    config = defaults.default()
     config.name = 'cifar10'
-    config.phases = defaults.phase_list(given['phases'])
-    config.loss = given['loss']
-    config.noise.kind, config.noise.rate = given['noise'], given['rate']
     config.data.name = given['data']
     if given['smoke']:
         _shrink(config)

@@ -25,12 +25,8 @@ from noisy_jax import config as defaults
 
 def get_config(argument: str = '') -> ConfigDict:
     """Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric, rate, phases=base|pretrained|finetuned|all."""
-    given = defaults.parse_argument(argument, {'loss': 'elr', 'noise': 'symmetric', 'rate': 0.6, 'phases': 'all'})
-    config = defaults.default()
+    config, _ = defaults.with_argument(argument, {'loss': 'elr', 'noise': 'symmetric', 'rate': 0.6, 'phases': 'all'})
     config.name = 'digits'
-    config.phases = defaults.phase_list(given['phases'])
-    config.loss = given['loss']
-    config.noise.kind, config.noise.rate = given['noise'], given['rate']
     config.data.name = 'digits'
     config.data.mean, config.data.std = (0.305,), (0.376,)
     config.model.encoder = 'cnn_small'

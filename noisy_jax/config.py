@@ -119,6 +119,20 @@ def default() -> ConfigDict:
     return config.lock()
 
 
+def with_argument(argument: str, defaults: Mapping[str, Any]) -> tuple[ConfigDict, dict[str, Any]]:
+    """`default()` changed by what every config takes (loss, noise, rate, phases), and all values of the argument.
+
+    Raises:
+      InputError: as `parse_argument` and `phase_list`.
+    """
+    given = parse_argument(argument, defaults)
+    config = default()
+    config.phases = phase_list(given['phases'])
+    config.loss = given['loss']
+    config.noise.kind, config.noise.rate = given['noise'], given['rate']
+    return config, given
+
+
 def parse_argument(argument: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Reads the text behind `--config=file.py:`, e.g. 'loss=elr,rate=0.8,smoke', into the types of `defaults`.
 

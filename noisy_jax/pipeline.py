@@ -127,12 +127,7 @@ def _load(config: ConfigDict) -> tuple[Dataset, Dataset | None, Dataset | None, 
 def _check_batches(config: ConfigDict, images: int, mesh: jax.sharding.Mesh) -> None:
     """All batch sizes before anything is trained: the last phase's would be found hours later."""
     for phase in config.phases:
-        batch_size = config[phase].batch_size
-        if batch_size > images:
-            raise InputError(
-                f'config.{phase}.batch_size: {batch_size} is larger than the {images} training images; at most {images}'
-            )
-        mesh_lib.check_batch_size(f'config.{phase}.batch_size', batch_size, mesh)
+        mesh_lib.check_batch_size(f'config.{phase}.batch_size', config[phase].batch_size, images, mesh)
 
 
 def _keep_given(folder: WorkDir, train: Dataset) -> None:

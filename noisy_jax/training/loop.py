@@ -154,12 +154,8 @@ def fit(
     if stage.epochs == 0:
         return state
     session, mesh = journal.session, journal.session.mesh
-    check_batch_size(f'{journal.phase}.batch_size', stage.batch_size, mesh)
+    check_batch_size(f'config.{journal.phase}.batch_size', stage.batch_size, len(dataset), mesh)
     steps_per_epoch = len(dataset) // stage.batch_size
-    if not steps_per_epoch:
-        raise InputError(
-            f'{journal.phase}.batch_size: {stage.batch_size} is larger than the {len(dataset)} training images'
-        )
     total = stage.epochs * steps_per_epoch
     if journal.is_past(stage.name):
         journal.leave(stage.name, total)

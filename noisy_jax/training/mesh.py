@@ -35,8 +35,10 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()), may_alias=False)
 
 
-def check_batch_size(field: str, batch_size: int, mesh: Mesh) -> None:
-    """Raises InputError where a batch does not divide over the devices."""
+def check_batch_size(field: str, batch_size: int, images: int, mesh: Mesh) -> None:
+    """Raises InputError where a batch is larger than the data or does not divide over the devices."""
+    if batch_size > images:
+        raise InputError(f'{field}: {batch_size} is larger than the {images} training images; at most {images}')
     if batch_size % mesh.size:
         raise InputError(f'{field}: {batch_size} is not a multiple of the {mesh.size} devices; take one that is')
 
