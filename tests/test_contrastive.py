@@ -10,11 +10,13 @@ import pytest
 
 from noisy_jax import losses
 
-nt_xent = jax.jit(losses.nt_xent)
-sup_con = jax.jit(losses.sup_con, static_argnames='own_view_weight')
+nt_xent = jax.jit(losses.nt_xent, static_argnames='block_size')
+sup_con = jax.jit(losses.sup_con, static_argnames=('own_view_weight', 'block_size'))
 
 PRECISIONS = pytest.mark.parametrize(('x64', 'tolerance'), [(True, 1e-12), (False, 1e-5)], ids=['x64', 'float32'])
 OWN_VIEW_WEIGHTS = ('one', 'sample')
+# All similarities at once, blocks that do not divide the batch.
+BLOCKS = pytest.mark.parametrize('block_size', [0, 5])
 
 # Golden name: (labels used, weights, temperature, factor). The original multiplies by temperature / base temperature,
 # and its base temperature stays 0.07 in the *_base007 ones; ours has no such factor.
@@ -67,8 +69,9 @@ def views():
 
 
 @PRECISIONS
+@BLOCKS
 @pytest.mark.parametrize('name', GOLDEN)
-def test_golden_loss_and_gradient(golden, name, x64, tolerance):
+def test_golden_loss_and_gradient(golden, name, block_size, x64, tolerance):
     arrays = golden('contrastive.npz')
     supervised, weighting, temperature, factor = GOLDEN[name]
     weights = {None: None, 'ones': np.ones(16), 'stored': arrays['weights']}[weighting]
@@ -76,8 +79,8 @@ def test_golden_loss_and_gradient(golden, name, x64, tolerance):
     @jax.value_and_grad
     def loss(z):
         if not supervised:
-            return factor * nt_xent(z[:, 0], z[:, 1], temperature=temperature).mean()
-        settings = {'temperature': temperature, 'own_view_weight': 'sample'}
+            return factor * nt_xent(z[:, 0], z[:, 1], temperature=temperature, block_size=block_size).mean()
+        settings = {'temperature': temperature, 'own_view_weight': 'sample', 'block_size': block_size}
         return factor * sup_con(z[:, 0], z[:, 1], arrays['labels'], weights, **settings).mean()
 
     with jax.enable_x64(x64):
@@ -166,13 +169,15 @@ def test_weights_of_none_are_ones(views):
     np.testing.assert_allclose(sup_con(z1, z2, labels), sup_con(z1, z2, labels, np.ones(7)), rtol=1e-6)
 
 
+@BLOCKS
 @pytest.mark.parametrize('own_view_weight', OWN_VIEW_WEIGHTS)
-def test_finite_on_zero_vectors_and_zero_weights(views, own_view_weight):
+def test_finite_on_zero_vectors_and_zero_weights(views, own_view_weight, block_size):
     z1, z2, labels, _ = (jnp.asarray(array, jnp.float32) for array in views)
 
     @functools.partial(jax.value_and_grad, argnums=(0, 1))
     def loss(z1, z2, weights):
-        return sup_con(z1, z2, labels, weights, own_view_weight=own_view_weight).sum() + nt_xent(z1, z2).sum()
+        supervised = sup_con(z1, z2, labels, weights, own_view_weight=own_view_weight, block_size=block_size)
+        return supervised.sum() + nt_xent(z1, z2, block_size=block_size).sum()
 
     for scale in (0.0, 1e-20, 1e15):
         for weight in (0.0, 1.0):
@@ -201,6 +206,49 @@ def test_bfloat16_embeddings_give_float32_losses(views):
     values = sup_con(z1, z2, labels, weights)
     assert values.dtype == jnp.float32
     np.testing.assert_allclose(values, sup_con(*(x.astype(jnp.float32) for x in (z1, z2)), labels, weights), rtol=1e-6)
+
+
+def _value_and_gradients(loss, *arrays, **settings):
+    def total(*arrays):
+        values = loss(*arrays[:2], *settings.pop('labels', ()), *arrays[2:], **settings)
+        return jnp.sum(values * jnp.cos(jnp.arange(len(values)))), values  # each row counts differently
+
+    argnums = tuple(range(len(arrays)))
+    (_, values), gradients = jax.jit(jax.value_and_grad(total, argnums, has_aux=True))(*arrays)
+    return values, gradients
+
+
+@pytest.mark.parametrize('temperature', [0.01, 0.07, 0.5])
+@pytest.mark.parametrize('count', [1, 96, 300])
+def test_blocks_equal_dense_in_value_and_gradient(count, temperature):
+    rng = np.random.default_rng(count)
+    z1, z2 = (jnp.asarray(rng.normal(size=(count, 16)), jnp.float32) for _ in range(2))
+    labels, weights = rng.integers(0, 4, count), jnp.asarray(rng.uniform(size=count), jnp.float32)
+    cases = [(losses.nt_xent, (z1, z2), {}), (losses.sup_con, (z1, z2, weights), {'labels': (labels,)})]
+    for loss, arrays, more in cases:
+        dense = _value_and_gradients(loss, *arrays, temperature=temperature, block_size=0, **more)
+        blocks = _value_and_gradients(loss, *arrays, temperature=temperature, block_size=64, **more)
+        for ours, expected in zip(jax.tree.leaves(blocks), jax.tree.leaves(dense), strict=True):
+            # A loss is the difference of numbers up to 1 / temperature; one pair alone has none, and no gradient.
+            scale = max(float(np.abs(expected).max()), 1 / temperature)
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-6 * scale)
+
+
+def test_large_batches_take_memory_linear_in_their_size():
+    def temporaries(count, **settings):
+        z = jax.ShapeDtypeStruct((count, 128), jnp.float32)
+        gradient = jax.grad(lambda z1, z2: losses.nt_xent(z1, z2, **settings).sum())
+        return jax.jit(gradient).lower(z, z).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries(4096) < temporaries(4096, block_size=0) / 11
+    assert temporaries(32768) < 8.5 * temporaries(4096)
+
+
+def test_small_batches_are_dense():
+    z = jax.ShapeDtypeStruct((1024, 8), jnp.float32)
+    assert 'scan' not in str(jax.make_jaxpr(losses.nt_xent)(z, z))
+    z = jax.ShapeDtypeStruct((1025, 8), jnp.float32)
+    assert 'scan' in str(jax.make_jaxpr(losses.nt_xent)(z, z))
 
 
 def test_unknown_own_view_weight(views):

@@ -1,51 +1,49 @@
-"""Contrastive losses over two views of a batch: per anchor, [2B], all of the first view, then all of the second."""
+"""Contrastive losses over two views of a batch: per anchor, [2B], all of the first view, then all of the second.
+
+Both are a log-sum-exp over all other embeddings minus the mean similarity to the positives. The log-sum-exp is the part
+that sees every pair; `log_sum_exp.py` has it dense and in blocks.
+"""
 
 import jax
 import jax.numpy as jnp
 
 from noisy_jax.errors import InputError
+from noisy_jax.losses.log_sum_exp import log_sum_exp, on_every_device
 
 
-def _normalise(z: jax.Array) -> jax.Array:
-    """Rows of length 1, in float32 at least; a row of zeros stays and has no gradient."""
+def _pairs(z1: jax.Array, z2: jax.Array, temperature: float) -> jax.Array:
+    """[B, 2, D], in float32 at least, whose inner products are cosine similarities over the temperature.
+
+    A row of zeros stays and has no gradient. Views one after the other would move data between devices.
+    """
+    z = jnp.stack([z1, z2], axis=1)
     z = z.astype(jnp.promote_types(z.dtype, jnp.float32))
     square = jnp.sum(z * z, axis=-1, keepdims=True)
     alive = square > 1e-24
     # The inner `where` keeps the gradient finite; a floor instead would give a dead row a gradient of 1e12.
-    return jnp.where(alive, z * jax.lax.rsqrt(jnp.where(alive, square, 1.0)), 0.0)
+    return z * jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, square, 1.0) * temperature), 0.0)
 
 
-def _log_probabilities(z1: jax.Array, z2: jax.Array, temperature: float) -> tuple[jax.Array, jax.Array]:
-    """log softmax of every anchor's similarities to all others, and where its other view stands: both [2B, 2B].
-
-    The two views of an image are neighbours here: views one after the other would move data between devices.
-    """
-    z = _normalise(jnp.stack([z1, z2], axis=1)).reshape(-1, z1.shape[-1])  # [2B, D]
-    similarity = jnp.matmul(z, z.T, precision='highest') / temperature
-    itself = jnp.eye(len(z), dtype=bool)
-    image = jnp.arange(len(z)) // 2
-    other_view = (image[:, None] == image[None, :]) & ~itself
-    return jax.nn.log_softmax(jnp.where(itself, -jnp.inf, similarity)), other_view
+def _others(z: jax.Array, block_size: int | None) -> jax.Array:
+    """[B, 2, D] -> [B, 2]: each anchor's log-sum-exp over all 2B - 1 others."""
+    return log_sum_exp(z.reshape(-1, z.shape[-1]), block_size=block_size).reshape(-1, 2)
 
 
-def _first_views_first(values: jax.Array) -> jax.Array:
-    """[2B] with the views of an image side by side -> [2B], all of the first view, then all of the second."""
-    return values.reshape(-1, 2).T.reshape(-1)
-
-
-def nt_xent(z1: jax.Array, z2: jax.Array, *, temperature: float = 0.5) -> jax.Array:
+def nt_xent(z1: jax.Array, z2: jax.Array, *, temperature: float = 0.5, block_size: int | None = None) -> jax.Array:
     """-log of the other view's share among all 2B - 1 others (SimCLR, Chen 2020, eq. 1).
 
     Args:
       z1: [B, D], first views; normalised inside.
       z2: [B, D], second views.
       temperature: divides the cosine similarities.
+      block_size: similarities at a time per anchor; 0: all; None: by the size of the batch. The result is the same.
 
     Returns:
       [2B].
     """
-    log_p, other_view = _log_probabilities(z1, z2, temperature)
-    return _first_views_first(-jnp.sum(jnp.where(other_view, log_p, 0.0), axis=-1))
+    z = _pairs(z1, z2, temperature)
+    other_view = jnp.sum(z[:, 0] * z[:, 1], axis=-1, keepdims=True)  # [B, 1]
+    return (_others(z, block_size) - other_view).T.reshape(-1)
 
 
 def sup_con(
@@ -56,6 +54,7 @@ def sup_con(
     *,
     temperature: float = 0.07,
     own_view_weight: str = 'one',
+    block_size: int | None = None,
 ) -> jax.Array:
     """Supervised contrastive loss (Khosla 2020, eq. 2), positives weighted (Ciortan 2021, section 3.2).
 
@@ -70,6 +69,7 @@ def sup_con(
       temperature: divides the cosine similarities.
       own_view_weight: 'one' (the paper): the anchor's own second view has weight 1, it needs no label; 'sample' (the
         original code): the sample's weight. An anchor whose positives all weigh 0 then has loss 0 (there: NaN).
+      block_size: as in `nt_xent`.
 
     Returns:
       [2B].
@@ -79,12 +79,25 @@ def sup_con(
     """
     if own_view_weight not in ('one', 'sample'):
         raise InputError(f"own_view_weight: {own_view_weight!r} is unknown; choose 'one' or 'sample'")
-    log_p, other_view = _log_probabilities(z1, z2, temperature)
-    weights = jnp.ones(len(z1)) if weights is None else weights
-    labels, weights = jnp.repeat(labels, 2), jnp.repeat(weights.astype(log_p.dtype), 2)  # [2B]
-    positive = (labels[:, None] == labels[None, :]) & ~jnp.eye(len(labels), dtype=bool)
-    own = 1.0 if own_view_weight == 'one' else weights[None, :]
-    pair_weight = positive * jnp.where(other_view, own, weights[None, :])  # [2B, 2B]
-    total = pair_weight.sum(-1)
-    weighted = jnp.sum(pair_weight * jnp.where(positive, log_p, 0.0), axis=-1)
-    return _first_views_first(-weighted / jnp.where(total > 0, total, 1.0))
+    z = _pairs(z1, z2, temperature)
+    weights = jnp.ones(len(z)) if weights is None else weights
+    weights = weights.astype(z.dtype)
+    own = jnp.ones_like(weights) if own_view_weight == 'one' else weights
+
+    # All positives of a label have one sum, from which an anchor takes out its own image: linear in the batch.
+    labels = jnp.asarray(labels)
+    every_label = on_every_device(labels)
+    ordered = jnp.sort(every_label)
+
+    def sums(values: jax.Array) -> jax.Array:
+        """Over all images of each image's label: [B, ...] -> [B, ...]."""
+        by_label = jnp.zeros_like(values).at[jnp.searchsorted(ordered, every_label)].add(values)
+        return by_label[jnp.searchsorted(ordered, labels)]
+
+    every_weight = on_every_device(weights)
+    others = sums(every_weight[:, None] * on_every_device(z).sum(1)) - weights[:, None] * z.sum(1)  # [B, D]
+    positives = others[:, None] + own[:, None, None] * z[:, ::-1]  # [B, 2, D]
+    total = (sums(2 * every_weight) - 2 * weights + own)[:, None]  # [B, 1], the weight of all positives
+    some = total > 0
+    similarity = jnp.sum(z * positives, axis=-1) / jnp.where(some, total, 1.0)
+    return jnp.where(some, _others(z, block_size) - similarity, 0.0).T.reshape(-1)
