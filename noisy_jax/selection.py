@@ -7,9 +7,15 @@ import warnings
 from typing import Any
 
 import numpy as np
+from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
+
+# Arazo's settings, as scikit-learn names them.
+_MAX_ITER, _TOL, _REG_COVAR = 100, 1e-3, 5e-4
+_POINTS = 2**16  # more samples than this are summed up in this many points; for 10 M scikit-learn takes half a minute
+_CHUNK = 2**16  # samples that stay in the cache
 
 
 def pseudo_labels(probabilities: np.ndarray) -> np.ndarray:
@@ -17,10 +23,18 @@ def pseudo_labels(probabilities: np.ndarray) -> np.ndarray:
     return probabilities.argmax(axis=-1).astype(np.int32)
 
 
-def _spread(losses: np.ndarray) -> np.ndarray:
-    """The range of each epoch's losses [E, 1]; 0 where it is but float32 rounding."""
-    spread = np.ptp(losses, axis=1, keepdims=True)
-    return np.where(spread > 1e-6 * np.abs(losses).max(axis=1, keepdims=True), spread, 0.0)
+def _recent(losses: np.ndarray, history: int) -> np.ndarray:
+    """The last epochs [E, N]: float32 as it is, since a copy of many samples takes time, all else as float64."""
+    losses = np.atleast_2d(np.asarray(losses))[-history:]
+    return losses if losses.dtype == np.float32 else losses.astype(np.float64, copy=False)
+
+
+def _range(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest of each epoch's losses and their spread, float64 [E, 1]; 0 where it is but float32 rounding."""
+    low = losses.min(axis=1, keepdims=True).astype(np.float64)
+    high = losses.max(axis=1, keepdims=True).astype(np.float64)
+    spread = high - low
+    return low, np.where(spread > 1e-6 * np.maximum(np.abs(low), np.abs(high)), spread, 0.0)
 
 
 def scaled_mean(losses: np.ndarray, history: int = 5) -> np.ndarray:
@@ -33,10 +47,85 @@ def scaled_mean(losses: np.ndarray, history: int = 5) -> np.ndarray:
     Returns:
       float64 [N]; an epoch whose losses are all equal counts as 0.
     """
-    recent = np.atleast_2d(np.asarray(losses, np.float64))[-history:]
-    spread = _spread(recent)
-    above = np.where(spread > 0, recent - recent.min(axis=1, keepdims=True), 0.0)
-    return (above / np.where(spread > 0, spread, 1.0)).mean(axis=0)
+    recent = _recent(losses, history)
+    low, spread = _range(recent)
+    result = np.empty(recent.shape[1])
+    for start in range(0, len(result), _CHUNK):
+        part = recent[:, start : start + _CHUNK]
+        above = np.where(spread > 0, part - low, 0.0)
+        result[start : start + _CHUNK] = (above / np.where(spread > 0, spread, 1.0)).mean(axis=0)
+    return result
+
+
+def _share_means(values: np.ndarray, shares: int) -> np.ndarray:
+    """The means of equal shares of the sorted values: [N] -> [shares]; a value on a border counts in both in parts."""
+    count = len(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.sort(values))])
+    borders = np.linspace(0, count, shares + 1)
+    return np.diff(np.interp(borders, np.arange(count + 1), sums)) * (shares / count)
+
+
+def _mixture(scaled: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Two Gaussians fitted to `scaled` [N]; warns ConvergenceWarning where they do not settle.
+
+    Returns:
+      The probability [N] of the component with the smaller mean, the two means, and the gain over one Gaussian in mean
+      log-likelihood.
+    """
+    if len(scaled) > _POINTS:
+        return _mixture_of_many(scaled, seed)
+    scaled = scaled[:, None]
+    settings = {'max_iter': _MAX_ITER, 'tol': _TOL, 'reg_covar': _REG_COVAR, 'random_state': seed}
+    mixture = GaussianMixture(n_components=2, **settings).fit(scaled)
+    single = GaussianMixture(n_components=1, **settings).fit(scaled)
+    means = mixture.means_[:, 0]
+    return mixture.predict_proba(scaled)[:, means.argmin()], means, mixture.score(scaled) - single.score(scaled)
+
+
+def _mixture_of_many(scaled: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """What scikit-learn finds, by its steps, but on `_POINTS` means of equal shares of the sorted samples.
+
+    Its EM stops early, so that another start can move one sample in a hundred to the other side: the start must be that
+    which scikit-learn draws from all samples.
+    """
+    points = _share_means(scaled, _POINTS)
+    drawn, _ = kmeans_plusplus(scaled[:, None], 2, random_state=seed)
+    group = KMeans(2, init=drawn, n_init=1).fit_predict(points[:, None])
+    parameters = _maximise(points, np.eye(2)[:, group])
+    bound = -np.inf
+    for _ in range(_MAX_ITER):
+        joint = _log_joint(points, *parameters)
+        likelihood = np.logaddexp(*joint)
+        parameters = _maximise(points, np.exp(joint - likelihood))
+        before, bound = bound, likelihood.mean()
+        if abs(bound - before) < _TOL:
+            break
+    else:
+        warnings.warn('EM did not converge', ConvergenceWarning, stacklevel=2)
+
+    _, means, _ = parameters
+    low = means.argmin()
+    clean = np.empty(len(scaled))
+    for start in range(0, len(scaled), _CHUNK):
+        joint = _log_joint(scaled[start : start + _CHUNK], *parameters)
+        with np.errstate(over='ignore'):
+            clean[start : start + _CHUNK] = 1 / (1 + np.exp(joint[1 - low] - joint[low]))
+    two = np.logaddexp(*_log_joint(points, *parameters)).mean()
+    one = _log_joint(points, *_maximise(points, np.ones((1, _POINTS)))).mean()
+    return clean, means[:, 0], two - one
+
+
+def _maximise(points: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, means and variances [C, 1] of the components that hold `share` [C, P] of `points` [P]."""
+    size = share.sum(axis=1, keepdims=True) + 10 * np.finfo(np.float64).eps  # for an empty component
+    means = (share * points).sum(axis=1, keepdims=True) / size
+    variances = (share * points**2).sum(axis=1, keepdims=True) / size - means**2
+    return size / size.sum(), means, variances + _REG_COVAR
+
+
+def _log_joint(values: np.ndarray, weights: np.ndarray, means: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """log p(component, value): [C, N]."""
+    return np.log(weights) - (np.log(2 * np.pi * variances) + (values - means) ** 2 / variances) / 2
 
 
 def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0) -> np.ndarray:
@@ -57,33 +146,30 @@ def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0) ->
       >>> clean_probability(np.array([0.1, 0.2, 0.15, 3.0, 3.1])).round()
       array([1., 1., 1., 0., 0.])
     """
-    losses = np.atleast_2d(np.asarray(losses, np.float64))[-history:]
+    losses = _recent(losses, history)
     finite = np.isfinite(losses).all(axis=0)  # [N]
     result = finite.astype(np.float64)
     if not finite.all():
         _warn(f'{np.sum(~finite)} of {len(finite)} samples have a loss that is not finite; they are not trusted')
     if not finite.any():
         return result
-    values = losses[:, finite]
-    flat = _spread(values) == 0
+    values = losses if finite.all() else losses[:, finite]
+    _, spread = _range(values)
+    flat = spread == 0
     if flat.all():
         _warn('the losses are all equal or there is but one sample; every label is trusted')
         return result
     if flat.any():
         _warn(f'the losses of {flat.sum()} of {len(flat)} epochs are all equal; these epochs count as 0')
 
-    scaled = scaled_mean(values, history)[:, None]
-    mixture = GaussianMixture(n_components=2, max_iter=100, reg_covar=5e-4, random_state=seed)
+    scaled = scaled_mean(values, history)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always', ConvergenceWarning)
-        probability = mixture.fit(scaled).predict_proba(scaled)
+        clean, means, gain = _mixture(scaled, seed)
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):
         _warn('the mixture on the losses did not settle; its probabilities are rough')
-    means = mixture.means_[:, 0]
-    clean = probability[:, means.argmin()]
-    # One group: by the Bayesian information criterion, one component does as well as two.
-    single = GaussianMixture(n_components=1, reg_covar=5e-4).fit(scaled)
-    one_group = single.bic(scaled) <= mixture.bic(scaled)
+    # One group: by the Bayesian information criterion, one component does as well as two, of three parameters more.
+    one_group = 2 * len(scaled) * gain <= 3 * np.log(len(scaled))
     if one_group or np.ptp(means) < 1e-6 or np.all(clean >= 0.5) or np.all(clean < 0.5):
         _warn('the losses form one group only; every label is trusted')
         return result

@@ -1,5 +1,9 @@
 """Weighted k-NN: the original's scores, a case by hand, blocks, a small bank."""
 
+import functools
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -45,6 +49,30 @@ def test_golden_accuracy(golden):
 @pytest.mark.parametrize('block', [1, 7, 64])
 def test_blocks_give_the_same_scores(golden, block):
     np.testing.assert_allclose(_scores(golden, block=block), _scores(golden), rtol=1e-5)
+
+
+@pytest.mark.parametrize('k', [20, 200])
+@pytest.mark.parametrize('bank_block', [1, 7, 150, 299, 1000])
+def test_bank_blocks_give_the_same_scores(bank_block, k):
+    """Blocks that divide the bank of 300 and such that do not, smaller than k and larger."""
+    rng = np.random.default_rng(0)
+    bank, labels, queries = rng.normal(size=(300, 16)), rng.integers(5, size=300), rng.normal(size=(21, 16))
+    scores = functools.partial(knn.predict, bank, labels, queries, k=k, num_classes=5, block=8)
+    np.testing.assert_allclose(scores(tile=8 * bank_block), scores(), rtol=1e-5)
+
+
+@pytest.mark.parametrize('bank_block', [1, 3, 4, 10])
+def test_of_equally_near_the_first_vote(bank_block):
+    scores = knn.predict(np.ones((10, 2)), np.arange(10), [[1, 1]], k=4, num_classes=10, tile=bank_block)
+    np.testing.assert_allclose(scores[0], [np.exp(10)] * 4 + [0] * 6, rtol=1e-5)
+
+
+def test_memory_is_that_of_a_tile():
+    """Of [2048, 200,000] similarities, 1.5 GiB, no more than 16 MiB are there at a time."""
+    shapes = [((200_000, 8), jnp.float32), ((200_000,), jnp.int32), ((2048, 8), jnp.float32)]
+    predict = jax.jit(functools.partial(knn.predict, num_classes=10, tile=2**22))
+    program = predict.lower(*(jax.ShapeDtypeStruct(*shape) for shape in shapes)).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 100 * 2**20
 
 
 def test_more_neighbours_than_the_bank_has(golden):

@@ -1,9 +1,11 @@
-"""Clean probabilities: the original's numbers, degenerate losses, quality by hand."""
+"""Clean probabilities: the original's numbers, degenerate losses, many samples, quality by hand."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
+from sklearn.mixture import GaussianMixture
 
 from noisy_jax import selection
 
@@ -151,6 +153,105 @@ def test_all_nan_trusts_none():
 def test_a_single_finite_loss():
     clean = _warned([np.nan, 0.4, np.inf], '2 of 3 samples', 'but one sample')
     np.testing.assert_array_equal(clean, [0, 1, 0])
+
+
+# More samples than scikit-learn is given.
+MANY = 150_000
+
+
+def _many(kind, samples=MANY, epochs=1):
+    """Losses float32 [epochs, samples] and which are those of wrong labels."""
+    rng = np.random.default_rng(0)
+    rate, right, wrong = {
+        'apart': (0.4, lambda: rng.normal(0.2, 0.05, samples), lambda: rng.normal(2.0, 0.3, samples)),
+        'overlapping': (0.5, lambda: rng.normal(0.5, 0.3, samples), lambda: rng.normal(0.9, 0.4, samples)),
+        'long tail': (0.2, lambda: rng.exponential(0.1, samples), lambda: rng.gamma(4.0, 0.7, samples)),
+        'most wrong': (0.8, lambda: rng.exponential(0.5, samples), lambda: rng.gamma(4.0, 0.7, samples)),
+        'cross-entropy': (
+            0.6,
+            lambda: np.logaddexp(0, rng.normal(-1.8, 1.5, samples)),
+            lambda: np.logaddexp(0, rng.normal(2.2, 1.5, samples)),
+        ),
+    }[kind]
+    is_wrong = rng.random(samples) < rate
+    return np.stack([np.where(is_wrong, wrong(), right()) for _ in range(epochs)]).astype(np.float32), is_wrong
+
+
+@pytest.mark.parametrize(
+    ('kind', 'samples', 'epochs', 'seed'),
+    [
+        ('apart', MANY, 1, 0),
+        ('apart', 2**16 + 1, 5, 0),
+        ('overlapping', MANY, 1, 0),
+        ('overlapping', MANY, 1, 6),  # scikit-learn ends elsewhere: 0.8 % of the samples change sides
+        ('long tail', MANY, 1, 0),
+        ('most wrong', MANY, 1, 0),
+        ('cross-entropy', MANY, 5, 0),
+    ],
+)
+def test_many_samples_split_as_by_scikit_learn(kind, samples, epochs, seed):
+    losses, _ = _many(kind, samples, epochs)
+    scaled = selection.scaled_mean(losses)[:, None]
+    mixture = GaussianMixture(n_components=2, max_iter=100, reg_covar=5e-4, random_state=seed).fit(scaled)
+    expected = mixture.predict_proba(scaled)[:, mixture.means_[:, 0].argmin()]
+    clean = _quiet(losses, seed=seed)
+    assert np.mean((clean > 0.5) == (expected > 0.5)) >= 0.9999
+    np.testing.assert_allclose(clean, expected, atol=2e-3)
+
+
+def test_many_samples_are_told_apart():
+    losses, is_wrong = _many('apart')
+    np.testing.assert_array_equal(_quiet(losses) > 0.5, ~is_wrong)
+
+
+def test_permuted_many_samples_permute_the_result():
+    losses, _ = _many('apart')
+    order = np.random.default_rng(1).permutation(MANY)
+    np.testing.assert_allclose(_quiet(losses[:, order]), _quiet(losses)[order], atol=1e-6)
+
+
+def test_one_group_of_many_trusts_every_label():
+    losses = np.random.default_rng(0).normal(1.0, 0.1, MANY)
+    np.testing.assert_array_equal(_warned(losses, 'one group only'), np.ones(MANY))
+
+
+def test_equal_losses_of_many_trust_every_label():
+    clean = _warned(np.full((5, MANY), 2.0, np.float32), 'all equal or there is but one sample')
+    np.testing.assert_array_equal(clean, np.ones(MANY))
+
+
+def test_epochs_of_many_that_cancel_trust_every_label():
+    epoch = np.random.default_rng(0).uniform(size=MANY)
+    clean = _warned([epoch, 1 - epoch], 'did not settle', 'one group only')
+    np.testing.assert_array_equal(clean, np.ones(MANY))
+
+
+def test_two_losses_of_many():
+    """The mixture's points are two as well; the rarer is a handful of samples."""
+    losses = np.zeros(MANY, np.float32)
+    losses[:20] = 3
+    np.testing.assert_array_equal(_quiet(losses) > 0.5, losses == 0)
+
+
+def test_many_samples_some_without_a_finite_loss():
+    losses, is_wrong = _many('apart', epochs=5)
+    bad = [3, 5000, MANY - 1]
+    losses[[0, 2, 4], bad] = np.nan, np.inf, -np.inf
+    clean = _warned(losses, f'3 of {MANY} samples have a loss that is not finite')
+    np.testing.assert_array_equal(clean[bad], np.zeros(3))
+    np.testing.assert_array_equal(np.delete(clean, bad), _quiet(np.delete(losses, bad, axis=1)))
+    np.testing.assert_array_equal(np.delete(clean > 0.5, bad), ~np.delete(is_wrong, bad))
+
+
+def test_memory_of_many_samples_is_a_few_numbers_each():
+    losses, _ = _many('apart', samples=2 * MANY, epochs=5)
+    tracemalloc.start()
+    try:
+        selection.clean_probability(losses)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * 8 * 2 * MANY
 
 
 def test_pseudo_labels():

@@ -1,26 +1,48 @@
 """Weighted k-nearest-neighbour classifier on embeddings (Wu 2018, section 3.4): judges an encoder without training."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-@functools.partial(jax.jit, static_argnames=('k', 'num_classes'))
+@functools.partial(jax.jit, static_argnames=('k', 'num_classes', 'bank_block'))
 def _scores(
-    bank: jax.Array, bank_labels: jax.Array, queries: jax.Array, temperature: float, *, k: int, num_classes: int
+    bank: jax.Array,
+    bank_labels: jax.Array,
+    queries: jax.Array,
+    temperature: float,
+    *,
+    k: int,
+    num_classes: int,
+    bank_block: int,
 ) -> jax.Array:
-    similarity = jnp.matmul(queries, bank.T, precision='highest')  # [Q, M]
-    top, where = jax.lax.top_k(similarity, k)  # [Q, k]
+    queries = _normalise(queries)
+
+    def nearer(best: tuple[jax.Array, jax.Array], start: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+        # The last block ends with the bank; rows that it shares with the block before are masked.
+        first = jnp.minimum(start, len(bank) - bank_block)
+        index = first + jnp.arange(bank_block)
+        block = jax.lax.dynamic_slice_in_dim(bank, first, bank_block)
+        similarity = jnp.matmul(queries, block.T, precision='highest')  # [Q, bank_block]
+        top, where = jax.lax.top_k(jnp.where(index >= start, similarity, -jnp.inf), min(k, bank_block))
+        # Of equals the first come first, as in one block.
+        top, where = jnp.concatenate([best[0], top], axis=1), jnp.concatenate([best[1], index[where]], axis=1)
+        top, chosen = jax.lax.top_k(top, k)
+        return (top, jnp.take_along_axis(where, chosen, axis=1)), None
+
+    none = jnp.full((len(queries), k), -jnp.inf), jnp.zeros((len(queries), k), jnp.int32)
+    (top, where), _ = jax.lax.scan(nearer, none, jnp.arange(0, len(bank), bank_block))  # [Q, k]
     votes = jnp.exp(top / temperature)
     # Added up in place: one-hot labels [Q, k, C] would outgrow the similarities.
     row = jnp.arange(len(queries))[:, None]
     return jnp.zeros((len(queries), num_classes), votes.dtype).at[row, bank_labels[where]].add(votes)
 
 
+@jax.jit
 def _normalise(rows: jax.Array) -> jax.Array:
-    rows = jnp.asarray(rows, jnp.float32)
     return rows / jnp.maximum(jnp.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
@@ -33,6 +55,7 @@ def predict(
     temperature: float = 0.1,
     num_classes: int,
     block: int = 1024,
+    tile: int = 2**26,
 ) -> jax.Array:
     """Votes of the k nearest bank embeddings by cosine similarity s, each with weight exp(s / temperature).
 
@@ -43,26 +66,29 @@ def predict(
       k: neighbours, at most M.
       temperature: sharpens the votes; below 1/88 they overflow float32.
       num_classes: C.
-      block: queries at a time, so that similarities take [block, M] memory.
+      block: queries at a time.
+      tile: float32 similarities in memory at a time, for block queries and as much of the bank as that allows.
 
     Returns:
       Scores float32 [Q, C]; the largest is the prediction.
     """
-    bank, bank_labels, queries = _normalise(bank), jnp.asarray(bank_labels), _normalise(queries)
+    bank, bank_labels = _normalise(jnp.asarray(bank, jnp.float32)), jnp.asarray(bank_labels)
     total = len(queries)
     block = min(block, total)
-    queries = jnp.pad(queries, ((0, -total % block), (0, 0)))  # full blocks only: one shape, one compilation
-    parts = [
-        _scores(
+    bank_blocks = math.ceil(len(bank) / max(tile // block, 1))
+    parts = []
+    for start in range(0, total, block):
+        part = jnp.asarray(queries[start : start + block], jnp.float32)
+        scores = _scores(
             bank,
             bank_labels,
-            queries[start : start + block],
+            jnp.pad(part, ((0, block - len(part)), (0, 0))),  # full blocks only: one shape, one compilation
             temperature,
             k=min(k, len(bank)),
             num_classes=num_classes,
+            bank_block=math.ceil(len(bank) / bank_blocks),
         )
-        for start in range(0, len(queries), block)
-    ]
+        parts.append(scores)
     return jnp.concatenate(parts)[:total]
 
 
