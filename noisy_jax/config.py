@@ -12,6 +12,9 @@ from ml_collections import ConfigDict
 
 from noisy_jax.errors import InputError
 
+# What may change between a run and its continuation: where it computes, not what.
+MACHINE = ('devices', 'checkpoint_every', 'resident_bytes', 'compile_cache', 'xla_options')
+
 PHASES = ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
 # The columns of the paper's tables.
 PHASE_LISTS = {
@@ -63,6 +66,9 @@ def default() -> ConfigDict:
     config.eval_every = 1  # epochs of a classifier between accuracies on held-out data; 0: only at its end
     config.eval_batch_size = 512
     config.resident_bytes = 2**31  # training images up to this size stay on the device
+    config.shard_state = False  # the optimiser's state and ELR's memory spread over the devices instead of copied
+    config.compile_cache = 'auto'  # a folder; 'auto': the user's cache folder; 'off'
+    config.xla_options = ''  # 'name=value,...' beside noisy_jax's own for the platform; 'none': no options at all
 
     config.data = ConfigDict(
         {

@@ -5,8 +5,15 @@
 --config=FILE or --config=FILE:ARGUMENT   a file of configs/; its docstring tells its arguments
 --config.KEY=VALUE                        changes one setting; the keys are those of noisy_jax/config.py
 --workdir=FOLDER                          gets everything the run writes; the same command again goes on from there
+
+On several hosts the same command runs on each, with a --workdir that all of them see. Cloud TPU and Slurm are found by
+themselves; elsewhere:
+
+--coordinator=HOST:PORT                   where process 0 is to be reached
+--num_processes=N --process_id=I          how many there are, and which this is, from 0
 """
 
+import os
 import sys
 import warnings
 
@@ -18,6 +25,9 @@ from noisy_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'File with get_config(argument).', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for everything the run writes.')
+_COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, on several hosts.')
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many processes run together.')
+_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.')
 
 
 def main(argv: list[str]) -> int:
@@ -29,8 +39,10 @@ def main(argv: list[str]) -> int:
         _parse(argv)
         warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
         from noisy_jax import pipeline  # after parsing: --help and mistakes need no JAX
+        from noisy_jax.training import mesh
         from noisy_jax.training.signals import Stopped
 
+        mesh.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         try:
             pipeline.run(_CONFIG.value, _WORKDIR.value)
         except Stopped as stop:
@@ -38,6 +50,9 @@ def main(argv: list[str]) -> int:
             return 130
     except InputError as error:
         print(f'error: {error}', file=sys.stderr)
+        if _NUM_PROCESSES.value:  # the others may not know: do not wait for their farewell, they see the loss
+            sys.stderr.flush()
+            os._exit(2)
         return 2
     return 0
 

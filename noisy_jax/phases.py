@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
@@ -25,6 +24,7 @@ from noisy_jax.data.dataset import Dataset
 from noisy_jax.training import knn, optim, state
 from noisy_jax.training.evaluate import Evaluator, over_dataset
 from noisy_jax.training.loop import AfterEpoch, Journal, Stage, fit
+from noisy_jax.training.mesh import replicate, to_host
 from noisy_jax.training.state import TrainState, Variables
 from noisy_jax.training.steps import Normalise, classification_step, contrastive_step
 
@@ -93,7 +93,7 @@ def classify(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
 
 def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
     """(b1) A new head on the pseudo-labels; the losses of its last epochs tell clean from noisy (Arazo 2019, eq. 1)."""
-    settings, network = method.config.select, method.network
+    settings, network, session = method.config.select, method.network, journal.session
     variables = _new_head(method, inputs.variables, journal)
     embeddings = method.evaluator.embed(variables, inputs.train)  # [N, D]: the encoder rests, so once is enough
 
@@ -102,20 +102,20 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
         values = losses.cross_entropy(logits, batch['label'])
         return values + losses.negative_entropy(logits) if settings.negative_entropy else values
 
-    per_sample_losses = over_dataset(per_sample, journal.session.mesh, method.evaluator.batch_size)
+    per_sample_losses = over_dataset(per_sample, session.mesh, method.evaluator.batch_size, session.compiler_options)
 
     def remember(current: TrainState, epoch: int) -> tuple[TrainState, dict]:
         arrays = {'embedding': embeddings, 'label': inputs.train.label}
-        newest = jnp.asarray(per_sample_losses(current.variables, arrays))  # [N]
-        history = jnp.concatenate([current.extra['loss_history'][1:], newest[None]])  # [E, N]
-        return current.replace(extra={**current.extra, 'loss_history': history}), {}
+        newest = per_sample_losses(current.variables, arrays)  # [N]
+        history = np.append(to_host(current.extra['loss_history'])[1:], newest[None], axis=0)  # [E, N]
+        return current.replace(extra={'loss_history': replicate(history, session.mesh)}), {}
 
-    history = jnp.full((settings.history, len(inputs.train)), jnp.nan, jnp.float32)
+    history = np.full((settings.history, len(inputs.train)), np.nan, np.float32)
     plan = _Plan('head', optim.HEAD, settings.epochs, settings.optimizer)
     extra = {'loss_history': history}
     trained = _fit_classifier(method, inputs.train, journal, variables, plan, losses.criterion('ce'), extra, remember)
-    recorded = np.asarray(trained.extra['loss_history'])[-min(settings.epochs, settings.history) :]
-    weight = selection.clean_probability(recorded, history=settings.history, seed=journal.session.seed)
+    recorded = to_host(trained.extra['loss_history'])[-min(settings.epochs, settings.history) :]
+    weight = selection.clean_probability(recorded, history=settings.history, seed=session.seed)
     # The encoder is the one before: the head served the losses alone.
     return Outcome(inputs.variables, {'selection_losses': recorded, 'weight': weight.astype(np.float32)})
 
@@ -187,7 +187,9 @@ def _train_classifier(
     """One stage after the other with the configured loss, whose memory goes on from stage to stage."""
     name = method.config.loss
     criterion = losses.criterion(name, **method.config.loss_settings[name])
-    extra = criterion.init(len(train), train.num_classes)
+    # Whole rows for every device, on any usual number of them, so that the memory can be spread.
+    rows = -(-len(train) // 256) * 256 if journal.session.shard_state else len(train)
+    extra = criterion.init(rows, train.num_classes)
     watch = _watch(method, journal)
     for plan in plans:
         final = _fit_classifier(method, train, journal, variables, plan, criterion, extra, watch)

@@ -16,8 +16,8 @@ from noisy_jax.data import augment, noise
 from noisy_jax.data.dataset import Dataset, split
 from noisy_jax.errors import InputError
 from noisy_jax.report import tables
+from noisy_jax.training import compiling, optim
 from noisy_jax.training import mesh as mesh_lib
-from noisy_jax.training import optim
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.evaluate import Evaluator
 from noisy_jax.training.loop import Journal, Session
@@ -52,19 +52,33 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
       Stopped: a stop signal came; the same call goes on.
     """
     config_lib.validate(config, CHOICES)
+    compiling.keep_compiled(config.compile_cache)
+    options = compiling.compiler_options(config.xla_options)
     mesh = mesh_lib.make_mesh(config.devices)
     train, valid, test, corruption = _load(config)
     _check_batches(config, len(train), mesh)
-    folder = WorkDir(workdir)
-    folder.claim(config.to_dict())
+    folder = WorkDir(workdir, writes=mesh_lib.is_main())
+    folder.claim(config.to_dict(), may_differ=config_lib.MACHINE)
     _keep_given(folder, train)
+    mesh_lib.wait_for_all('workdir')
+    if mesh_lib.in_any_process(not folder.is_claimed):
+        raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; take one that all share')
 
-    method = _method(config, train, valid, test, mesh)
+    method = _method(config, train, valid, test, mesh, options)
     metrics = MetricWriter(folder.metrics)
     summary = _header(config, mesh) | {'noise': corruption, 'phases': []}
     outcome, last_classifier, variables, given, trained = None, None, None, train.label, 0
     with StopSignal() as stop:
-        session = Session(mesh, config.seed, metrics, stop, config.checkpoint_every, config.resident_bytes)
+        session = Session(
+            mesh,
+            config.seed,
+            metrics,
+            stop,
+            checkpoint_every=config.checkpoint_every,
+            resident_bytes=config.resident_bytes,
+            shard_state=config.shard_state,
+            compiler_options=options,
+        )
         for phase in config.phases:
             inputs = phases.Inputs(variables, train)
             outcome, record, fresh = _run_phase(phase, method, inputs, session, folder)
@@ -87,9 +101,10 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
         summary['label_issues'] = _list_label_issues(folder, train.replace(label=given), last_classifier, config.seed)
     summary['complete'] = True
     folder.save_summary(summary)
-    if not trained:
-        print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
-    print(tables.render(summary))
+    if mesh_lib.is_main():
+        if not trained:
+            print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
+        print(tables.render(summary))
     return summary
 
 
@@ -144,7 +159,12 @@ def _keep_given(folder: WorkDir, train: Dataset) -> None:
 
 
 def _method(
-    config: ConfigDict, train: Dataset, valid: Dataset | None, test: Dataset | None, mesh: jax.sharding.Mesh
+    config: ConfigDict,
+    train: Dataset,
+    valid: Dataset | None,
+    test: Dataset | None,
+    mesh: jax.sharding.Mesh,
+    options: compiling.Options,
 ) -> phases.Method:
     network = models.create(
         config.model.encoder,
@@ -160,7 +180,7 @@ def _method(
         config=config,
         network=network,
         normalise=normalise,
-        evaluator=Evaluator(network, normalise, mesh, config.eval_batch_size),
+        evaluator=Evaluator(network, normalise, mesh, config.eval_batch_size, options),
         fresh=_initialiser(network, train.image.shape[1:], config.seed),
         test=test,
         valid=valid,
@@ -243,6 +263,7 @@ def _header(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict[str, Any]:
         'config': config.name,
         'seed': config.seed,
         'device': f'{mesh.size} x {device.device_kind}{cores}',
+        'processes': jax.process_count(),
         'versions': {'python': sys.version.split()[0], **{name: _version(name) for name in packages}},
         'complete': False,
     }

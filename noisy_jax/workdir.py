@@ -25,8 +25,9 @@ LABELS_HEADER = (
 class WorkDir:
     """config.json, metrics.jsonl, labels/, labels.csv, pred_probs.npy, summary.json, checkpoints/ of one run."""
 
-    def __init__(self, path: str | os.PathLike) -> None:
-        self.path = pathlib.Path(path)
+    def __init__(self, path: str | os.PathLike, writes: bool = True) -> None:
+        """`writes`: whether this process is the one that writes; the others see the same folder."""
+        self.path, self._writes = pathlib.Path(path), writes
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -39,8 +40,8 @@ class WorkDir:
     def checkpoints(self, phase: str) -> pathlib.Path:
         return self.path / 'checkpoints' / phase
 
-    def claim(self, config: dict[str, Any]) -> None:
-        """Writes config.json, or checks that the one there is the same.
+    def claim(self, config: dict[str, Any], may_differ: tuple[str, ...] = ()) -> None:
+        """Writes config.json, or checks that the one there is the same but for the keys that `may_differ`.
 
         Raises:
           InputError: another run's work directory; names each key that differs.
@@ -50,12 +51,19 @@ class WorkDir:
         if not path.exists():
             return self._write('config.json', text.encode())
         before, now = _leaves(_read_json(path)), _leaves(json.loads(text))
-        keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        keys = sorted(
+            key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in may_differ
+        )
         if keys:
             differences = ', '.join(f'{key} was {before.get(key)!r}, is {now.get(key)!r}' for key in keys[:5])
             more = f' and {len(keys) - 5} more' if len(keys) > 5 else ''
             raise InputError(f'{path}: this run has another config: {differences}{more}; take another --workdir')
         return None
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether config.json is there: else the process that writes has another folder."""
+        return (self.path / 'config.json').exists()
 
     def save_array(self, name: str, array: np.ndarray) -> None:
         """Writes `<name>.npy`, e.g. 'pred_probs' or 'labels/given'."""
@@ -104,6 +112,8 @@ class WorkDir:
         self._write('labels.csv', text.getvalue().encode())
 
     def _write(self, name: str, content: bytes) -> None:
+        if not self._writes:
+            return
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + '.tmp')

@@ -13,8 +13,8 @@ from noisy_jax.errors import InputError
 # Many tests run the same pipeline: each program is compiled once for all of them, also in subprocesses.
 _CACHE = tempfile.TemporaryDirectory()
 os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
-os.environ['JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
-os.environ['JAX_PERSISTENT_COMPILATION_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = pathlib.Path(os.environ.get('NOISY_JAX_DATA', _ROOT.parent / 'shared' / 'data'))

@@ -15,17 +15,17 @@ if fate:
     phase, step = fate[0], int(fate[1])
     number = getattr(signal, fate[2] if len(fate) > 2 else 'SIGKILL')
     steps = iter(range(10**6))
-    original, shard = phases.PHASES[phase], loop.shard_batch
+    original, stop_asked = phases.PHASES[phase], loop._stop_asked
 
     def counted(method, inputs, journal):
-        """From here on every batch counts."""
+        """From here on every step counts."""
 
-        def shard_or_die(batch, mesh):
+        def ask_or_die(session, at):
             if next(steps) == step:
                 os.kill(os.getpid(), number)
-            return shard(batch, mesh)
+            return stop_asked(session, at)
 
-        loop.shard_batch = shard_or_die
+        loop._stop_asked = ask_or_die
         return original(method, inputs, journal)
 
     phases.PHASES[phase] = counted

@@ -75,6 +75,57 @@ def test_eight_devices_learn_what_one_learns():
         assert all(difference < 5e-6 for difference in parts.values()), (name, parts)
 
 
+_PROGRAM = """
+import json, runpy
+scaling = runpy.run_path('experiments/scaling.py')
+name, shard = {name!r}, {shard}
+program, sizes = scaling['compiled_step'](name, 'cnn_small', 16, shard)
+print(json.dumps([scaling['communication'](program), sizes]))
+"""
+
+
+def _program(name, shard=False):
+    code = _PROGRAM.format(name=name, shard=shard)
+    result = subprocess.run(
+        [sys.executable, '-c', code], env=_environment(8), cwd=HERE.parent, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize('name', ['nt_xent', 'nt_xent:64', 'sup_con', 'elr'])
+def test_a_step_sends_gradients_once_and_features_once(name):
+    collectives, sizes = _program(name)
+    batch = 16 * 8
+    gradient, feature = sizes['gradient_bytes'], sizes['feature_bytes']
+    left = sum(size for _, _, size in collectives)
+    # One all-reduce holds all gradients of arrays; those of BatchNorm's vectors are its backward sums.
+    largest = max(collectives, key=lambda entry: entry[2])
+    assert largest[0] == 'all-reduce'
+    assert gradient - sizes['statistics_bytes'] <= largest[2] <= gradient + 16
+    assert sum(size > gradient / 2 for _, _, size in collectives) == 1
+    left -= largest[2]
+    if feature:
+        # Every device gets all embeddings; without blocks it also sends their gradients back, with labels the sums of
+        # each label's.
+        forward = [size for kind, _, size in collectives if kind == 'all-gather' and size >= feature / 2]
+        assert forward == [feature]
+        back = {'nt_xent': feature, 'nt_xent:64': 0, 'sup_con': 1.5 * feature}[name]
+        left -= feature + back
+    # Sums of BatchNorm, forwards and backwards, and some numbers per image.
+    numbers = 4 * batch * (10 + 1 if name == 'elr' else 2 + 2)
+    assert 0 <= left <= 2 * sizes['statistics_bytes'] + numbers + 16, collectives
+    assert {kind for kind, *_ in collectives} <= {'all-reduce', 'all-gather'}
+
+
+def test_spread_state_takes_less_memory_and_sends_parameters_once_more():
+    _, copied = _program('elr')
+    collectives, spread = _program('elr', shard=True)
+    # The momenta and ELR's memory are a little over half of the state.
+    assert spread['state_bytes_per_device'] < 0.62 * copied['state_bytes_per_device']
+    assert sum(size for _, _, size in collectives) < 2.1 * copied['gradient_bytes']
+
+
 def test_a_whole_run_on_eight_devices(tmp_path):
     code = f"""
 from tiny import config

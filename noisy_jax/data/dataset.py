@@ -94,9 +94,14 @@ class Dataset:
         shuffled = np.random.default_rng((seed, epoch)).permutation(len(self)).astype(np.int32)
         return shuffled[: steps * batch_size].reshape(steps, batch_size)
 
-    def batches(self, seed: int, epoch: int, *, batch_size: int, skip: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        """{image uint8 [B,H,W,C], label int32 [B], weight float32 [B], index int32 [B]}, from batch `skip` on."""
-        for index in self.order(seed, epoch, batch_size=batch_size)[skip:]:
+    def batches(
+        self, seed: int, epoch: int, *, batch_size: int, skip: int = 0, rows: np.ndarray | slice = slice(None)
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """{image uint8 [B,H,W,C], label int32 [B], weight float32 [B], index int32 [B]}, from batch `skip` on.
+
+        Only the `rows` of each batch are read: the share of one of several hosts.
+        """
+        for index in self.order(seed, epoch, batch_size=batch_size)[skip:, rows]:
             yield {
                 'image': self.image[index],
                 'label': self.label[index],

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from noisy_jax.data.augment import to_float
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.training.mesh import replicate, shard_batch, to_host
+from noisy_jax.training.compiling import Options
+from noisy_jax.training.mesh import own_rows, replicate, shard_batch, to_host
 from noisy_jax.training.state import Variables
 from noisy_jax.training.steps import Normalise
 
@@ -20,15 +21,19 @@ Arrays = dict[str, np.ndarray]
 _AHEAD = 4  # batches in flight: enough to keep a device busy, few enough for its memory
 
 
-def over_dataset(compute: Callable[[Variables, Any], Any], mesh: Mesh, batch_size: int) -> Callable:
+def over_dataset(
+    compute: Callable[[Variables, Any], Any], mesh: Mesh, batch_size: int, options: Options | None = None
+) -> Callable:
     """Makes run(variables, arrays) of a function of one batch.
 
     `compute(variables, {name: [B, ...]})` gives a tree of arrays [B, ...]; `run` takes arrays [N, ...] and gives the
     same tree with [N, ...], on the host, in order. The last batch is filled up with copies of its first row, and cut
-    again. A few batches are on their way while the results of earlier ones are fetched.
+    again. A few batches are on their way while the results of earlier ones are fetched. `options` are the compiler's.
     """
-    jitted = jax.jit(compute)
+    # Every process gets all results, whichever rows it computed.
+    jitted = jax.jit(compute, out_shardings=NamedSharding(mesh, PartitionSpec()), compiler_options=options)
     size = -(-batch_size // mesh.size) * mesh.size
+    own = own_rows(size, mesh)
 
     def run(variables: Variables, arrays: Arrays) -> Any:
         variables = replicate(variables, mesh)
@@ -39,7 +44,8 @@ def over_dataset(compute: Callable[[Variables, Any], Any], mesh: Mesh, batch_siz
             missing = size - min(size, total - start)
             if missing:
                 batch = {name: np.concatenate([b, np.repeat(b[:1], missing, axis=0)]) for name, b in batch.items()}
-            parts.append(jitted(variables, shard_batch(batch, mesh)))
+            own_batch = {name: b[own] for name, b in batch.items()} if len(own) < size else batch
+            parts.append(jitted(variables, shard_batch(own_batch, mesh)))
             if len(parts) > _AHEAD:
                 parts[-_AHEAD - 1] = to_host(parts[-_AHEAD - 1])
         parts[-_AHEAD:] = [to_host(part) for part in parts[-_AHEAD:]]
@@ -51,7 +57,14 @@ def over_dataset(compute: Callable[[Variables, Any], Any], mesh: Mesh, batch_siz
 class Evaluator:
     """predict, embed and accuracy of one network; compiled once, without augmentation, in evaluation mode."""
 
-    def __init__(self, network: nn.Module, normalise: Normalise, mesh: Mesh, batch_size: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        normalise: Normalise,
+        mesh: Mesh,
+        batch_size: int,
+        options: Options | None = None,
+    ) -> None:
         self.network, self.mesh, self.batch_size = network, mesh, batch_size
 
         def images(batch: dict[str, jax.Array]) -> jax.Array:
@@ -66,8 +79,8 @@ class Evaluator:
 
             return jax.nn.log_softmax(network.apply(variables, images(batch), method=forward))
 
-        self._embed = over_dataset(embed, mesh, batch_size)
-        self._log_probabilities = over_dataset(log_probabilities, mesh, batch_size)
+        self._embed = over_dataset(embed, mesh, batch_size, options)
+        self._log_probabilities = over_dataset(log_probabilities, mesh, batch_size, options)
 
     def embed(self, variables: Variables, dataset: Dataset) -> np.ndarray:
         """Embeddings float32 [N, D], in dataset order."""

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +13,9 @@ from jax.sharding import Mesh
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.training.checkpoints import Checkpoints
-from noisy_jax.training.mesh import check_batch_size, replicate, shard_batch, to_host
+from noisy_jax.training.compiling import Options
+from noisy_jax.training.feed import Feed
+from noisy_jax.training.mesh import check_batch_size, in_any_process, replicate, spread, to_host
 from noisy_jax.training.metrics import MetricWriter
 from noisy_jax.training.progress import Progress
 from noisy_jax.training.signals import Stopped, StopSignal
@@ -22,6 +24,9 @@ from noisy_jax.training.steps import Step
 
 Values = dict[str, float | None]
 AfterEpoch = Callable[[TrainState, int], tuple[TrainState, Values]]
+
+_IN_FLIGHT = 8  # steps that the host may be ahead of the devices: they never wait, and batches do not pile up
+_AGREE_EVERY = 50  # steps between two times that several processes ask each other whether to stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Session:
     stop: StopSignal
     checkpoint_every: int = 10  # epochs
     resident_bytes: int = 2**31  # image arrays up to this size stay on the device
+    shard_state: bool = False  # the optimiser's state and ELR's memory spread over the devices
+    compiler_options: Options = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,32 +113,33 @@ class Journal:
         return max(self._offset, self.checkpoints.step) + 1
 
 
-def _runner(step: Step) -> Callable:
-    """Jits `step` with the gather of a resident batch before it."""
+def runner(step: Step, session: Session, state: TrainState) -> Callable:
+    """Jits `step` with the gather of a resident batch before it; the state stays placed as `state` is.
 
-    def run(state: TrainState, resident: dict[str, jax.Array], batch: dict, key: jax.Array) -> tuple:
-        return step(state, {**{name: array[batch['index']] for name, array in resident.items()}, **batch}, key)
+    Returns run(state, resident, given, key) -> (state, metrics), of `Feed`'s arrays and `jax.random.key_data`.
+    """
+    placement = jax.tree.map(lambda array: array.sharding, state)
 
-    return jax.jit(run, donate_argnums=0)
+    def run(state: TrainState, resident: dict, given: dict, key: jax.Array) -> tuple[TrainState, dict]:
+        # Tells a loss that sees the whole batch over which devices it is spread.
+        with jax.sharding.use_abstract_mesh(session.mesh.abstract_mesh):
+            return step(state, Feed.assemble(resident, given, state.step), jax.random.wrap_key_data(key))
+
+    return jax.jit(run, donate_argnums=0, out_shardings=(placement, None), compiler_options=session.compiler_options)
 
 
-def _feed(dataset: Dataset, session: Session) -> tuple[dict[str, jax.Array], Callable]:
-    """The arrays that stay on the device, and batches(seed, epoch, skip, batch_size) as device arrays."""
-    mesh = session.mesh
-    if dataset.image.nbytes <= session.resident_bytes:
-        arrays = {'image': dataset.image, 'label': dataset.label, 'weight': dataset.weight}
+def place(state: TrainState, session: Session) -> TrainState:
+    """On the devices: copied, or with `shard_state` what only the update and ELR's memory need spread over them."""
+    placed = replicate(state.replace(opt_state=(), extra={}), session.mesh)
+    rest = (spread if session.shard_state else replicate)((state.opt_state, state.extra), session.mesh)
+    return placed.replace(opt_state=rest[0], extra=rest[1])
 
-        def batches(seed: int, epoch: int, *, skip: int, batch_size: int) -> Iterator[dict]:
-            for index in dataset.order(seed, epoch, batch_size=batch_size)[skip:]:
-                yield shard_batch({'index': index}, mesh)
 
-        return replicate(arrays, mesh), batches
-
-    def stream(seed: int, epoch: int, *, skip: int, batch_size: int) -> Iterator[dict]:
-        for batch in dataset.batches(seed, epoch, batch_size=batch_size, skip=skip):
-            yield shard_batch(batch, mesh)
-
-    return {}, stream
+def _stop_asked(session: Session, step: int) -> bool:
+    """Whether to stop before this step; several processes agree on it, now and then."""
+    if jax.process_count() == 1:
+        return session.stop.requested
+    return step % _AGREE_EVERY == 0 and in_any_process(session.stop.requested)
 
 
 def fit(
@@ -161,27 +169,29 @@ def fit(
         journal.leave(stage.name, total)
         return state
 
-    state = journal.restore(stage.name, replicate(state, mesh))
+    state = journal.restore(stage.name, place(state, session))
     first = int(state.step)
     if first == total:
         journal.leave(stage.name, total)
         return state
     seed = journal.seed(stage.name)
-    key = replicate(jax.random.key(seed), mesh)
-    run = _runner(stage.step)
-    resident, batches = _feed(dataset, session)
+    key = replicate(jax.random.key_data(jax.random.key(seed)), mesh)
+    run = runner(stage.step, session, state)
+    feed = Feed(dataset, mesh, stage.batch_size, session.resident_bytes)
     progress = Progress(f'{journal.phase} {stage.name}', stage.epochs, steps_per_epoch, first)
     try:
         for epoch in range(first // steps_per_epoch, stage.epochs):
             start, skip = time.monotonic(), max(first - epoch * steps_per_epoch, 0)
             parts = []  # metrics stay on the device until the epoch is over
-            for batch in batches(seed, epoch, skip=skip, batch_size=stage.batch_size):
-                if session.stop.requested:
+            for given in feed.of_epoch(seed, epoch, skip):
+                if _stop_asked(session, skip + len(parts)):
                     journal.save(stage.name, state)
                     raise Stopped(f'{journal.phase}, stage {stage.name}, epoch {epoch + 1} of {stage.epochs}')
                 with jax.transfer_guard('disallow'):
-                    state, metrics = run(state, resident, batch, key)
+                    state, metrics = run(state, feed.resident, given, key)
                 parts.append(metrics)
+                if len(parts) > _IN_FLIGHT:
+                    jax.block_until_ready(parts[-1 - _IN_FLIGHT])
                 progress.step()
             fetched = to_host(parts)
             values: Values = {name: float(np.mean([part[name] for part in fetched])) for name in fetched[0]}

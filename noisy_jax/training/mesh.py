@@ -1,38 +1,116 @@
-"""The mesh of devices and the only way from the host to it."""
+"""The mesh of devices, the processes that drive them, and the only way from the host to the devices and back."""
 
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from noisy_jax.errors import InputError
 
 PyTree = Any
 
+_WORTH_SPREADING = 2**12  # elements: to send smaller arrays around costs more than their memory
 
-def make_mesh(num_devices: int = 0) -> Mesh:
-    """A mesh with one axis `data` over the first `num_devices` devices (0: all).
+
+def join(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
+    """Makes this process one of several, before anything else of JAX; without arguments where JAX sees a cluster.
+
+    Args:
+      coordinator: 'host:port' of process 0.
+      num_processes: how many there are.
+      process_id: which of them this is, from 0.
 
     Raises:
-      InputError: more devices than there are.
+      InputError: some of the three are missing, or the others cannot be reached.
+    """
+    given = [value is not None for value in (coordinator, num_processes, process_id)]
+    if any(given) and not all(given):
+        raise InputError('--coordinator, --num_processes and --process_id: give all three, or none on one host')
+    if all(given) and not 0 <= process_id < num_processes:
+        raise InputError(f'--process_id: {process_id} is not allowed; from 0 to {num_processes - 1}')
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except ValueError as error:  # no cluster (Cloud TPU, Slurm, ...) around this process: it is alone
+        if any(given):
+            raise InputError(f'--coordinator: {coordinator!r} cannot be used ({error})') from error
+    except RuntimeError as error:
+        raise InputError(f'--coordinator: {coordinator}: {str(error).splitlines()[0]}') from error
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process is here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def in_any_process(flag: bool) -> bool:
+    """Whether `flag` is set in one process at least; every process must call it."""
+    return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def make_mesh(num_devices: int = 0) -> Mesh:
+    """A mesh with one axis `data` over the first `num_devices` devices of all processes (0: all).
+
+    Raises:
+      InputError: more devices than there are, or devices that leave a process without any.
     """
     devices = jax.devices()
     if num_devices > len(devices):
-        raise InputError(f'devices: {num_devices} asked for, this machine has {len(devices)}')
+        raise InputError(f'config.devices: {num_devices} asked for, there are {len(devices)}')
+    if num_devices and jax.process_count() > 1 and num_devices != len(devices):
+        raise InputError(f'config.devices: {num_devices} asked for; several processes use all {len(devices)} (0)')
     devices = devices[: num_devices or len(devices)]
     # Auto: the compiler places collectives; the newer default (Explicit) refuses `z @ z.T` of a sharded batch.
     return jax.make_mesh((len(devices),), ('data',), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
-    """Arrays [B, ...] spread over the devices by rows; B must be a multiple of their number."""
-    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec('data')))
+def own_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
+    """Which rows of a batch this process holds, in order: int [B / processes]."""
+    placed = NamedSharding(mesh, PartitionSpec('data')).addressable_devices_indices_map((batch_size,))
+    return np.sort(np.concatenate([np.arange(batch_size)[rows] for rows in placed.values()]))
+
+
+def shard_batch(batch: PyTree, mesh: Mesh, *, axis: int = 0) -> PyTree:
+    """Arrays spread over the devices along `axis` [..., B, ...]; B must be a multiple of their number.
+
+    With several processes, each gives its own rows (`own_rows`) alone.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(*[None] * axis, 'data'))
+    if sharding.is_fully_addressable:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     """A copy of every array on each device, never an alias of the host's memory (train states are donated)."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()), may_alias=False)
+    return jax.tree.map(lambda array: _place(array, NamedSharding(mesh, PartitionSpec())), tree)
+
+
+def spread(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Large arrays split over the devices along the first axis that their number divides; the others are copied."""
+
+    def split(array: Any) -> jax.Array:
+        axes = [axis for axis, size in enumerate(np.shape(array)) if size and size % mesh.size == 0]
+        small = np.size(array) < _WORTH_SPREADING
+        parts = PartitionSpec() if small or not axes else PartitionSpec(*[None] * axes[0], 'data')
+        return _place(array, NamedSharding(mesh, parts))
+
+    return jax.tree.map(split, tree)
+
+
+def _place(array: Any, sharding: NamedSharding) -> jax.Array:
+    """A whole array, the same in every process."""
+    if sharding.is_fully_addressable or (isinstance(array, jax.Array) and not array.is_fully_addressable):
+        return jax.device_put(array, sharding, may_alias=False)
+    array = np.asarray(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def check_batch_size(field: str, batch_size: int, images: int, mesh: Mesh) -> None:

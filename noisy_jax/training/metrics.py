@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 
-import jax
+from noisy_jax.training.mesh import is_main
 
 
 class MetricWriter:
@@ -12,7 +12,7 @@ class MetricWriter:
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
-        self._file = path.open('a', encoding='utf-8') if jax.process_index() == 0 else None
+        self._file = path.open('a', encoding='utf-8') if is_main() else None
 
     def write(self, *, phase: str, stage: str, epoch: int, step: int, **values: float | None) -> None:
         """Writes one line; `epoch` counts from 1, `step` within the stage, None becomes null."""
@@ -23,7 +23,7 @@ class MetricWriter:
 
     def position(self) -> int:
         """The length of the file in bytes, to come back to with `rewind`."""
-        return self._path.stat().st_size
+        return self._path.stat().st_size if self._file else 0
 
     def rewind(self, position: int) -> None:
         """Forgets the lines written after `position`: a resumed run writes them anew."""
@@ -33,6 +33,8 @@ class MetricWriter:
     def start_of(self, phase: str) -> int:
         """Where the first line of a phase begins; the end where there is none."""
         position = 0
+        if not self._file:
+            return position
         with self._path.open('rb') as lines:
             for line in lines:
                 if f'"phase": "{phase}"'.encode() in line or not line.endswith(b'\n'):

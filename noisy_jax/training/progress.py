@@ -5,6 +5,8 @@ import time
 
 from tqdm import tqdm
 
+from noisy_jax.training.mesh import is_main
+
 _LOG_EVERY = 20.0  # seconds between two lines where there is no terminal
 
 
@@ -16,7 +18,8 @@ class Progress:
         self._total = epochs * steps_per_epoch
         self._first = self._done = done
         self._start = self._said = time.monotonic()
-        self._terminal = sys.stderr.isatty()
+        self._silent = not is_main()
+        self._terminal = sys.stderr.isatty() and not self._silent
         self._bar = tqdm(
             total=self._total,
             initial=done,
@@ -36,7 +39,7 @@ class Progress:
             self._bar.set_description_str(f'{self._title}, {text}', refresh=False)
             return
         now = time.monotonic()
-        if epoch == self._epochs or now - self._said > _LOG_EVERY:
+        if not self._silent and (epoch == self._epochs or now - self._said > _LOG_EVERY):
             left = (now - self._start) / max(self._done - self._first, 1) * (self._total - self._done)
             print(f'{self._title:<16} {text} {left:.0f} s left', file=sys.stderr, flush=True)
             self._said = now

@@ -1,0 +1,84 @@
+"""How steps are compiled: XLA's options by platform, and the folder that keeps compiled programs."""
+
+import os
+import pathlib
+import warnings
+
+import jax
+
+from noisy_jax.errors import InputError
+
+Options = dict[str, str | bool]
+
+# By platform, only what was measured to help (experiments/README.md). Where XLA does not know one, it is left out.
+OPTIONS: dict[str, Options] = {
+    # XLA's newer CPU library takes 3 times as long as Eigen for the weight gradient of a convolution; its reductions
+    # (BatchNorm) stay.
+    'cpu': {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE'},
+}
+
+
+def compiler_options(text: str = '', platform: str | None = None) -> Options:
+    """The options of `jax.jit(..., compiler_options=)` on this platform.
+
+    Args:
+      text: 'name=value,name=value' changes or adds options; 'none' leaves XLA as it is.
+      platform: 'cpu', 'gpu' or 'tpu'; None: the one in use.
+
+    Raises:
+      InputError: text of another form, or an option or a value that XLA does not take.
+    """
+    if text == 'none':
+        return {}
+    own = OPTIONS.get(platform or jax.default_backend(), {})
+    options = {name: value for name, value in own.items() if not _refusal({name: value})}
+    for item in filter(None, text.split(',')):
+        name, equals, value = item.partition('=')
+        if not equals:
+            raise InputError(f"config.xla_options: {item!r} is not of the form name=value; or 'none' for no options")
+        value = {'true': True, 'false': False}.get(value.lower(), value)
+        refusal = _refusal({name: value})
+        if refusal:
+            raise InputError(f'config.xla_options: {item!r} is refused by XLA ({refusal})')
+        options[name] = value
+    return options
+
+
+def _refusal(options: Options) -> str:
+    """Why XLA does not take these options; empty where it does."""
+    try:
+        jax.jit(lambda x: x, compiler_options=options).lower(0).compile()
+    except jax.errors.JaxRuntimeError as error:
+        return str(error).splitlines()[0].removeprefix('INVALID_ARGUMENT: ')
+    return ''
+
+
+def keep_compiled(folder: str = 'auto') -> None:
+    """Keeps compiled programs on disk, so that the next run with the same shapes starts at once.
+
+    Args:
+      folder: where; 'auto': the user's cache folder, unless JAX has been given one (JAX_COMPILATION_CACHE_DIR); 'off':
+        nowhere.
+
+    Raises:
+      InputError: a folder that cannot be written.
+    """
+    if folder == 'off':
+        jax.config.update('jax_enable_compilation_cache', False)
+        return
+    if folder == 'auto' and jax.config.jax_compilation_cache_dir:
+        return
+    home = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
+    path = pathlib.Path(home, 'noisy_jax', 'xla') if folder == 'auto' else pathlib.Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(None, 'no permission to write')
+    except OSError as error:
+        if folder == 'auto':
+            return warnings.warn(f'{path}: compiled programs are not kept ({error.strerror})', stacklevel=2)
+        raise InputError(f'config.compile_cache: {folder!r} cannot be used ({error.strerror})') from error
+    jax.config.update('jax_enable_compilation_cache', True)
+    jax.config.update('jax_compilation_cache_dir', str(path))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+    return None

@@ -1,0 +1,133 @@
+"""Two processes of two devices, as two hosts would be: a whole run learns what one process learns."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+_RUN = """
+import sys
+from tiny import config
+from noisy_jax import pipeline
+from noisy_jax.training import mesh
+
+workdir, changes, *place = sys.argv[1:]
+if place:
+    mesh.join(place[0], 2, int(place[1]))
+pipeline.run(config(**eval(changes)), workdir)
+"""
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(('localhost', 0))
+        return probe.getsockname()[1]
+
+
+def _start(workdirs, devices, changes, code=_RUN):
+    """One process of `devices` devices for each work directory; several know each other."""
+    environment = {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([str(HERE.parent), str(HERE)]),
+        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+    }
+    coordinator = f'localhost:{_free_port()}'
+    places = [[coordinator, str(i)] for i in range(len(workdirs))] if len(workdirs) > 1 else [[]]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', code, str(workdir), repr(changes), *place],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for workdir, place in zip(workdirs, places, strict=True)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
+
+
+def _metrics(workdir):
+    return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+@pytest.mark.parametrize('resident_bytes', [2**31, 0], ids=['resident', 'streamed'])
+def test_two_processes_learn_what_one_learns(tmp_path, resident_bytes):
+    phases = ('base', 'pretrain') if resident_bytes else ('base',)
+    changes = {'resident_bytes': resident_bytes, 'phases': phases, 'shard_state': bool(resident_bytes)}
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    assert _start([one], 1, changes)[0][0] == 0
+    results = _start([two, two], 2, changes)
+    assert [code for code, *_ in results] == [0, 0], results
+    # One process writes and speaks.
+    assert 'test acc.' in results[0][1]
+    assert 'test acc.' not in results[1][1]
+    assert 'epoch' not in results[1][2]
+    summary = json.loads((two / 'summary.json').read_text())
+    assert summary['complete']
+    assert summary['device'].startswith('4 x')
+    assert summary['processes'] == 2
+    for ours, theirs in zip(_metrics(one), _metrics(two), strict=True):
+        assert ours.keys() == theirs.keys()
+        assert ours['loss'] == pytest.approx(theirs['loss'], abs=1e-5)
+    np.testing.assert_allclose(np.load(one / 'pred_probs.npy'), np.load(two / 'pred_probs.npy'), atol=1e-4)
+
+
+def test_a_run_of_two_processes_goes_on_where_it_stood(tmp_path):
+    changes = {'phases': ('base',)}
+    assert [code for code, *_ in _start([tmp_path] * 2, 2, changes)] == [0, 0]
+    again = _start([tmp_path] * 2, 2, changes)
+    assert [code for code, *_ in again] == [0, 0]
+    assert 'nothing left to train' in again[0][2]
+
+
+def test_a_folder_that_is_not_shared_is_said(tmp_path):
+    for code, _, said in _start([tmp_path / 'a', tmp_path / 'b'], 1, {'phases': ('base',)}):
+        assert code != 0
+        assert 'is not the same folder for all processes' in said
+
+
+def test_one_process_stops_all(tmp_path):
+    code = _RUN.replace(
+        'pipeline.run',
+        """
+import os, signal
+from noisy_jax.training import loop
+from noisy_jax.training.signals import Stopped
+loop._AGREE_EVERY = 2
+asked = loop._stop_asked
+def ask(session, step):
+    if step == 1 and place[1] == '1':
+        os.kill(os.getpid(), signal.SIGTERM)
+    return asked(session, step)
+loop._stop_asked = ask
+try:
+    pipeline.run""",
+    ).replace('workdir)\n', 'workdir)\nexcept Stopped:\n    sys.exit(130)\n')
+    results = _start([tmp_path] * 2, 1, {'phases': ('base',)}, code)
+    assert [status for status, *_ in results] == [130, 130], results
+    assert not (tmp_path / 'summary.json').exists()
+    resumed = _start([tmp_path] * 2, 1, {'phases': ('base',)})
+    assert [status for status, *_ in resumed] == [0, 0], resumed
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--coordinator=localhost:1'], 'give all three'),
+        (['--coordinator=localhost:1', '--num_processes=2', '--process_id=2'], '--process_id: 2 is not allowed'),
+    ],
+)
+def test_flags_of_hosts_are_checked(tmp_path, flags, message):
+    command = [sys.executable, '-m', 'noisy_jax.main', '--config=configs/digits.py', f'--workdir={tmp_path}', *flags]
+    result = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.count('\n') == 1
