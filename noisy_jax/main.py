@@ -13,7 +13,6 @@ themselves; elsewhere:
 --num_processes=N --process_id=I          how many there are, and which this is, from 0
 """
 
-import os
 import sys
 import warnings
 
@@ -37,24 +36,29 @@ def main(argv: list[str]) -> int:
         return 0
     try:
         _parse(argv)
-        warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
-        from noisy_jax import pipeline  # after parsing: --help and mistakes need no JAX
-        from noisy_jax.training import mesh
-        from noisy_jax.training.signals import Stopped
-
-        mesh.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-        try:
-            pipeline.run(_CONFIG.value, _WORKDIR.value)
-        except Stopped as stop:
-            print(f'stopped in {stop}; the same command goes on from there', file=sys.stderr)
-            return 130
     except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        if _NUM_PROCESSES.value:  # the others may not know: do not wait for their farewell, they see the loss
-            sys.stderr.flush()
-            os._exit(2)
-        return 2
+        return _refuse(error)
+    warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
+    from noisy_jax import pipeline  # after parsing: --help and mistakes need no JAX
+    from noisy_jax.training import mesh
+    from noisy_jax.training.signals import Stopped
+
+    try:
+        mesh.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        pipeline.run(_CONFIG.value, _WORKDIR.value)
+    except Stopped as stop:
+        print(f'stopped in {stop}; the same command goes on from there', file=sys.stderr)
+        return 130
+    except InputError as error:
+        status = _refuse(error)
+        mesh.leave(status)
+        return status
     return 0
+
+
+def _refuse(error: InputError) -> int:
+    print(f'error: {error}', file=sys.stderr, flush=True)
+    return 2
 
 
 def _parse(argv: list[str]) -> None:

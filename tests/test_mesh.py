@@ -98,13 +98,11 @@ def test_a_step_sends_gradients_once_and_features_once(name):
     collectives, sizes = _program(name)
     batch = 16 * 8
     gradient, feature = sizes['gradient_bytes'], sizes['feature_bytes']
-    left = sum(size for _, _, size in collectives)
-    # One all-reduce holds all gradients of arrays; those of BatchNorm's vectors are its backward sums.
+    left = sum(size for _, _, size in collectives) - gradient
+    # One all-reduce holds nearly all gradients; those of BatchNorm's vectors are its backward sums.
     largest = max(collectives, key=lambda entry: entry[2])
     assert largest[0] == 'all-reduce'
-    assert gradient - sizes['statistics_bytes'] <= largest[2] <= gradient + 16
-    assert sum(size > gradient / 2 for _, _, size in collectives) == 1
-    left -= largest[2]
+    assert 0.99 * gradient < largest[2] <= gradient + 16
     if feature:
         # Every device gets all embeddings; without blocks it also sends their gradients back, with labels the sums of
         # each label's.
@@ -114,7 +112,7 @@ def test_a_step_sends_gradients_once_and_features_once(name):
         left -= feature + back
     # Sums of BatchNorm, forwards and backwards, and some numbers per image.
     numbers = 4 * batch * (10 + 1 if name == 'elr' else 2 + 2)
-    assert 0 <= left <= 2 * sizes['statistics_bytes'] + numbers + 16, collectives
+    assert 0 <= left <= sizes['statistics_bytes'] + numbers + 16, collectives
     assert {kind for kind, *_ in collectives} <= {'all-reduce', 'all-gather'}
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import jax
 import numpy as np
 import pytest
 from tiny import config
@@ -116,6 +117,19 @@ def test_another_config_in_the_same_folder_is_refused(run):
     with pytest.raises(InputError, match=r'noise\.rate was 0\.4, is 0\.6'):
         pipeline.run(settings, folder)
     assert (folder / 'summary.json').read_bytes() == before
+
+
+def test_where_it_computes_may_change(run, tmp_path):
+    summary, folder = run
+    settings = _long_enough()
+    settings.compile_cache, settings.xla_options = str(tmp_path / 'cache'), 'none'
+    settings.resident_bytes, settings.checkpoint_every = 0, 7
+    settings.devices = 1
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        assert pipeline.run(settings, folder) == summary
+    finally:
+        jax.config.update('jax_compilation_cache_dir', before)
 
 
 def _arrays(folder, **more):

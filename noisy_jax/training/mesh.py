@@ -1,5 +1,6 @@
 """The mesh of devices, the processes that drive them, and the only way from the host to the devices and back."""
 
+import os
 from typing import Any
 
 import jax
@@ -37,6 +38,12 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
             raise InputError(f'--coordinator: {coordinator!r} cannot be used ({error})') from error
     except RuntimeError as error:
         raise InputError(f'--coordinator: {coordinator}: {str(error).splitlines()[0]}') from error
+
+
+def leave(status: int) -> None:
+    """Ends one of several processes at once: a usual exit waits for the others, who may wait for this one."""
+    if jax.distributed.is_initialized():
+        os._exit(status)
 
 
 def is_main() -> bool:
