@@ -160,6 +160,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--smoke', action='store_true')
     parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument(
+        '--samples', type=int, nargs='+', help='losses to select from; scikit-learn takes minutes for 10 M'
+    )
     parser.add_argument('--knn-bank', type=int)
     parser.add_argument('--knn-queries', type=int)
     arguments = parser.parse_args()
@@ -174,7 +177,7 @@ def main() -> None:
         },
         'seed': SEED,
         'knn': measure_knn(bank, queries, 2**16 if smoke else TILE),
-        'selection': list(measure_selection((70_000, 100_000) if smoke else SAMPLES)),
+        'selection': list(measure_selection(arguments.samples or ((70_000, 100_000) if smoke else SAMPLES))),
     }
     print(table(result))
     out = arguments.out or (None if smoke else RESULTS / 'selection_scale.json')
