@@ -140,7 +140,8 @@ def test_gpu_script_names_its_parts():
     script = str(EXPERIMENTS / 'gpu.sh')
     subprocess.run(['bash', '-n', script], check=True)
     parts = subprocess.run(['bash', script, 'list'], check=True, capture_output=True, text=True).stdout.split()
-    assert parts == ['check', 'throughput', 'xla', 'torch', 'contrastive', 'selection', 'knn-1', 'knn-2']
+    torch = ['torch-steps', 'torch-epochs', 'torch-digits']
+    assert parts == ['check', 'throughput', 'xla', *torch, 'contrastive', 'selection', 'knn-1', 'knn-2']
     assert subprocess.run(['bash', script, 'nothing'], capture_output=True).returncode == 2
 
 

@@ -124,6 +124,7 @@ def test_spread_state_takes_less_memory_and_sends_parameters_once_more():
     assert sum(size for _, _, size in collectives) < 2.1 * copied['gradient_bytes']
 
 
+@pytest.mark.slow  # tests/test_hosts.py runs four devices
 def test_a_whole_run_on_eight_devices(tmp_path):
     code = f"""
 from tiny import config
