@@ -86,6 +86,7 @@ def test_a_folder_that_is_not_shared_is_said(tmp_path):
         assert 'is not the same folder for all processes' in said
 
 
+@pytest.mark.slow
 def test_one_process_stops_all(tmp_path):
     code = _RUN.replace(
         'pipeline.run',
