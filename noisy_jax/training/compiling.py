@@ -18,19 +18,18 @@ OPTIONS: dict[str, Options] = {
 }
 
 
-def compiler_options(text: str = '', platform: str | None = None) -> Options:
-    """The options of `jax.jit(..., compiler_options=)` on this platform.
+def compiler_options(text: str = '') -> Options:
+    """The options of `jax.jit(..., compiler_options=)` on the platform in use.
 
     Args:
       text: 'name=value,name=value' changes or adds options; 'none' leaves XLA as it is.
-      platform: 'cpu', 'gpu' or 'tpu'; None: the one in use.
 
     Raises:
       InputError: text of another form, or an option or a value that XLA does not take.
     """
     if text == 'none':
         return {}
-    own = OPTIONS.get(platform or jax.default_backend(), {})
+    own = OPTIONS.get(jax.default_backend(), {})
     options = {name: value for name, value in own.items() if not _refusal({name: value})}
     for item in filter(None, text.split(',')):
         name, equals, value = item.partition('=')
