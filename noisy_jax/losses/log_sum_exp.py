@@ -39,17 +39,16 @@ def _dense(z: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(jnp.where(jnp.eye(len(z), dtype=bool), -jnp.inf, similarity), axis=1)
 
 
-def _cut(rows: jax.Array, size: int, fill: float = 0) -> jax.Array:
-    """[n, ...] -> [ceil(n / size), size, ...]."""
-    padding = [(0, -len(rows) % size)] + [(0, 0)] * (rows.ndim - 1)
-    return jnp.pad(rows, padding, constant_values=fill).reshape(-1, size, *rows.shape[1:])
+def _similarity(z: jax.Array, columns: jax.Array, start: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """`size` columns of the similarities from `start` on: [n, size], and the rows [size, D] that they belong to.
 
-
-def _similarity(z: jax.Array, columns: jax.Array, where: jax.Array) -> jax.Array:
-    """[n, D], [b, D] -> [n, b]; -inf for a row with itself and for columns that fill up (`where` [b] is -1)."""
-    similarity = jnp.matmul(z, columns.T, precision='highest')
+    The last block begins earlier where it would pass the end; a row with itself, and what was seen before, is -inf.
+    """
+    where = jnp.minimum(start, len(columns) - size) + jnp.arange(size)
+    block = jax.lax.dynamic_slice_in_dim(columns, start, size)  # [size, D]
+    similarity = jnp.matmul(z, block.T, precision='highest')
     itself = jnp.arange(len(z))[:, None] == where
-    return jnp.where(itself | (where < 0), -jnp.inf, similarity)
+    return jnp.where(itself | (where < start), -jnp.inf, similarity), block
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -59,34 +58,37 @@ def _blocks(z: jax.Array, block_size: int) -> jax.Array:
 
 def _forward(z: jax.Array, block_size: int) -> tuple:
     """A running maximum and the sum below it (Milakov 2018), over blocks of columns."""
-    blocks = _cut(on_every_device(z), block_size), _cut(jnp.arange(len(z)), block_size, -1)
+    columns, size = on_every_device(z), min(block_size, len(z))
 
-    def add(carry: tuple, block: tuple) -> tuple:
+    def add(carry: tuple, start: jax.Array) -> tuple:
         highest, total = carry  # [n], [n]
-        similarity = _similarity(z, *block)
+        similarity, _ = _similarity(z, columns, start, size)
         new = jnp.maximum(highest, similarity.max(axis=1))
         total = total * jnp.exp(highest - new) + jnp.exp(similarity - new[:, None]).sum(axis=1)
         return (new, total), None
 
     lowest = jnp.full(len(z), jnp.finfo(z.dtype).min, z.dtype)  # not -inf: -inf - -inf is no number
-    (highest, total), _ = jax.lax.scan(add, (lowest, jnp.zeros_like(lowest)), blocks)
+    (highest, total), _ = jax.lax.scan(add, (lowest, jnp.zeros_like(lowest)), jnp.arange(0, len(z), size))
     value = highest + jnp.log(total)
-    return value, (z, blocks, value)
+    return value, (z, columns, value)
 
 
 def _backward(block_size: int, saved: tuple, cotangent: jax.Array) -> tuple:
     """A row's gradient as anchor and as another's column at once: no device sums up what others found."""
-    z, blocks, value = saved
+    z, columns, value = saved
+    size = min(block_size, len(z))
+    all_values, all_cotangents = on_every_device(value), on_every_device(cotangent)
 
-    def add(gradient: jax.Array, block: tuple) -> tuple:
-        columns, where, column_value, column_cotangent = block
-        similarity = _similarity(z, columns, where)
+    def add(gradient: jax.Array, start: jax.Array) -> tuple:
+        similarity, block = _similarity(z, columns, start, size)
+        column_value, column_cotangent = (
+            jax.lax.dynamic_slice_in_dim(numbers, start, size) for numbers in (all_values, all_cotangents)
+        )
         share = jnp.exp(similarity - value[:, None]) * cotangent[:, None]
         share += jnp.exp(similarity - column_value) * column_cotangent
-        return gradient + jnp.matmul(share, columns, precision='highest'), None
+        return gradient + jnp.matmul(share, block, precision='highest'), None
 
-    columns = (*blocks, *(_cut(on_every_device(numbers), block_size) for numbers in (value, cotangent)))
-    gradient, _ = jax.lax.scan(add, jnp.zeros_like(z), columns)
+    gradient, _ = jax.lax.scan(add, jnp.zeros_like(z), jnp.arange(0, len(z), size))
     return (gradient,)
 
 
