@@ -126,7 +126,7 @@ def _on_devices(devices: int, smoke: bool) -> list[dict[str, Any]]:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    sizes = 'MB a step | of which gradients | features | BatchNorm | state per device'
+    sizes = 'MB sent a step | size of: gradients | all embeddings | BatchNorm sums | state per device'
     lines = [f'| step | devices | state spread | collectives | {sizes} |', '|---' * 9 + '|']
     for row in rows:
         megabytes = [
