@@ -10,12 +10,10 @@ Pre-training sees no labels, so one encoder per seed serves all cells. A cell ta
 import argparse
 import itertools
 import json
-import os
 import pathlib
 import runpy
-import shutil
-import tempfile
 
+import cells
 import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -56,27 +54,10 @@ def _config(loss: str, rate: float, seed: int, phases: str = 'all', **changes: o
     return config
 
 
-def _run(config, workdir: pathlib.Path, encoders: pathlib.Path) -> dict:  # noqa: ANN001
-    """Runs a cell; the encoder of a seed is kept in the folder `encoders`, if that is there, for the other cells."""
-    from noisy_jax import pipeline
-
-    pretrained, kept = workdir / 'checkpoints' / 'pretrain', encoders / f'seed{config.seed}'
-    if 'pretrain' in config.phases and kept.exists():
-        shutil.copytree(kept, pretrained, dirs_exist_ok=True)
-    summary = pipeline.run(config, workdir)
-    if 'pretrain' in config.phases and not kept.exists() and encoders.exists():
-        shutil.copytree(pretrained, kept)
-    return summary
-
-
-def _phases(summary: dict) -> dict[str, dict]:
-    return {phase['name']: phase for phase in summary['phases']}
-
-
 def _cell(loss: str, rate: float, seed: int, folder: pathlib.Path) -> dict:
     """All phases of one cell."""
-    summary = _run(_config(loss, rate, seed), folder / f'{loss}_{rate}_{seed}', folder)
-    phases = _phases(summary)
+    summary = cells.run(_config(loss, rate, seed), folder / f'{loss}_{rate}_{seed}', folder / 'phases')
+    phases = cells.phases(summary)
     return {
         'loss': loss,
         'rate': rate,
@@ -102,26 +83,26 @@ def _control(loss: str, rate: float, seed: int, folder: pathlib.Path) -> float:
     config = _config(loss, rate, seed, 'pretrained')
     config.pretrain.epochs, config.pretrain.optimizer.learning_rate = 10, 0.0
     config.classify.head_epochs, config.classify.epochs = config.classify.head_epochs + config.classify.epochs, 0
-    summary = _run(config, folder / f'{loss}_{rate}_{seed}_control', folder / 'no_encoders')
-    return _phases(summary)['classify']['test_accuracy_last']
+    summary = cells.run(config, folder / f'{loss}_{rate}_{seed}_control', folder / 'phases')
+    return cells.phases(summary)['classify']['test_accuracy_last']
 
 
 def run_missing(path: pathlib.Path, folder: pathlib.Path) -> list[dict]:
     """Adds the cells that `path` lacks, one by one."""
-    cells = json.loads(path.read_text()) if path.exists() else []
-    known = {(cell['loss'], cell['rate'], cell['seed']): cell for cell in cells}
+    done = json.loads(path.read_text()) if path.exists() else []
+    known = {(cell['loss'], cell['rate'], cell['seed']): cell for cell in done}
     for seed, rate, loss in itertools.product(SEEDS, RATES, LOSSES):
         cell = known.get((loss, rate, seed))
         if cell is None:
             cell = _cell(loss, rate, seed, folder)
-            cells.append(cell)
+            done.append(cell)
         if 'random_encoder' not in cell:
             cell['random_encoder'] = _control(loss, rate, seed, folder)
-            path.write_text(json.dumps(cells, indent=1) + '\n')
-    return cells
+            path.write_text(json.dumps(done, indent=1) + '\n')
+    return done
 
 
-def table(cells: list[dict]) -> str:
+def table(done: list[dict]) -> str:
     """Markdown: mean and standard deviation over the seeds, in %."""
     columns = {
         'base': 'Base',
@@ -134,7 +115,7 @@ def table(cells: list[dict]) -> str:
         '|---' * (len(columns) + 5) + '|',
     ]
     for rate, loss in itertools.product(RATES, LOSSES):
-        chosen = [cell for cell in cells if (cell['rate'], cell['loss']) == (rate, loss)]
+        chosen = [cell for cell in done if (cell['rate'], cell['loss']) == (rate, loss)]
         if not chosen:
             continue
         values = [100 * np.array([cell[name] for cell in chosen]) for name in columns]
@@ -151,12 +132,11 @@ def search(path: pathlib.Path, folder: pathlib.Path) -> None:
     for number, (name, changes) in enumerate(CANDIDATES.items()):
         if name in results:
             continue
-        encoders = folder / (f'encoders{number}' if any(key.startswith('pretrain') for key in changes) else 'encoders')
-        encoders.mkdir(parents=True, exist_ok=True)
         rows = []
         for rate, seed in itertools.product((0.6, 0.8), SEEDS):
             config = _config('elr', rate, seed, **{'data.valid_fraction': 0.2, **changes})
-            phases = _phases(_run(config, folder / f'search{number}_{rate}_{seed}', encoders))
+            summary = cells.run(config, folder / f'search{number}_{rate}_{seed}', folder / 'phases')
+            phases = cells.phases(summary)
             accuracies = {key: phases[key]['valid_accuracy_last'] for key in ('base', 'classify', 'finetune')}
             rows.append({'rate': rate, 'seed': seed, **accuracies})
         results[name] = rows
@@ -174,9 +154,6 @@ def main() -> None:
     parser.add_argument('--table', action='store_true')
     parser.add_argument('--work', type=pathlib.Path, default=pathlib.Path('runs/digits_table'), help='work directories')
     arguments = parser.parse_args()
-    # The cells are the same programs: compiled once.
-    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', tempfile.mkdtemp())
-    os.environ.setdefault('JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS', '0')
     arguments.work.mkdir(parents=True, exist_ok=True)
     RESULTS.mkdir(exist_ok=True)
     if arguments.search:

@@ -13,19 +13,17 @@ training images, with their true labels, on embeddings of the encoder at rest. T
 """
 
 import argparse
-import concurrent.futures
 import importlib.metadata
-import io
 import json
 import os
 import pathlib
 import platform
 import sys
-import tarfile
 import threading
 import time
 from typing import Any
 
+import cifar10
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +31,6 @@ import numpy as np
 from noisy_jax import data, losses, models
 from noisy_jax.data import augment
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.data.folder import decode
 from noisy_jax.errors import InputError
 from noisy_jax.training import compiling, knn, loop, optim, state
 from noisy_jax.training import mesh as mesh_lib
@@ -48,36 +45,11 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 SMOKE = {'encoder': 'cnn_small', 'dtype': 'float32', 'batch_size': 100, 'epochs': 2, 'warmup_epochs': 1}
 
 
-def unpack(archive: pathlib.Path, kept: pathlib.Path) -> pathlib.Path:
-    """Decodes a tar of train/CLASS/* and test/CLASS/* into the .npz `kept`, unless that is there; classes by name."""
-    if kept.exists():
-        return kept
-    files: dict[str, list[tuple[str, str, bytes]]] = {'train': [], 'test': []}
-    with tarfile.open(archive, 'r|*') as members:
-        for member in members:
-            parts = pathlib.PurePosixPath(member.name).parts
-            if member.isfile() and len(parts) >= 3 and parts[-3] in files:
-                files[parts[-3]].append((*parts[-2:], members.extractfile(member).read()))
-    names = sorted({name for name, _, _ in files['train']})
-    arrays = {'class_names': np.array(names)}
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for split, prefix in (('train', ''), ('test', 'test_')):
-            rows = sorted(files[split])
-            images = list(pool.map(lambda row: decode(io.BytesIO(row[2]), name='/'.join(row[:2])), rows))
-            arrays |= {f'{prefix}images': np.stack(images)}
-            arrays |= {f'{prefix}labels': np.array([names.index(name) for name, _, _ in rows], np.int32)}
-    partial = kept.with_suffix('.partial')
-    with partial.open('wb') as file:
-        np.savez(file, **arrays)
-    partial.replace(kept)
-    return kept
-
-
 def load(path: pathlib.Path, workdir: pathlib.Path) -> tuple[Dataset, Dataset]:
     """Training and test images."""
     if path.is_file() and path.suffix != '.npz':
-        path = unpack(path, workdir / 'images.npz')
-    loader = 'arrays' if path.suffix == '.npz' else 'folder'
+        path = cifar10.unpack(path, workdir / 'images')
+    loader = 'arrays' if path.suffix == '.npz' or (path / 'images.npy').exists() else 'folder'
     train, test = (data.load(loader, split=split, path=str(path)) for split in ('train', 'test'))
     if test is None:
         raise InputError(f'--images: {path} has no test images')

@@ -1,15 +1,17 @@
 """What the experiments compute from programs and traces, against hand values; nothing is timed."""
 
 import pathlib
-import runpy
 import subprocess
 import sys
 import tarfile
 
 import jax
 import jax.numpy as jnp
+import knn_target
 import numpy as np
 import pytest
+import scaling
+import throughput
 from PIL import Image
 
 from noisy_jax import losses, models
@@ -20,25 +22,20 @@ EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
 RESNET18_MULTIPLY_ADDS = 0.5556e9  # of one 32x32 image, with the 3x3 stem
 
 
-@pytest.fixture(scope='module')
-def throughput():
-    return runpy.run_path(str(EXPERIMENTS / 'throughput.py'))
-
-
 def floats(*shape):
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def counted(throughput, function, *arguments):
-    return throughput['flops'](jax.make_jaxpr(function)(*arguments))
+def counted(function, *arguments):
+    return throughput.flops(jax.make_jaxpr(function)(*arguments))
 
 
-def test_flops_of_matrix_products(throughput):
-    assert counted(throughput, jnp.matmul, floats(3, 5), floats(5, 7)) == 2 * 3 * 5 * 7
-    assert counted(throughput, jnp.matmul, floats(4, 3, 5), floats(4, 5, 7)) == 2 * 4 * 3 * 5 * 7
+def test_flops_of_matrix_products():
+    assert counted(jnp.matmul, floats(3, 5), floats(5, 7)) == 2 * 3 * 5 * 7
+    assert counted(jnp.matmul, floats(4, 3, 5), floats(4, 5, 7)) == 2 * 4 * 3 * 5 * 7
 
 
-def test_flops_of_a_convolution_and_of_its_gradients(throughput):
+def test_flops_of_a_convolution_and_of_its_gradients():
     def conv(x, kernel):
         return jax.lax.conv_general_dilated(
             x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
@@ -46,32 +43,32 @@ def test_flops_of_a_convolution_and_of_its_gradients(throughput):
 
     arguments = floats(2, 8, 8, 3), floats(3, 3, 3, 16)
     forward = 2 * (2 * 4 * 4 * 16) * (3 * 3 * 3)
-    assert counted(throughput, conv, *arguments) == forward
+    assert counted(conv, *arguments) == forward
     # The gradients by image and by kernel have as many multiply-adds each; the zeros between strides do not count.
     both = jax.value_and_grad(lambda x, kernel: jnp.sum(conv(x, kernel)), argnums=(0, 1))
-    assert counted(throughput, jax.jit(both), *arguments) == 3 * forward
+    assert counted(jax.jit(both), *arguments) == 3 * forward
 
 
-def test_flops_of_a_scan_count_every_turn_and_of_a_branch_the_largest(throughput):
+def test_flops_of_a_scan_count_every_turn_and_of_a_branch_the_largest():
     def scanned(x, w):
         return jax.lax.scan(lambda carry, _: (jnp.tanh(carry @ w), None), x, length=6)[0]
 
-    assert counted(throughput, jax.jit(scanned), floats(4, 5), floats(5, 5)) == 6 * 2 * 4 * 5 * 5
+    assert counted(jax.jit(scanned), floats(4, 5), floats(5, 5)) == 6 * 2 * 4 * 5 * 5
 
     def branched(x):
         return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x, lambda x: x @ x @ x, x)
 
-    assert counted(throughput, branched, floats(3, 3)) == 2 * 2 * 3**3
+    assert counted(branched, floats(3, 3)) == 2 * 2 * 3**3
 
 
-def test_flops_of_resnet18(throughput):
+def test_flops_of_resnet18():
     network = models.create('resnet18', num_classes=10)
     optimizer = optim.optimizer('sgd', learning_rate=0.1, weight_decay=0.0, epochs=1, steps_per_epoch=1, batch_size=256)
     image = jnp.zeros((1, 32, 32, 3))
     start = jax.eval_shape(
         lambda key: state.create(network.init(key, image, train=False), optimizer, optim.CLASSIFIER), jax.random.key(0)
     )
-    one = counted(throughput, lambda v: network.apply(v, image, train=False, method='embed'), start.variables)
+    one = counted(lambda v: network.apply(v, image, train=False, method='embed'), start.variables)
     assert one == pytest.approx(2 * RESNET18_MULTIPLY_ADDS, rel=0.01)
 
     # Three times as many, but for the gradient by the images, which nobody needs.
@@ -80,25 +77,25 @@ def test_flops_of_resnet18(throughput):
         network, optimizer, losses.criterion('ce'), augment.policy('none'), normalise, trained=optim.CLASSIFIER
     )
     batch = {'image': jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.uint8), 'label': jax.ShapeDtypeStruct((2,), jnp.int32)}
-    trained = counted(throughput, step, start, batch | {'weight': floats(2)}, jax.random.key(0)) / 2
+    trained = counted(step, start, batch | {'weight': floats(2)}, jax.random.key(0)) / 2
     stem, head = 2 * 32 * 32 * 64 * 27, 2 * 512 * 10
     assert trained == 3 * (one + head) - stem
 
 
-def test_gaps_between_kernels(throughput):
-    gaps = throughput['gaps']
+def test_gaps_between_kernels():
+    gaps = throughput.gaps
     # Busy 10-20, 20-35 (two at once) and 40-50; idle 35-40 of 10-50.
     assert gaps([(40, 50), (10, 20), (20, 30), (22, 35), (23, 24)]) == (5 / 40, 5)
     assert gaps([(3, 4)]) == (0, 0)
     assert gaps([(0, 1), (2, 3), (9, 10)]) == (0.7, 6)
 
 
-def test_a_trace_is_read(throughput, tmp_path):
+def test_a_trace_is_read(tmp_path):
     product = jax.jit(lambda x: jnp.tanh(x @ x))
     product(jnp.ones((64, 64))).block_until_ready()
     with jax.profiler.trace(str(tmp_path)):
         product(jnp.ones((64, 64))).block_until_ready()
-    events = list(throughput['kernels'](next(tmp_path.rglob('*.xplane.pb'))))
+    events = list(throughput.kernels(next(tmp_path.rglob('*.xplane.pb'))))
     assert events
     assert all(end > start for _, start, end in events)
 
@@ -111,8 +108,7 @@ def test_collectives_are_read_from_a_program():
       %all-to-all.4 = pred[16]{0} all-to-all(pred[16]{0} %p), dimensions={0}
       %add.5 = f32[64,128]{1,0} add(f32[64,128]{1,0} %all-reduce.1, f32[64,128]{1,0} %all-reduce.1)
     """
-    communication = runpy.run_path(str(EXPERIMENTS / 'scaling.py'))['communication']
-    assert communication(program) == [
+    assert scaling.communication(program) == [
         ('all-reduce', [(64, 128)], 64 * 128 * 4),
         ('all-gather', [(8, 4), ()], 8 * 4 * 2 + 4),
         ('all-to-all', [(16,)], 16),
@@ -120,7 +116,6 @@ def test_collectives_are_read_from_a_program():
 
 
 def test_a_tar_of_class_folders_is_decoded_once(tmp_path):
-    knn_target = runpy.run_path(str(EXPERIMENTS / 'knn_target.py'))
     for number, name in enumerate(('train/b/0', 'train/a/1', 'train/a/0', 'test/b/0')):
         file = tmp_path / f'{name}.png'
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -128,12 +123,12 @@ def test_a_tar_of_class_folders_is_decoded_once(tmp_path):
     with tarfile.open(tmp_path / 'images.tar.xz', 'w:xz') as archive:
         archive.add(tmp_path / 'train', 'cifar/train')
         archive.add(tmp_path / 'test', 'cifar/test')
-    train, test = knn_target['load'](tmp_path / 'images.tar.xz', tmp_path)
+    train, test = knn_target.load(tmp_path / 'images.tar.xz', tmp_path)
     assert train.class_names == test.class_names == ('a', 'b')
     assert (train.label.tolist(), train.image[:, 0, 0, 0].tolist()) == ([0, 0, 1], [2, 1, 0])
     assert (test.label.tolist(), test.image[:, 0, 0, 0].tolist()) == ([1], [3])
     (tmp_path / 'images.tar.xz').write_bytes(b'not needed any more')
-    assert len(knn_target['load'](tmp_path / 'images.tar.xz', tmp_path)[0]) == 3
+    assert len(knn_target.load(tmp_path / 'images.tar.xz', tmp_path)[0]) == 3
 
 
 def test_gpu_script_names_its_parts():
@@ -147,6 +142,6 @@ def test_gpu_script_names_its_parts():
 
 @pytest.mark.parametrize('name', ['throughput', 'knn_target'])
 def test_gpu_experiments_need_no_configs_and_no_tfds(name):
-    program = f'import runpy, sys; runpy.run_path({str(EXPERIMENTS / f"{name}.py")!r}); print(*sys.modules)'
+    program = f'import sys; sys.path.insert(0, {str(EXPERIMENTS)!r}); import {name}; print(*sys.modules)'
     done = subprocess.run([sys.executable, '-c', program], check=True, capture_output=True, text=True)
     assert not {'ml_collections', 'tensorflow_datasets', 'tensorflow'} & set(done.stdout.split())

@@ -1,0 +1,72 @@
+"""One cell of a table: a run of the pipeline, with phases that another cell has trained already taken from there."""
+
+import hashlib
+import json
+import pathlib
+import shutil
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from noisy_jax import config as config_lib
+from noisy_jax import pipeline
+
+# Settings that change no phase's outcome, or that only say where things are.
+_OUTSIDE = {*config_lib.MACHINE, 'name', 'phases', 'data.path', 'shard_state', 'eval_batch_size'}
+_OF_LABELS = ('noise.', 'loss', 'loss_settings.')
+
+
+def digest(config: ConfigDict, phase: str, labels: str) -> str:
+    """A name for what `phase` starts from and does: the same where two runs would train the same.
+
+    Args:
+      config: of the run.
+      phase: one of its phases.
+      labels: says which labels the images carry before noise is added; pre-training does not depend on them.
+    """
+    before = [name for name in config.phases if name != 'base' and name != phase]
+    before = [name for name in before if config_lib.PHASES.index(name) < config_lib.PHASES.index(phase)]
+    idle = tuple(f'{name}.' for name in config_lib.PHASES if name != phase and name not in before)
+    values = {key: value for key, value in config_lib.flatten(config) if key not in _OUTSIDE}
+    values = {key: value for key, value in values.items() if not key.startswith(idle)}
+    if phase == 'pretrain':  # sees no label
+        values = {key: value for key, value in values.items() if not key.startswith(_OF_LABELS)}
+    else:
+        values['labels'] = labels
+    text = json.dumps(values, sort_keys=True, default=list)
+    return f'{phase}_{hashlib.sha256(text.encode()).hexdigest()[:16]}'
+
+
+def run(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    store: pathlib.Path,
+    labels: str = '',
+    shared: tuple[str, ...] = ('pretrain', 'classify'),
+) -> dict[str, Any]:
+    """`pipeline.run`; phases of `shared` that `store` has are taken from there, the others are put there.
+
+    Returns:
+      The summary, as in summary.json.
+    """
+    kept = {phase: store / digest(config, phase, labels) for phase in config.phases if phase in shared}
+    for phase, source in kept.items():
+        if source.exists() and not (workdir / 'checkpoints' / phase).exists():
+            shutil.copytree(source / 'labels', workdir / 'labels', dirs_exist_ok=True)
+            shutil.copytree(source / 'checkpoint', workdir / 'checkpoints' / phase)
+    summary = pipeline.run(config, workdir)
+    for phase, target in kept.items():
+        if not target.exists():
+            partial = target.with_name(target.name + '.partial')
+            shutil.rmtree(partial, ignore_errors=True)
+            (partial / 'labels').mkdir(parents=True)
+            for array in (workdir / 'labels').glob(f'{phase}_*.npy'):
+                shutil.copy(array, partial / 'labels')
+            shutil.copytree(workdir / 'checkpoints' / phase, partial / 'checkpoint')
+            partial.rename(target)
+    return summary
+
+
+def phases(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The records of a summary's phases by name."""
+    return {phase['name']: phase for phase in summary['phases']}

@@ -1,0 +1,146 @@
+"""The paper's tables: what cells share, how they are named, what is made of their JSON."""
+
+import json
+import pathlib
+
+import cells
+import cifar10
+import numpy as np
+import pytest
+import tables
+
+from noisy_jax.errors import InputError
+
+FULL_ARGUMENTS = {'scale': 'full', 'data': pathlib.Path('data')}
+
+
+def config(cell, **changes):
+    made = tables.config_of(cell, **FULL_ARGUMENTS)
+    made.update_from_flattened_dict(changes)
+    return made
+
+
+def cell(labels='symmetric', rate=0.8, loss='elr', column='finetuned', seed=0):
+    return tables.Cell(labels, rate, loss, column, seed)
+
+
+def test_all_cells_of_the_paper_are_there_once():
+    ordered = tables.ordered_cells(3)
+    assert len(ordered) == len(set(ordered)) == len({cell.name for cell in ordered}) == 3 * (36 + 9)
+    paper = [c for c in ordered if c.labels == 'symmetric' and c.column != 'finetuned' and c.seed == 0]
+    assert len(paper) == 24
+    assert {(c.loss, c.rate) for c in paper} == tables.PUBLISHED.keys()
+    assert ordered[:2] == [cell(column='pretrained'), cell(column='base')]
+
+
+def test_pretraining_is_shared_by_all_cells_of_a_seed():
+    one = cells.digest(config(cell()), 'pretrain', 'symmetric')
+    for other in (cell(rate=0.2), cell(loss='ce', column='pretrained'), cell('worst', 0.0)):
+        assert cells.digest(config(other), 'pretrain', other.labels) == one
+    assert cells.digest(config(cell(seed=1)), 'pretrain', 'symmetric') != one
+    assert cells.digest(config(cell(), **{'pretrain.epochs': 7}), 'pretrain', 'symmetric') != one
+    assert cells.digest(config(cell(), **{'classify.epochs': 7}), 'pretrain', 'symmetric') == one
+
+
+def test_a_classifier_is_shared_only_where_everything_before_it_is_the_same():
+    one = cells.digest(config(cell()), 'classify', 'symmetric')
+    assert cells.digest(config(cell(column='pretrained')), 'classify', 'symmetric') == one
+    assert cells.digest(config(cell(), **{'finetune.epochs': 7, 'devices': 2}), 'classify', 'symmetric') == one
+    for other in (cell(rate=0.2), cell(loss='ce'), cell(seed=1)):
+        assert cells.digest(config(other), 'classify', 'symmetric') != one
+    for change in ({'pretrain.epochs': 7}, {'classify.head_epochs': 7}, {'model.width': 7}):
+        assert cells.digest(config(cell(), **change), 'classify', 'symmetric') != one
+    # Human labels have no noise of ours: only their name tells them apart.
+    human = config(cell('worst', 0.0))
+    assert cells.digest(human, 'classify', 'worst') != cells.digest(human, 'classify', 'random1')
+
+
+@pytest.fixture
+def images(tmp_path):
+    return tables.random_images(tmp_path / 'images')
+
+
+def test_fewer_and_smaller_images(images, tmp_path):
+    folder = cifar10.smaller(images, tmp_path / 'small', count=20, test_count=10, shrink=2)
+    big, small = (np.load(path / 'images.npy') for path in (images, folder))
+    assert small.shape == (20, 16, 16, 3)
+    assert np.load(folder / 'labels.npy').tolist() == 2 * list(range(10))
+    assert np.load(folder / 'test_images.npy').shape == (10, 16, 16, 3)
+    assert small[3, 2, 1, 0] == round(float(big[3, 4:6, 2:4, 0].mean()))
+
+
+def test_human_labels_find_their_images(images, tmp_path):
+    """CIFAR-10N is in the order of the data set, the images are class by class."""
+    original = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 40))
+    human = (original + np.arange(400) % 3) % 10
+    np.savez(tmp_path / 'human.npz', clean_label=original, worse_label=human)
+    for name, labels in (('labels', np.repeat(np.arange(10), 40)), ('test_labels', np.arange(200) % 10)):
+        np.save(images / f'{name}.npy', labels)
+    small = cifar10.smaller(images, tmp_path / 'small', count=100)
+    folder = cifar10.with_human_labels(small, tmp_path / 'human.npz', 'worst', tmp_path / 'worst')
+    true, given = (np.load(folder / f'{name}.npy') for name in ('true_labels', 'labels'))
+    assert true.tolist() == np.repeat(np.arange(10), 10).tolist()
+    for label in range(10):  # the first ten of each class, in the order of the data set
+        assert given[true == label].tolist() == human[original == label][:10].tolist()
+
+
+def test_human_labels_of_other_images_are_refused(images, tmp_path):
+    np.savez(tmp_path / 'human.npz', clean_label=np.zeros(400, int), worse_label=np.zeros(400, int))
+    with pytest.raises(InputError, match='not the labels of the images in'):
+        cifar10.with_human_labels(images, tmp_path / 'human.npz', 'worst', tmp_path / 'worst')
+    assert not (tmp_path / 'worst').exists()
+
+
+def record(accuracy, column, seed=0, loss='elr', rate=0.4, labels='symmetric'):
+    phases = {'base': ['base'], 'pretrained': ['pretrain', 'classify']}[column]
+    return {
+        **{'labels': labels, 'rate': rate, 'loss': loss, 'column': column, 'seed': seed, 'accuracy_last': accuracy},
+        **{'seconds': dict.fromkeys(phases, 60.0), 'device': '1 x cpu', 'knn': {'pretrain': 0.5} if phases[1:] else {}},
+    }
+
+
+def test_table_and_claims_are_made_of_the_json():
+    done = [record(0.5, 'base'), record(0.6, 'base', seed=1), record(0.7, 'pretrained'), record(0.4, 'base', loss='ce')]
+    done.append(record(0.3, 'pretrained', loss='ce'))
+    rows = tables.table(done, 'cpu').splitlines()
+    assert rows[0] == '| loss | | 20% | 40% | 60% | 80% |'
+    assert '| elr | Base | - | 55.0 ± 7.1 | - | - |' in rows
+    assert '|  | Pre-trained | - | 70.0 | - | - |' in rows
+    assert tables.claims(done) == (
+        'Pre-training helps in 1 of 2 pairs, on average +2.5 points; not with ce at 40% (-10.0).'
+    )
+    # Four cells of a minute, and the encoder of seed 0, once.
+    assert '5 cells in 6 minutes' in tables.notes(done)
+    assert 'published' not in tables.table(done, 'cpu')
+    assert '| | Base, published | 90.3 | 82.3 | 64.2 | 18.3 |' in tables.table(done, 'full')
+
+
+@pytest.mark.parametrize('scale', ['cpu', 'full'])
+def test_the_table_in_the_readme_is_the_one_of_the_json(scale):
+    results = tables.RESULTS / scale
+    if not results.exists():
+        pytest.skip(f'no cells of --scale={scale} are committed')
+    assert tables.render(results, scale) in (tables.HERE / 'README.md').read_text()
+
+
+def test_a_budget_stops_in_time_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
+    """Two cells instead of 36: pre-trained, then fine-tuned on top of it."""
+    monkeypatch.setattr(tables, 'ordered_cells', lambda seeds: [cell(column='pretrained'), cell()])
+    command = ['tables.py', '--scale', 'smoke', '--work', str(tmp_path)]
+    monkeypatch.setattr('sys.argv', [*command, '--budget', '0.001'])
+    tables.main()
+    assert '2 cells are left' in capsys.readouterr().out
+    monkeypatch.setattr('sys.argv', command)
+    tables.main()
+    assert 'left' not in capsys.readouterr().out
+    results = tmp_path / 'smoke' / 'results'
+    first, second = (
+        json.loads((results / f'{name}.json').read_text()) for name in (cell(column='pretrained').name, cell().name)
+    )
+    assert first['seconds'].items() < second['seconds'].items()  # the shared phases were not trained again
+    assert first['config']['phases'] == ['pretrain', 'classify']
+    assert second['knn'].keys() == {'pretrain', 'contrast'}
+    assert abs(first['realised_rate'] - 0.8) < 0.01
+    monkeypatch.setattr('sys.argv', [*command, '--list'])
+    tables.main()
+    assert capsys.readouterr().out == '2 of 2 cells are done\n\n'
