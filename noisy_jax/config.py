@@ -111,15 +111,24 @@ def default() -> ConfigDict:
         rate = optimizer(learning_rate=0.03)
         return ConfigDict({'batch_size': 256, 'augment': 'simclr', 'optimizer': rate, 'knn_every': 10, **changes})
 
-    config.base = classifier(epochs=120, optimizer=optimizer())
+    # average: decay of a moving average of the weights, which becomes the classifier; 0: none.
+    config.base = classifier(epochs=120, optimizer=optimizer(), average=0.0)
     config.pretrain = contrastive(epochs=500, temperature=0.5)
-    config.classify = classifier(head_epochs=20, head_optimizer=optimizer(), optimizer=optimizer())
-    config.select = classifier(epochs=20, augment='none', optimizer=optimizer(), history=5, negative_entropy=False)
+    config.classify = classifier(head_epochs=20, head_optimizer=optimizer(), optimizer=optimizer(), average=0.0)
+    config.select = classifier(
+        epochs=20,
+        augment='none',
+        optimizer=optimizer(),
+        history=5,
+        negative_entropy=False,
+        neighbours=0,  # whose majority replaces an image's pseudo-label first; 0: as the classifier says
+    )
     config.contrast = contrastive(epochs=100, temperature=0.07, own_view_weight='one', min_weight=0.01)
     config.finetune = classifier(
         head_epochs=20,
         head_optimizer=optimizer(),
         optimizer=optimizer(weight_decay=1e-5),
+        average=0.0,
         weighted=False,  # by clean probability
     )
     return config.lock()
@@ -231,6 +240,8 @@ _RANGES = {
     '*.momentum': (0.0, 1.0),
     '*.history': (1, None),
     '*.min_weight': (0.0, 1.0),
+    '*.average': (0.0, 0.99999),
+    'select.neighbours': (0, None),
     'augment.*.*probability': (0.0, 1.0),
     'augment.*.min_scale': (1e-3, 1.0),
     'loss_settings.elr.beta': (0.0, 1.0),

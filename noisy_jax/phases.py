@@ -67,7 +67,7 @@ Phase = Callable[[Method, Inputs, Journal], Outcome]
 def base(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
     """All weights from scratch, for as many epochs as head and network have in `classify`."""
     settings = method.config.base
-    plans = [_Plan('all', optim.CLASSIFIER, settings.epochs, settings.optimizer)]
+    plans = [_Plan('all', optim.CLASSIFIER, settings.epochs, settings.optimizer, settings.average)]
     trained = _train_classifier(method, inputs.train, journal, method.fresh('base'), plans)
     return _classified(method, inputs.train, journal, trained)
 
@@ -92,10 +92,16 @@ def classify(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
 
 
 def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
-    """(b1) A new head on the pseudo-labels; the losses of its last epochs tell clean from noisy (Arazo 2019, eq. 1)."""
+    """(b1) A new head on the pseudo-labels; the losses of its last epochs tell clean from noisy (Arazo 2019, eq. 1).
+
+    With `neighbours`, an image's pseudo-label is first replaced by that of its neighbours.
+    """
     settings, network, session = method.config.select, method.network, journal.session
     variables = _new_head(method, inputs.variables, journal)
     embeddings = method.evaluator.embed(variables, inputs.train)  # [N, D]: the encoder rests, so once is enough
+    train = inputs.train
+    if settings.neighbours:
+        train = train.replace(label=_label_of_neighbours(embeddings, train, settings.neighbours))
 
     def per_sample(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
         logits = network.apply(variables, batch['embedding'], train=False, method='classify')
@@ -105,7 +111,7 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
     per_sample_losses = over_dataset(per_sample, session.mesh, method.evaluator.batch_size, session.compiler_options)
 
     def remember(current: TrainState, epoch: int) -> tuple[TrainState, dict]:
-        arrays = {'embedding': embeddings, 'label': inputs.train.label}
+        arrays = {'embedding': embeddings, 'label': train.label}
         newest = per_sample_losses(current.variables, arrays)  # [N]
         history = np.append(to_host(current.extra['loss_history'])[1:], newest[None], axis=0)  # [E, N]
         return current.replace(extra={'loss_history': replicate(history, session.mesh)}), {}
@@ -113,11 +119,12 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
     history = np.full((settings.history, len(inputs.train)), np.nan, np.float32)
     plan = _Plan('head', optim.HEAD, settings.epochs, settings.optimizer)
     extra = {'loss_history': history}
-    trained = _fit_classifier(method, inputs.train, journal, variables, plan, losses.criterion('ce'), extra, remember)
+    trained = _fit_classifier(method, train, journal, variables, plan, losses.criterion('ce'), extra, remember)
     recorded = to_host(trained.extra['loss_history'])[-min(settings.epochs, settings.history) :]
     weight = selection.clean_probability(recorded, history=settings.history, seed=session.seed)
     # The encoder is the one before: the head served the losses alone.
-    return Outcome(inputs.variables, {'selection_losses': recorded, 'weight': weight.astype(np.float32)})
+    arrays = {'selection_losses': recorded, 'weight': weight.astype(np.float32), 'label': train.label}
+    return Outcome(inputs.variables, arrays)
 
 
 def contrast(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
@@ -168,13 +175,14 @@ class _Plan:
     trained: tuple[str, ...]
     epochs: int
     optimizer: ConfigDict
+    average: float = 0.0  # decay of the moving average of the variables, which is the result then
 
 
 def _classifier_phase(method: Method, inputs: Inputs, journal: Journal, settings: ConfigDict) -> Outcome:
     """A new head alone for `head_epochs`, then all weights; the projection head rests."""
     plans = [
         _Plan('head', optim.HEAD, settings.head_epochs, settings.head_optimizer),
-        _Plan('all', optim.CLASSIFIER, settings.epochs, settings.optimizer),
+        _Plan('all', optim.CLASSIFIER, settings.epochs, settings.optimizer, settings.average),
     ]
     start = _new_head(method, inputs.variables, journal)
     trained = _train_classifier(method, inputs.train, journal, start, plans)
@@ -193,7 +201,7 @@ def _train_classifier(
     watch = _watch(method, journal)
     for plan in plans:
         final = _fit_classifier(method, train, journal, variables, plan, criterion, extra, watch)
-        variables, extra = final.variables, final.extra
+        variables, extra = final.averaged, final.extra
     return variables
 
 
@@ -210,8 +218,16 @@ def _fit_classifier(
     settings = method.config[journal.phase]
     optimizer = _optimizer(plan.optimizer, plan.epochs, settings.batch_size, train)
     step = classification_step(
-        method.network, optimizer, criterion, _augment(method, settings), method.normalise, trained=plan.trained
+        method.network,
+        optimizer,
+        criterion,
+        _augment(method, settings),
+        method.normalise,
+        trained=plan.trained,
+        average=plan.average,
     )
+    if plan.average:
+        extra = {**extra, state.AVERAGE: variables}
     start = state.create(variables, optimizer, plan.trained, extra)
     return fit(Stage(plan.stage, step, plan.epochs, settings.batch_size), start, train, journal, after_epoch)
 
@@ -241,7 +257,7 @@ def _watch(method: Method, journal: Journal) -> AfterEpoch:
     def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict[str, Any]]:
         values = {}
         if method.config.eval_every and (epoch + 1) % method.config.eval_every == 0:
-            values = _accuracies(method, current.variables)
+            values = _accuracies(method, current.averaged)
             journal.best('test_accuracy_best', values.get('test_accuracy'))
         return current, values
 
@@ -276,6 +292,14 @@ def _knn_accuracy(method: Method, variables: Variables, train: Dataset) -> float
     bank = method.evaluator.embed(variables, train)
     queries = method.evaluator.embed(variables, method.test)
     return float(knn.accuracy(bank, known, queries, method.test.label, num_classes=train.num_classes))
+
+
+def _label_of_neighbours(embeddings: np.ndarray, train: Dataset, k: int) -> np.ndarray:
+    """The label that most of an image's `k` nearest neighbours have, by `knn.predict`, without its own: int32 [N]."""
+    settings = {'temperature': 0.1, 'num_classes': train.num_classes}
+    votes = np.array(knn.predict(embeddings, train.label, embeddings, k=k + 1, **settings))  # [N, C]
+    votes[np.arange(len(train)), train.label] -= np.exp(1 / settings['temperature'])
+    return votes.argmax(-1).astype(np.int32)
 
 
 def _new_head(method: Method, variables: Variables | None, journal: Journal) -> Variables:

@@ -94,7 +94,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
             if phase == 'classify':
                 train = train.replace(label=selection.pseudo_labels(last_classifier))
             if phase == 'select':
-                train = train.replace(weight=outcome.arrays['weight'])
+                train = train.replace(weight=outcome.arrays['weight'], label=outcome.arrays['label'])
                 summary['selection'] = _judge_selection(train)
     metrics.close()
     if last_classifier is not None:

@@ -108,6 +108,26 @@ def test_elr_remembers_the_samples_of_the_batch_only():
     np.testing.assert_allclose(memory[touched].sum(1), 0.3, rtol=1e-5)  # (1 - beta) of a distribution
 
 
+def test_the_average_follows_the_variables():
+    criterion = losses.criterion('ce')
+    step = classification_step(NETWORK, OPTIMIZER, criterion, VIEWS, NORMALISE, trained=optim.CLASSIFIER, average=0.15)
+    now = state.create(_variables(), OPTIMIZER, optim.CLASSIFIER, {state.AVERAGE: _variables()})
+    expected, step = now.variables, jax.jit(step)
+    for decay in (0.1, 0.15, 0.15):  # 1 / 10, then 2 / 11 would be more than asked for
+        now, _ = step(now, _batch(), jax.random.key(1))
+        expected = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, expected, now.variables)
+    for ours, by_hand in zip(jax.tree.leaves(now.averaged), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, by_hand, rtol=1e-5, atol=1e-7)
+    assert not _same(now.averaged, now.variables)
+    # The average is a bystander: the training is the same without it.
+    plain = state.create(_variables(), OPTIMIZER, optim.CLASSIFIER)
+    for _ in range(3):
+        plain, _ = _step('all')[0](plain, _batch(), jax.random.key(1))
+    assert _same(plain.averaged, plain.variables)
+    for ours, without in zip(jax.tree.leaves(now.params), jax.tree.leaves(plain.params), strict=True):
+        np.testing.assert_allclose(ours, without, rtol=1e-4, atol=1e-6)
+
+
 def test_weighted_mean():
     assert float(weighted_mean(np.array([1.0, 3.0]), np.array([1.0, 3.0]))) == pytest.approx(2.5)
     assert float(weighted_mean(np.array([1.0, 3.0]), np.zeros(2))) == 0

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 Variables = dict[str, Any]  # {'params': ..., 'batch_stats': ...}
+AVERAGE = 'average'
 
 
 @flax.struct.dataclass
@@ -19,18 +20,24 @@ class TrainState:
       params: {'encoder', 'projection', 'classifier'}, all of them, trained or not.
       batch_stats: running statistics of BatchNorm.
       opt_state: of the trained parts only.
-      extra: what a method remembers beside its weights, by name (ELR's targets [N, C], the loss history [E, N]).
+      extra: what a method remembers beside its weights, by name (ELR's targets [N, C], the loss history [E, N], a
+        moving average of the variables).
     """
 
     step: jax.Array
     params: dict[str, Any]
     batch_stats: dict[str, Any]
     opt_state: optax.OptState
-    extra: dict[str, jax.Array]
+    extra: dict[str, Any]
 
     @property
     def variables(self) -> Variables:
         return {'params': self.params, 'batch_stats': self.batch_stats}
+
+    @property
+    def averaged(self) -> Variables:
+        """The moving average of the variables where one is kept, else the variables."""
+        return self.extra.get(AVERAGE, self.variables)
 
 
 def create(

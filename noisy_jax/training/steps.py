@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from noisy_jax.data import augment as aug
 from noisy_jax.losses import Criterion
-from noisy_jax.training.state import TrainState
+from noisy_jax.training.state import AVERAGE, TrainState
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -51,6 +51,14 @@ def _update(
     return TrainState(state.step + 1, params, batch_stats, opt_state, extra)
 
 
+def _follow(state: TrainState, decay: float) -> TrainState:
+    """Moves the average of the variables after a step (Polyak 1992; Tarvainen 2017), faster at first."""
+    step = state.step.astype(jnp.float32)
+    decay = jnp.minimum(decay, step / (step + 9))
+    average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.extra[AVERAGE], state.variables)
+    return state.replace(extra={**state.extra, AVERAGE: average})
+
+
 def classification_step(
     network: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -59,10 +67,12 @@ def classification_step(
     normalise: Normalise,
     *,
     trained: tuple[str, ...],
+    average: float = 0.0,
 ) -> Step:
     """Trains `trained` parts of the classifier on (image, label); losses are weighted by `weight`.
 
     An encoder that is not trained runs in evaluation mode, so that its BatchNorm statistics rest too.
+    `average` is the decay of a moving average of the variables, which the state then keeps; 0: none.
     """
     train_encoder = 'encoder' in trained
 
@@ -81,7 +91,8 @@ def classification_step(
         parts = {name: state.params[name] for name in trained}
         (loss, (logits, batch_stats, extra)), grads = jax.value_and_grad(loss_fn, has_aux=True)(parts)
         accuracy = jnp.mean(logits.argmax(-1) == batch['label'])
-        return _update(state, optimizer, grads, batch_stats, extra), {'loss': loss, 'accuracy': accuracy}
+        state = _update(state, optimizer, grads, batch_stats, extra)
+        return _follow(state, average) if average else state, {'loss': loss, 'accuracy': accuracy}
 
     return step
 
