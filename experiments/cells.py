@@ -12,7 +12,7 @@ from noisy_jax import config as config_lib
 from noisy_jax import pipeline
 
 # Settings that change no phase's outcome, or that only say where things are.
-_OUTSIDE = {*config_lib.MACHINE, 'name', 'phases', 'data.path', 'shard_state', 'eval_batch_size'}
+_OUTSIDE = {*config_lib.MACHINE, 'name', 'phases', 'data.path', 'shard_state', 'eval_batch_size', 'rounds'}
 _OF_LABELS = ('noise.', 'loss', 'loss_settings.')
 
 

@@ -6,13 +6,14 @@
 #   experiments/gpu.sh smoke             all of them, tiny, on the CPU, in minutes; the numbers mean nothing
 #
 #   OUT      where the JSON goes (experiments/results/gpu)
-#   IMAGES   CIFAR-10 for knn-1 and knn-2: an .npz, a folder of class folders, or a tar of one
-#   WORK     where knn-2 finds what knn-1 has trained (runs/gpu_knn)
+#   IMAGES   CIFAR-10 as a tar of class folders, for knn-1, knn-2 and tables
+#   HUMAN    the labels of CIFAR-10N (.npz), for tables
+#   WORK     where knn-2 and tables find what the part before has trained (runs/gpu)
 #   PYTHON   python3
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-PARTS='check throughput xla torch-steps torch-epochs torch-digits contrastive selection knn-1 knn-2'
+PARTS='check throughput xla together torch-steps torch-epochs torch-digits contrastive selection knn-1 knn-2 tables'
 PYTHON=${PYTHON:-python3}
 SMOKE=()
 
@@ -61,6 +62,11 @@ part_xla() {
   run "$PYTHON" experiments/throughput.py --xla-sweep "${sizes[@]}" --out "$OUT/xla.json"
 }
 
+# Do cells of a table that differ in their labels train faster in one program?
+part_together() {
+  run "$PYTHON" experiments/together.py "${SMOKE[@]}" --out "$OUT/together.json"
+}
+
 # Against the same training in PyTorch. Target on an H200: 1.3 times as fast at least.
 against_torch() {
   has torch || return 0
@@ -93,10 +99,25 @@ knn() {
     fi
     images=(--images "$IMAGES")
   fi
-  run "$PYTHON" experiments/knn_target.py "${images[@]}" "${SMOKE[@]}" --workdir "$WORK" --seconds "$1" --out "$OUT/knn.json"
+  run "$PYTHON" experiments/knn_target.py "${images[@]}" "${SMOKE[@]}" --workdir "$WORK/knn" --seconds "$1" \
+    --out "$OUT/knn.json"
 }
 part_knn-1() { knn 480; }
 part_knn-2() { knn 480; }
+
+# The paper's tables at full scale, for eight minutes; every further call goes on. The JSON of the cells in one archive.
+part_tables() {
+  has ml_collections sklearn || return 0
+  local size=(--scale full --images "${IMAGES:-}" --human "${HUMAN:-}" --budget 480)
+  if ((${#SMOKE[@]})); then
+    size=(--scale smoke --budget 20)
+  elif [[ -z ${IMAGES:-} || -z ${HUMAN:-} ]]; then
+    echo 'skipped: IMAGES or HUMAN is not set'
+    return 0
+  fi
+  run "$PYTHON" experiments/tables.py "${size[@]}" --work "$WORK/tables" --results "$WORK/tables/results"
+  tar -C "$WORK/tables" -czf "$OUT/tables.tar.gz" results
+}
 
 if (($# == 0)) || [[ $1 == list ]]; then
   printf '%s\n' $PARTS
@@ -118,7 +139,7 @@ for part in "$@"; do
 done
 # -P: whether it is installed, not whether it lies here.
 "$PYTHON" -P -c 'import noisy_jax' 2> /dev/null || export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
-OUT=${OUT:-experiments/results/gpu} WORK=${WORK:-runs/gpu_knn}
+OUT=${OUT:-experiments/results/gpu} WORK=${WORK:-runs/gpu}
 mkdir -p "$OUT"
 echo "results in $OUT"
 for part in "$@"; do

@@ -21,7 +21,6 @@ import itertools
 import json
 import os
 import pathlib
-import runpy
 import shutil
 import signal
 import sys
@@ -32,60 +31,35 @@ from typing import Any
 import cells
 import cifar10
 import numpy as np
-from ml_collections import ConfigDict
+from recipes import CANDIDATES, HUMAN, OURS, SCALES, Cell, config_of
 
 from noisy_jax.errors import InputError
 from noisy_jax.training.signals import Stopped, StopSignal
 
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / 'results' / 'tables'
-LOSSES, RATES = ('ce', 'elr', 'nfl_rce'), (0.2, 0.4, 0.6, 0.8)
+LOSSES, RATES, OUR_RATES = ('ce', 'elr', 'nfl_rce'), (0.2, 0.4, 0.6, 0.8), (0.2, 0.5, 0.8, 0.9)
 # Columns by the phases that such a cell trains itself, with what is shared already there; the last is the classifier.
 COLUMNS = {'base': ('base',), 'pretrained': ('classify',), 'finetuned': ('select', 'contrast', 'finetune')}
-HUMAN = ('aggregate', 'random1', 'worst')
 
-# Test accuracy in %, CIFAR-10, symmetric noise (the authors' poster): {(loss, rate): (base, pre-trained)}.
+# Test accuracy in %, CIFAR-10, symmetric noise of OUR_RATES, as their authors give it.
+RIVALS = {
+    'C2D (SimCLR + DivideMix)': (96.4, 95.3, 94.4, 93.6),
+    'ProMix': (97.7, 97.4, 95.5, 93.4),
+    'SSR+': (96.7, 96.1, 95.6, 95.2),
+}
+# CIFAR-10N: aggregate, random1, worst.
+HUMAN_RIVALS = {'ELR+': (95.3, 94.9, 91.8), 'DivideMix': (95.6, 95.7, 93.1), 'ProMix': (97.7, 97.4, 96.3)}
+# Test accuracy in %, CIFAR-10, symmetric noise of RATES (the authors' poster): {loss: ((base, pre-trained), ...)}.
 PUBLISHED = {
-    **dict(
-        zip(itertools.product(['ce'], RATES), [(77.2, 87.7), (58.2, 78.0), (35.2, 59.2), (17.0, 27.3)], strict=True)
-    ),
-    **dict(
-        zip(itertools.product(['elr'], RATES), [(90.3, 93.0), (82.3, 92.0), (64.2, 90.4), (18.3, 84.8)], strict=True)
-    ),
-    **dict(
-        zip(
-            itertools.product(['nfl_rce'], RATES), [(91.0, 92.7), (87.0, 91.4), (80.2, 88.1), (42.8, 59.9)], strict=True
-        )
-    ),
+    'ce': ((77.2, 87.7), (58.2, 78.0), (35.2, 59.2), (17.0, 27.3)),
+    'elr': ((90.3, 93.0), (82.3, 92.0), (64.2, 90.4), (18.3, 84.8)),
+    'nfl_rce': ((91.0, 92.7), (87.0, 91.4), (80.2, 88.1), (42.8, 59.9)),
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One number of a table.
-
-    Attributes:
-      labels: 'symmetric', or a kind of human labels of CIFAR-10N.
-      rate: of the symmetric noise; 0 for human labels.
-      loss: as in the config.
-      column: 'base', 'pretrained' or 'finetuned'.
-      seed: of everything.
-    """
-
-    labels: str
-    rate: float
-    loss: str
-    column: str
-    seed: int = 0
-
-    @property
-    def name(self) -> str:
-        noise = f'symmetric{self.rate:.0%}'.replace('%', '') if self.labels == 'symmetric' else self.labels
-        return f'{noise}_{self.loss}_{self.column}_seed{self.seed}'
-
-
-def ordered_cells(seeds: int) -> list[Cell]:
-    """All cells, the most telling first: the paper's claim, human labels, what fine-tuning adds, then more seeds."""
+def papers_cells(seeds: int) -> list[Cell]:
+    """The paper's table, the most telling cells first: its claim, human labels, fine-tuning, then more seeds."""
     ordered = []
     for seed in range(seeds):
         rows = [('symmetric', rate, loss) for loss in ('elr', 'nfl_rce', 'ce') for rate in (0.8, 0.4, 0.6, 0.2)]
@@ -97,96 +71,17 @@ def ordered_cells(seeds: int) -> list[Cell]:
     return ordered
 
 
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """How large a table is: images (0: all), their side divided by `shrink`, changes to configs/cifar10.py by key."""
-
-    images: int
-    test_images: int
-    shrink: int
-    human: tuple[str, ...]
-    seeds: int
-    changes: dict[str, Any]
+def our_cells(seeds: int) -> list[Cell]:
+    """Our recipe at the rates of its rivals, what each of its parts brings at 80 %, human labels, then more seeds."""
+    ordered = []
+    for seed in range(seeds):
+        ordered += [Cell('symmetric', rate, 'elr', 'finetuned', seed, 'ours') for rate in (0.8, 0.5, 0.9, 0.2)]
+        ordered += [Cell('symmetric', 0.8, 'elr', 'finetuned', seed, f'ours without {part}') for part in OURS]
+        ordered += [Cell(name, 0.0, 'elr', 'finetuned', seed, 'ours') for name in reversed(HUMAN)]
+    return ordered
 
 
-def _epochs(base: int, pretrain: int, head: int, network: int, select: int, contrast: int) -> dict[str, int]:
-    values = {'base.epochs': base, 'pretrain.epochs': pretrain, 'select.epochs': select, 'contrast.epochs': contrast}
-    for phase in ('classify', 'finetune'):
-        values |= {f'{phase}.head_epochs': head, f'{phase}.epochs': network}
-    return values
-
-
-SCALES = {
-    'full': Scale(0, 0, 1, HUMAN, 3, {'model.dtype': 'bfloat16', 'pretrain.knn_every': 50, 'contrast.knn_every': 0}),
-    'cpu': Scale(
-        10_000,
-        5_000,
-        2,
-        ('worst',),
-        1,
-        {
-            'model.encoder': 'cnn6',
-            'model.width': 16,
-            'eval_every': 5,
-            'pretrain.knn_every': 0,
-            'contrast.knn_every': 0,
-            'augment.standard.padding': 2,
-            **_epochs(base=20, pretrain=60, head=5, network=15, select=10, contrast=15),
-        },
-    ),
-    'smoke': Scale(
-        200,
-        100,
-        2,
-        (),
-        1,
-        {
-            'model.encoder': 'cnn_small',
-            'model.width': 4,
-            'eval_every': 1,
-            'checkpoint_every': 1,
-            'pretrain.knn_every': 0,
-            'contrast.knn_every': 0,
-            **_epochs(base=2, pretrain=2, head=1, network=1, select=2, contrast=1),
-            **{
-                f'{phase}.batch_size': 50
-                for phase in ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
-            },
-        },
-    ),
-}
-
-
-_ADAMW = {'name': 'adamw', 'learning_rate': 2e-3, 'weight_decay': 1e-4}
-_CONTRASTIVE = ('pretrain.optimizer', 'contrast.optimizer')
-_CLASSIFIERS = ('base', 'classify', 'finetune', 'select')
-_RATES = (
-    *(f'{phase}.optimizer' for phase in _CLASSIFIERS),
-    *(f'{phase}.head_optimizer' for phase in ('classify', 'finetune')),
-)
-
-
-def _with(settings: dict[str, Any], places: tuple[str, ...]) -> dict[str, Any]:
-    return {f'{place}.{name}': value for place in places for name, value in settings.items()}
-
-
-# What `--search` compares at a scale: changes to it by key. The paper's rates are for 50 times as many steps.
-CANDIDATES = {
-    "the paper's rates": {},
-    'rates x 10': {**_with({'learning_rate': 0.3}, _CONTRASTIVE), **_with({'learning_rate': 0.1}, _RATES)},
-    'AdamW': _with(_ADAMW, _CONTRASTIVE + _RATES),
-    'AdamW, SGD for the classifiers': {**_with(_ADAMW, _CONTRASTIVE), **_with({'learning_rate': 0.1}, _RATES)},
-}
-
-
-def config_of(cell: Cell, scale: str, data: pathlib.Path) -> ConfigDict:
-    """configs/cifar10.py for this cell."""
-    noise = 'symmetric' if cell.labels == 'symmetric' else 'none'
-    argument = f'loss={cell.loss},noise={noise},rate={cell.rate},phases={cell.column},data=arrays'
-    config = runpy.run_path(str(HERE.parent / 'configs' / 'cifar10.py'))['get_config'](argument)
-    config.update_from_flattened_dict(SCALES[scale].changes)
-    config.name, config.seed, config.data.path = f'cifar10_{scale}', cell.seed, str(data)
-    return config
+TABLES = {'paper': papers_cells, 'ours': our_cells}
 
 
 # ---------------------------------------------------------------- running
@@ -316,10 +211,12 @@ def seconds(done: list[dict[str, Any]], column: str) -> list[float]:
     return [sum(cell['seconds'][phase] for phase in COLUMNS[column]) for cell in done if cell['column'] == column]
 
 
-def accuracies(done: list[dict[str, Any]], labels: str, rate: float, loss: str, column: str) -> np.ndarray:
+def accuracies(
+    done: list[dict[str, Any]], labels: str, rate: float, loss: str, column: str, recipe: str = 'paper'
+) -> np.ndarray:
     """Test accuracy of the last epoch in %, one per seed."""
-    where = (labels, rate, loss, column)
-    chosen = [cell for cell in done if (cell['labels'], cell['rate'], cell['loss'], cell['column']) == where]
+    where = {'labels': labels, 'rate': rate, 'loss': loss, 'column': column, 'recipe': recipe}
+    chosen = [cell for cell in done if where.items() <= cell.items()]
     return 100 * np.array([cell['accuracy_last'] for cell in sorted(chosen, key=lambda cell: cell['seed'])])
 
 
@@ -331,7 +228,7 @@ def _number(values: np.ndarray) -> str:
 
 def table(done: list[dict[str, Any]], scale: str) -> str:
     """Markdown: base / pre-trained / fine-tuned for each loss and noise; at full scale the published numbers beside."""
-    human = sorted({cell['labels'] for cell in done} - {'symmetric'}, key=HUMAN.index)
+    human = sorted({c['labels'] for c in done if c['recipe'] == 'paper'} - {'symmetric'}, key=HUMAN.index)
     places = [('symmetric', rate) for rate in RATES] + [(name, 0.0) for name in human]
     titles = [f'{rate:.0%}' if labels == 'symmetric' else f'CIFAR-10N {labels}' for labels, rate in places]
     lines = ['| loss | | ' + ' | '.join(titles) + ' |', '|---' * (len(titles) + 2) + '|']
@@ -339,14 +236,30 @@ def table(done: list[dict[str, Any]], scale: str) -> str:
         numbers = [_number(accuracies(done, *where, loss, column)) for where in places]
         lines.append(f'| {loss if not place else ""} | {title} | ' + ' | '.join(numbers) + ' |')
         if scale == 'full' and column != 'finetuned':
-            published = [PUBLISHED[loss, rate][place] for rate in RATES]
+            published = [pair[place] for pair in PUBLISHED[loss]]
             lines.append(f'| | {title}, published | ' + ' | '.join(map(str, published)) + ' |' + ' |' * len(human))
+    return '\n'.join(lines)
+
+
+def our_table(done: list[dict[str, Any]], scale: str) -> str:
+    """Markdown: our recipe, and without each of its parts; at full scale its rivals' published numbers below."""
+    places = [('symmetric', rate) for rate in OUR_RATES] + [(name, 0.0) for name in HUMAN]
+    titles = [f'{rate:.0%}' for rate in OUR_RATES] + [f'CIFAR-10N {name}' for name in HUMAN]
+    lines = ['| recipe | ' + ' | '.join(titles) + ' |', '|---' * (len(titles) + 1) + '|']
+    for recipe in ('ours', *(f'ours without {part}' for part in OURS)):
+        numbers = [_number(accuracies(done, *where, 'elr', 'finetuned', recipe)) for where in places]
+        if set(numbers) != {'-'}:
+            lines.append(f'| {recipe} | ' + ' | '.join(numbers) + ' |')
+    if scale == 'full':
+        lines += [f'| {name}, published | ' + ' | '.join(map(str, row)) + ' | | | |' for name, row in RIVALS.items()]
+        human = HUMAN_RIVALS.items()
+        lines += [f'| {name}, published | | | | | ' + ' | '.join(map(str, row)) + ' |' for name, row in human]
     return '\n'.join(lines)
 
 
 def claims(done: list[dict[str, Any]]) -> str:
     """What the paper says and whether it holds here, pair by pair: pre-training helps, fine-tuning helps further."""
-    places = sorted({(cell['labels'], cell['rate'], cell['loss']) for cell in done})
+    places = sorted({(cell['labels'], cell['rate'], cell['loss']) for cell in done if cell['recipe'] == 'paper'})
     lines = []
     for less, more, text in (
         ('base', 'pretrained', 'Pre-training helps'),
@@ -402,7 +315,7 @@ def picture(done: list[dict[str, Any]], scale: str, path: pathlib.Path) -> None:
             if points:
                 axis.plot(*zip(*points, strict=True), 'o-', color=colour, label=NAMES[column])
             if scale == 'full' and column != 'finetuned':
-                published = [PUBLISHED[loss, rate][place] for rate in RATES]
+                published = [pair[place] for pair in PUBLISHED[loss]]
                 axis.plot(
                     [100 * rate for rate in RATES], published, '--', color=colour, label=f'{NAMES[column]}, published'
                 )
@@ -419,7 +332,10 @@ def render(results: pathlib.Path, scale: str) -> str:
     done = load(results)
     if not done:
         return f'no cell of --scale={scale} is done'
-    return '\n\n'.join([table(done, scale), claims(done), notes(done)])
+    parts = [table(done, scale), claims(done)]
+    if any(cell['recipe'] != 'paper' for cell in done):
+        parts.append(our_table(done, scale))
+    return '\n\n'.join([*parts, notes(done)])
 
 
 def left(todo: list[Cell], done: list[dict[str, Any]]) -> str:
@@ -433,19 +349,20 @@ def left(todo: list[Cell], done: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--table', choices=tuple(TABLES), default='paper')
     parser.add_argument('--scale', choices=tuple(SCALES), required=True)
     parser.add_argument('--images', type=pathlib.Path, help='a tar of class folders: train/CLASS/*, test/CLASS/*')
     parser.add_argument('--human', type=pathlib.Path, help='the labels of CIFAR-10N, .npz')
     parser.add_argument('--budget', type=float, default=0, help='seconds; 0: until all is done')
     parser.add_argument('--work', type=pathlib.Path, default=pathlib.Path('runs/tables'), help='work directories')
+    parser.add_argument('--results', type=pathlib.Path, help='where the JSON goes; experiments/results/tables/SCALE')
     parser.add_argument('--list', action='store_true')
     parser.add_argument('--render', action='store_true')
     parser.add_argument('--search', action='store_true', help='compare settings on held-out noisy labels')
     arguments = parser.parse_args()
-    scale, results = SCALES[arguments.scale], RESULTS / arguments.scale
-    if arguments.scale == 'smoke':
-        results = arguments.work / 'smoke' / 'results'
-    ordered = [cell for cell in ordered_cells(scale.seeds) if cell.labels in ('symmetric', *scale.human)]
+    scale, smoke = SCALES[arguments.scale], arguments.scale == 'smoke'
+    results = arguments.results or (arguments.work / 'smoke' / 'results' if smoke else RESULTS / arguments.scale)
+    ordered = [cell for cell in TABLES[arguments.table](scale.seeds) if cell.labels in ('symmetric', *scale.human)]
     todo = [cell for cell in ordered if not (results / f'{cell.name}.json').exists()]
     print(f'{len(ordered) - len(todo)} of {len(ordered)} cells are done')
     if arguments.list:

@@ -16,6 +16,7 @@ from noisy_jax.errors import InputError
 MACHINE = ('devices', 'checkpoint_every', 'resident_bytes', 'compile_cache', 'xla_options')
 
 PHASES = ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
+REPEATED = ('select', 'contrast', 'finetune')  # once for each of config.rounds
 # The columns of the paper's tables.
 PHASE_LISTS = {
     'base': ('base',),
@@ -61,6 +62,7 @@ def default() -> ConfigDict:
     config.name = 'unnamed'
     config.seed = 0
     config.phases = PHASES
+    config.rounds = 1  # of select, contrast and finetune; each starts from the labels of the classifier before
     config.devices = 0  # 0: all
     config.checkpoint_every = 10  # epochs
     config.eval_every = 1  # epochs of a classifier between accuracies on held-out data; 0: only at its end
@@ -227,6 +229,7 @@ _RANGES = {
     'data.test_limit': (0, None),
     'devices': (0, None),
     'seed': (0, 2**31 - 1),
+    'rounds': (1, 100),
     'checkpoint_every': (1, None),
     'eval_every': (0, None),
     'eval_batch_size': (1, None),
@@ -284,6 +287,8 @@ def validate(config: ConfigDict, choices: Mapping[str, Iterable[str]]) -> None:
                 limits = f'at least {low}' if high is None else f'from {low} to {high}'
                 raise InputError(f'config.{key}: {value!r} is not allowed; a number {limits}')
     _check_phases(tuple(config.phases))
+    if config.rounds > 1 and 'finetune' not in config.phases:
+        raise InputError(f'config.rounds: {config.rounds} needs the phase finetune, found {tuple(config.phases)}')
 
 
 def _check_phases(phases: tuple[str, ...]) -> None:

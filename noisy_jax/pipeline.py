@@ -79,11 +79,11 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
             shard_state=config.shard_state,
             compiler_options=options,
         )
-        for phase in config.phases:
+        for phase, name in _schedule(config):
             inputs = phases.Inputs(variables, train)
-            outcome, record, fresh = _run_phase(phase, method, inputs, session, folder)
+            outcome, record, fresh = _run_phase(phase, name, method, inputs, session, folder)
             trained += fresh
-            summary['phases'].append({'name': phase, **record})
+            summary['phases'].append({'name': name, **record})
             if fresh:
                 folder.save_summary(summary)
             if 'probabilities' in outcome.arrays:
@@ -91,8 +91,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
             if phase == 'base':  # only to compare: the other phases do not see it
                 continue
             variables = outcome.variables
-            if phase == 'classify':
-                train = train.replace(label=selection.pseudo_labels(last_classifier))
+            if phase in ('classify', 'finetune'):
+                train = train.replace(label=selection.pseudo_labels(last_classifier), weight=None)
             if phase == 'select':
                 train = train.replace(weight=outcome.arrays['weight'], label=outcome.arrays['label'])
                 summary['selection'] = _judge_selection(train)
@@ -199,20 +199,27 @@ def _initialiser(network: Any, shape: tuple[int, ...], seed: int) -> Callable[[s
     return fresh
 
 
+def _schedule(config: ConfigDict) -> list[tuple[str, str]]:
+    """The phases in order, each with its name: from the second round on 'select_2', 'contrast_2', 'finetune_2'."""
+    again = [phase for phase in config.phases if phase in config_lib.REPEATED]
+    more = [(phase, f'{phase}_{number}') for number in range(2, config.rounds + 1) for phase in again]
+    return [(phase, phase) for phase in config.phases] + more
+
+
 def _run_phase(
-    phase: str, method: phases.Method, inputs: phases.Inputs, session: Session, folder: WorkDir
+    phase: str, name: str, method: phases.Method, inputs: phases.Inputs, session: Session, folder: WorkDir
 ) -> tuple[phases.Outcome, dict[str, Any], bool]:
     """The phase's outcome and record, and whether it was trained now; a finished phase is read back."""
-    checkpoints = Checkpoints(folder.checkpoints(phase))
+    checkpoints = Checkpoints(folder.checkpoints(name))
     try:
         meta = checkpoints.meta
         if meta.get('complete'):
-            arrays = {name: folder.load_array(f'labels/{phase}_{name}') for name in meta['arrays']}
+            arrays = {array: folder.load_array(f'labels/{name}_{array}') for array in meta['arrays']}
             return phases.Outcome(checkpoints.restore_outcome(), arrays), meta['summary'], False
-        journal = Journal(phase, session, checkpoints)
+        journal = Journal(phase, session, checkpoints, name)
         outcome = phases.PHASES[phase](method, inputs, journal)
-        for name, array in outcome.arrays.items():
-            folder.save_array(f'labels/{phase}_{name}', array)
+        for kind, array in outcome.arrays.items():
+            folder.save_array(f'labels/{name}_{kind}', array)
         outcome = phases.Outcome(to_host(outcome.variables), outcome.arrays)
         meta = {**journal.meta(None), 'complete': True, 'arrays': list(outcome.arrays), 'summary': journal.summary()}
         checkpoints.save_outcome(journal.next_step, outcome.variables, meta)

@@ -7,29 +7,32 @@ import cells
 import cifar10
 import numpy as np
 import pytest
+import recipes
 import tables
 
+from noisy_jax import config as config_lib
 from noisy_jax.errors import InputError
 
 FULL_ARGUMENTS = {'scale': 'full', 'data': pathlib.Path('data')}
 
 
 def config(cell, **changes):
-    made = tables.config_of(cell, **FULL_ARGUMENTS)
+    made = recipes.config_of(cell, **FULL_ARGUMENTS)
     made.update_from_flattened_dict(changes)
     return made
 
 
 def cell(labels='symmetric', rate=0.8, loss='elr', column='finetuned', seed=0):
-    return tables.Cell(labels, rate, loss, column, seed)
+    return recipes.Cell(labels, rate, loss, column, seed)
 
 
 def test_all_cells_of_the_paper_are_there_once():
-    ordered = tables.ordered_cells(3)
+    ordered = tables.papers_cells(3)
     assert len(ordered) == len(set(ordered)) == len({cell.name for cell in ordered}) == 3 * (36 + 9)
     paper = [c for c in ordered if c.labels == 'symmetric' and c.column != 'finetuned' and c.seed == 0]
     assert len(paper) == 24
-    assert {(c.loss, c.rate) for c in paper} == tables.PUBLISHED.keys()
+    assert {c.loss for c in paper} == tables.PUBLISHED.keys()
+    assert {c.rate for c in paper} == set(tables.RATES)
     assert ordered[:2] == [cell(column='pretrained'), cell(column='base')]
 
 
@@ -53,6 +56,20 @@ def test_a_classifier_is_shared_only_where_everything_before_it_is_the_same():
     # Human labels have no noise of ours: only their name tells them apart.
     human = config(cell('worst', 0.0))
     assert cells.digest(human, 'classify', 'worst') != cells.digest(human, 'classify', 'random1')
+
+
+def test_every_part_of_our_recipe_changes_something():
+    whole = recipes.changes_of('ours', 'full')
+    for part, changes in recipes.OURS.items():
+        assert whole == recipes.changes_of(f'ours without {part}', 'full') | changes
+        assert recipes.changes_of(f'ours without {part}', 'cpu') != recipes.changes_of('ours', 'cpu')
+        made = config(tables.Cell('symmetric', 0.8, 'elr', 'finetuned', 0, 'ours'))
+        papers = config(cell())
+        known = dict(config_lib.flatten(papers))
+        assert all(known[key] != value for key, value in changes.items())
+        assert all(dict(config_lib.flatten(made))[key] == value for key, value in changes.items())
+    with pytest.raises(ValueError, match="'ours without luck' is unknown"):
+        recipes.changes_of('ours without luck', 'full')
 
 
 @pytest.fixture
@@ -94,7 +111,8 @@ def test_human_labels_of_other_images_are_refused(images, tmp_path):
 def record(accuracy, column, seed=0, loss='elr', rate=0.4, labels='symmetric'):
     phases = {'base': ['base'], 'pretrained': ['pretrain', 'classify']}[column]
     return {
-        **{'labels': labels, 'rate': rate, 'loss': loss, 'column': column, 'seed': seed, 'accuracy_last': accuracy},
+        **{'labels': labels, 'rate': rate, 'loss': loss, 'column': column, 'seed': seed, 'recipe': 'paper'},
+        'accuracy_last': accuracy,
         **{'seconds': dict.fromkeys(phases, 60.0), 'device': '1 x cpu', 'knn': {'pretrain': 0.5} if phases[1:] else {}},
     }
 
@@ -125,7 +143,7 @@ def test_the_table_in_the_readme_is_the_one_of_the_json(scale):
 
 def test_a_budget_stops_in_time_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
     """Two cells instead of 36: pre-trained, then fine-tuned on top of it."""
-    monkeypatch.setattr(tables, 'ordered_cells', lambda seeds: [cell(column='pretrained'), cell()])
+    monkeypatch.setitem(tables.TABLES, 'paper', lambda seeds: [cell(column='pretrained'), cell()])
     command = ['tables.py', '--scale', 'smoke', '--work', str(tmp_path)]
     monkeypatch.setattr('sys.argv', [*command, '--budget', '0.001'])
     tables.main()

@@ -213,3 +213,25 @@ def test_averages_and_neighbours_in_a_run(tmp_path):
     corrected = np.load(tmp_path / 'labels' / 'select_label.npy')
     assert 0 < np.mean(pseudo != corrected) < 0.9
     assert summary['selection']['selected'] > 0
+
+
+def test_a_second_round_starts_from_the_labels_of_the_first(tmp_path):
+    settings = config('rate=0.4,phases=finetuned', rounds=2, data__limit=200)
+    summary = pipeline.run(settings, tmp_path)
+    names = [phase['name'] for phase in summary['phases']]
+    assert names == ['pretrain', 'classify', 'select', 'contrast', 'finetune', 'select_2', 'contrast_2', 'finetune_2']
+    labels = tmp_path / 'labels'
+    first, second = (np.load(labels / f'{name}.npy') for name in ('finetune_probabilities', 'select_2_label'))
+    assert second.tolist() == first.argmax(1).tolist()
+    assert np.array_equal(np.load(tmp_path / 'pred_probs.npy'), np.load(labels / 'finetune_2_probabilities.npy'))
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert {line['phase'] for line in lines} == set(names)
+    before = (tmp_path / 'metrics.jsonl').read_bytes()
+    again = pipeline.run(settings, tmp_path)  # complete: everything is read back
+    assert again == summary
+    assert (tmp_path / 'metrics.jsonl').read_bytes() == before
+
+
+def test_rounds_need_finetune(tmp_path):
+    with pytest.raises(InputError, match=r'config\.rounds: 2 needs the phase finetune'):
+        pipeline.run(config('phases=pretrained', rounds=2), tmp_path)

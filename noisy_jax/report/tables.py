@@ -14,11 +14,12 @@ def render(summary: dict[str, Any]) -> str:
         f'{summary["config"]}, seed {summary["seed"]}, {summary["device"]}',
         f'noise added: {added}{realised}',
         '',
-        f'{"phase":<10}{"classifier":<13}{"test acc.":>10}{"best":>8}{"k-NN":>8}{"seconds":>9}{"images/s":>10}',
+        f'{"phase":<12}{"classifier":<13}{"test acc.":>10}{"best":>8}{"k-NN":>8}{"seconds":>9}{"images/s":>10}',
     ]
     for phase in summary['phases']:
+        title = _TITLES.get(phase['name'].split('_')[0], '')
         lines.append(
-            f'{phase["name"]:<10}{_TITLES.get(phase["name"], ""):<13}'
+            f'{phase["name"]:<12}{title:<13}'
             f'{_number(phase.get("test_accuracy_last")):>10}{_number(phase.get("test_accuracy_best")):>8}'
             f'{_number(phase.get("knn_accuracy")):>8}{phase["seconds"]:>9.1f}'
             f'{_number(phase.get("images_per_second"), 0):>10}'

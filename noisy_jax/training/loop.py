@@ -54,22 +54,25 @@ class Stage:
 
 
 class Journal:
-    """Where one phase stands, kept through restarts: its checkpoints, and what it measured (`record`)."""
+    """Where one phase stands, kept through restarts: its checkpoints, and what it measured (`record`).
 
-    def __init__(self, phase: str, session: Session, checkpoints: Checkpoints) -> None:
-        self.phase, self.session, self.checkpoints = phase, session, checkpoints
+    `phase` names its settings, `name` the phase itself where it comes in several rounds.
+    """
+
+    def __init__(self, phase: str, session: Session, checkpoints: Checkpoints, name: str = '') -> None:
+        self.phase, self.name, self.session, self.checkpoints = phase, name or phase, session, checkpoints
         meta = checkpoints.meta
         self.record: dict[str, Any] = meta.get('record', {'seconds': 0.0, 'images': 0, 'image_seconds': 0.0})
         self.stages_done: list[str] = meta.get('stages_done', [])
         self._saved_stage: str | None = meta.get('stage')
         self._offset = 0  # steps of the stages before this one
         self._start = time.monotonic() - self.record['seconds']
-        position = meta['metrics_position'] if meta else session.metrics.start_of(phase)
+        position = meta['metrics_position'] if meta else session.metrics.start_of(self.name)
         session.metrics.rewind(position)
 
     def seed(self, stage: str) -> int:
         """A number for `stage` that is the same in every run of this seed: seeds its order and its keys."""
-        return zlib.crc32(f'{self.session.seed}/{self.phase}/{stage}'.encode())
+        return zlib.crc32(f'{self.session.seed}/{self.name}/{stage}'.encode())
 
     def is_past(self, stage: str) -> bool:
         """Whether the newest checkpoint belongs to a later stage."""
@@ -178,7 +181,7 @@ def fit(
     key = replicate(jax.random.key_data(jax.random.key(seed)), mesh)
     run = runner(stage.step, session, state)
     feed = Feed(dataset, mesh, stage.batch_size, session.resident_bytes)
-    progress = Progress(f'{journal.phase} {stage.name}', stage.epochs, steps_per_epoch, first)
+    progress = Progress(f'{journal.name} {stage.name}', stage.epochs, steps_per_epoch, first)
     try:
         for epoch in range(first // steps_per_epoch, stage.epochs):
             start, skip = time.monotonic(), max(first - epoch * steps_per_epoch, 0)
@@ -186,7 +189,7 @@ def fit(
             for given in feed.of_epoch(seed, epoch, skip):
                 if _stop_asked(session, skip + len(parts)):
                     journal.save(stage.name, state)
-                    raise Stopped(f'{journal.phase}, stage {stage.name}, epoch {epoch + 1} of {stage.epochs}')
+                    raise Stopped(f'{journal.name}, stage {stage.name}, epoch {epoch + 1} of {stage.epochs}')
                 with jax.transfer_guard('disallow'):
                     state, metrics = run(state, feed.resident, given, key)
                 parts.append(metrics)
@@ -197,7 +200,7 @@ def fit(
             values: Values = {name: float(np.mean([part[name] for part in fetched])) for name in fetched[0]}
             if not np.isfinite(values['loss']):
                 raise InputError(
-                    f'loss is {values["loss"]} in phase {journal.phase}, stage {stage.name}, epoch {epoch + 1}: '
+                    f'loss is {values["loss"]} in phase {journal.name}, stage {stage.name}, epoch {epoch + 1}: '
                     f'lower the learning rate of {journal.phase} in another work directory'
                 )
             if epoch > first // steps_per_epoch or stage.epochs == 1:  # the first epoch also compiles
@@ -207,7 +210,7 @@ def fit(
                 state, more = after_epoch(state, epoch)
                 values |= more
             session.metrics.write(
-                phase=journal.phase, stage=stage.name, epoch=epoch + 1, step=(epoch + 1) * steps_per_epoch, **values
+                phase=journal.name, stage=stage.name, epoch=epoch + 1, step=(epoch + 1) * steps_per_epoch, **values
             )
             progress.epoch(epoch + 1, values)
             if (epoch + 1) % session.checkpoint_every == 0 or epoch + 1 == stage.epochs:

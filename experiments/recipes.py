@@ -1,0 +1,173 @@
+"""What the cells of the tables are, and the settings that each is trained with."""
+
+import dataclasses
+import pathlib
+import runpy
+from typing import Any
+
+from ml_collections import ConfigDict
+
+CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'cifar10.py'
+HUMAN = ('aggregate', 'random1', 'worst')
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One number of a table.
+
+    Attributes:
+      labels: 'symmetric', or a kind of human labels of CIFAR-10N.
+      rate: of the symmetric noise; 0 for human labels.
+      loss: as in the config.
+      column: 'base', 'pretrained' or 'finetuned'.
+      seed: of everything.
+      recipe: 'paper', 'ours', or 'ours without PART'.
+    """
+
+    labels: str
+    rate: float
+    loss: str
+    column: str
+    seed: int = 0
+    recipe: str = 'paper'
+
+    @property
+    def name(self) -> str:
+        noise = f'symmetric{self.rate:.0%}'.replace('%', '') if self.labels == 'symmetric' else self.labels
+        recipe = '' if self.recipe == 'paper' else f'_{self.recipe.replace(" ", "-")}'
+        return f'{noise}_{self.loss}_{self.column}{recipe}_seed{self.seed}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How large a table is: images (0: all), their side divided by `shrink`, changes to configs/cifar10.py by key."""
+
+    images: int
+    test_images: int
+    shrink: int
+    human: tuple[str, ...]
+    seeds: int
+    changes: dict[str, Any]
+
+
+_ADAMW = {'name': 'adamw', 'learning_rate': 2e-3, 'weight_decay': 1e-4}
+_CONTRASTIVE = ('pretrain.optimizer', 'contrast.optimizer')
+_CLASSIFIERS = ('base', 'classify', 'finetune', 'select')
+_RATES = (
+    *(f'{phase}.optimizer' for phase in _CLASSIFIERS),
+    *(f'{phase}.head_optimizer' for phase in ('classify', 'finetune')),
+)
+
+
+def _with(settings: dict[str, Any], places: tuple[str, ...]) -> dict[str, Any]:
+    return {f'{place}.{name}': value for place in places for name, value in settings.items()}
+
+
+def _epochs(base: int, pretrain: int, head: int, network: int, select: int, contrast: int) -> dict[str, int]:
+    values = {'base.epochs': base, 'pretrain.epochs': pretrain, 'select.epochs': select, 'contrast.epochs': contrast}
+    for phase in ('classify', 'finetune'):
+        values |= {f'{phase}.head_epochs': head, f'{phase}.epochs': network}
+    return values
+
+
+SCALES = {
+    'full': Scale(0, 0, 1, HUMAN, 3, {'model.dtype': 'bfloat16', 'pretrain.knn_every': 50, 'contrast.knn_every': 0}),
+    'cpu': Scale(
+        10_000,
+        5_000,
+        2,
+        ('worst',),
+        1,
+        {
+            'model.encoder': 'cnn6',
+            'model.width': 16,
+            'eval_every': 5,
+            'pretrain.knn_every': 0,
+            'contrast.knn_every': 0,
+            'augment.standard.padding': 2,
+            **_with(_ADAMW, _CONTRASTIVE + _RATES),
+            **_epochs(base=40, pretrain=100, head=10, network=30, select=10, contrast=10),
+        },
+    ),
+    'smoke': Scale(
+        200,
+        100,
+        2,
+        (),
+        1,
+        {
+            'model.encoder': 'cnn_small',
+            'model.width': 4,
+            'eval_every': 1,
+            'checkpoint_every': 1,
+            'pretrain.knn_every': 0,
+            'contrast.knn_every': 0,
+            **_epochs(base=2, pretrain=2, head=1, network=1, select=2, contrast=1),
+            **{
+                f'{phase}.batch_size': 50
+                for phase in ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
+            },
+        },
+    ),
+}
+
+
+# What `--search` compares: the paper's rates are for 50 times as many steps.
+_SGD = {'name': 'sgd', 'learning_rate': 0.01}
+CANDIDATES = {
+    "the paper's rates": {**_with(_SGD | {'learning_rate': 0.03}, _CONTRASTIVE), **_with(_SGD, _RATES)},
+    'rates x 10': {
+        **_with(_SGD | {'learning_rate': 0.3}, _CONTRASTIVE),
+        **_with(_SGD | {'learning_rate': 0.1}, _RATES),
+    },
+    'AdamW': _with(_ADAMW, _CONTRASTIVE + _RATES),
+    'AdamW, SGD for the classifiers': {
+        **_with(_ADAMW, _CONTRASTIVE),
+        **_with(_SGD | {'learning_rate': 0.1}, _RATES),
+    },
+}
+
+
+# The parts of our recipe: changes to the paper's by key. At a smaller scale some values are others.
+OURS = {
+    'pre-training': {
+        'pretrain.temperature': 0.2,
+        'pretrain.batch_size': 512,
+        'pretrain.optimizer.learning_rate': 0.06,
+        'pretrain.optimizer.weight_decay': 5e-4,
+        'pretrain.optimizer.warmup_epochs': 10,
+    },
+    'strong views': {'classify.augment': 'simclr', 'finetune.augment': 'simclr'},
+    'average': {'classify.average': 0.999, 'finetune.average': 0.999},
+    'neighbours': {'select.neighbours': 50},
+    'second round': {'rounds': 2},
+}
+_OURS_SMALL = {
+    'pre-training': {'pretrain.temperature': 0.2},
+    'average': {'classify.average': 0.99, 'finetune.average': 0.99},
+}
+
+
+def changes_of(recipe: str, scale: str) -> dict[str, Any]:
+    """What a recipe changes at a scale.
+
+    Raises:
+      ValueError: an unknown recipe.
+    """
+    if recipe == 'paper':
+        return {}
+    name, _, left_out = recipe.partition(' without ')
+    if name != 'ours' or (left_out and left_out not in OURS):
+        raise ValueError(f'recipe: {recipe!r} is unknown; paper, ours, or ours without one of {", ".join(OURS)}')
+    parts = OURS if scale == 'full' else OURS | _OURS_SMALL
+    return {key: value for part, changes in parts.items() if part != left_out for key, value in changes.items()}
+
+
+def config_of(cell: Cell, scale: str, data: pathlib.Path) -> ConfigDict:
+    """configs/cifar10.py for this cell."""
+    noise = 'symmetric' if cell.labels == 'symmetric' else 'none'
+    argument = f'loss={cell.loss},noise={noise},rate={cell.rate},phases={cell.column},data=arrays'
+    config = runpy.run_path(str(CONFIG))['get_config'](argument)
+    config.update_from_flattened_dict(SCALES[scale].changes | changes_of(cell.recipe, scale))
+    config.name, config.seed, config.data.path = f'cifar10_{scale}', cell.seed, str(data)
+    return config
