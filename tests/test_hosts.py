@@ -21,6 +21,7 @@ from noisy_jax.training import mesh
 workdir, changes, *place = sys.argv[1:]
 if place:
     mesh.join(place[0], 2, int(place[1]))
+mesh._WORTH_SPREADING = 1  # small as they are, states are spread where the config says so
 pipeline.run(config(**eval(changes)), workdir)
 """
 
@@ -60,8 +61,9 @@ def _metrics(workdir):
 
 @pytest.mark.parametrize('resident_bytes', [2**31, 0], ids=['resident', 'streamed'])
 def test_two_processes_learn_what_one_learns(tmp_path, resident_bytes):
-    phases = ('base', 'pretrain') if resident_bytes else ('base',)
-    changes = {'resident_bytes': resident_bytes, 'phases': phases, 'shard_state': bool(resident_bytes)}
+    changes = {'resident_bytes': resident_bytes, 'phases': ('base',)}
+    if resident_bytes:
+        changes |= {'phases': ('pretrain', 'classify', 'select'), 'shard_state': True, 'classify__average': 0.9}
     one, two = tmp_path / 'one', tmp_path / 'two'
     assert _start([one], 1, changes)[0][0] == 0
     results = _start([two, two], 2, changes)
@@ -76,8 +78,10 @@ def test_two_processes_learn_what_one_learns(tmp_path, resident_bytes):
     assert summary['processes'] == 2
     for ours, theirs in zip(_metrics(one), _metrics(two), strict=True):
         assert ours.keys() == theirs.keys()
-        assert ours['loss'] == pytest.approx(theirs['loss'], abs=1e-5)
-    np.testing.assert_allclose(np.load(one / 'pred_probs.npy'), np.load(two / 'pred_probs.npy'), atol=1e-4)
+        # What rounding moved in one phase the next one starts from; a pseudo-label may even be another.
+        tolerance = {'base': 1e-5, 'pretrain': 1e-5, 'classify': 1e-4, 'select': 1e-2}[ours['phase']]
+        assert ours['loss'] == pytest.approx(theirs['loss'], abs=tolerance)
+    np.testing.assert_allclose(np.load(one / 'pred_probs.npy'), np.load(two / 'pred_probs.npy'), atol=1e-3)
 
 
 def test_a_folder_that_is_not_shared_is_said(tmp_path):

@@ -129,5 +129,12 @@ def check_batch_size(field: str, batch_size: int, images: int, mesh: Mesh) -> No
 
 
 def to_host(tree: PyTree) -> PyTree:
-    """Device arrays to NumPy."""
-    return jax.tree.map(np.asarray, jax.device_get(tree))
+    """Device arrays to NumPy; what is spread over several processes is gathered, so that all of them must call it."""
+
+    def fetch(array: Any) -> np.ndarray:
+        elsewhere = isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated)
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True) if elsewhere else jax.device_get(array))
+
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, jax.device_get(tree))
+    return jax.tree.map(fetch, tree)
