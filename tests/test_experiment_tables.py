@@ -8,6 +8,7 @@ import cifar10
 import numpy as np
 import pytest
 import recipes
+import rendering
 import tables
 
 from noisy_jax import config as config_lib
@@ -31,8 +32,8 @@ def test_all_cells_of_the_paper_are_there_once():
     assert len(ordered) == len(set(ordered)) == len({cell.name for cell in ordered}) == 3 * (36 + 9)
     paper = [c for c in ordered if c.labels == 'symmetric' and c.column != 'finetuned' and c.seed == 0]
     assert len(paper) == 24
-    assert {c.loss for c in paper} == tables.PUBLISHED.keys()
-    assert {c.rate for c in paper} == set(tables.RATES)
+    assert {c.loss for c in paper} == rendering.PUBLISHED.keys()
+    assert {c.rate for c in paper} == set(rendering.RATES)
     assert ordered[:2] == [cell(column='pretrained'), cell(column='base')]
 
 
@@ -120,17 +121,17 @@ def record(accuracy, column, seed=0, loss='elr', rate=0.4, labels='symmetric'):
 def test_table_and_claims_are_made_of_the_json():
     done = [record(0.5, 'base'), record(0.6, 'base', seed=1), record(0.7, 'pretrained'), record(0.4, 'base', loss='ce')]
     done.append(record(0.3, 'pretrained', loss='ce'))
-    rows = tables.table(done, 'cpu').splitlines()
+    rows = rendering.table(done, 'cpu').splitlines()
     assert rows[0] == '| loss | | 20% | 40% | 60% | 80% |'
     assert '| elr | Base | - | 55.0 ± 7.1 | - | - |' in rows
     assert '|  | Pre-trained | - | 70.0 | - | - |' in rows
-    assert tables.claims(done) == (
+    assert rendering.claims(done) == (
         'Pre-training helps in 1 of 2 pairs, on average +2.5 points; not with ce at 40% (-10.0).'
     )
-    # Four cells of a minute, and the encoder of seed 0, once.
-    assert '5 cells in 6 minutes' in tables.notes(done)
-    assert 'published' not in tables.table(done, 'cpu')
-    assert '| | Base, published | 90.3 | 82.3 | 64.2 | 18.3 |' in tables.table(done, 'full')
+    # Five cells of a minute, and one encoder.
+    assert '5 cells in 6 minutes' in rendering.notes(done)
+    assert 'published' not in rendering.table(done, 'cpu')
+    assert '| | Base, published | 90.3 | 82.3 | 64.2 | 18.3 |' in rendering.table(done, 'full')
 
 
 @pytest.mark.parametrize('scale', ['cpu', 'full'])
@@ -138,7 +139,7 @@ def test_the_table_in_the_readme_is_the_one_of_the_json(scale):
     results = tables.RESULTS / scale
     if not results.exists():
         pytest.skip(f'no cells of --scale={scale} are committed')
-    assert tables.render(results, scale) in (tables.HERE / 'README.md').read_text()
+    assert rendering.render(results, scale) in (tables.HERE / 'README.md').read_text()
 
 
 def test_a_budget_stops_in_time_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
