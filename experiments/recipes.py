@@ -21,7 +21,7 @@ class Cell:
       loss: as in the config.
       column: 'base', 'pretrained' or 'finetuned'.
       seed: of everything.
-      recipe: 'paper', 'ours', or 'ours without PART'.
+      recipe: 'paper', 'ours', 'ours without PART', or one of VARIANTS.
     """
 
     labels: str
@@ -148,6 +148,13 @@ _OURS_SMALL = {
 }
 
 
+# The paper's recipe with one change, to find out why a cell is as it is.
+VARIANTS = {
+    'encoder trained as long as Base': {'classify.epochs': 40},
+    'no head alone': {'classify.head_epochs': 0, 'classify.epochs': 40},
+}
+
+
 def changes_of(recipe: str, scale: str) -> dict[str, Any]:
     """What a recipe changes at a scale.
 
@@ -156,9 +163,13 @@ def changes_of(recipe: str, scale: str) -> dict[str, Any]:
     """
     if recipe == 'paper':
         return {}
+    if recipe in VARIANTS:
+        return VARIANTS[recipe]
     name, _, left_out = recipe.partition(' without ')
     if name != 'ours' or (left_out and left_out not in OURS):
-        raise ValueError(f'recipe: {recipe!r} is unknown; paper, ours, or ours without one of {", ".join(OURS)}')
+        raise ValueError(
+            f'recipe: {recipe!r} is unknown; paper, ours, ours without one of {", ".join(OURS)}, {", ".join(VARIANTS)}'
+        )
     parts = OURS if scale == 'full' else OURS | _OURS_SMALL
     return {key: value for part, changes in parts.items() if part != left_out for key, value in changes.items()}
 

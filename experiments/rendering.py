@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from recipes import HUMAN, OURS
+from recipes import HUMAN, OURS, VARIANTS
 
 LOSSES, RATES, OUR_RATES = ('ce', 'elr', 'nfl_rce'), (0.2, 0.4, 0.6, 0.8), (0.2, 0.5, 0.8, 0.9)
 
@@ -80,6 +80,17 @@ def our_table(done: list[dict[str, Any]], scale: str) -> str:
         lines += [f'| {name}, published | ' + ' | '.join(map(str, row)) + ' | | | |' for name, row in RIVALS.items()]
         human = HUMAN_RIVALS.items()
         lines += [f'| {name}, published | | | | | ' + ' | '.join(map(str, row)) + ' |' for name, row in human]
+    return '\n'.join(lines)
+
+
+def variants_table(done: list[dict[str, Any]]) -> str:
+    """Markdown: the pre-trained column with one change, ELR."""
+    lines = ['| ELR | ' + ' | '.join(f'{rate:.0%}' for rate in RATES) + ' |', '|---' * (len(RATES) + 1) + '|']
+    rows = [('base', 'paper', 'Base'), ('pretrained', 'paper', 'Pre-trained')]
+    rows += [('pretrained', variant, f'Pre-trained, {variant}') for variant in VARIANTS]
+    for column, recipe, title in rows:
+        numbers = [_number(accuracies(done, 'symmetric', rate, 'elr', column, recipe)) for rate in RATES]
+        lines.append(f'| {title} | ' + ' | '.join(numbers) + ' |')
     return '\n'.join(lines)
 
 
@@ -159,6 +170,8 @@ def render(results: pathlib.Path, scale: str) -> str:
     if not done:
         return f'no cell of --scale={scale} is done'
     parts = [table(done, scale), claims(done)]
-    if any(cell['recipe'] != 'paper' for cell in done):
+    if any(cell['recipe'].startswith('ours') for cell in done):
         parts.append(our_table(done, scale))
+    if any(cell['recipe'] in VARIANTS for cell in done):
+        parts.append(variants_table(done))
     return '\n\n'.join([*parts, notes(done)])

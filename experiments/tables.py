@@ -17,6 +17,7 @@ experiments/README.md; test labels are for the tables alone.
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -30,7 +31,7 @@ from typing import Any
 import cells
 import cifar10
 import numpy as np
-from recipes import CANDIDATES, HUMAN, OURS, SCALES, Cell, config_of
+from recipes import CANDIDATES, HUMAN, OURS, SCALES, VARIANTS, Cell, config_of
 from rendering import load, own_seconds, picture, render
 
 from noisy_jax.errors import InputError
@@ -64,7 +65,13 @@ def our_cells(seeds: int) -> list[Cell]:
     return ordered
 
 
-TABLES = {'paper': papers_cells, 'ours': our_cells}
+def variant_cells(seeds: int) -> list[Cell]:
+    """Why pre-training does not help ELR where few labels are wrong (--scale=cpu)."""
+    rows = itertools.product((0.2, 0.4), VARIANTS, range(seeds))
+    return [Cell('symmetric', rate, 'elr', 'pretrained', seed, variant) for rate, variant, seed in rows]
+
+
+TABLES = {'paper': papers_cells, 'ours': our_cells, 'variants': variant_cells}
 
 
 # ---------------------------------------------------------------- running
