@@ -113,6 +113,8 @@ def random_images(folder: pathlib.Path) -> pathlib.Path:
 def train(cell: Cell, scale: str, work: pathlib.Path, data: pathlib.Path) -> dict[str, Any]:
     """Trains a cell and returns its JSON."""
     config = config_of(cell, scale, data)
+    known = config.to_dict()
+    known['data']['path'] = data.name  # not where it lies on this machine
     workdir = work / 'cells' / cell.name
     summary = cells.run(config, workdir, work / 'phases', labels=cell.labels)
     phases = cells.phases(summary)
@@ -131,7 +133,7 @@ def train(cell: Cell, scale: str, work: pathlib.Path, data: pathlib.Path) -> dic
         'images_per_second': {name: phase['images_per_second'] for name, phase in phases.items()},
         'device': summary['device'],
         'versions': summary['versions'],
-        'config': config.to_dict(),
+        'config': known,
     }
 
 

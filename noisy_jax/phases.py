@@ -101,7 +101,8 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
     embeddings = method.evaluator.embed(variables, inputs.train)  # [N, D]: the encoder rests, so once is enough
     train = inputs.train
     if settings.neighbours:
-        train = train.replace(label=_label_of_neighbours(embeddings, train, settings.neighbours))
+        label = knn.label_of_neighbours(embeddings, train.label, k=settings.neighbours, num_classes=train.num_classes)
+        train = train.replace(label=label)
 
     def per_sample(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
         logits = network.apply(variables, batch['embedding'], train=False, method='classify')
@@ -292,14 +293,6 @@ def _knn_accuracy(method: Method, variables: Variables, train: Dataset) -> float
     bank = method.evaluator.embed(variables, train)
     queries = method.evaluator.embed(variables, method.test)
     return float(knn.accuracy(bank, known, queries, method.test.label, num_classes=train.num_classes))
-
-
-def _label_of_neighbours(embeddings: np.ndarray, train: Dataset, k: int) -> np.ndarray:
-    """The label that most of an image's `k` nearest neighbours have, by `knn.predict`, without its own: int32 [N]."""
-    settings = {'temperature': 0.1, 'num_classes': train.num_classes}
-    votes = np.array(knn.predict(embeddings, train.label, embeddings, k=k + 1, **settings))  # [N, C]
-    votes[np.arange(len(train)), train.label] -= np.exp(1 / settings['temperature'])
-    return votes.argmax(-1).astype(np.int32)
 
 
 def _new_head(method: Method, variables: Variables | None, journal: Journal) -> Variables:

@@ -114,3 +114,11 @@ def test_accuracy_is_a_fraction():
 def test_zero_embeddings_give_finite_scores():
     scores = knn.predict(np.zeros((3, 2)), [0, 1, 1], np.zeros((1, 2)), k=3, num_classes=2)
     np.testing.assert_allclose(scores, [[1, 2]])
+
+
+def test_neighbours_outvote_a_label_of_its_own():
+    """Two bunches of directions; image 2 is called as the other bunch."""
+    angles = np.array([0.0, 0.02, 0.04, 1.5, 1.52, 1.54])
+    embeddings, labels = np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([0, 0, 1, 1, 1, 1])
+    for k in (1, 2):
+        assert knn.label_of_neighbours(embeddings, labels, k=k, num_classes=2).tolist() == [0, 0, 0, 1, 1, 1]

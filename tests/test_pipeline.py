@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from tiny import config
 
-from noisy_jax import phases, pipeline
+from noisy_jax import pipeline
 from noisy_jax.data import digits, noise
-from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 
 
@@ -194,15 +193,6 @@ def test_streamed_and_resident_batches_learn_the_same(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_saying_where(tmp_path):
     with pytest.raises(InputError, match=r'loss is (nan|inf).* in phase base, stage all, epoch \d'):
         pipeline.run(config('phases=base,loss=ce', base__optimizer__learning_rate=1e30), tmp_path)
-
-
-def test_neighbours_outvote_a_label_of_its_own():
-    """Two bunches of directions; image 2 is called as the other bunch, image 5 has only one neighbour of its kind."""
-    angles = np.array([0.0, 0.02, 0.04, 1.5, 1.52, 1.54])
-    embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    train = Dataset(np.zeros((6, 2, 2, 1), np.uint8), np.array([0, 0, 1, 1, 1, 1]), ('a', 'b'))
-    assert phases._label_of_neighbours(embeddings, train, 2).tolist() == [0, 0, 0, 1, 1, 1]
-    assert phases._label_of_neighbours(embeddings, train, 1).tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_averages_and_neighbours_in_a_run(tmp_path):

@@ -92,6 +92,16 @@ def predict(
     return jnp.concatenate(parts)[:total]
 
 
+def label_of_neighbours(
+    embeddings: jax.Array, labels: jax.Array, *, k: int, num_classes: int, temperature: float = 0.1
+) -> np.ndarray:
+    """The label that the `k` nearest neighbours of each row vote for, as in `predict`, without its own: int32 [N]."""
+    settings = {'temperature': temperature, 'num_classes': num_classes}
+    votes = np.array(predict(embeddings, labels, embeddings, k=k + 1, **settings))  # [N, C]
+    votes[np.arange(len(labels)), labels] -= np.exp(1 / temperature)
+    return votes.argmax(-1).astype(np.int32)
+
+
 def accuracy(
     bank: jax.Array, bank_labels: jax.Array, queries: jax.Array, labels: jax.Array, **settings: float
 ) -> float:
