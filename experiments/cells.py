@@ -13,7 +13,7 @@ from noisy_jax import pipeline
 
 # Settings that change no phase's outcome, or that only say where things are.
 _OUTSIDE = {*config_lib.MACHINE, 'name', 'phases', 'data.path', 'shard_state', 'eval_batch_size', 'rounds'}
-_OF_LABELS = ('noise.', 'loss', 'loss_settings.')
+_OF_LABELS = ('noise.', 'loss')  # the settings of the losses too
 
 
 def digest(config: ConfigDict, phase: str, labels: str) -> str:
@@ -24,9 +24,8 @@ def digest(config: ConfigDict, phase: str, labels: str) -> str:
       phase: one of its phases.
       labels: says which labels the images carry before noise is added; pre-training does not depend on them.
     """
-    before = [name for name in config.phases if name != 'base' and name != phase]
-    before = [name for name in before if config_lib.PHASES.index(name) < config_lib.PHASES.index(phase)]
-    idle = tuple(f'{name}.' for name in config_lib.PHASES if name != phase and name not in before)
+    busy = {phase, *config.phases[: config.phases.index(phase)]} - ({'base'} - {phase})  # no later phase sees base
+    idle = tuple(f'{name}.' for name in config_lib.PHASES if name not in busy)
     values = {key: value for key, value in config_lib.flatten(config) if key not in _OUTSIDE}
     values = {key: value for key, value in values.items() if not key.startswith(idle)}
     if phase == 'pretrain':  # sees no label

@@ -131,10 +131,8 @@ def check_batch_size(field: str, batch_size: int, images: int, mesh: Mesh) -> No
 def to_host(tree: PyTree) -> PyTree:
     """Device arrays to NumPy; what is spread over several processes is gathered, so that all of them must call it."""
 
-    def fetch(array: Any) -> np.ndarray:
+    def whole(array: Any) -> Any:
         elsewhere = isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated)
-        return np.asarray(multihost_utils.process_allgather(array, tiled=True) if elsewhere else jax.device_get(array))
+        return multihost_utils.process_allgather(array, tiled=True) if elsewhere else array
 
-    if jax.process_count() == 1:
-        return jax.tree.map(np.asarray, jax.device_get(tree))
-    return jax.tree.map(fetch, tree)
+    return jax.tree.map(np.asarray, jax.device_get(jax.tree.map(whole, tree)))
