@@ -59,7 +59,7 @@ def run(
             partial = target.with_name(target.name + '.partial')
             shutil.rmtree(partial, ignore_errors=True)
             (partial / 'labels').mkdir(parents=True)
-            for array in (workdir / 'labels').glob(f'{phase}_*.npy'):
+            for array in (workdir / 'labels').glob(f'{phase}_[!0-9]*.npy'):  # not those of a later round
                 shutil.copy(array, partial / 'labels')
             shutil.copytree(workdir / 'checkpoints' / phase, partial / 'checkpoint')
             partial.rename(target)

@@ -21,7 +21,8 @@ class Cell:
       loss: as in the config.
       column: 'base', 'pretrained' or 'finetuned'.
       seed: of everything.
-      recipe: 'paper', 'ours', 'ours without PART', or one of VARIANTS.
+      recipe: 'paper', 'ours', 'all parts', 'all parts without PART', or one of VARIANTS.
+      held_out: the fraction of the training images held out with their noisy labels, to choose by.
     """
 
     labels: str
@@ -30,12 +31,14 @@ class Cell:
     column: str
     seed: int = 0
     recipe: str = 'paper'
+    held_out: float = 0.0
 
     @property
     def name(self) -> str:
         noise = f'symmetric{self.rate:.0%}'.replace('%', '') if self.labels == 'symmetric' else self.labels
         recipe = '' if self.recipe == 'paper' else f'_{self.recipe.replace(" ", "-")}'
-        return f'{noise}_{self.loss}_{self.column}{recipe}_seed{self.seed}'
+        held_out = f'_heldout{100 * self.held_out:.0f}' if self.held_out else ''
+        return f'{noise}_{self.loss}_{self.column}{recipe}{held_out}_seed{self.seed}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +131,8 @@ CANDIDATES = {
 }
 
 
-# The parts of our recipe: changes to the paper's by key. At a smaller scale some values are others.
-OURS = {
+# What our recipe may consist of: changes to the paper's by key. At a smaller scale some values are others.
+PARTS = {
     'pre-training': {
         'pretrain.temperature': 0.2,
         'pretrain.batch_size': 512,
@@ -142,10 +145,12 @@ OURS = {
     'neighbours': {'select.neighbours': 50},
     'second round': {'rounds': 2},
 }
-_OURS_SMALL = {
+_PARTS_SMALL = {
     'pre-training': {'pretrain.temperature': 0.2},
     'average': {'classify.average': 0.99, 'finetune.average': 0.99},
 }
+# What it does consist of: the parts without which held-out noisy labels were predicted worse (--table=parts).
+OURS = {'full': tuple(PARTS), 'cpu': tuple(PARTS), 'smoke': tuple(PARTS)}
 
 
 # The paper's recipe with one change, to find out why a cell is as it is.
@@ -165,13 +170,12 @@ def changes_of(recipe: str, scale: str) -> dict[str, Any]:
         return {}
     if recipe in VARIANTS:
         return VARIANTS[recipe]
-    name, _, left_out = recipe.partition(' without ')
-    if name != 'ours' or (left_out and left_out not in OURS):
-        raise ValueError(
-            f'recipe: {recipe!r} is unknown; paper, ours, ours without one of {", ".join(OURS)}, {", ".join(VARIANTS)}'
-        )
-    parts = OURS if scale == 'full' else OURS | _OURS_SMALL
-    return {key: value for part, changes in parts.items() if part != left_out for key, value in changes.items()}
+    known = {'ours': OURS[scale], 'all parts': tuple(PARTS)}
+    known |= {f'all parts without {part}': tuple(other for other in PARTS if other != part) for part in PARTS}
+    if recipe not in known:
+        raise ValueError(f'recipe: {recipe!r} is unknown; allowed: paper, {", ".join([*known, *VARIANTS])}')
+    parts = PARTS if scale == 'full' else PARTS | _PARTS_SMALL
+    return {key: value for part in known[recipe] for key, value in parts[part].items()}
 
 
 def config_of(cell: Cell, scale: str, data: pathlib.Path) -> ConfigDict:
@@ -181,4 +185,5 @@ def config_of(cell: Cell, scale: str, data: pathlib.Path) -> ConfigDict:
     config = runpy.run_path(str(CONFIG))['get_config'](argument)
     config.update_from_flattened_dict(SCALES[scale].changes | changes_of(cell.recipe, scale))
     config.name, config.seed, config.data.path = f'cifar10_{scale}', cell.seed, str(data)
+    config.data.valid_fraction = cell.held_out
     return config

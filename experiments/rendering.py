@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from recipes import HUMAN, OURS, VARIANTS
+from recipes import HUMAN, PARTS, VARIANTS
 
 LOSSES, RATES, OUR_RATES = ('ce', 'elr', 'nfl_rce'), (0.2, 0.4, 0.6, 0.8), (0.2, 0.5, 0.8, 0.9)
 
@@ -29,12 +29,6 @@ PUBLISHED = {
 def load(results: pathlib.Path) -> list[dict[str, Any]]:
     """All cells that are done."""
     return [json.loads(path.read_text()) for path in sorted(results.glob('*.json'))]
-
-
-def own_seconds(cell: dict[str, Any]) -> float:
-    """How long a cell took, without what it shares with others: the encoder, and the paper's classifier before (b1)."""
-    shared = {'pretrain'} | ({'classify'} if (cell['column'], cell['recipe']) == ('finetuned', 'paper') else set())
-    return sum(value for phase, value in cell['seconds'].items() if phase not in shared)
 
 
 def accuracies(
@@ -68,11 +62,11 @@ def table(done: list[dict[str, Any]], scale: str) -> str:
 
 
 def our_table(done: list[dict[str, Any]], scale: str) -> str:
-    """Markdown: our recipe, and without each of its parts; at full scale its rivals' published numbers below."""
+    """Markdown: our recipe beside the paper's; at full scale its rivals' published numbers below."""
     places = [('symmetric', rate) for rate in OUR_RATES] + [(name, 0.0) for name in HUMAN]
     titles = [f'{rate:.0%}' for rate in OUR_RATES] + [f'CIFAR-10N {name}' for name in HUMAN]
     lines = ['| recipe | ' + ' | '.join(titles) + ' |', '|---' * (len(titles) + 1) + '|']
-    for recipe in ('ours', *(f'ours without {part}' for part in OURS)):
+    for recipe in ('paper', 'ours'):
         numbers = [_number(accuracies(done, *where, 'elr', 'finetuned', recipe)) for where in places]
         if set(numbers) != {'-'}:
             lines.append(f'| {recipe} | ' + ' | '.join(numbers) + ' |')
@@ -80,6 +74,25 @@ def our_table(done: list[dict[str, Any]], scale: str) -> str:
         lines += [f'| {name}, published | ' + ' | '.join(map(str, row)) + ' | | | |' for name, row in RIVALS.items()]
         human = HUMAN_RIVALS.items()
         lines += [f'| {name}, published | | | | | ' + ' | '.join(map(str, row)) + ' |' for name, row in human]
+    return '\n'.join(lines)
+
+
+def parts_table(done: list[dict[str, Any]]) -> str:
+    """Markdown: what goes without each part of our recipe, on held-out noisy labels (which decide) and on the test."""
+    lines = [
+        '| recipe, ELR at 50% | held-out noisy labels | part brings | test | part brings |',
+        '|---|---|---|---|---|',
+    ]
+    whole = None
+    for recipe in ('all parts', *(f'all parts without {part}' for part in PARTS)):
+        chosen = [cell for cell in done if cell['recipe'] == recipe]
+        if chosen:
+            held_out, test = (
+                100 * np.mean([cell[key] for cell in chosen]) for key in ('accuracy_held_out', 'accuracy_last')
+            )
+            gains = (f'{whole[0] - held_out:+.1f}', f'{whole[1] - test:+.1f}') if whole else ('', '')
+            whole = whole or (held_out, test)
+            lines.append(f'| {recipe} | {held_out:.1f} | {gains[0]} | {test:.1f} | {gains[1]} |')
     return '\n'.join(lines)
 
 
@@ -121,8 +134,8 @@ def claims(done: list[dict[str, Any]]) -> str:
 
 def notes(done: list[dict[str, Any]]) -> str:
     """On what the cells ran, for how long, and how many seeds they have."""
-    encoders = {cell['seconds']['pretrain'] for cell in done if 'pretrain' in cell['seconds']}
-    minutes = (sum(map(own_seconds, done)) + sum(encoders)) / 60
+    # A phase that cells share has the same time, to the last digit, in each.
+    minutes = sum(value for _, value in {phase for cell in done for phase in cell['seconds'].items()}) / 60
     seeds = len({cell['seed'] for cell in done})
     knn = ', '.join(f'{100 * value:.1f} %' for value in sorted({c['knn']['pretrain'] for c in done if c['knn']}))
     return (
@@ -170,8 +183,10 @@ def render(results: pathlib.Path, scale: str) -> str:
     if not done:
         return f'no cell of --scale={scale} is done'
     parts = [table(done, scale), claims(done)]
-    if any(cell['recipe'].startswith('ours') for cell in done):
+    if any(cell['recipe'] == 'ours' for cell in done):
         parts.append(our_table(done, scale))
+    if any(cell['recipe'].startswith('all parts') for cell in done):
+        parts.append(parts_table(done))
     if any(cell['recipe'] in VARIANTS for cell in done):
         parts.append(variants_table(done))
     return '\n\n'.join([*parts, notes(done)])

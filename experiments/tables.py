@@ -31,8 +31,8 @@ from typing import Any
 import cells
 import cifar10
 import numpy as np
-from recipes import CANDIDATES, HUMAN, OURS, SCALES, VARIANTS, Cell, config_of
-from rendering import load, own_seconds, picture, render
+from recipes import CANDIDATES, HUMAN, PARTS, SCALES, VARIANTS, Cell, config_of
+from rendering import load, picture, render
 
 from noisy_jax.errors import InputError
 from noisy_jax.training.signals import Stopped, StopSignal
@@ -56,13 +56,17 @@ def papers_cells(seeds: int) -> list[Cell]:
 
 
 def our_cells(seeds: int) -> list[Cell]:
-    """Our recipe at the rates of its rivals, what each of its parts brings at 80 %, human labels, then more seeds."""
-    ordered = []
-    for seed in range(seeds):
-        ordered += [Cell('symmetric', rate, 'elr', 'finetuned', seed, 'ours') for rate in (0.8, 0.5, 0.9, 0.2)]
-        ordered += [Cell('symmetric', 0.8, 'elr', 'finetuned', seed, f'ours without {part}') for part in OURS]
-        ordered += [Cell(name, 0.0, 'elr', 'finetuned', seed, 'ours') for name in reversed(HUMAN)]
-    return ordered
+    """Our recipe at the rates of its rivals, human labels, then more seeds."""
+    places = [('symmetric', rate) for rate in (0.8, 0.5, 0.9, 0.2)] + [(name, 0.0) for name in reversed(HUMAN)]
+    return [Cell(*place, 'elr', 'finetuned', seed, 'ours') for seed in range(seeds) for place in places]
+
+
+def parts_cells(seeds: int) -> list[Cell]:
+    """What each part of our recipe brings: all of them, and without each, judged by held-out noisy labels."""
+    recipes = ['all parts', *(f'all parts without {part}' for part in PARTS)]
+    return [
+        Cell('symmetric', 0.5, 'elr', 'finetuned', seed, recipe, 0.2) for seed in range(seeds) for recipe in recipes
+    ]
 
 
 def variant_cells(seeds: int) -> list[Cell]:
@@ -71,7 +75,7 @@ def variant_cells(seeds: int) -> list[Cell]:
     return [Cell('symmetric', rate, 'elr', 'pretrained', seed, variant) for rate, variant, seed in rows]
 
 
-TABLES = {'paper': papers_cells, 'ours': our_cells, 'variants': variant_cells}
+TABLES = {'paper': papers_cells, 'parts': parts_cells, 'ours': our_cells, 'variants': variant_cells}
 
 
 # ---------------------------------------------------------------- running
@@ -118,7 +122,8 @@ def train(cell: Cell, scale: str, work: pathlib.Path, data: pathlib.Path) -> dic
     known = config.to_dict()
     known['data']['path'] = data.name  # not where it lies on this machine
     workdir = work / 'cells' / cell.name
-    summary = cells.run(config, workdir, work / 'phases', labels=cell.labels)
+    shared = tuple(phase for phase in config.phases if phase != 'base')
+    summary = cells.run(config, workdir, work / 'phases', cell.labels, shared)
     phases = cells.phases(summary)
     last = summary['phases'][-1]
     shutil.rmtree(workdir / 'checkpoints')  # what other cells need is among the kept phases
@@ -127,6 +132,7 @@ def train(cell: Cell, scale: str, work: pathlib.Path, data: pathlib.Path) -> dic
         'scale': scale,
         'accuracy_last': last['test_accuracy_last'],
         'accuracy_best': last['test_accuracy_best'],
+        'accuracy_held_out': last.get('valid_accuracy_last'),
         'realised_rate': summary['noise']['realised_rate'],
         'knn': {name: phases[name]['knn_accuracy'] for name in ('pretrain', 'contrast') if name in phases},
         'selection': summary.get('selection'),
@@ -193,10 +199,17 @@ def run_missing(todo: list[Cell], arguments: argparse.Namespace, results: pathli
 
 def left(todo: list[Cell], done: list[dict[str, Any]]) -> str:
     """What is still to be done, and for how long, judged by the cells of the same column and recipe."""
+
+    def kind(cell: dict[str, Any]) -> tuple[str, str]:
+        return cell['column'], cell['recipe'].split()[0]
+
     taken: dict[tuple, list[float]] = {}
     for cell in done:
-        taken.setdefault((cell['column'], cell['recipe'].split()[0]), []).append(own_seconds(cell))
-    known = [taken.get((cell.column, cell.recipe.split()[0])) for cell in todo]
+        # Without what it shares with others: the encoder, and the paper's classifier before (b1).
+        shared = {'pretrain', 'classify'} if kind(cell) == ('finetuned', 'paper') else {'pretrain'}
+        own = sum(value for phase, value in cell['seconds'].items() if phase not in shared)
+        taken.setdefault(kind(cell), []).append(own)
+    known = [taken.get(kind(dataclasses.asdict(cell))) for cell in todo]
     minutes = sum(np.mean(values) for values in known if values) / 60
     text = f'{len(todo)} cells are left, about {minutes:.0f} minutes'
     text += f' and {known.count(None)} cells of unknown time' if None in known else ''

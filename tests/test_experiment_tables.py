@@ -60,17 +60,17 @@ def test_a_classifier_is_shared_only_where_everything_before_it_is_the_same():
 
 
 def test_every_part_of_our_recipe_changes_something():
-    whole = recipes.changes_of('ours', 'full')
-    for part, changes in recipes.OURS.items():
-        assert whole == recipes.changes_of(f'ours without {part}', 'full') | changes
-        assert recipes.changes_of(f'ours without {part}', 'cpu') != recipes.changes_of('ours', 'cpu')
-        made = config(tables.Cell('symmetric', 0.8, 'elr', 'finetuned', 0, 'ours'))
+    whole = recipes.changes_of('all parts', 'full')
+    for part, changes in recipes.PARTS.items():
+        assert whole == recipes.changes_of(f'all parts without {part}', 'full') | changes
+        assert recipes.changes_of(f'all parts without {part}', 'cpu') != recipes.changes_of('all parts', 'cpu')
+        made = config(tables.Cell('symmetric', 0.8, 'elr', 'finetuned', 0, 'all parts'))
         papers = config(cell())
         known = dict(config_lib.flatten(papers))
         assert all(known[key] != value for key, value in changes.items())
         assert all(dict(config_lib.flatten(made))[key] == value for key, value in changes.items())
-    with pytest.raises(ValueError, match="'ours without luck' is unknown"):
-        recipes.changes_of('ours without luck', 'full')
+    with pytest.raises(ValueError, match="'all parts without luck' is unknown"):
+        recipes.changes_of('all parts without luck', 'full')
 
 
 @pytest.fixture
@@ -109,18 +109,27 @@ def test_human_labels_of_other_images_are_refused(images, tmp_path):
     assert not (tmp_path / 'worst').exists()
 
 
-def record(accuracy, column, seed=0, loss='elr', rate=0.4, labels='symmetric'):
+def record(accuracy, column, seed=0, loss='elr', rate=0.4, labels='symmetric', seconds=60.0):
     phases = {'base': ['base'], 'pretrained': ['pretrain', 'classify']}[column]
     return {
         **{'labels': labels, 'rate': rate, 'loss': loss, 'column': column, 'seed': seed, 'recipe': 'paper'},
         'accuracy_last': accuracy,
-        **{'seconds': dict.fromkeys(phases, 60.0), 'device': '1 x cpu', 'knn': {'pretrain': 0.5} if phases[1:] else {}},
+        **{
+            'seconds': dict.fromkeys(phases, seconds) | dict.fromkeys(phases[:-1], 60.0),
+            'device': '1 x cpu',
+            'knn': {'pretrain': 0.5} if phases[1:] else {},
+        },
     }
 
 
 def test_table_and_claims_are_made_of_the_json():
-    done = [record(0.5, 'base'), record(0.6, 'base', seed=1), record(0.7, 'pretrained'), record(0.4, 'base', loss='ce')]
-    done.append(record(0.3, 'pretrained', loss='ce'))
+    done = [
+        record(0.5, 'base', seconds=60.1),
+        record(0.6, 'base', seed=1, seconds=60.2),
+        record(0.7, 'pretrained', seconds=60.3),
+        record(0.4, 'base', loss='ce', seconds=60.4),
+        record(0.3, 'pretrained', loss='ce', seconds=60.5),
+    ]
     rows = rendering.table(done, 'cpu').splitlines()
     assert rows[0] == '| loss | | 20% | 40% | 60% | 80% |'
     assert '| elr | Base | - | 55.0 ± 7.1 | - | - |' in rows
@@ -132,6 +141,23 @@ def test_table_and_claims_are_made_of_the_json():
     assert '5 cells in 6 minutes' in rendering.notes(done)
     assert 'published' not in rendering.table(done, 'cpu')
     assert '| | Base, published | 90.3 | 82.3 | 64.2 | 18.3 |' in rendering.table(done, 'full')
+
+
+def test_what_a_part_brings_is_what_is_lost_without_it():
+    part, other = list(recipes.PARTS)[:2]
+    done = [
+        {'recipe': recipe, 'accuracy_held_out': held_out, 'accuracy_last': last}
+        for recipe, held_out, last in [
+            ('all parts', 0.3, 0.5),
+            (f'all parts without {part}', 0.28, 0.51),
+            (f'all parts without {other}', 0.3, 0.5),
+        ]
+    ]
+    assert rendering.parts_table(done).splitlines()[2:] == [
+        '| all parts | 30.0 |  | 50.0 |  |',
+        f'| all parts without {part} | 28.0 | +2.0 | 51.0 | -1.0 |',
+        f'| all parts without {other} | 30.0 | +0.0 | 50.0 | +0.0 |',
+    ]
 
 
 @pytest.mark.parametrize('scale', ['cpu', 'full'])
