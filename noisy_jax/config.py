@@ -24,18 +24,37 @@ PHASE_LISTS = {
     'finetuned': ('pretrain', 'classify', 'select', 'contrast', 'finetune'),
     'all': PHASES,
 }
-LOSSES = ('ce', 'nfl_rce', 'elr')
+# Every loss with its settings, the papers' for CIFAR-10.
+_ACTIVE_PASSIVE = {'alpha': 1.0, 'beta': 1.0}
+LOSSES = {
+    'ce': {},
+    'label_smoothing': {'smoothing': 0.1},
+    'focal': {'gamma': 2.0},
+    'nce': {},
+    'nfl': {'gamma': 0.5},
+    'rce': {},
+    'mae': {},
+    'gce': {'q': 0.7},
+    'sce': {'alpha': 0.1, 'beta': 1.0},
+    'nfl_rce': {**_ACTIVE_PASSIVE, 'gamma': 0.5},
+    'nce_rce': _ACTIVE_PASSIVE,
+    'nce_mae': _ACTIVE_PASSIVE,
+    'elr': {'beta': 0.7, 'lam': 3.0},
+}
+# What differs for other numbers of classes (100: CIFAR-100, 50: WebVision).
+_LOSSES_OF_CLASSES = {
+    100: {
+        'sce': {'alpha': 6.0, 'beta': 0.1},
+        'elr': {'beta': 0.9, 'lam': 7.0},
+        **{name: {'alpha': 10.0, 'beta': 0.1} for name in ('nfl_rce', 'nce_rce', 'nce_mae')},
+    },
+    50: {name: {'alpha': 50.0, 'beta': 0.1} for name in ('nfl_rce', 'nce_rce', 'nce_mae')},
+}
 
 
 def loss_settings(loss: str, num_classes: int = 10) -> dict[str, float]:
-    """The paper's parameters of a loss, by the number of classes (10: CIFAR-10, 100: CIFAR-100, 50: WebVision)."""
-    if loss == 'nfl_rce':
-        alpha, beta = {100: (10.0, 0.1), 50: (50.0, 0.1)}.get(num_classes, (1.0, 1.0))
-        return {'alpha': alpha, 'beta': beta, 'gamma': 0.5}
-    if loss == 'elr':
-        beta, lam = {100: (0.9, 7.0)}.get(num_classes, (0.7, 3.0))
-        return {'beta': beta, 'lam': lam}
-    return {}
+    """The papers' parameters of a loss, by the number of classes."""
+    return LOSSES[loss] | _LOSSES_OF_CLASSES.get(num_classes, {}).get(loss, {})
 
 
 def optimizer(**changes: Any) -> ConfigDict:
@@ -248,6 +267,9 @@ _RANGES = {
     'augment.*.*probability': (0.0, 1.0),
     'augment.*.min_scale': (1e-3, 1.0),
     'loss_settings.elr.beta': (0.0, 1.0),
+    'loss_settings.gce.q': (1e-6, 1.0),
+    'loss_settings.label_smoothing.smoothing': (0.0, 1.0),
+    'loss_settings.*.gamma': (0.0, None),
     'model.width': (0, None),
     'model.projection_dim': (1, None),
 }

@@ -49,6 +49,9 @@ def test_the_papers_settings_are_the_defaults():
         ('elr', 10, {'beta': 0.7, 'lam': 3}),
         ('elr', 100, {'beta': 0.9, 'lam': 7}),
         ('ce', 10, {}),
+        ('sce', 100, {'alpha': 6, 'beta': 0.1}),
+        ('nce_mae', 50, {'alpha': 50, 'beta': 0.1}),
+        ('gce', 100, {'q': 0.7}),
     ],
 )
 def test_loss_settings(loss, classes, expected):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from noisy_jax import losses
+from noisy_jax import config, losses
 from noisy_jax.errors import InputError
 
 LOG_ZERO = 9.21034049987793  # -log of the floor of RCE
@@ -23,6 +23,12 @@ LOSSES = {
     'nfl_rce': functools.partial(losses.nfl_rce, alpha=2.0, beta=0.5),
     'focal2': functools.partial(losses.focal, gamma=2.0),
     'focal_half': functools.partial(losses.focal, gamma=0.5),
+    'mae': losses.mean_absolute_error,
+    'gce': losses.generalized_cross_entropy,
+    'label_smoothing': losses.label_smoothing,
+    'sce': functools.partial(losses.symmetric_cross_entropy, alpha=0.1, beta=1.0),
+    'nce_rce': functools.partial(losses.nce_rce, alpha=2.0, beta=0.5),
+    'nce_mae': functools.partial(losses.nce_mae, alpha=2.0, beta=0.5),
 }
 LOSSES_OF_LOGITS = {**LOSSES, 'negative_entropy': lambda logits, labels: losses.negative_entropy(logits)}
 
@@ -102,13 +108,61 @@ def test_focal_gradient_is_the_factor_times_that_of_cross_entropy():
             [1 + 2 * LOG_ZERO, 3 + 3 * LOG_ZERO],
         ),
         (lambda logits, labels: losses.negative_entropy(logits), [-1.5 * np.log(2)] * 2),
+        (losses.mean_absolute_error, [1 / 2, 3 / 4]),
+        (functools.partial(losses.generalized_cross_entropy, q=0.5), [2 - 2 * 0.5**0.5, 1]),
+        # -sum (q' log p), q' = (1 - s) q + s / 3: -log p are 1, 2, 2.
+        (
+            functools.partial(losses.label_smoothing, smoothing=0.3),
+            [(0.7 + 0.3 * 5 / 3) * np.log(2), (1.4 + 0.3 * 5 / 3) * np.log(2)],
+        ),
+        (
+            functools.partial(losses.symmetric_cross_entropy, alpha=3.0, beta=2.0),
+            [3 * np.log(2) + LOG_ZERO, 6 * np.log(2) + 1.5 * LOG_ZERO],
+        ),
+        (functools.partial(losses.nce_rce, alpha=5.0, beta=4.0), [1 + 2 * LOG_ZERO, 2 + 3 * LOG_ZERO]),
+        (functools.partial(losses.nce_mae, alpha=5.0, beta=4.0), [1 + 2, 2 + 3]),
     ],
-    ids=['ce', 'focal', 'nce', 'nfl', 'rce', 'nfl_rce', 'negative_entropy'],
+    ids=[
+        *('ce', 'focal', 'nce', 'nfl', 'rce', 'nfl_rce', 'negative_entropy'),
+        *('mae', 'gce', 'label_smoothing', 'sce', 'nce_rce', 'nce_mae'),
+    ],
 )
 def test_by_hand(loss, expected):
     # Softmax does not see the constant 5.
     logits = jnp.log(jnp.array([[0.5, 0.25, 0.25]] * 2)) + 5.0
     np.testing.assert_allclose(loss(logits, jnp.array([0, 1])), expected, rtol=1e-6)
+
+
+def test_gradients_of_the_new_losses_by_hand():
+    """With dp_y/dz = p_y (onehot - p): MAE has minus that, GCE p^(q-1) of it, label smoothing p - q'."""
+    logits, labels = jnp.array([[0.3, -1.0, 2.0], [0.0, 0.5, -3.0]]), jnp.array([2, 0])
+    p, one_hot = jax.nn.softmax(logits), jax.nn.one_hot(labels, 3)
+    p_y = p[jnp.arange(2), labels][:, None]
+    slope = p_y * (one_hot - p)
+
+    def grad(loss, **settings):
+        return jax.grad(lambda z: loss(z, labels, **settings).sum())(logits)
+
+    np.testing.assert_allclose(grad(losses.mean_absolute_error), -slope, rtol=1e-5, atol=1e-7)
+    q = grad(losses.generalized_cross_entropy, q=0.7)
+    np.testing.assert_allclose(q, -(p_y**-0.3) * slope, rtol=1e-5, atol=1e-7)
+    smooth = grad(losses.label_smoothing, smoothing=0.3)
+    np.testing.assert_allclose(smooth, p - (0.7 * one_hot + 0.1), rtol=1e-5, atol=1e-7)
+    sums = [
+        (losses.symmetric_cross_entropy, 'cross_entropy', 'reverse_cross_entropy'),
+        (losses.nce_rce, 'normalized_cross_entropy', 'reverse_cross_entropy'),
+        (losses.nce_mae, 'normalized_cross_entropy', 'mean_absolute_error'),
+    ]
+    for loss, first, second in sums:
+        expected = 2.0 * grad(getattr(losses, first)) + 0.5 * grad(getattr(losses, second))
+        np.testing.assert_allclose(grad(loss, alpha=2.0, beta=0.5), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_generalized_cross_entropy_lies_between_cross_entropy_and_mean_absolute_error():
+    logits, labels = 3 * jax.random.normal(jax.random.key(5), (8, 5)), jnp.arange(8) % 5
+    for q, limit in ((1e-4, losses.cross_entropy), (1.0, losses.mean_absolute_error)):
+        value = losses.generalized_cross_entropy(logits, labels, q=q)
+        np.testing.assert_allclose(value, limit(logits, labels), rtol=1e-3)
 
 
 def test_soft_labels_by_hand():
@@ -202,15 +256,15 @@ def test_golden_elr_sequence(golden, prefix, x64, tolerance):
 def test_golden_elr_sequence_through_the_criterion(golden, prefix):
     arrays = golden('elr.npz')
     memories = arrays[f'{prefix}_target_after']
-    init, apply = losses.criterion('elr', beta=float(arrays[f'{prefix}_beta']), lam=float(arrays[f'{prefix}_lambda']))
-    extra = {'queue': jnp.arange(3), **init(*memories[0].shape)}
+    elr = losses.criterion('elr', beta=float(arrays[f'{prefix}_beta']), lam=float(arrays[f'{prefix}_lambda']))
+    extra = {'queue': jnp.arange(3), **elr.init(*memories[0].shape)}
     assert extra['elr_targets'].dtype == jnp.float32
 
     @jax.jit
     def step(logits, batch, extra):
         def mean(z):
-            values, new = apply(z, batch, extra)
-            return values.mean(), new
+            new = elr.remember(extra, batch['index'], z)
+            return elr.loss(z, batch['label'], elr.rows(new, batch['index'])).mean(), new
 
         return jax.value_and_grad(mean, has_aux=True)(logits)
 
@@ -267,11 +321,33 @@ def test_criteria_without_memory(name, settings, loss):
     chosen = losses.criterion(name, **settings)
     assert chosen.init(10, 3) == {}
     logits, labels = jax.random.normal(jax.random.key(4), (4, 3)), jnp.array([0, 1, 2, 0])
-    values, extra = chosen.apply(logits, {'label': labels}, {'queue': 1})
-    np.testing.assert_array_equal(values, loss(logits, labels))
-    assert extra == {'queue': 1}
+    index, memory = jnp.arange(4), {'queue': 1}
+    assert chosen.remember(memory, index, logits) == {'queue': 1}
+    assert chosen.rows(memory, index) == {}
+    np.testing.assert_array_equal(chosen.loss(logits, labels, {}), loss(logits, labels))
 
 
 def test_unknown_criterion_names_the_allowed():
-    with pytest.raises(InputError, match="'mse' is unknown; allowed: ce, nfl_rce, elr"):
+    with pytest.raises(
+        InputError, match=r"'mse' is unknown; allowed: ce, label_smoothing, focal, .*, nfl_rce, nce_rce, nce_mae, elr"
+    ):
         losses.criterion('mse')
+
+
+def test_every_loss_of_a_config_is_made_with_its_settings():
+    assert config.LOSSES.keys() == losses.CRITERIA.keys()
+    logits, labels = jax.random.normal(jax.random.key(6), (4, 100)), jnp.arange(4)
+    for name in config.LOSSES:
+        for classes in (10, 50, 100):
+            chosen = losses.criterion(name, **config.loss_settings(name, classes))
+            memory = chosen.remember(chosen.init(4, 100), labels, logits)
+            values = chosen.loss(logits, labels, chosen.rows(memory, labels))
+            assert values.shape == (4,)
+            assert np.isfinite(values).all()
+
+
+def test_a_wrong_setting_names_those_of_the_loss():
+    with pytest.raises(InputError, match=r'loss gce: .*alpha.*; its settings: q'):
+        losses.criterion('gce', alpha=1.0)
+    with pytest.raises(InputError, match=r'loss elr: .*lam.*; its settings: beta, lam'):
+        losses.criterion('elr', beta=1.0)

@@ -3,11 +3,17 @@
 from noisy_jax.losses.classification import (
     cross_entropy,
     focal,
+    generalized_cross_entropy,
+    label_smoothing,
+    mean_absolute_error,
+    nce_mae,
+    nce_rce,
     negative_entropy,
     nfl_rce,
     normalized_cross_entropy,
     normalized_focal,
     reverse_cross_entropy,
+    symmetric_cross_entropy,
 )
 from noisy_jax.losses.contrastive import nt_xent, sup_con
 from noisy_jax.losses.criterion import CRITERIA, Criterion, criterion
@@ -21,6 +27,11 @@ __all__ = [
     'elr',
     'elr_targets',
     'focal',
+    'generalized_cross_entropy',
+    'label_smoothing',
+    'mean_absolute_error',
+    'nce_mae',
+    'nce_rce',
     'negative_entropy',
     'nfl_rce',
     'normalized_cross_entropy',
@@ -28,4 +39,5 @@ __all__ = [
     'nt_xent',
     'reverse_cross_entropy',
     'sup_con',
+    'symmetric_cross_entropy',
 ]

@@ -69,7 +69,58 @@ def reverse_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return -jnp.sum(p * log_q, axis=-1)
 
 
+def mean_absolute_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """1 - sum_k q_k p_k: half of the L1 distance of p to a one-hot label (Ghosh 2017, section 3)."""
+    p = jnp.exp(_log_softmax(logits))
+    return 1.0 - jnp.sum(_targets(labels, p) * p, axis=-1)
+
+
+def generalized_cross_entropy(logits: jax.Array, labels: jax.Array, *, q: float = 0.7) -> jax.Array:
+    """sum_k q_k (1 - p_k^q) / q: cross-entropy for q -> 0, the mean absolute error for 1 (Zhang 2018, eq. 6)."""
+    log_p = _log_softmax(logits)
+    # -expm1 keeps the digits of 1 - p^q where p is near 1.
+    return jnp.sum(_targets(labels, log_p) * -jnp.expm1(q * log_p), axis=-1) / q
+
+
+def label_smoothing(logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.1) -> jax.Array:
+    """Cross-entropy with (1 - s) q + s / C (Szegedy 2016, section 7)."""
+    log_p = _log_softmax(logits)
+    return (1 - smoothing) * cross_entropy(logits, labels) - smoothing * jnp.mean(log_p, axis=-1)
+
+
+def symmetric_cross_entropy(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float) -> jax.Array:
+    """alpha CE + beta RCE (SCE or SL: Wang 2019, eq. 7)."""
+    return alpha * cross_entropy(logits, labels) + beta * reverse_cross_entropy(logits, labels)
+
+
 def nfl_rce(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float, gamma: float = 0.5) -> jax.Array:
     """alpha NFL + beta RCE: an active and a passive loss, both robust (Ma 2020, section 4)."""
     active = normalized_focal(logits, labels, gamma=gamma)
     return alpha * active + beta * reverse_cross_entropy(logits, labels)
+
+
+def nce_rce(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float) -> jax.Array:
+    """alpha NCE + beta RCE (Ma 2020, section 4)."""
+    return alpha * normalized_cross_entropy(logits, labels) + beta * reverse_cross_entropy(logits, labels)
+
+
+def nce_mae(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float) -> jax.Array:
+    """alpha NCE + beta MAE (Ma 2020, section 4)."""
+    return alpha * normalized_cross_entropy(logits, labels) + beta * mean_absolute_error(logits, labels)
+
+
+# By the name that a config gives them; settings of the same name are in `noisy_jax/config.py`.
+LOSSES = {
+    'ce': cross_entropy,
+    'label_smoothing': label_smoothing,
+    'focal': focal,
+    'nce': normalized_cross_entropy,
+    'nfl': normalized_focal,
+    'rce': reverse_cross_entropy,
+    'mae': mean_absolute_error,
+    'gce': generalized_cross_entropy,
+    'sce': symmetric_cross_entropy,
+    'nfl_rce': nfl_rce,
+    'nce_rce': nce_rce,
+    'nce_mae': nce_mae,
+}

@@ -1,5 +1,6 @@
 """A classification loss as a train step uses it: with the batch, and with what it remembers between batches."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,67 +9,74 @@ import jax
 import jax.numpy as jnp
 
 from noisy_jax.errors import InputError
-from noisy_jax.losses.classification import cross_entropy, nfl_rce
+from noisy_jax.losses.classification import LOSSES
 from noisy_jax.losses.elr import elr, elr_targets
 
 Extra = dict[str, jax.Array]
 
 
+def _nothing(num_samples: int, num_classes: int) -> Extra:
+    return {}
+
+
+def _as_it_is(memory: Extra, index: jax.Array, logits: jax.Array) -> Extra:
+    return memory
+
+
 class Criterion(NamedTuple):
-    """A loss with memory.
+    """A loss with memory: `remember` what is predicted, then `loss` with the memory's rows of the batch.
 
     Attributes:
-      init: (number of samples N, number of classes C) -> what it remembers; {} for most losses.
-      apply: (logits [B, C], batch, extra) -> (losses [B], extra). It reads 'label' and 'index' of the batch and passes
-        on what others keep in `extra`.
+      loss: (logits [B, C], labels [B] or [B, C], {name: [B, ...]}) -> losses [B].
+      init: (number of samples N, number of classes C) -> the memory, arrays [N, ...] by name; {} for most losses.
+      remember: (memory, index [B], logits [B, C]) -> memory, without gradient; passes on what others keep there.
     """
 
-    init: Callable[[int, int], Extra]
-    apply: Callable[[jax.Array, dict[str, jax.Array], Extra], tuple[jax.Array, Extra]]
+    loss: Callable[[jax.Array, jax.Array, Extra], jax.Array]
+    init: Callable[[int, int], Extra] = _nothing
+    remember: Callable[[Extra, jax.Array, jax.Array], Extra] = _as_it_is
+
+    def rows(self, memory: Extra, index: jax.Array) -> Extra:
+        """Of its own memory, what belongs to the samples `index` [B]: {name: [B, ...]}."""
+        return {name: memory[name][index] for name in self.init(1, 1)}
 
 
-def _memoryless(loss: Callable) -> Criterion:
-    return Criterion(
-        lambda num_samples, num_classes: {},
-        lambda logits, batch, extra: (loss(logits, batch['label']), extra),
-    )
-
-
-def _ce() -> Criterion:
-    return _memoryless(cross_entropy)
-
-
-def _nfl_rce(*, alpha: float, beta: float, gamma: float = 0.5) -> Criterion:
-    return _memoryless(lambda logits, labels: nfl_rce(logits, labels, alpha=alpha, beta=beta, gamma=gamma))
+def _memoryless(loss: Callable, **settings: float) -> Criterion:
+    return Criterion(lambda logits, labels, rows: loss(logits, labels, **settings))
 
 
 def _elr(*, beta: float, lam: float) -> Criterion:
     def init(num_samples: int, num_classes: int) -> Extra:
         return {'elr_targets': jnp.zeros((num_samples, num_classes), jnp.float32)}
 
-    def apply(logits: jax.Array, batch: dict[str, jax.Array], extra: Extra) -> tuple[jax.Array, Extra]:
-        targets = elr_targets(extra['elr_targets'], batch['index'], logits, beta=beta)
-        values = elr(logits, batch['label'], targets[batch['index']], lam=lam)
-        return values, {**extra, 'elr_targets': targets}
+    def remember(memory: Extra, index: jax.Array, logits: jax.Array) -> Extra:
+        return {**memory, 'elr_targets': elr_targets(memory['elr_targets'], index, logits, beta=beta)}
 
-    return Criterion(init, apply)
+    def loss(logits: jax.Array, labels: jax.Array, rows: Extra) -> jax.Array:
+        return elr(logits, labels, rows['elr_targets'], lam=lam)
+
+    return Criterion(loss, init, remember)
 
 
-CRITERIA: dict[str, Callable[..., Criterion]] = {'ce': _ce, 'nfl_rce': _nfl_rce, 'elr': _elr}
+CRITERIA: dict[str, Callable[..., Criterion]] = {
+    **{name: functools.partial(_memoryless, loss) for name, loss in LOSSES.items()},
+    'elr': _elr,
+}
 
 
 def criterion(name: str, **settings: Any) -> Criterion:
-    """The loss of that name: 'ce', 'nfl_rce' (alpha, beta, gamma=0.5) or 'elr' (beta, lam).
+    """The loss of that name, one of CRITERIA, e.g. 'ce', 'nfl_rce' (alpha, beta, gamma=0.5) or 'elr' (beta, lam).
 
     Raises:
       InputError: an unknown name; a setting missing or unknown to that loss.
     """
     if name not in CRITERIA:
         raise InputError(f'loss: {name!r} is unknown; allowed: {", ".join(CRITERIA)}')
-    signature = inspect.signature(CRITERIA[name])
+    signature = inspect.signature(LOSSES.get(name, CRITERIA[name]))
+    parameters = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
     try:
-        signature.bind(**settings)
+        signature.replace(parameters=parameters).bind(**settings)
     except TypeError as error:
-        takes = ', '.join(signature.parameters) or 'none'
+        takes = ', '.join(p.name for p in parameters) or 'none'
         raise InputError(f'loss {name}: {error}; its settings: {takes}') from None
     return CRITERIA[name](**settings)

@@ -85,7 +85,8 @@ def classification_step(
         def loss_fn(parts: dict[str, Any]) -> tuple[jax.Array, tuple]:
             variables = {'params': {**state.params, **parts}, 'batch_stats': state.batch_stats}
             logits, changed = network.apply(variables, images, method=forward, mutable=['batch_stats'])  # [B, C]
-            losses, extra = criterion.apply(logits, batch, state.extra)  # [B]
+            extra = criterion.remember(state.extra, batch['index'], logits)
+            losses = criterion.loss(logits, batch['label'], criterion.rows(extra, batch['index']))  # [B]
             return weighted_mean(losses, batch['weight']), (logits, changed['batch_stats'], extra)
 
         parts = {name: state.params[name] for name in trained}
