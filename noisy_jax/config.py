@@ -132,10 +132,12 @@ def default() -> ConfigDict:
         rate = optimizer(learning_rate=0.03)
         return ConfigDict({'batch_size': 256, 'augment': 'simclr', 'optimizer': rate, 'knn_every': 10, **changes})
 
-    # average: decay of a moving average of the weights, which becomes the classifier; 0: none.
-    config.base = classifier(epochs=120, optimizer=optimizer(), average=0.0)
+    # method: single, bootstrap, elr_plus or dividemix; average: decay of a moving average of the weights, which becomes
+    # the classifier, 0: none; mixup: alpha of the shares, 0: none.
+    how = {'method': 'single', 'average': 0.0, 'mixup': 0.0}
+    config.base = classifier(epochs=120, optimizer=optimizer(), **how)
     config.pretrain = contrastive(epochs=500, temperature=0.5)
-    config.classify = classifier(head_epochs=20, head_optimizer=optimizer(), optimizer=optimizer(), average=0.0)
+    config.classify = classifier(head_epochs=20, head_optimizer=optimizer(), optimizer=optimizer(), **how)
     config.select = classifier(
         epochs=20,
         augment='none',
@@ -149,8 +151,21 @@ def default() -> ConfigDict:
         head_epochs=20,
         head_optimizer=optimizer(),
         optimizer=optimizer(weight_decay=1e-5),
-        average=0.0,
         weighted=False,  # by clean probability
+        **how,
+    )
+    # What the methods of a classifier need beside that, as in their papers for CIFAR-10.
+    config.elr_plus = ConfigDict({'average': 0.997, 'mixup': 1.0})
+    config.bootstrap = ConfigDict({'warmup_epochs': 10, 'mixup': 32.0})
+    config.dividemix = ConfigDict(
+        {
+            'warmup_epochs': 10,
+            'threshold': 0.5,  # clean probability of a label that is trusted
+            'temperature': 0.5,  # of the sharpening
+            'mixup': 4.0,
+            'unlabelled_weight': 25.0,
+            'rampup_epochs': 16,  # over which that weight rises
+        }
     )
     return config.lock()
 
@@ -263,6 +278,12 @@ _RANGES = {
     '*.history': (1, None),
     '*.min_weight': (0.0, 1.0),
     '*.average': (0.0, 0.99999),
+    '*.mixup': (0.0, None),
+    'elr_plus.mixup': (1e-3, None),
+    'bootstrap.mixup': (1e-3, None),
+    'dividemix.mixup': (1e-3, None),
+    'dividemix.threshold': (0.0, 1.0),
+    'dividemix.unlabelled_weight': (0.0, None),
     'select.neighbours': (0, None),
     'augment.*.*probability': (0.0, 1.0),
     'augment.*.min_scale': (1e-3, 1.0),

@@ -1,5 +1,7 @@
 """The method's phases, each a short function over `fit`: (method, inputs, journal) -> outcome.
 
+How a classifier is trained, by one network or two, is in `training/classifier.py`.
+
 base      the classifier from scratch on the given labels, only to compare
 pretrain  (a1) SimCLR on the images alone
 classify  (a2) head, then all weights, on the given labels; its predictions are the pseudo-labels
@@ -10,66 +12,26 @@ finetune  (b3) head, then all weights, on the pseudo-labels
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 from ml_collections import ConfigDict
-from optax import GradientTransformation
 
 from noisy_jax import losses, selection
-from noisy_jax.data import augment as aug
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.training import knn, optim, state
-from noisy_jax.training.evaluate import Evaluator, over_dataset
-from noisy_jax.training.loop import AfterEpoch, Journal, Stage, fit
+from noisy_jax.training.classifier import Plan, classifier_phase, fit_classifier, new_head
+from noisy_jax.training.evaluate import over_dataset
+from noisy_jax.training.loop import Journal, Stage, fit
 from noisy_jax.training.mesh import replicate, to_host
+from noisy_jax.training.method import Inputs, Method, Outcome, Phase, stage_optimizer, views
 from noisy_jax.training.state import TrainState, Variables
-from noisy_jax.training.steps import Normalise, classification_step, contrastive_step
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """What the phases of a run share: settings, network, the held-out data. `test` and `valid` may be None."""
-
-    config: ConfigDict
-    network: nn.Module
-    normalise: Normalise
-    evaluator: Evaluator
-    fresh: Callable[[str], Variables]  # new variables from a name
-    test: Dataset | None
-    valid: Dataset | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """What a phase starts from: the variables so far (None: from scratch), and the training data.
-
-    `train.label` is what is believed now, `train.weight` how much.
-    """
-
-    variables: Variables | None
-    train: Dataset
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a phase found: new variables; arrays by name, each [N, ...] in dataset order."""
-
-    variables: Variables
-    arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-
-Phase = Callable[[Method, Inputs, Journal], Outcome]
+from noisy_jax.training.steps import contrastive_step
 
 
 def base(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
     """All weights from scratch, for as many epochs as head and network have in `classify`."""
-    settings = method.config.base
-    plans = [_Plan('all', optim.CLASSIFIER, settings.epochs, settings.optimizer, settings.average)]
-    trained = _train_classifier(method, inputs.train, journal, method.fresh('base'), plans)
-    return _classified(method, inputs.train, journal, trained)
+    return classifier_phase(method, inputs.from_scratch(), journal, method.config.base)
 
 
 def pretrain(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
@@ -88,7 +50,7 @@ def pretrain(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
 
 def classify(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
     """(a2) A new head, then all weights, on the given labels."""
-    return _classifier_phase(method, inputs, journal, method.config.classify)
+    return classifier_phase(method, inputs, journal, method.config.classify)
 
 
 def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
@@ -97,7 +59,7 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
     With `neighbours`, an image's pseudo-label is first replaced by that of its neighbours.
     """
     settings, network, session = method.config.select, method.network, journal.session
-    variables = _new_head(method, inputs.variables, journal)
+    variables = new_head(method, inputs.variables, journal.phase)
     embeddings = method.evaluator.embed(variables, inputs.train)  # [N, D]: the encoder rests, so once is enough
     train = inputs.train
     if settings.neighbours:
@@ -118,9 +80,9 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
         return current.replace(extra={'loss_history': replicate(history, session.mesh)}), {}
 
     history = np.full((settings.history, len(inputs.train)), np.nan, np.float32)
-    plan = _Plan('head', optim.HEAD, settings.epochs, settings.optimizer)
+    plan = Plan('head', optim.HEAD, settings.epochs, settings.optimizer)
     extra = {'loss_history': history}
-    trained = _fit_classifier(method, train, journal, variables, plan, losses.criterion('ce'), extra, remember)
+    trained = fit_classifier(method, train, journal, variables, plan, losses.criterion('ce'), extra, remember)
     recorded = to_host(trained.extra['loss_history'])[-min(settings.epochs, settings.history) :]
     weight = selection.clean_probability(recorded, history=settings.history, seed=session.seed)
     # The encoder is the one before: the head served the losses alone.
@@ -155,7 +117,7 @@ def finetune(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
     train = inputs.train
     if not settings.weighted:
         train = train.replace(weight=np.ones(len(train), np.float32))
-    return _classifier_phase(method, dataclasses.replace(inputs, train=train), journal, settings)
+    return classifier_phase(method, dataclasses.replace(inputs, train=train), journal, settings)
 
 
 PHASES: dict[str, Phase] = {
@@ -168,79 +130,12 @@ PHASES: dict[str, Phase] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """One stage of a classifier: which parts are trained, how long, by which optimiser."""
-
-    stage: str
-    trained: tuple[str, ...]
-    epochs: int
-    optimizer: ConfigDict
-    average: float = 0.0  # decay of the moving average of the variables, which is the result then
-
-
-def _classifier_phase(method: Method, inputs: Inputs, journal: Journal, settings: ConfigDict) -> Outcome:
-    """A new head alone for `head_epochs`, then all weights; the projection head rests."""
-    plans = [
-        _Plan('head', optim.HEAD, settings.head_epochs, settings.head_optimizer),
-        _Plan('all', optim.CLASSIFIER, settings.epochs, settings.optimizer, settings.average),
-    ]
-    start = _new_head(method, inputs.variables, journal)
-    trained = _train_classifier(method, inputs.train, journal, start, plans)
-    return _classified(method, inputs.train, journal, trained)
-
-
-def _train_classifier(
-    method: Method, train: Dataset, journal: Journal, variables: Variables, plans: list[_Plan]
-) -> Variables:
-    """One stage after the other with the configured loss, whose memory goes on from stage to stage."""
-    name = method.config.loss
-    criterion = losses.criterion(name, **method.config.loss_settings[name])
-    # Whole rows for every device, on any usual number of them, so that the memory can be spread.
-    rows = -(-len(train) // 256) * 256 if journal.session.shard_state else len(train)
-    extra = criterion.init(rows, train.num_classes)
-    watch = _watch(method, journal)
-    for plan in plans:
-        final = _fit_classifier(method, train, journal, variables, plan, criterion, extra, watch)
-        variables, extra = final.averaged, final.extra
-    return variables
-
-
-def _fit_classifier(
-    method: Method,
-    train: Dataset,
-    journal: Journal,
-    variables: Variables,
-    plan: _Plan,
-    criterion: losses.Criterion,
-    extra: dict[str, jax.Array],
-    after_epoch: AfterEpoch,
-) -> TrainState:
-    settings = method.config[journal.phase]
-    optimizer = _optimizer(plan.optimizer, plan.epochs, settings.batch_size, train)
-    step = classification_step(
-        method.network,
-        optimizer,
-        criterion,
-        _augment(method, settings),
-        method.normalise,
-        trained=plan.trained,
-        average=plan.average,
-    )
-    if plan.average:
-        extra = {**extra, state.AVERAGE: variables}
-    start = state.create(variables, optimizer, plan.trained, extra)
-    return fit(Stage(plan.stage, step, plan.epochs, settings.batch_size), start, train, journal, after_epoch)
-
-
 def _train_encoder(
     method: Method, train: Dataset, journal: Journal, start: Variables, settings: ConfigDict, loss: Callable
 ) -> Variables:
     trained = optim.REPRESENTATION
-    optimizer = _optimizer(settings.optimizer, settings.epochs, settings.batch_size, train)
-    step = contrastive_step(
-        method.network, optimizer, loss, _augment(method, settings), method.normalise, trained=trained
-    )
+    optimizer = stage_optimizer(settings.optimizer, settings.epochs, settings.batch_size, train)
+    step = contrastive_step(method.network, optimizer, loss, views(method, settings), method.normalise, trained=trained)
 
     def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict]:
         values = {}
@@ -252,39 +147,6 @@ def _train_encoder(
     return fit(stage, state.create(start, optimizer, trained), train, journal, watch).variables
 
 
-def _watch(method: Method, journal: Journal) -> AfterEpoch:
-    """Accuracies on the held-out data, every `eval_every` epochs of a classifier."""
-
-    def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict[str, Any]]:
-        values = {}
-        if method.config.eval_every and (epoch + 1) % method.config.eval_every == 0:
-            values = _accuracies(method, current.averaged)
-            journal.best('test_accuracy_best', values.get('test_accuracy'))
-        return current, values
-
-    return watch
-
-
-def _accuracies(method: Method, variables: Variables) -> dict[str, float]:
-    """On the test set against its labels; on the validation split against its given, noisy labels."""
-    values = {}
-    if method.test is not None:
-        values['test_accuracy'] = method.evaluator.accuracy(variables, method.test, method.test.label)
-    if method.valid is not None:
-        values['valid_accuracy'] = method.evaluator.accuracy(variables, method.valid, method.valid.label)
-    return values
-
-
-def _classified(method: Method, train: Dataset, journal: Journal, variables: Variables) -> Outcome:
-    values = _accuracies(method, variables)
-    if 'test_accuracy' in values:
-        journal.record['test_accuracy_last'] = values['test_accuracy']
-        journal.best('test_accuracy_best', values['test_accuracy'])
-    if 'valid_accuracy' in values:
-        journal.record['valid_accuracy_last'] = values['valid_accuracy']
-    return Outcome(variables, {'probabilities': method.evaluator.predict(variables, train)})
-
-
 def _knn_accuracy(method: Method, variables: Variables, train: Dataset) -> float | None:
     """Weighted k-NN of the test embeddings among the training embeddings: judges the encoder, trains nothing."""
     if method.test is None:
@@ -293,23 +155,3 @@ def _knn_accuracy(method: Method, variables: Variables, train: Dataset) -> float
     bank = method.evaluator.embed(variables, train)
     queries = method.evaluator.embed(variables, method.test)
     return float(knn.accuracy(bank, known, queries, method.test.label, num_classes=train.num_classes))
-
-
-def _new_head(method: Method, variables: Variables | None, journal: Journal) -> Variables:
-    """The encoder so far with a new classifier head: what the old head learnt by heart must not come back."""
-    fresh = method.fresh(journal.phase)
-    if variables is None:
-        return fresh
-    return {
-        kind: {**tree, **({'classifier': fresh[kind]['classifier']} if 'classifier' in fresh[kind] else {})}
-        for kind, tree in variables.items()
-    }
-
-
-def _optimizer(settings: ConfigDict, epochs: int, batch_size: int, train: Dataset) -> GradientTransformation:
-    steps_per_epoch = max(len(train) // batch_size, 1)
-    return optim.optimizer(**settings, epochs=epochs, steps_per_epoch=steps_per_epoch, batch_size=batch_size)
-
-
-def _augment(method: Method, settings: ConfigDict) -> aug.Policy:
-    return aug.policy(settings.augment, **method.config.augment.get(settings.augment, {}))

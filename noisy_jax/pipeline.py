@@ -16,7 +16,7 @@ from noisy_jax.data import augment, noise
 from noisy_jax.data.dataset import Dataset, split
 from noisy_jax.errors import InputError
 from noisy_jax.report import tables
-from noisy_jax.training import compiling, optim
+from noisy_jax.training import classifier, compiling, optim
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.evaluate import Evaluator
@@ -38,6 +38,7 @@ CHOICES = {
     '*optimizer.name': optim.OPTIMIZERS,
     '*optimizer.schedule': optim.SCHEDULES,
     '*.own_view_weight': ('one', 'sample'),
+    '*.method': classifier.METHODS,
 }
 
 
@@ -192,7 +193,7 @@ def _initialiser(network: Any, shape: tuple[int, ...], seed: int) -> Callable[[s
     init = jax.jit(lambda key: network.init(key, jax.numpy.zeros((1, *shape)), train=False))
 
     def fresh(name: str) -> dict[str, Any]:
-        names = (*config_lib.PHASES, 'encoder')
+        names = (*config_lib.PHASES, 'encoder', *(f'{phase}_second' for phase in config_lib.PHASES))
         variables = to_host(init(jax.random.fold_in(jax.random.key(seed), names.index(name))))
         return {'batch_stats': {}, **variables}
 

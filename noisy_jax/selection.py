@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scipy import stats
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
@@ -14,6 +15,7 @@ from sklearn.mixture import GaussianMixture
 
 # Arazo's settings, as scikit-learn names them.
 _MAX_ITER, _TOL, _REG_COVAR = 100, 1e-3, 5e-4
+_BETA_STEPS = 50  # of the beta mixture's EM; Arazo's 10 are not always enough
 _POINTS = 2**16  # more samples than this are summed up in this many points; for 10 M scikit-learn takes half a minute
 _CHUNK = 2**16  # samples that stay in the cache
 
@@ -128,7 +130,71 @@ def _log_joint(values: np.ndarray, weights: np.ndarray, means: np.ndarray, varia
     return np.log(weights) - (np.log(2 * np.pi * variances) + (values - means) ** 2 / variances) / 2
 
 
-def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0) -> np.ndarray:
+def _beta_mixture(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Two beta distributions fitted to `scaled` [N] by EM with weighted moments (Arazo 2019, section 3.1).
+
+    Returns:
+      As `_mixture`; the gain is over one beta distribution.
+    """
+    low, high = np.percentile(scaled, [5, 95])
+    x = np.clip((scaled - low) / max(high - low, 1e-12), 1e-4, 1 - 1e-4)  # [N]
+    within = (scaled > low) & (scaled < high)  # those beyond, all at one place, would draw a component to them
+    inner = x[within] if within.mean() > 0.5 else x  # many equal losses: no tails to leave out
+    low_half = inner < 0.5  # Arazo starts from the shares 1 - x and x, from which EM can fall into one component
+    parameters = _beta_moments(inner, np.stack([low_half, ~low_half]).astype(float))
+    for _ in range(_BETA_STEPS):
+        joint = _log_beta_joint(inner, *parameters)
+        parameters = _beta_moments(inner, np.exp(joint - np.logaddexp(*joint)))
+    joint = _log_beta_joint(inner, *parameters)
+    one = _log_beta_joint(inner, *_beta_moments(inner, np.ones((1, len(inner))))).mean()
+    means = (parameters[1] / (parameters[1] + parameters[2]))[:, 0]
+    joint_of_all = _log_beta_joint(x, *parameters)
+    clean = np.exp(joint_of_all[means.argmin()] - np.logaddexp(*joint_of_all))
+    # Beyond their means the components' tails may cross once more: a larger loss is never trusted more.
+    order = np.argsort(scaled)
+    ordered, middle = clean[order], np.searchsorted(x[order], means.min())
+    ordered[middle:] = np.minimum.accumulate(ordered[middle:])
+    ordered[:middle] = np.maximum.accumulate(ordered[:middle][::-1])[::-1]
+    clean[order] = np.minimum.accumulate(ordered)
+    return clean, means, np.logaddexp(*joint).mean() - one
+
+
+def _beta_moments(x: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, alphas and betas [C, 1] of the beta distributions with the moments of `x` [N] by `share` [C, N]."""
+    size = np.maximum(share.sum(axis=1, keepdims=True), 1e-12)
+    mean = (share @ x)[:, None] / size
+    variance = np.maximum((share * (x - mean) ** 2).sum(axis=1, keepdims=True) / size, 1e-6)
+    total = np.maximum(mean * (1 - mean) / variance - 1, 1e-2)  # alpha + beta
+    return size / size.sum(), mean * total, (1 - mean) * total
+
+
+def _log_beta_joint(x: np.ndarray, weights: np.ndarray, alphas: np.ndarray, betas: np.ndarray) -> np.ndarray:
+    """log p(component, x): [C, N]."""
+    return np.log(weights) + stats.beta.logpdf(x, alphas, betas)
+
+
+def keep_every_class(
+    clean: np.ndarray, labels: np.ndarray, num_classes: int, *, threshold: float = 0.5, share: float = 0.1
+) -> np.ndarray:
+    """Clean probabilities [N] with which no class of `labels` [N] is without a trusted sample.
+
+    Where none of a class is above `threshold`, the `share` of it that is trusted most is taken as clean (1.0), and a
+    RuntimeWarning says so: training on would else unlearn the class.
+    """
+    result, lost = clean.copy(), []
+    for label in range(num_classes):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) and not np.any(clean[rows] > threshold):
+            best = rows[np.argsort(-clean[rows], kind='stable')]
+            result[best[: max(int(share * len(rows)), 1)]] = 1.0
+            lost.append(label)
+    if lost:
+        names = ', '.join(map(str, lost[:5])) + (', ...' if lost[5:] else '')
+        _warn(f'no sample of class {names} is trusted; the most trusted tenth of it is taken as clean')
+    return result
+
+
+def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0, mixture: str = 'gaussian') -> np.ndarray:
     """The probability that each sample's label is right: that of the mixture component with the smaller mean loss.
 
     Where the losses cannot tell two groups apart, every label is trusted and a RuntimeWarning says why. A sample whose
@@ -138,6 +204,7 @@ def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0) ->
       losses: [E, N], the per-sample losses of E epochs, or [N].
       history: how many of the last epochs are averaged.
       seed: of the mixture's start.
+      mixture: 'gaussian', or 'beta' (Arazo 2019).
 
     Returns:
       float64 [N] in [0, 1].
@@ -165,7 +232,7 @@ def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0) ->
     scaled = scaled_mean(values, history)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always', ConvergenceWarning)
-        clean, means, gain = _mixture(scaled, seed)
+        clean, means, gain = _beta_mixture(scaled) if mixture == 'beta' else _mixture(scaled, seed)
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):
         _warn('the mixture on the losses did not settle; its probabilities are rough')
     # One group: by the Bayesian information criterion, one component does as well as two, of three parameters more.

@@ -281,3 +281,32 @@ def test_quality_by_hand():
 )
 def test_quality_where_undefined(score, positive, expected):
     assert selection.quality(np.array(score), np.array(positive)) == expected
+
+
+def test_beta_mixture_tells_two_beta_distributions_apart():
+    rng = np.random.default_rng(0)
+    right = np.arange(4000) < 2400
+    for low, high in (((2, 12), (8, 3)), ((1, 10), (6, 2))):
+        values = np.where(right, rng.beta(*low, 4000), rng.beta(*high, 4000))
+        clean = selection.clean_probability(values, mixture='beta')
+        assert np.mean((clean > 0.5) == right) > 0.97
+        assert clean[right].mean() == pytest.approx(1, abs=0.05)
+        # Never less trust for a smaller loss.
+        assert (np.diff(clean[np.argsort(values)]) <= 1e-12).all()
+
+
+def test_beta_mixture_of_few_values():
+    clean = selection.clean_probability(np.array([0.0, 0.0, 0.1, 5.0, 5.0]), mixture='beta')
+    assert (clean > 0.5).tolist() == [True, True, True, False, False]
+
+
+def test_a_class_that_vanished_keeps_its_most_trusted_tenth():
+    labels = np.repeat([0, 1, 2], 20)
+    clean = np.where(labels == 1, 0.01 * np.arange(60) / 60, 0.9)
+    with pytest.warns(RuntimeWarning, match='no sample of class 1 is trusted'):
+        kept = selection.keep_every_class(clean, labels, 4)  # class 3 has no samples at all
+    assert np.flatnonzero(kept != clean).tolist() == [38, 39]
+    assert (kept[38:40] == 1).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        np.testing.assert_array_equal(selection.keep_every_class(kept, labels, 4), kept)

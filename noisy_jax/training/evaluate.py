@@ -1,5 +1,6 @@
 """Whole data sets through a network in their own order: probabilities, embeddings, per-sample values."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from noisy_jax.data.augment import to_float
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.training.compiling import Options
 from noisy_jax.training.mesh import own_rows, replicate, shard_batch, to_host
-from noisy_jax.training.state import Variables
+from noisy_jax.training.state import SECOND, Variables
 from noisy_jax.training.steps import Normalise
 
 Arrays = dict[str, np.ndarray]
@@ -71,13 +72,18 @@ class Evaluator:
             return normalise(to_float(batch['image']))
 
         def embed(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
+            variables = {kind: tree for kind, tree in variables.items() if kind != SECOND}
             return network.apply(variables, images(batch), train=False, method='embed').astype(jnp.float32)
 
         def log_probabilities(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
             def forward(net: nn.Module, x: jax.Array) -> jax.Array:
                 return net.classify(net.embed(x, train=False), train=False)
 
-            return jax.nn.log_softmax(network.apply(variables, images(batch), method=forward))
+            # Of two networks trained together, the mean of what both say.
+            networks = [{k: v for k, v in variables.items() if k != SECOND}]
+            networks += [variables[SECOND]] if SECOND in variables else []
+            given = [jax.nn.log_softmax(network.apply(one, images(batch), method=forward)) for one in networks]
+            return jax.nn.logsumexp(jnp.stack(given), axis=0) - math.log(len(given)) if given[1:] else given[0]
 
         self._embed = over_dataset(embed, mesh, batch_size, options)
         self._log_probabilities = over_dataset(log_probabilities, mesh, batch_size, options)

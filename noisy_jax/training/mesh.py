@@ -120,6 +120,11 @@ def _place(array: Any, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
+def place_like(array: Any, like: jax.Array) -> jax.Array:
+    """A whole array, the same in every process, placed as `like` is."""
+    return _place(array, like.sharding)
+
+
 def check_batch_size(field: str, batch_size: int, images: int, mesh: Mesh) -> None:
     """Raises InputError where a batch is larger than the data or does not divide over the devices."""
     if batch_size > images:

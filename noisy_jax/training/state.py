@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-Variables = dict[str, Any]  # {'params': ..., 'batch_stats': ...}
-AVERAGE = 'average'
+Variables = dict[str, Any]  # {'params': ..., 'batch_stats': ...}, of a pair of networks also SECOND
+SECOND = 'second'  # the variables of the other of two networks that were trained together
+# Names in `TrainState.extra`.
+AVERAGE = 'average'  # moving average of the variables
+CLEAN = 'clean_probability'  # [N], the trust in each label
 
 
 @flax.struct.dataclass

@@ -4,6 +4,7 @@ A batch is {image uint8 [B,H,W,C], label int32 [B], weight float32 [B], index in
 on the device.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ from flax import linen as nn
 
 from noisy_jax.data import augment as aug
 from noisy_jax.losses import Criterion
-from noisy_jax.training.state import AVERAGE, TrainState
+from noisy_jax.training.mixup import balance, draw_mixing, refine
+from noisy_jax.training.state import AVERAGE, CLEAN, TrainState
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -37,7 +39,7 @@ def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
     return jnp.sum(weights * values) / jnp.maximum(jnp.sum(weights), 1e-12)
 
 
-def _update(
+def update(
     state: TrainState,
     optimizer: optax.GradientTransformation,
     grads: dict[str, Any],
@@ -51,12 +53,17 @@ def _update(
     return TrainState(state.step + 1, params, batch_stats, opt_state, extra)
 
 
-def _follow(state: TrainState, decay: float) -> TrainState:
+def follow(state: TrainState, decay: float) -> TrainState:
     """Moves the average of the variables after a step (Polyak 1992; Tarvainen 2017), faster at first."""
     step = state.step.astype(jnp.float32)
     decay = jnp.minimum(decay, step / (step + 9))
     average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.extra[AVERAGE], state.variables)
     return state.replace(extra={**state.extra, AVERAGE: average})
+
+
+def classify(net: nn.Module, images: jax.Array, *, train: bool, train_encoder: bool) -> jax.Array:
+    """Logits [B, C] of normalised images; an encoder at rest keeps its BatchNorm statistics too."""
+    return net.classify(net.embed(images, train=train_encoder), train=train)
 
 
 def classification_step(
@@ -68,32 +75,50 @@ def classification_step(
     *,
     trained: tuple[str, ...],
     average: float = 0.0,
+    mixup: float = 0.0,
 ) -> Step:
     """Trains `trained` parts of the classifier on (image, label); losses are weighted by `weight`.
 
     An encoder that is not trained runs in evaluation mode, so that its BatchNorm statistics rest too.
     `average` is the decay of a moving average of the variables, which the state then keeps; 0: none.
+    `mixup` is the alpha of the shares by which images and labels are mixed (Zhang 2018); 0: none. What a loss then
+    remembers is predicted by the averaged weights on the images as they are (Liu 2020, ELR+), and where the state holds
+    clean probabilities, labels are refined by the same predictions (dynamic bootstrapping, Arazo 2019, eq. 16).
     """
-    train_encoder = 'encoder' in trained
-
-    def forward(net: nn.Module, images: jax.Array) -> jax.Array:
-        return net.classify(net.embed(images, train=train_encoder), train=True)
+    forward = functools.partial(network.apply, method=classify)
+    modes = {'train': True, 'train_encoder': 'encoder' in trained, 'mutable': ['batch_stats']}
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
-        images = normalise(aug.apply(augment, jax.random.fold_in(key, state.step), batch['image']))  # [B,H,W,C]
+        key, index = jax.random.fold_in(key, state.step), batch['index']
+        images = normalise(aug.apply(augment, key, batch['image']))  # [B,H,W,C]
+        labels, weight = batch['label'], batch['weight']
+        if mixup:
+            reference = forward(state.averaged, images, train=False, train_encoder=False)  # [B, C]
+            memory = criterion.remember(state.extra, index, reference)
+            if CLEAN in memory:
+                labels = refine(labels, jax.nn.softmax(reference), memory[CLEAN][index])  # [B, C]
+            else:
+                labels = jax.nn.one_hot(labels, reference.shape[-1])
+            mixing = draw_mixing(jax.random.fold_in(key, 1), len(images), mixup)
+            images, labels, weight, rows = jax.tree.map(mixing, (images, labels, weight, criterion.rows(memory, index)))
 
         def loss_fn(parts: dict[str, Any]) -> tuple[jax.Array, tuple]:
             variables = {'params': {**state.params, **parts}, 'batch_stats': state.batch_stats}
-            logits, changed = network.apply(variables, images, method=forward, mutable=['batch_stats'])  # [B, C]
-            extra = criterion.remember(state.extra, batch['index'], logits)
-            losses = criterion.loss(logits, batch['label'], criterion.rows(extra, batch['index']))  # [B]
-            return weighted_mean(losses, batch['weight']), (logits, changed['batch_stats'], extra)
+            logits, changed = forward(variables, images, **modes)  # [B, C]
+            if mixup:
+                extra, losses = memory, criterion.loss(logits, labels, rows)  # [B]
+            else:
+                extra = criterion.remember(state.extra, index, logits)
+                losses = criterion.loss(logits, labels, criterion.rows(extra, index))  # [B]
+            loss = weighted_mean(losses, weight)
+            loss += balance(logits) if mixup and CLEAN in extra else 0.0
+            return loss, (logits, changed['batch_stats'], extra)
 
         parts = {name: state.params[name] for name in trained}
         (loss, (logits, batch_stats, extra)), grads = jax.value_and_grad(loss_fn, has_aux=True)(parts)
-        accuracy = jnp.mean(logits.argmax(-1) == batch['label'])
-        state = _update(state, optimizer, grads, batch_stats, extra)
-        return _follow(state, average) if average else state, {'loss': loss, 'accuracy': accuracy}
+        accuracy = jnp.mean(logits.argmax(-1) == (labels.argmax(-1) if mixup else labels))
+        state = update(state, optimizer, grads, batch_stats, extra)
+        return follow(state, average) if average else state, {'loss': loss, 'accuracy': accuracy}
 
     return step
 
@@ -128,6 +153,6 @@ def contrastive_step(
 
         parts = {name: state.params[name] for name in trained}
         (value, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(parts)
-        return _update(state, optimizer, grads, batch_stats, state.extra), {'loss': value}
+        return update(state, optimizer, grads, batch_stats, state.extra), {'loss': value}
 
     return step

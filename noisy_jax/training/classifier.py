@@ -1,0 +1,223 @@
+"""How a classifier is trained: stage by stage, by one network or by two that teach each other."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from noisy_jax import losses, selection
+from noisy_jax.data import augment as aug
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.training import mesh as mesh_lib
+from noisy_jax.training import optim, pair, state
+from noisy_jax.training.evaluate import over_dataset
+from noisy_jax.training.loop import AfterEpoch, Journal, Stage, fit
+from noisy_jax.training.method import Inputs, Method, Outcome, stage_optimizer, views
+from noisy_jax.training.state import TrainState, Variables
+from noisy_jax.training.steps import Step, classification_step, classify
+
+# By one network: single, bootstrap. By two: elr_plus, dividemix.
+METHODS = ('single', 'bootstrap', 'elr_plus', 'dividemix')
+PAIRS = ('elr_plus', 'dividemix')
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One stage of a classifier: which parts are trained, how long, by which optimiser.
+
+    Attributes:
+      average: decay of the moving average of the variables, which is the result then; 0: none.
+      mixup: alpha of the shares; 0: none.
+      split: whether each epoch begins by telling labels that are right from wrong ones.
+    """
+
+    stage: str
+    trained: tuple[str, ...]
+    epochs: int
+    optimizer: ConfigDict
+    average: float = 0.0
+    mixup: float = 0.0
+    split: bool = False
+
+
+def classifier_phase(method: Method, inputs: Inputs, journal: Journal, settings: ConfigDict) -> Outcome:
+    """A new head alone for `head_epochs`, then all weights by `method`; the projection head rests.
+
+    The outcome has `probabilities` [N, C] of the training set.
+    """
+    plans = _plans(method.config, settings)
+    first = new_head(method, inputs.variables, journal.phase)
+    paired = settings.method in PAIRS
+    start = pair.stack(first, new_head(method, inputs.variables, f'{journal.phase}_second')) if paired else first
+    trained = _train(method, inputs.train, journal, start, plans, settings.method)
+    return _classified(method, inputs.train, journal, pair.unstack(trained) if paired else trained)
+
+
+def _plans(config: ConfigDict, settings: ConfigDict) -> list[Plan]:
+    """The stages of a method, the head alone first."""
+    head = Plan('head', optim.HEAD, settings.get('head_epochs', 0), settings.get('head_optimizer', settings.optimizer))
+    whole = Plan('all', optim.CLASSIFIER, settings.epochs, settings.optimizer, settings.average, settings.mixup)
+    if settings.method == 'single':
+        return [head, whole]
+    own = config[settings.method]
+    if settings.method == 'elr_plus':
+        return [head, dataclasses.replace(whole, average=own.average, mixup=own.mixup)]
+    warm = ConfigDict(settings.optimizer.to_dict() | {'schedule': 'constant', 'warmup_epochs': 0})
+    mixup = own.mixup if settings.method == 'bootstrap' else 0.0
+    warmup = Plan('warmup', optim.CLASSIFIER, own.warmup_epochs, warm, mixup=mixup)
+    return [head, warmup, dataclasses.replace(whole, mixup=own.mixup, split=True)]
+
+
+def new_head(method: Method, variables: Variables | None, name: str) -> Variables:
+    """The encoder so far with a new classifier head: what the old head learnt by heart must not come back."""
+    fresh = method.fresh(name)
+    if variables is None:
+        return fresh
+    return {
+        kind: {**variables[kind], **({'classifier': tree['classifier']} if 'classifier' in tree else {})}
+        for kind, tree in fresh.items()
+    }
+
+
+def _train(
+    method: Method, train: Dataset, journal: Journal, variables: Variables, plans: list[Plan], kind: str
+) -> Variables:
+    """One stage after the other with the configured loss, whose memory goes on from stage to stage."""
+    name = method.config.loss
+    criterion = losses.criterion(name, **method.config.loss_settings[name])
+    # Whole rows for every device, on any usual number of them, so that the memory can be spread.
+    rows = -(-len(train) // 256) * 256 if journal.session.shard_state else len(train)
+    memory = criterion.init(rows, train.num_classes)
+    if kind in PAIRS:
+        memory = pair.stack(memory, memory)
+    watch = _watch(method, journal)
+    for plan in plans:
+        after = watch
+        if plan.split and plan.epochs:
+            split = _splitter(method, train, journal, kind)
+            memory = {**memory, state.CLEAN: split(variables)}
+            after = _splitting(watch, split, journal)
+        final = fit_classifier(method, train, journal, variables, plan, criterion, memory, after, kind)
+        variables, memory = final.averaged, final.extra
+    return variables
+
+
+def fit_classifier(
+    method: Method,
+    train: Dataset,
+    journal: Journal,
+    variables: Variables,
+    plan: Plan,
+    criterion: losses.Criterion,
+    extra: dict[str, jax.Array],
+    after_epoch: AfterEpoch,
+    kind: str = 'single',
+) -> TrainState:
+    """One stage; `extra` is what the state remembers beside the weights."""
+    settings = method.config[journal.phase]
+    optimizer = stage_optimizer(plan.optimizer, plan.epochs, settings.batch_size, train)
+    common = {'trained': plan.trained, 'average': plan.average, 'mixup': plan.mixup}
+    step: Step
+    if kind == 'dividemix' and plan.split:
+        own = method.config.dividemix
+        step = pair.dividemix_step(
+            method.network,
+            optimizer,
+            views(method, settings),
+            method.normalise,
+            threshold=own.threshold,
+            temperature=own.temperature,
+            unlabelled_weight=own.unlabelled_weight,
+            rampup_steps=max(own.rampup_epochs * (len(train) // settings.batch_size), 1),
+            **common,
+        )
+    else:
+        make = pair.pair_step if kind in PAIRS else classification_step
+        step = make(method.network, optimizer, criterion, views(method, settings), method.normalise, **common)
+    if plan.average:
+        extra = {**extra, state.AVERAGE: variables}
+    start = state.create(variables, optimizer, plan.trained, extra)
+    return fit(Stage(plan.stage, step, plan.epochs, settings.batch_size), start, train, journal, after_epoch)
+
+
+def _splitter(method: Method, train: Dataset, journal: Journal, kind: str) -> Callable[[Variables], np.ndarray]:
+    """Makes split(variables) -> the clean probabilities [N] of the given labels; of two networks [2, N].
+
+    A mixture of Gaussians on each network's losses (DivideMix), of two beta distributions where one bootstraps itself.
+    """
+    session, network = journal.session, method.network
+
+    def per_sample(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
+        images = method.normalise(aug.to_float(batch['image']))
+
+        def losses_of(variables: Variables) -> jax.Array:
+            logits = network.apply(variables, images, train=False, train_encoder=False, method=classify)
+            return losses.cross_entropy(logits, batch['label'])
+
+        return jax.vmap(losses_of, out_axes=-1)(variables) if kind in PAIRS else losses_of(variables)  # [B, 2] or [B]
+
+    run = over_dataset(per_sample, session.mesh, method.evaluator.batch_size, session.compiler_options)
+    mixture = 'beta' if kind == 'bootstrap' else 'gaussian'
+    threshold = method.config.dividemix.threshold
+
+    def clean(values: np.ndarray) -> np.ndarray:
+        found = selection.clean_probability(values, seed=session.seed, mixture=mixture)
+        return selection.keep_every_class(found, train.label, train.num_classes, threshold=threshold)
+
+    def split(variables: Variables) -> np.ndarray:
+        values = run(variables, {'image': train.image, 'label': train.label})
+        return np.apply_along_axis(clean, 0, values).T.astype(np.float32)
+
+    return split
+
+
+def _splitting(watch: AfterEpoch, split: Callable[[Variables], np.ndarray], journal: Journal) -> AfterEpoch:
+    """`watch`, and a new split for the next epoch."""
+
+    def after(current: TrainState, epoch: int) -> tuple[TrainState, dict[str, Any]]:
+        current, values = watch(current, epoch)
+        clean = split(current.variables)
+        placed = mesh_lib.place_like(clean, current.extra[state.CLEAN])
+        return current.replace(extra={**current.extra, state.CLEAN: placed}), {
+            **values,
+            'trusted': float((clean > 0.5).mean()),
+        }
+
+    return after
+
+
+def _watch(method: Method, journal: Journal) -> AfterEpoch:
+    """Accuracies on the held-out data, every `eval_every` epochs of a classifier."""
+
+    def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict[str, Any]]:
+        values = {}
+        if method.config.eval_every and (epoch + 1) % method.config.eval_every == 0:
+            paired = method.config[journal.phase].method in PAIRS
+            values = _accuracies(method, pair.unstack(current.averaged) if paired else current.averaged)
+            journal.best('test_accuracy_best', values.get('test_accuracy'))
+        return current, values
+
+    return watch
+
+
+def _accuracies(method: Method, variables: Variables) -> dict[str, float]:
+    """On the test set against its labels; on the validation split against its given, noisy labels."""
+    values = {}
+    if method.test is not None:
+        values['test_accuracy'] = method.evaluator.accuracy(variables, method.test, method.test.label)
+    if method.valid is not None:
+        values['valid_accuracy'] = method.evaluator.accuracy(variables, method.valid, method.valid.label)
+    return values
+
+
+def _classified(method: Method, train: Dataset, journal: Journal, variables: Variables) -> Outcome:
+    values = _accuracies(method, variables)
+    if 'test_accuracy' in values:
+        journal.record['test_accuracy_last'] = values['test_accuracy']
+        journal.best('test_accuracy_best', values['test_accuracy'])
+    if 'valid_accuracy' in values:
+        journal.record['valid_accuracy_last'] = values['valid_accuracy']
+    return Outcome(variables, {'probabilities': method.evaluator.predict(variables, train)})

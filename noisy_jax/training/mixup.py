@@ -1,0 +1,46 @@
+"""Mixtures of a batch with itself, and labels that are partly predictions."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Mixing(NamedTuple):
+    """Convex combinations of a batch with itself (mixup, Zhang 2018, eq. 1): mixing([B, ...]) -> [B, ...].
+
+    Attributes:
+      partner: int [B], what each sample is mixed with.
+      share: scalar, of the sample itself.
+    """
+
+    partner: jax.Array
+    share: jax.Array
+
+    def __call__(self, values: jax.Array) -> jax.Array:
+        return self.share * values + (1 - self.share) * values[self.partner]
+
+
+def draw_mixing(key: jax.Array, size: int, alpha: float, *, own_larger: bool = False) -> Mixing:
+    """A share from Beta(alpha, alpha), at least a half where asked (MixMatch, Berthelot 2019, eq. 9)."""
+    share_key, partner_key = jax.random.split(key)
+    share = jax.random.beta(share_key, alpha, alpha)
+    return Mixing(jax.random.permutation(partner_key, size), jnp.maximum(share, 1 - share) if own_larger else share)
+
+
+def refine(labels: jax.Array, predicted: jax.Array, trust: jax.Array) -> jax.Array:
+    """Labels int [B] believed by `trust` [B], for the rest predictions [B, C]: probabilities [B, C]."""
+    given = jax.nn.one_hot(labels, predicted.shape[-1], dtype=predicted.dtype)
+    return trust[:, None] * given + (1 - trust[:, None]) * predicted
+
+
+def sharpen(probabilities: jax.Array, temperature: float) -> jax.Array:
+    """p^(1 / T), renormalised: nearer to one-hot for T below 1 (Berthelot 2019, eq. 7). [..., C] -> [..., C]."""
+    return jax.nn.softmax(jnp.log(jnp.maximum(probabilities, 1e-30)) / temperature)
+
+
+def balance(logits: jax.Array) -> jax.Array:
+    """KL(uniform || mean prediction of the batch): keeps all classes in use (Arazo 2019, eq. 17). [B, C] -> scalar."""
+    mean = jax.nn.softmax(logits).mean(0)
+    uniform = 1 / mean.shape[-1]
+    return jnp.sum(uniform * (jnp.log(uniform) - jnp.log(jnp.maximum(mean, 1e-12))))

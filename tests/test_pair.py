@@ -1,0 +1,123 @@
+"""Two networks that teach each other, on real digits: what one learns from the other, and what it does not."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _same, _variables
+
+from noisy_jax import losses
+from noisy_jax.data import augment
+from noisy_jax.training import optim, pair, state
+from noisy_jax.training.steps import classification_step
+
+VIEWS = augment.policy('none')
+
+
+@functools.cache
+def _both():
+    """Two networks of different initial weights."""
+    other = NETWORK.init(jax.random.key(7), np.zeros((1, 8, 8, 1), np.float32))
+    return pair.stack(_variables(), other)
+
+
+def _network(variables, number):
+    return jax.tree.map(lambda leaf: np.asarray(leaf[number]), variables)
+
+
+@functools.cache
+def _dividemix(**settings):
+    return jax.jit(pair.dividemix_step(NETWORK, OPTIMIZER, VIEWS, NORMALISE, trained=optim.CLASSIFIER, **settings))
+
+
+def _after(step, extra, batch=None):
+    start = state.create(_both(), OPTIMIZER, optim.CLASSIFIER, extra)
+    return step(start, _batch() if batch is None else batch, jax.random.key(1))
+
+
+def test_the_pair_comes_apart_as_it_was_put_together():
+    first, second = (_network(_both(), number) for number in (0, 1))
+    apart = pair.unstack(_both())
+    assert _same(apart.pop(state.SECOND), second)
+    assert _same(apart, first)
+
+
+def test_each_network_is_trained_as_if_alone():
+    """Without mixup, memory and views there is nothing to teach."""
+    criterion = losses.criterion('ce')
+    step = pair.pair_step(NETWORK, OPTIMIZER, criterion, VIEWS, NORMALISE, trained=optim.CLASSIFIER)
+    alone = classification_step(NETWORK, OPTIMIZER, criterion, VIEWS, NORMALISE, trained=optim.CLASSIFIER)
+    together, _ = _after(jax.jit(step), {})
+    for number in (0, 1):
+        start = state.create(_network(_both(), number), OPTIMIZER, optim.CLASSIFIER)
+        expected, _ = jax.jit(alone)(start, _batch(), jax.random.key(1))
+        for ours, theirs in zip(
+            jax.tree.leaves(_network(together.variables, number)), jax.tree.leaves(expected.variables), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_remembers_what_the_average_of_the_other_says():
+    """ELR+: the targets of one are predictions of the other's averaged weights."""
+    criterion = losses.criterion('elr', beta=0.7, lam=3.0)
+    step = pair.pair_step(
+        NETWORK, OPTIMIZER, criterion, VIEWS, NORMALISE, trained=optim.CLASSIFIER, average=0.9, mixup=1.0
+    )
+    memory = criterion.init(1437, 10)
+    new, _ = _after(jax.jit(step), {**pair.stack(memory, memory), state.AVERAGE: _both()})
+    images = NORMALISE(_batch()['image'] / np.float32(255))
+    for number in (0, 1):
+        logits, _ = NETWORK.apply(_network(_both(), 1 - number), images, train=False)
+        rows = np.asarray(new.extra['elr_targets'])[number, _batch()['index']]
+        np.testing.assert_allclose(rows, 0.3 * jax.nn.softmax(logits), rtol=1e-3, atol=1e-5)
+    assert new.extra['elr_targets'].shape == (2, 1437, 10)
+    assert not _same(new.averaged, new.variables)
+
+
+def test_a_network_learns_by_the_trust_of_the_other():
+    trust = np.full((2, 1437), 0.9, np.float32)
+    changed = trust.copy()
+    changed[0] = 0.1
+    first, second = (_after(_dividemix(rampup_steps=0.5), {state.CLEAN: clean})[0] for clean in (trust, changed))
+    assert _same(_network(first.variables, 0), _network(second.variables, 0))
+    assert not _same(_network(first.variables, 1), _network(second.variables, 1))
+
+
+@pytest.mark.parametrize(('trust', 'same'), [(0.0, True), (1.0, False)])
+def test_labels_that_are_not_trusted_play_no_part(trust, same):
+    other = {**_batch(), 'label': (_batch()['label'] + 1) % 10}
+    clean = {state.CLEAN: np.full((2, 1437), trust, np.float32)}
+    first, second = (_after(_dividemix(), clean, batch)[0] for batch in (_batch(), other))
+    assert _same(first.params, second.params) == same
+
+
+def test_untrusted_samples_count_once_the_weight_has_risen():
+    """At step 0 of the ramp they have no say: only the balance of classes moves the weights."""
+    clean = {state.CLEAN: np.zeros((2, 1437), np.float32)}
+    start = state.create(_both(), OPTIMIZER, optim.CLASSIFIER, clean)
+    step = _dividemix(rampup_steps=10)
+    losses_at = [
+        float(step(start.replace(step=np.int32(number)), _batch(), jax.random.key(1))[1]['loss'])
+        for number in (0, 5, 10, 20)
+    ]
+    assert losses_at[0] < losses_at[1] < losses_at[2]
+    assert losses_at[3] == pytest.approx(losses_at[2], rel=0.3)  # other draws, the same weight
+
+
+def test_dividemix_learns_from_labels_half_of_which_are_trusted():
+    """Trusted labels are right, all others wrong."""
+    batch = _batch()
+    trusted = np.arange(1437) % 2 == 0
+    label = np.where(trusted[batch['index']], batch['label'], (batch['label'] + 1) % 10)
+    clean = {state.CLEAN: np.tile(trusted, (2, 1)).astype(np.float32)}
+    now, step = state.create(_both(), OPTIMIZER, optim.CLASSIFIER, clean), _dividemix(unlabelled_weight=1.0)
+    for _ in range(60):
+        now, metrics = step(now, {**batch, 'label': label}, jax.random.key(1))
+    assert float(metrics['trusted']) == pytest.approx(trusted[batch['index']].mean())
+    images = NORMALISE(batch['image'] / np.float32(255))
+    for number in (0, 1):
+        logits, _ = NETWORK.apply(_network(now.variables, number), images, train=False)
+        wrong = ~trusted[batch['index']]
+        assert np.mean(logits.argmax(-1)[wrong] == batch['label'][wrong]) > 0.7
+        assert np.mean(logits.argmax(-1)[wrong] == label[wrong]) < 0.2
