@@ -127,16 +127,18 @@ def default() -> ConfigDict:
     def classifier(**changes: Any) -> ConfigDict:
         return ConfigDict({'epochs': 100, 'batch_size': 256, 'augment': 'standard', **changes})
 
-    # knn_every: epochs between k-NN accuracies, each of which embeds the whole training set; 0: only at the end.
+    # method: simclr, moco (no labels), sup_con, sup_moco or mopro (labels); knn_every: epochs between k-NN accuracies,
+    # each of which embeds the whole training set, 0: only at the end.
     def contrastive(**changes: Any) -> ConfigDict:
         rate = optimizer(learning_rate=0.03)
-        return ConfigDict({'batch_size': 256, 'augment': 'simclr', 'optimizer': rate, 'knn_every': 10, **changes})
+        common = {'batch_size': 256, 'augment': 'simclr', 'optimizer': rate, 'knn_every': 10, 'own_view_weight': 'one'}
+        return ConfigDict({**common, **changes})
 
     # method: single, bootstrap, elr_plus or dividemix; average: decay of a moving average of the weights, which becomes
     # the classifier, 0: none; mixup: alpha of the shares, 0: none.
     how = {'method': 'single', 'average': 0.0, 'mixup': 0.0}
     config.base = classifier(epochs=120, optimizer=optimizer(), **how)
-    config.pretrain = contrastive(epochs=500, temperature=0.5)
+    config.pretrain = contrastive(method='simclr', epochs=500, temperature=0.5)
     config.classify = classifier(head_epochs=20, head_optimizer=optimizer(), optimizer=optimizer(), **how)
     config.select = classifier(
         epochs=20,
@@ -146,13 +148,24 @@ def default() -> ConfigDict:
         negative_entropy=False,
         neighbours=0,  # whose majority replaces an image's pseudo-label first; 0: as the classifier says
     )
-    config.contrast = contrastive(epochs=100, temperature=0.07, own_view_weight='one', min_weight=0.01)
+    config.contrast = contrastive(method='sup_con', epochs=100, temperature=0.07, min_weight=0.01)
     config.finetune = classifier(
         head_epochs=20,
         head_optimizer=optimizer(),
         optimizer=optimizer(weight_decay=1e-5),
         weighted=False,  # by clean probability
         **how,
+    )
+    # What the methods of an encoder with a momentum encoder need beside that (the original's).
+    config.moco = ConfigDict({'queue': 8192, 'momentum': 0.999})
+    config.mopro = ConfigDict(
+        {
+            'strong_augment': 'simclr',  # of the keys
+            'prototype_momentum': 0.999,
+            'alpha': 0.5,  # the classifier's share in a corrected label
+            'threshold': 0.8,  # from which on it is believed
+            'start_epoch': 11,  # until then labels are as given
+        }
     )
     # What the methods of a classifier need beside that, as in their papers for CIFAR-10.
     config.elr_plus = ConfigDict({'average': 0.997, 'mixup': 1.0})
@@ -278,6 +291,11 @@ _RANGES = {
     '*.history': (1, None),
     '*.min_weight': (0.0, 1.0),
     '*.average': (0.0, 0.99999),
+    'moco.queue': (1, None),
+    'mopro.prototype_momentum': (0.0, 1.0),
+    'mopro.alpha': (0.0, 1.0),
+    'mopro.threshold': (0.0, 1.0),
+    'mopro.start_epoch': (0, None),
     '*.mixup': (0.0, None),
     'elr_plus.mixup': (1e-3, None),
     'bootstrap.mixup': (1e-3, None),

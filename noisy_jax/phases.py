@@ -1,9 +1,9 @@
 """The method's phases, each a short function over `fit`: (method, inputs, journal) -> outcome.
 
-How a classifier is trained, by one network or two, is in `training/classifier.py`.
+How an encoder is trained is in `training/representation.py`, a classifier in `training/classifier.py`.
 
 base      the classifier from scratch on the given labels, only to compare
-pretrain  (a1) SimCLR on the images alone
+pretrain  (a1) contrast of views of the images alone (SimCLR, MoCo)
 classify  (a2) head, then all weights, on the given labels; its predictions are the pseudo-labels
 select    (b1) head on the pseudo-labels; a mixture on the losses gives each pseudo-label's clean probability
 contrast  (b2) supervised contrastive with the pseudo-labels, pairs weighted by clean probability
@@ -11,22 +11,19 @@ finetune  (b3) head, then all weights, on the pseudo-labels
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from noisy_jax import losses, selection
-from noisy_jax.data.dataset import Dataset
-from noisy_jax.training import knn, optim, state
+from noisy_jax.training import knn, optim
 from noisy_jax.training.classifier import Plan, classifier_phase, fit_classifier, new_head
 from noisy_jax.training.evaluate import over_dataset
-from noisy_jax.training.loop import Journal, Stage, fit
+from noisy_jax.training.loop import Journal
 from noisy_jax.training.mesh import replicate, to_host
-from noisy_jax.training.method import Inputs, Method, Outcome, Phase, stage_optimizer, views
+from noisy_jax.training.method import Inputs, Method, Outcome, Phase
+from noisy_jax.training.representation import representation_phase
 from noisy_jax.training.state import TrainState, Variables
-from noisy_jax.training.steps import contrastive_step
 
 
 def base(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
@@ -35,17 +32,9 @@ def base(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
 
 
 def pretrain(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
-    """(a1) NT-Xent on two views of each image (SimCLR, Chen 2020); labels play no part."""
-    settings = method.config.pretrain
-
-    def loss(z1: jax.Array, z2: jax.Array, batch: dict) -> jax.Array:
-        del batch
-        return losses.nt_xent(z1, z2, temperature=settings.temperature)
-
+    """(a1) Contrast of two views of each image; labels play no part (SimCLR, MoCo), unless asked for."""
     start = inputs.variables or method.fresh('encoder')
-    trained = _train_encoder(method, inputs.train, journal, start, settings, loss)
-    journal.record['knn_accuracy'] = _knn_accuracy(method, trained, inputs.train)
-    return Outcome(trained)
+    return representation_phase(method, inputs.train, journal, start, method.config.pretrain)
 
 
 def classify(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
@@ -91,24 +80,11 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
 
 
 def contrast(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
-    """(b2) Supervised contrastive (Khosla 2020) on the pseudo-labels, positives weighted by clean probability."""
+    """(b2) Supervised contrastive on the pseudo-labels, positives weighted by clean probability."""
     settings = method.config.contrast
-
-    def loss(z1: jax.Array, z2: jax.Array, batch: dict) -> jax.Array:
-        return losses.sup_con(
-            z1,
-            z2,
-            batch['label'],
-            batch['weight'],
-            temperature=settings.temperature,
-            own_view_weight=settings.own_view_weight,
-        )
-
     # Below this floor a pair would have no say at all, and a row of such pairs no gradient.
     weighted = inputs.train.replace(weight=np.maximum(inputs.train.weight, settings.min_weight))
-    trained = _train_encoder(method, weighted, journal, inputs.variables, settings, loss)
-    journal.record['knn_accuracy'] = _knn_accuracy(method, trained, inputs.train)
-    return Outcome(trained)
+    return representation_phase(method, weighted, journal, inputs.variables, settings)
 
 
 def finetune(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
@@ -128,30 +104,3 @@ PHASES: dict[str, Phase] = {
     'contrast': contrast,
     'finetune': finetune,
 }
-
-
-def _train_encoder(
-    method: Method, train: Dataset, journal: Journal, start: Variables, settings: ConfigDict, loss: Callable
-) -> Variables:
-    trained = optim.REPRESENTATION
-    optimizer = stage_optimizer(settings.optimizer, settings.epochs, settings.batch_size, train)
-    step = contrastive_step(method.network, optimizer, loss, views(method, settings), method.normalise, trained=trained)
-
-    def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict]:
-        values = {}
-        if settings.knn_every and (epoch + 1) % settings.knn_every == 0:
-            values['knn_accuracy'] = _knn_accuracy(method, current.variables, train)
-        return current, values
-
-    stage = Stage('encoder', step, settings.epochs, settings.batch_size)
-    return fit(stage, state.create(start, optimizer, trained), train, journal, watch).variables
-
-
-def _knn_accuracy(method: Method, variables: Variables, train: Dataset) -> float | None:
-    """Weighted k-NN of the test embeddings among the training embeddings: judges the encoder, trains nothing."""
-    if method.test is None:
-        return None
-    known = train.label if train.true_label is None else train.true_label
-    bank = method.evaluator.embed(variables, train)
-    queries = method.evaluator.embed(variables, method.test)
-    return float(knn.accuracy(bank, known, queries, method.test.label, num_classes=train.num_classes))

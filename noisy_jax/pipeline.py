@@ -16,7 +16,7 @@ from noisy_jax.data import augment, noise
 from noisy_jax.data.dataset import Dataset, split
 from noisy_jax.errors import InputError
 from noisy_jax.report import tables
-from noisy_jax.training import classifier, compiling, optim
+from noisy_jax.training import classifier, compiling, optim, representation
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.evaluate import Evaluator
@@ -34,11 +34,12 @@ CHOICES = {
     'model.encoder': tuple(models.ENCODERS),
     'model.classifier': tuple(models.CLASSIFIERS),
     'model.dtype': ('float32', 'bfloat16'),
-    '*.augment': tuple(augment.POLICIES),
+    '*.*augment': tuple(augment.POLICIES),
     '*optimizer.name': optim.OPTIMIZERS,
     '*optimizer.schedule': optim.SCHEDULES,
     '*.own_view_weight': ('one', 'sample'),
-    '*.method': classifier.METHODS,
+    **dict.fromkeys(('base.method', 'classify.method', 'finetune.method'), classifier.METHODS),
+    **dict.fromkeys(('pretrain.method', 'contrast.method'), representation.METHODS),
 }
 
 

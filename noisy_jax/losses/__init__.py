@@ -15,7 +15,7 @@ from noisy_jax.losses.classification import (
     reverse_cross_entropy,
     symmetric_cross_entropy,
 )
-from noisy_jax.losses.contrastive import nt_xent, sup_con
+from noisy_jax.losses.contrastive import info_nce, normalise, nt_xent, queue_sup_con, sup_con
 from noisy_jax.losses.criterion import CRITERIA, Criterion, criterion
 from noisy_jax.losses.elr import elr, elr_targets
 
@@ -28,15 +28,18 @@ __all__ = [
     'elr_targets',
     'focal',
     'generalized_cross_entropy',
+    'info_nce',
     'label_smoothing',
     'mean_absolute_error',
     'nce_mae',
     'nce_rce',
     'negative_entropy',
     'nfl_rce',
+    'normalise',
     'normalized_cross_entropy',
     'normalized_focal',
     'nt_xent',
+    'queue_sup_con',
     'reverse_cross_entropy',
     'sup_con',
     'symmetric_cross_entropy',

@@ -1,7 +1,10 @@
-"""Contrastive losses over two views of a batch: per anchor, [2B], all of the first view, then all of the second.
+"""Contrastive losses, per anchor.
 
-Both are a log-sum-exp over all other embeddings minus the mean similarity to the positives. The log-sum-exp is the part
-that sees every pair; `log_sum_exp.py` has it dense and in blocks.
+Over two views of a batch (`nt_xent`, `sup_con`): [2B], all of the first view, then all of the second. Both are a
+log-sum-exp over all other embeddings minus the mean similarity to the positives. The log-sum-exp is the part that sees
+every pair; `log_sum_exp.py` has it dense and in blocks.
+
+Of queries against their keys and a queue of earlier keys (`info_nce`, `queue_sup_con`): [B].
 """
 
 import jax
@@ -14,14 +17,9 @@ from noisy_jax.losses.log_sum_exp import log_sum_exp, on_every_device
 def _pairs(z1: jax.Array, z2: jax.Array, temperature: float) -> jax.Array:
     """[B, 2, D], in float32 at least, whose inner products are cosine similarities over the temperature.
 
-    A row of zeros stays and has no gradient. Views one after the other would move data between devices.
+    Views one after the other would move data between devices.
     """
-    z = jnp.stack([z1, z2], axis=1)
-    z = z.astype(jnp.promote_types(z.dtype, jnp.float32))
-    square = jnp.sum(z * z, axis=-1, keepdims=True)
-    alive = square > 1e-24
-    # The inner `where` keeps the gradient finite; a floor instead would give a dead row a gradient of 1e12.
-    return z * jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, square, 1.0) * temperature), 0.0)
+    return normalise(jnp.stack([z1, z2], axis=1)) * temperature**-0.5
 
 
 def _others(z: jax.Array, block_size: int | None) -> jax.Array:
@@ -101,3 +99,65 @@ def sup_con(
     some = total > 0
     similarity = jnp.sum(z * positives, axis=-1) / jnp.where(some, total, 1.0)
     return jnp.where(some, _others(z, block_size) - similarity, 0.0).T.reshape(-1)
+
+
+def info_nce(queries: jax.Array, keys: jax.Array, queue: jax.Array, *, temperature: float = 0.07) -> jax.Array:
+    """-log of the own key's share among it and the queue (MoCo, He 2020, eq. 1).
+
+    Args:
+      queries: [B, D]; normalised inside, as the keys.
+      keys: [B, D], of the momentum encoder; without gradient.
+      queue: [K, D], normalised keys of earlier batches, all of them negatives.
+      temperature: divides the cosine similarities.
+
+    Returns:
+      [B].
+    """
+    nobody = jnp.full(len(queue), -1)
+    labels = jnp.zeros(len(queries), jnp.int32)
+    return queue_sup_con(queries, keys, labels, queue, nobody, jnp.ones(len(queue)), temperature=temperature)
+
+
+def queue_sup_con(
+    queries: jax.Array,
+    keys: jax.Array,
+    labels: jax.Array,
+    queue: jax.Array,
+    queue_labels: jax.Array,
+    queue_weights: jax.Array,
+    *,
+    temperature: float = 0.07,
+) -> jax.Array:
+    """`sup_con` against a queue (supervised MoCo, Ciortan 2021, section 3.2): own key, and the queue's of the label.
+
+    The log shares of the positives are averaged with their weights; the own key, which needs no label, has weight 1.
+
+    Args:
+      queries: [B, D]; normalised inside, as the keys.
+      keys: [B, D], of the momentum encoder; without gradient.
+      labels: int [B].
+      queue: [K, D], normalised keys of earlier batches.
+      queue_labels: int [K]; -1 is nobody's.
+      queue_weights: [K], the trust in each label.
+      temperature: divides the cosine similarities.
+
+    Returns:
+      [B].
+    """
+    q, k = normalise(queries), jax.lax.stop_gradient(normalise(keys))
+    own = jnp.sum(q * k, axis=-1, keepdims=True)  # [B, 1]
+    others = jnp.matmul(q, queue.T, precision='highest')  # [B, K]
+    weights = jnp.where(labels[:, None] == queue_labels, queue_weights, 0.0)  # [B, K]
+    similarity = jnp.concatenate([own, others], axis=1) / temperature
+    weights = jnp.concatenate([jnp.ones_like(own), weights], axis=1)
+    positive = jnp.sum(weights * similarity, axis=1) / jnp.sum(weights, axis=1)
+    return jax.nn.logsumexp(similarity, axis=1) - positive
+
+
+def normalise(z: jax.Array) -> jax.Array:
+    """[..., D] of length 1, in float32 at least; a row of zeros stays and has no gradient."""
+    z = z.astype(jnp.promote_types(z.dtype, jnp.float32))
+    square = jnp.sum(z * z, axis=-1, keepdims=True)
+    alive = square > 1e-24
+    # The inner `where` keeps the gradient finite; a floor instead would give a dead row a gradient of 1e12.
+    return z * jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, square, 1.0)), 0.0)

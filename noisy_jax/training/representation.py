@@ -1,0 +1,111 @@
+"""How an encoder is trained by contrast: SimCLR, SupCon, MoCo, supervised MoCo, MoPro."""
+
+from collections.abc import Callable
+
+import jax
+from ml_collections import ConfigDict
+from optax import GradientTransformation
+
+from noisy_jax import losses
+from noisy_jax.data import augment as aug
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.errors import InputError
+from noisy_jax.training import knn, momentum, optim, state
+from noisy_jax.training.loop import Journal, Stage, fit
+from noisy_jax.training.method import Method, Outcome, stage_optimizer, views
+from noisy_jax.training.state import TrainState, Variables
+from noisy_jax.training.steps import Step, contrastive_step
+
+# Without labels: simclr, moco. With them, weighted by clean probability: sup_con, sup_moco, mopro.
+METHODS = ('simclr', 'sup_con', 'moco', 'sup_moco', 'mopro')
+
+
+def representation_phase(
+    method: Method, train: Dataset, journal: Journal, start: Variables, settings: ConfigDict
+) -> Outcome:
+    """Trains encoder and projection head (MoPro: the classifier too) and judges the embeddings by k-NN."""
+    trained = optim.REPRESENTATION + (optim.HEAD if settings.method == 'mopro' else ())
+    optimizer = stage_optimizer(settings.optimizer, settings.epochs, settings.batch_size, train)
+    extra = {}
+    if settings.method not in ('simclr', 'sup_con'):
+        extra = _queue(method, train, journal, start, settings)
+
+    def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict]:
+        values = {}
+        if settings.knn_every and (epoch + 1) % settings.knn_every == 0:
+            values['knn_accuracy'] = _knn_accuracy(method, current.variables, train)
+        return current, values
+
+    stage = Stage('encoder', _step(method, train, settings, optimizer, trained), settings.epochs, settings.batch_size)
+    final = fit(stage, state.create(start, optimizer, trained, extra), train, journal, watch).variables
+    journal.record['knn_accuracy'] = _knn_accuracy(method, final, train)
+    return Outcome(final)
+
+
+def _step(
+    method: Method, train: Dataset, settings: ConfigDict, optimizer: GradientTransformation, trained: tuple[str, ...]
+) -> Step:
+    policy, config = views(method, settings), method.config
+    if settings.method in ('simclr', 'sup_con'):
+        return contrastive_step(method.network, optimizer, _loss(settings), policy, method.normalise, trained=trained)
+    common = {'trained': trained, 'temperature': settings.temperature, 'momentum': config.moco.momentum}
+    if settings.method != 'mopro':
+        supervised = settings.method == 'sup_moco'
+        return momentum.moco_step(method.network, optimizer, policy, method.normalise, supervised=supervised, **common)
+    own = config.mopro
+    return momentum.mopro_step(
+        method.network,
+        optimizer,
+        policy,
+        aug.policy(own.strong_augment, **config.augment.get(own.strong_augment, {})),
+        method.normalise,
+        prototype_momentum=own.prototype_momentum,
+        alpha=own.alpha,
+        threshold=own.threshold,
+        start_step=own.start_epoch * (len(train) // settings.batch_size),
+        **common,
+    )
+
+
+def _loss(settings: ConfigDict) -> Callable[[jax.Array, jax.Array, dict], jax.Array]:
+    """NT-Xent (Chen 2020), which needs no label, or SupCon (Khosla 2020), positives weighted by clean probability."""
+
+    def simclr(z1: jax.Array, z2: jax.Array, batch: dict) -> jax.Array:
+        del batch
+        return losses.nt_xent(z1, z2, temperature=settings.temperature)
+
+    def sup_con(z1: jax.Array, z2: jax.Array, batch: dict) -> jax.Array:
+        return losses.sup_con(
+            z1,
+            z2,
+            batch['label'],
+            batch['weight'],
+            temperature=settings.temperature,
+            own_view_weight=settings.own_view_weight,
+        )
+
+    return {'simclr': simclr, 'sup_con': sup_con}[settings.method]
+
+
+def _queue(method: Method, train: Dataset, journal: Journal, start: Variables, settings: ConfigDict) -> momentum.Extra:
+    size = method.config.moco.queue
+    if size < settings.batch_size:
+        raise InputError(f'config.moco.queue: {size} is smaller than a batch; at least {settings.batch_size}')
+    return momentum.start(
+        method.network,
+        start,
+        train.image.shape[1:],
+        jax.random.key(journal.seed('queue')),
+        size=size,
+        num_classes=train.num_classes if settings.method == 'mopro' else 0,
+    )
+
+
+def _knn_accuracy(method: Method, variables: Variables, train: Dataset) -> float | None:
+    """Weighted k-NN of the test embeddings among the training embeddings: judges the encoder, trains nothing."""
+    if method.test is None:
+        return None
+    known = train.label if train.true_label is None else train.true_label
+    bank = method.evaluator.embed(variables, train)
+    queries = method.evaluator.embed(variables, method.test)
+    return float(knn.accuracy(bank, known, queries, method.test.label, num_classes=train.num_classes))
