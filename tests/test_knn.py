@@ -122,3 +122,16 @@ def test_neighbours_outvote_a_label_of_its_own():
     embeddings, labels = np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([0, 0, 1, 1, 1, 1])
     for k in (1, 2):
         assert knn.label_of_neighbours(embeddings, labels, k=k, num_classes=2).tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_leave_one_out_is_a_bank_without_the_query():
+    rows, labels = np.random.default_rng(0).normal(size=(9, 4)), np.arange(9) % 3
+    rows[8] = rows[0]  # an equal of another: it votes, the query itself does not
+    settings = {'k': 4, 'num_classes': 3}
+    scores = knn.predict(rows, labels, rows, leave_one_out=True, block=4, tile=12, **settings)
+    for i in range(9):
+        rest = np.delete(np.arange(9), i)
+        expected = knn.predict(rows[rest], labels[rest], rows[i : i + 1], **settings)
+        np.testing.assert_allclose(scores[i], expected[0], rtol=1e-5)
+    everyone = knn.predict(rows, labels, rows, leave_one_out=True, k=100, num_classes=3)
+    assert np.isfinite(everyone).all()

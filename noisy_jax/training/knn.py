@@ -13,6 +13,7 @@ def _scores(
     bank: jax.Array,
     bank_labels: jax.Array,
     queries: jax.Array,
+    own: jax.Array,
     temperature: float,
     *,
     k: int,
@@ -27,7 +28,8 @@ def _scores(
         index = first + jnp.arange(bank_block)
         block = jax.lax.dynamic_slice_in_dim(bank, first, bank_block)
         similarity = jnp.matmul(queries, block.T, precision='highest')  # [Q, bank_block]
-        top, where = jax.lax.top_k(jnp.where(index >= start, similarity, -jnp.inf), min(k, bank_block))
+        another = (index >= start) & (index != own[:, None])
+        top, where = jax.lax.top_k(jnp.where(another, similarity, -jnp.inf), min(k, bank_block))
         # Of equals the first come first, as in one block.
         top, where = jnp.concatenate([best[0], top], axis=1), jnp.concatenate([best[1], index[where]], axis=1)
         top, chosen = jax.lax.top_k(top, k)
@@ -54,6 +56,7 @@ def predict(
     k: int = 200,
     temperature: float = 0.1,
     num_classes: int,
+    leave_one_out: bool = False,
     block: int = 1024,
     tile: int = 2**26,
 ) -> jax.Array:
@@ -63,9 +66,10 @@ def predict(
       bank: [M, D]; normalised inside.
       bank_labels: int [M].
       queries: [Q, D]; normalised inside.
-      k: neighbours, at most M.
+      k: neighbours, at most M (one less with `leave_one_out`).
       temperature: sharpens the votes; below 1/88 they overflow float32.
       num_classes: C.
+      leave_one_out: the queries are the bank, in its order, and none votes for itself.
       block: queries at a time.
       tile: float32 similarities in memory at a time, for block queries and as much of the bank as that allows.
 
@@ -76,6 +80,7 @@ def predict(
     total = len(queries)
     block = min(block, total)
     bank_blocks = math.ceil(len(bank) / max(tile // block, 1))
+    own = np.arange(total, dtype=np.int32) if leave_one_out else np.full(total, -1, np.int32)
     parts = []
     for start in range(0, total, block):
         part = jnp.asarray(queries[start : start + block], jnp.float32)
@@ -83,8 +88,9 @@ def predict(
             bank,
             bank_labels,
             jnp.pad(part, ((0, block - len(part)), (0, 0))),  # full blocks only: one shape, one compilation
+            jnp.pad(jnp.asarray(own[start : start + block]), (0, block - len(part)), constant_values=-1),
             temperature,
-            k=min(k, len(bank)),
+            k=min(k, len(bank) - leave_one_out),
             num_classes=num_classes,
             bank_block=math.ceil(len(bank) / bank_blocks),
         )
@@ -96,10 +102,8 @@ def label_of_neighbours(
     embeddings: jax.Array, labels: jax.Array, *, k: int, num_classes: int, temperature: float = 0.1
 ) -> np.ndarray:
     """The label that the `k` nearest neighbours of each row vote for, as in `predict`, without its own: int32 [N]."""
-    settings = {'temperature': temperature, 'num_classes': num_classes}
-    votes = np.array(predict(embeddings, labels, embeddings, k=k + 1, **settings))  # [N, C]
-    votes[np.arange(len(labels)), labels] -= np.exp(1 / temperature)
-    return votes.argmax(-1).astype(np.int32)
+    settings = {'temperature': temperature, 'num_classes': num_classes, 'leave_one_out': True}
+    return np.asarray(predict(embeddings, labels, embeddings, k=k, **settings)).argmax(-1).astype(np.int32)
 
 
 def accuracy(
