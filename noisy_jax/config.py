@@ -13,7 +13,15 @@ from ml_collections import ConfigDict
 from noisy_jax.errors import InputError
 
 # What may change between a run and its continuation: where it computes, not what.
-MACHINE = ('devices', 'checkpoint_every', 'resident_bytes', 'compile_cache', 'xla_options')
+MACHINE = (
+    'devices',
+    'checkpoint_every',
+    'resident_bytes',
+    'compile_cache',
+    'xla_options',
+    'data.memory_bytes',
+    'data.workers',
+)
 
 PHASES = ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
 REPEATED = ('select', 'contrast', 'finetune')  # once for each of config.rounds
@@ -74,10 +82,20 @@ def default() -> ConfigDict:
 
     config.data = ConfigDict(
         {
-            'name': 'folder',  # digits, arrays, folder, tfds
-            'path': '',  # of arrays and folder; the data_dir of tfds
+            'name': 'folder',  # digits, arrays, folder, filelist, tfds
+            'path': '',  # of arrays, folder and filelist; the data_dir of tfds
             'dataset': 'cifar10',  # of tfds
+            'label_key': 'label',  # of tfds: the feature to train on, 'label' is then the true one
+            'list': '',  # of filelist: lines of path and label
+            'test_list': '',
+            'test_path': '',  # that the paths of test_list are in, where it is not `path`
+            'labels': '',  # lines of path and label for a `list` of paths alone
+            'test_labels': '',
+            'class_names': '',  # a file, a name a line
+            'max_classes': 0,  # the first so many alone; 0: all
             'image_size': 0,  # 0: as they are
+            'memory_bytes': 2**33,  # decoded images up to this size are kept in memory, others decoded for every batch
+            'workers': 0,  # processes that decode; 0: threads
             'limit': 0,  # training images, balanced over the classes; 0: all
             'test_limit': 0,
             'valid_fraction': 0.0,  # of the training set, held out with its noisy labels
@@ -225,6 +243,9 @@ _RANGES = {
     'noise.rate': (0.0, 1.0),
     'data.valid_fraction': (0.0, 0.9),
     'data.image_size': (0, None),
+    'data.max_classes': (0, None),
+    'data.memory_bytes': (0, None),
+    'data.workers': (0, 256),
     'data.limit': (0, None),
     'data.test_limit': (0, None),
     'devices': (0, None),

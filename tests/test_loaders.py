@@ -21,7 +21,7 @@ def _image(seed, height=6, width=8, channels=3):
 
 
 def test_an_unknown_loader_is_refused():
-    refused(lambda: data.load('digit', split='train'), 'data.name', "'digit'", 'digits, arrays, folder, tfds')
+    refused(lambda: data.load('digit', split='train'), 'data.name', "'digit'", 'digits, arrays, folder, filelist, tfds')
 
 
 # Digits.
