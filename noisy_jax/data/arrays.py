@@ -14,7 +14,8 @@ _MAX_CLASSES = 100_000  # a stray label of 10**9 would else make as many class n
 def load(split: str, path: str, limit: int = 0) -> Dataset | None:
     """Reads `images`, `labels`, and where they are there `true_labels`, `ids`, `class_names`, and the test set's.
 
-    The test set's are `test_images`, `test_labels`, `test_ids`. Images of a folder stay on the disk. Images are uint8, or floats in [0, 1]; [N, H, W, C] or [N, H, W]. Labels are whole numbers from 0 on, the same
+    The test set's are `test_images`, `test_labels`, `test_ids`. Images are uint8, or floats in [0, 1]; [N, H, W, C] or
+    [N, H, W]. Those of a folder stay on the disk where they are uint8. Labels are whole numbers from 0 on, the same
     classes in training and test. `true_labels` are for judging the result only.
 
     Raises:

@@ -31,18 +31,21 @@ def decode(file: File, size: int = 0, name: str = '') -> np.ndarray:
     return fit_array(array if array.ndim == 3 else array[..., None], size)
 
 
-def decoded_shape(file: File, name: str = '') -> tuple[int, int, int]:
-    """(H, W, C) that `decode` gives without `size`, from the head of the file alone.
+def decoded_shape(file: File, size: int = 0, name: str = '') -> tuple[int, int, int]:
+    """(H, W, C) that `decode` gives, from the head of the file.
+
+    Without `size` a PNG is read whole: what turns it may stand behind its pixels.
 
     Raises:
       InputError: no image.
     """
     try:
         with Image.open(file) as image:
+            channels = 1 if _is_grey(image) else 3
             width, height = image.size
-            if image.getexif().get(_ORIENTATION, 1) >= 5:
+            if not size and image.getexif().get(_ORIENTATION, 1) >= 5:
                 width, height = height, width
-            return height, width, 1 if _is_grey(image) else 3
+            return (size, size, channels) if size else (height, width, channels)
     except _FAULTS as error:
         raise _broken(name or file, error) from error
 

@@ -62,13 +62,12 @@ def load(
     if split == 'test' and not test_list:
         return None
     entries = _entries(_find(root, 'list', list), labels and _find(root, 'labels', labels))
-    names, known = _classes(entries, class_names and _find(root, 'class_names', class_names))
+    names, known = _classes(entries, class_names and _find(root, 'class_names', class_names), max_classes)
     if split == 'test':
         file = _find(root, 'test_list', test_list)
         entries = _entries(file, test_labels and _find(root, 'test_labels', test_labels))
         root = root / test_path
-    label = _numbers(entries, len(names), known)
-    names = names[: max_classes or None]
+    label = _numbers(entries, _MAX_CLASSES if max_classes else len(names), known)
     rows = np.flatnonzero(label < len(names))
     if not len(rows):
         raise InputError(f'{entries.file}: no image of the first {max_classes} classes (data.max_classes) in it')
@@ -131,19 +130,22 @@ def _words(line: str, labelled: bool) -> list[str]:
     return line.rsplit(maxsplit=1) if labelled else [line]
 
 
-def _classes(entries: _Entries, file: pathlib.Path | str) -> tuple[tuple[str, ...], dict[str, int] | None]:
-    """Names of the classes, and the number of each where labels are names."""
+def _classes(
+    entries: _Entries, file: pathlib.Path | str, max_classes: int
+) -> tuple[tuple[str, ...], dict[str, int] | None]:
+    """Names of the classes that are kept, and the number of every class where labels are names."""
     numeric = all(_is_number(label) for label in entries.labels)
     if file:
         names = tuple(name for _, name, _ in _parse(pathlib.Path(file), False))
         if len(set(names)) < len(names) or not names:
             raise InputError(f'{file}: a name for each class is needed, one a line, no two alike')
     elif numeric:
-        label = _numbers(entries, _MAX_CLASSES, None)
-        names = tuple(str(number) for number in range(label.max() + 1))
+        highest = _numbers(entries, _MAX_CLASSES, None).max()
+        names = tuple(str(number) for number in range(max_classes or highest + 1))
     else:
         names = tuple(sorted(set(entries.labels)))
-    return names, None if numeric else {name: number for number, name in enumerate(names)}
+    known = None if numeric else {name: number for number, name in enumerate(names)}
+    return names[: max_classes or None], known
 
 
 def _is_number(text: str) -> bool:

@@ -90,8 +90,8 @@ class _Lazy:
         return self[:].astype(dtype or np.uint8, copy=False)
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        rows = np.arange(len(self))[index]
-        return self._read(np.atleast_1d(rows)).reshape(*rows.shape, *self.shape[1:])
+        rows = np.asarray(np.arange(len(self))[index])
+        return self._read(rows.ravel()).reshape(*rows.shape, *self.shape[1:])
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -175,16 +175,16 @@ def images(encoded: Encoded, size: int, memory_bytes: int, workers: int) -> Imag
 
 
 def _common_shape(encoded: Encoded, size: int) -> tuple[int, int, int]:
-    first, channels = decoded_shape(encoded.open(0), encoded.name(0))[:2], 1
+    """[H, W, C] of all images, from their heads."""
+    first, channels = decoded_shape(encoded.open(0), size, encoded.name(0))[:2], 1
     bar = tqdm(total=len(encoded), desc='reading heads', unit='image', delay=_PATIENCE, disable=None, leave=False)
     with concurrent.futures.ThreadPoolExecutor() as pool, bar:
-        shapes = itertools.chain.from_iterable(pool.map(_shapes_of_share, _shares(encoded)))
-        for row, shape in enumerate(shapes):
-            if not size:
-                _check_size(encoded, row, shape, first)
+        parts = pool.map(functools.partial(_shapes_of_share, size=size), _shares(encoded))
+        for row, shape in enumerate(itertools.chain.from_iterable(parts)):
+            _check_size(encoded, row, shape, first)
             channels = max(channels, shape[-1])
             bar.update()
-    return (size, size, channels) if size else (*first, channels)
+    return (*first, channels)
 
 
 def _check_size(encoded: Encoded, row: int, shape: tuple[int, ...], first: tuple[int, int]) -> None:
@@ -213,8 +213,8 @@ def _shares(encoded: Encoded) -> Iterator[Encoded]:
         yield encoded.take(np.arange(start, min(start + _SHARE, len(encoded))))
 
 
-def _shapes_of_share(encoded: Encoded) -> list[tuple[int, int, int]]:
-    return [decoded_shape(encoded.open(row), encoded.name(row)) for row in range(len(encoded))]
+def _shapes_of_share(encoded: Encoded, size: int) -> list[tuple[int, int, int]]:
+    return [decoded_shape(encoded.open(row), size, encoded.name(row)) for row in range(len(encoded))]
 
 
 def _decode_share(encoded: Encoded, size: int) -> list[np.ndarray]:
