@@ -15,35 +15,9 @@ def get_config(argument: str = '') -> ConfigDict:
     """The config of an argument such as 'loss=elr,noise=symmetric,rate=0.8,phases=finetuned,data=folder,smoke'.
 
     Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric, rate=0..1, phases=base|pretrained|finetuned|all,
-    data=folder|arrays|tfds, smoke.
+    data=folder|filelist|arrays|tfds, smoke.
     """
-    config, given = defaults.with_argument(
-        argument,
-        {
-            'loss': 'elr',
-            'noise': 'symmetric',
-            'rate': 0.4,
-            'phases': 'finetuned',
-            'data': 'folder',
-            'smoke': False,
-        },
-    )
-    config.name = 'cifar10'
-    config.data.name = given['data']
+    config, given = defaults.with_data(argument, 'cifar10', noise='symmetric')
     if given['smoke']:
-        _shrink(config)
+        defaults.shrink(config)
     return config
-
-
-def _shrink(config: ConfigDict) -> None:
-    """A run of minutes on two CPU cores; its accuracies mean nothing."""
-    config.name = 'cifar10_smoke'
-    config.model.encoder = 'resnet_tiny'
-    config.data.limit, config.data.test_limit = 1000, 500
-    config.pretrain.epochs, config.contrast.epochs = 5, 2
-    config.base.epochs, config.select.epochs = 5, 5
-    for phase in (config.classify, config.finetune):
-        phase.head_epochs, phase.epochs = 2, 3
-    for phase in defaults.PHASES:
-        config[phase].batch_size = 128
-    config.checkpoint_every = 2

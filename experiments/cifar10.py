@@ -8,7 +8,7 @@ import tarfile
 import numpy as np
 
 from noisy_jax.data.dataset import balanced
-from noisy_jax.data.folder import decode
+from noisy_jax.data.decoding import decode
 from noisy_jax.errors import InputError
 
 # Labels of CIFAR-10N (Wei 2022) by the name that its paper gives them.

@@ -13,7 +13,15 @@ from ml_collections import ConfigDict
 from noisy_jax.errors import InputError
 
 # What may change between a run and its continuation: where it computes, not what.
-MACHINE = ('devices', 'checkpoint_every', 'resident_bytes', 'compile_cache', 'xla_options')
+MACHINE = (
+    'devices',
+    'checkpoint_every',
+    'resident_bytes',
+    'compile_cache',
+    'xla_options',
+    'data.memory_bytes',
+    'data.workers',
+)
 
 PHASES = ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
 REPEATED = ('select', 'contrast', 'finetune')  # once for each of config.rounds
@@ -93,10 +101,20 @@ def default() -> ConfigDict:
 
     config.data = ConfigDict(
         {
-            'name': 'folder',  # digits, arrays, folder, tfds
-            'path': '',  # of arrays and folder; the data_dir of tfds
+            'name': 'folder',  # digits, arrays, folder, filelist, tfds
+            'path': '',  # of arrays, folder and filelist; the data_dir of tfds
             'dataset': 'cifar10',  # of tfds
+            'label_key': 'label',  # of tfds: the feature to train on, 'label' is then the true one
+            'list': '',  # of filelist: lines of path and label
+            'test_list': '',
+            'test_path': '',  # that the paths of test_list are in, where it is not `path`
+            'labels': '',  # lines of path and label for a `list` of paths alone
+            'test_labels': '',
+            'class_names': '',  # a file, a name a line
+            'max_classes': 0,  # the first so many alone; 0: all
             'image_size': 0,  # 0: as they are
+            'memory_bytes': 2**33,  # decoded images up to this size are kept in memory, others decoded for every batch
+            'workers': 0,  # processes that decode; 0: threads
             'limit': 0,  # training images, balanced over the classes; 0: all
             'test_limit': 0,
             'valid_fraction': 0.0,  # of the training set, held out with its noisy labels
@@ -197,6 +215,51 @@ def with_argument(argument: str, defaults: Mapping[str, Any]) -> tuple[ConfigDic
     return config, given
 
 
+def with_data(argument: str, name: str, num_classes: int = 10, **defaults: Any) -> tuple[ConfigDict, dict[str, Any]]:
+    """As `with_argument` for a config `name` of photographs: its argument also takes data=LOADER and smoke.
+
+    `defaults` change or add to what the argument takes. The losses get the paper's settings for `num_classes`. The
+    config calls `shrink` at its end where `smoke` was given.
+    """
+    usual = {'loss': 'elr', 'noise': 'none', 'rate': 0.4, 'phases': 'finetuned', 'data': 'folder', 'smoke': False}
+    config, given = with_argument(argument, usual | defaults)
+    config.name, config.data.name = name, given['data']
+    with config.unlocked():
+        config.loss_settings = ConfigDict({loss: loss_settings(loss, num_classes) for loss in LOSSES})
+    return config, given
+
+
+def set_rates(
+    config: ConfigDict,
+    contrastive: float,
+    head: tuple[float, float],
+    whole: tuple[float, float],
+    finetune: tuple[float, float],
+) -> None:
+    """Learning rates for a batch of 256, each classifier's with its weight decay: of a head alone, and all weights."""
+    config.pretrain.optimizer.learning_rate = config.contrast.optimizer.learning_rate = contrastive
+    heads = [config.classify.head_optimizer, config.finetune.head_optimizer, config.select.optimizer]
+    wholes = [config.base.optimizer, config.classify.optimizer]
+    pairs = [(optimizers, head) for optimizers in heads] + [(optimizers, whole) for optimizers in wholes]
+    for settings, (rate, decay) in [*pairs, (config.finetune.optimizer, finetune)]:
+        settings.learning_rate, settings.weight_decay = float(rate), float(decay)
+
+
+def shrink(config: ConfigDict) -> None:
+    """A run of minutes on two CPU cores; its accuracies mean nothing."""
+    config.name += '_smoke'
+    config.model.encoder = 'resnet_tiny'
+    config.data.limit, config.data.test_limit = 1000, 500
+    config.data.image_size = min(config.data.image_size, 32)
+    config.pretrain.epochs, config.contrast.epochs = 5, 2
+    config.base.epochs, config.select.epochs = 5, 5
+    for phase in (config.classify, config.finetune):
+        phase.head_epochs, phase.epochs = 2, 3
+    for phase in PHASES:
+        config[phase].batch_size = 128
+    config.checkpoint_every = 2
+
+
 def parse_argument(argument: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Reads the text behind `--config=file.py:`, e.g. 'loss=elr,rate=0.8,smoke', into the types of `defaults`.
 
@@ -272,6 +335,9 @@ _RANGES = {
     'noise.rate': (0.0, 1.0),
     'data.valid_fraction': (0.0, 0.9),
     'data.image_size': (0, None),
+    'data.max_classes': (0, None),
+    'data.memory_bytes': (0, None),
+    'data.workers': (0, 256),
     'data.limit': (0, None),
     'data.test_limit': (0, None),
     'devices': (0, None),

@@ -113,14 +113,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
 def _load(config: ConfigDict) -> tuple[Dataset, Dataset | None, Dataset | None, dict[str, Any]]:
     """Train, validation and test data (None where there is none), and the noise that was put in."""
     settings = config.data
-    arguments = {
-        'digits': {},
-        'arrays': {'path': settings.path},
-        'folder': {'path': settings.path, 'image_size': settings.image_size},
-        'tfds': {'name': settings.dataset, 'data_dir': settings.path, 'image_size': settings.image_size},
-    }[settings.name]
-    train = data.load(settings.name, split='train', limit=settings.limit, **arguments)
-    test = data.load(settings.name, split='test', limit=settings.test_limit, **arguments)
+    train, test = (data.load_split(settings, split) for split in ('train', 'test'))
     channels = train.image.shape[-1]
     for field in ('mean', 'std'):
         if len(settings[field]) != channels:

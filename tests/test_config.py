@@ -40,6 +40,54 @@ def test_the_papers_settings_are_the_defaults():
     assert config.select.history == 5
 
 
+# The original's, for a batch of 256: contrastive; (rate, decay) of the head, of all weights, of all when fine-tuning.
+RATES = {
+    'cifar10': (0.03, (0.01, 1e-4), (0.01, 1e-4), (0.01, 1e-5)),
+    'cifar100': (0.03, (0.1, 1e-4), (0.1, 1e-5), (0.1, 1e-5)),
+    'clothing1m': (0.03, (0.1, 1e-4), (0.01, 1e-4), (0.001, 1e-5)),
+    'webvision': (0.1, (0.04, 3e-6), (0.4, 3e-5), (0.04, 3e-6)),
+    'tiny_imagenet': (0.1, (30, 0), (0.1, 1e-4), (0.1, 1e-4)),
+}
+
+
+@pytest.mark.parametrize('name', RATES)
+def test_rates_of_each_data_set(name):
+    config = config_lib.load(str(CONFIGS / f'{name}.py'))
+    contrastive, head, whole, finetune = RATES[name]
+    for phase in (config.pretrain, config.contrast):
+        assert phase.optimizer.learning_rate == contrastive
+        assert phase.optimizer.weight_decay == 1e-4
+    for settings, expected in (
+        (config.classify.head_optimizer, head),
+        (config.finetune.head_optimizer, head),
+        (config.select.optimizer, head),
+        (config.base.optimizer, whole),
+        (config.classify.optimizer, whole),
+        (config.finetune.optimizer, finetune),
+    ):
+        assert (settings.learning_rate, settings.weight_decay) == expected
+
+
+def test_losses_and_noise_of_each_data_set():
+    webvision, cifar100n = (config_lib.load(str(CONFIGS / f'{name}.py')) for name in ('webvision', 'cifar100n'))
+    assert webvision.loss_settings.nfl_rce.to_dict() == {'alpha': 50, 'beta': 0.1, 'gamma': 0.5}
+    assert cifar100n.loss_settings.elr.to_dict() == {'beta': 0.9, 'lam': 7}
+    assert webvision.noise.kind == cifar100n.noise.kind == 'none'
+    cifar10n = config_lib.load(f'{CONFIGS / "cifar10n.py"}:labels=aggre_label')
+    assert (cifar10n.data.dataset, cifar10n.data.label_key) == ('cifar10_n', 'aggre_label')
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.py')), ids=lambda path: path.stem)
+def test_smoke(path):
+    if path.stem == 'digits':
+        return
+    config = config_lib.load(f'{path}:smoke')
+    config_lib.validate(config, CHOICES)
+    assert config.name == f'{path.stem}_smoke'
+    assert config.data.image_size <= 32
+    assert config.is_locked
+
+
 @pytest.mark.parametrize(
     ('loss', 'classes', 'expected'),
     [

@@ -6,7 +6,7 @@ from conftest import refused
 from PIL import Image
 
 from noisy_jax import data
-from noisy_jax.data import folder
+from noisy_jax.data import decoding
 from noisy_jax.data.dataset import Dataset, split
 from noisy_jax.errors import InputError
 
@@ -82,7 +82,7 @@ def test_a_transparent_colour_becomes_white(tmp_path, mode):
     image = Image.new(mode, (4, 4), 0)
     image.putpixel((1, 0), 100 if mode == 'L' else (100, 100, 100))
     image.save(tmp_path / 'a.png', transparency=0 if mode == 'L' else (0, 0, 0))
-    decoded = folder.decode(tmp_path / 'a.png')
+    decoded = decoding.decode(tmp_path / 'a.png')
     assert (decoded[0, 0] == 255).all()
     assert (decoded[0, 1] == 100).all()
 

@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from noisy_jax import data
+from noisy_jax.data import lazy
 
 CIFAR_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 
@@ -21,7 +22,7 @@ def _image(seed, height=6, width=8, channels=3):
 
 
 def test_an_unknown_loader_is_refused():
-    refused(lambda: data.load('digit', split='train'), 'data.name', "'digit'", 'digits, arrays, folder, tfds')
+    refused(lambda: data.load('digit', split='train'), 'data.name', "'digit'", 'digits, arrays, folder, filelist, tfds')
 
 
 # Digits.
@@ -101,6 +102,15 @@ def test_arrays_without_the_optional_ones(tmp_path):
     assert data.load('arrays', split='test', path=str(tmp_path / 'data.npz')) is None
 
 
+@pytest.mark.parametrize('name', ['data.npz', 'folder'])
+def test_arrays_with_ids(tmp_path, name):
+    arrays = _arrays(ids=np.array([f'photo {i}.jpg' for i in range(12)]))
+    arrays |= {'test_images': arrays['images'][:2], 'test_labels': np.array([0, 1]), 'test_ids': np.array([31, 7])}
+    path = _save(tmp_path / name, arrays)
+    assert data.load('arrays', split='train', path=path, limit=3).id.tolist() == [f'photo {i}.jpg' for i in range(3)]
+    assert data.load('arrays', split='test', path=path).id.tolist() == ['31', '7']
+
+
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
 def test_floats_become_uint8_without_loss(tmp_path, dtype):
     expected = np.arange(12 * 5 * 4).reshape(12, 5, 4) % 256
@@ -156,6 +166,7 @@ _LABELS = np.arange(12) % 3
         ({'labels': np.eye(3, dtype=int)[_LABELS]}, ('labels', '(12, 3)', '12')),
         ({'labels': np.array([None] * 12)}, ('cannot be read',)),
         ({'true_labels': np.arange(11) % 3}, ('true_labels', '(11,)', '12')),
+        ({'ids': np.arange(11)}, ('id', '(11,)', '12')),
         ({'true_labels': _with(_LABELS, 4, -2)}, ('true_labels[4]', '-2')),
         ({'class_names': np.array(['cat', 'dog'])}, ('label of image 2 is 2', '0 to 1')),
     ],
@@ -524,6 +535,46 @@ def test_tfds_images_of_different_sizes_need_image_size(tmp_path):
     _prepare(tmp_path, {'train': examples})
     refused(lambda: _load_tfds(tmp_path), "'toy'", 'image 1', '5x9', '8x6', 'config.data.image_size')
     assert _load_tfds(tmp_path, image_size=4).image.shape == (2, 4, 4, 3)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_tfds_records_are_decoded_on_demand(tmp_path, workers):
+    _prepare(tmp_path, {'train': _examples(7)})
+    lazily = _load_tfds(tmp_path, memory_bytes=0, workers=workers)
+    assert isinstance(lazily.image, lazy.Files)
+    order = np.array([5, 0, 6, 0])
+    np.testing.assert_array_equal(lazily.take(order).image[:], [_image(i) for i in order])
+
+
+def test_tfds_records_that_break_are_named_also_by_workers(tmp_path):
+    examples = _examples(3)
+    examples[1]['image'] = examples[1]['image'][:60]  # the head alone
+    _prepare(tmp_path, {'train': examples})
+    for workers in (0, 1):
+        images = _load_tfds(tmp_path, memory_bytes=0, workers=workers, image_size=4).image
+        assert images[[0, 2]].shape == (2, 4, 4, 3)
+        refused(lambda images=images: images[:], "'toy'", 'train', 'image 1')
+
+
+def _human_features():
+    import tensorflow_datasets as tfds
+
+    return _features(worse_label=tfds.features.ClassLabel(num_classes=3))
+
+
+def test_tfds_trains_on_the_labels_that_people_gave(tmp_path):
+    """As in cifar10_n, whose test images have -1 there."""
+    train = [{**example, 'worse_label': 2 - example['label']} for example in _examples(6)]
+    test = [{**example, 'worse_label': -1} for example in _examples(4)]
+    _prepare(tmp_path, {'train': train, 'test': test}, _human_features())
+    human, held_out = (_load_tfds(tmp_path, split, label_key='worse_label') for split in ('train', 'test'))
+    np.testing.assert_array_equal(human.label, 2 - np.arange(6) % 3)
+    np.testing.assert_array_equal(human.true_label, np.arange(6) % 3)
+    np.testing.assert_array_equal(held_out.label, np.arange(4) % 3)
+    assert _load_tfds(tmp_path).true_label is None
+    # A limit goes by the labels that are trained on.
+    np.testing.assert_array_equal(np.sort(_load_tfds(tmp_path, label_key='worse_label', limit=3).label), [0, 1, 2])
+    refused(lambda: _load_tfds(tmp_path, label_key='worst'), "'toy'", "'worst'", 'worse_label (ClassLabel)')
 
 
 def _label(feature):

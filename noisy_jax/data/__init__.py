@@ -1,12 +1,24 @@
 """Images and labels: loaders by name, noise, augmentation."""
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 
-LOADERS = ('digits', 'arrays', 'folder', 'tfds')
+_DECODING = {name: name for name in ('image_size', 'memory_bytes', 'workers')}
+_LISTS = ('list', 'test_list', 'test_path', 'labels', 'test_labels', 'class_names', 'max_classes')
+
+# Arguments of each loader beside `split` and `limit`, and the settings (of config.data) that they come from.
+ARGUMENTS = {
+    'digits': {},
+    'arrays': {'path': 'path'},
+    'folder': {'path': 'path', **_DECODING},
+    'filelist': {'path': 'path', **{name: name for name in _LISTS}, **_DECODING},
+    'tfds': {'name': 'dataset', 'data_dir': 'path', 'label_key': 'label_key', **_DECODING},
+}
+LOADERS = tuple(ARGUMENTS)
 
 
 def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:
@@ -18,3 +30,14 @@ def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:
     if name not in LOADERS:
         raise InputError(f'data.name: {name!r} is unknown; allowed: {", ".join(LOADERS)}')
     return importlib.import_module(f'noisy_jax.data.{name}').load(split, **settings)
+
+
+def load_split(settings: Mapping[str, Any], split: str) -> Dataset | None:
+    """The split that settings as in config.data ask for; 'limit' is for training, 'test_limit' for test images.
+
+    Raises:
+      InputError: as `load`.
+    """
+    limit = settings['limit' if split == 'train' else 'test_limit']
+    given = {argument: settings[setting] for argument, setting in ARGUMENTS.get(settings['name'], {}).items()}
+    return load(settings['name'], split=split, limit=limit, **given)

@@ -12,9 +12,10 @@ _MAX_CLASSES = 100_000  # a stray label of 10**9 would else make as many class n
 
 
 def load(split: str, path: str, limit: int = 0) -> Dataset | None:
-    """Reads `images`, `labels` and, where they are there, `true_labels`, `test_images`, `test_labels`, `class_names`.
+    """Reads `images`, `labels`, and where they are there `true_labels`, `ids`, `class_names`, and the test set's.
 
-    Images are uint8, or floats in [0, 1]; [N, H, W, C] or [N, H, W]. Labels are whole numbers from 0 on, the same
+    The test set's are `test_images`, `test_labels`, `test_ids`. Images are uint8, or floats in [0, 1]; [N, H, W, C] or
+    [N, H, W]. Those of a folder stay on the disk where they are uint8. Labels are whole numbers from 0 on, the same
     classes in training and test. `true_labels` are for judging the result only.
 
     Raises:
@@ -34,7 +35,8 @@ def load(split: str, path: str, limit: int = 0) -> Dataset | None:
     if split == 'train' and 'true_labels' in arrays:
         true = _labels(arrays, 'true_labels', path, len(images))
     try:
-        dataset = Dataset(images, label, names, true_label=true)
+        ids = arrays.get(f'{prefix}ids')
+        dataset = Dataset(images, label, names, true_label=true, id=None if ids is None else ids.astype(str))
     except InputError as error:
         raise InputError(f'{path}: {prefix}{error}') from error
     return dataset.take(balanced(label, limit, len(names))) if limit else dataset

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from noisy_jax.data import lazy
 from noisy_jax.errors import InputError
 
 
@@ -14,7 +15,7 @@ class Dataset:
     """Images with labels as they are believed now.
 
     Attributes:
-      image: uint8 [N, H, W, C].
+      image: uint8 [N, H, W, C]; in memory, or read when it is indexed (data/lazy.py).
       label: int32 [N], in [0, number of classes).
       class_names: one per class.
       true_label: int32 [N] where known, else None; only evaluation and reports read it, no batch holds it.
@@ -25,7 +26,7 @@ class Dataset:
       InputError: shapes that do not fit each other, or a label out of range.
     """
 
-    image: np.ndarray
+    image: lazy.Images
     label: np.ndarray
     class_names: tuple[str, ...]
     true_label: np.ndarray | None = None
@@ -76,9 +77,10 @@ class Dataset:
         return dataclasses.replace(self, **changes)
 
     def take(self, indices: np.ndarray) -> 'Dataset':
-        """The samples of these rows, in this order."""
-        rows = {name: getattr(self, name) for name in ('image', 'label', 'true_label', 'weight', 'id')}
-        return self.replace(**{name: rows[name][indices] for name in rows if rows[name] is not None})
+        """The samples of these rows, in this order; images that are not in memory stay where they are."""
+        arrays = {name: getattr(self, name) for name in ('label', 'true_label', 'weight', 'id')}
+        taken = {name: array[indices] for name, array in arrays.items() if array is not None}
+        return self.replace(image=lazy.take(self.image, indices), **taken)
 
     def order(self, seed: int, epoch: int, *, batch_size: int) -> np.ndarray:
         """Rows int32 [S, B] of the S full batches of an epoch; the rest of the shuffle is left out until another epoch.

@@ -1,24 +1,37 @@
 """TensorFlow Datasets through its data sources: ArrayRecord files, no TensorFlow at run time."""
 
-import concurrent.futures
+import functools
 import io
+from typing import Any
 
 import numpy as np
 
+from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset, balanced
-from noisy_jax.data.folder import decode, stack
 from noisy_jax.errors import InputError
 
 
-def load(split: str, name: str, data_dir: str = '', image_size: int = 0, limit: int = 0) -> Dataset | None:
+def load(
+    split: str,
+    name: str,
+    data_dir: str = '',
+    label_key: str = 'label',
+    image_size: int = 0,
+    limit: int = 0,
+    memory_bytes: int = lazy.MEMORY_BYTES,
+    workers: int = 0,
+) -> Dataset | None:
     """An image classification data set (features `image` and `label`) that stands prepared in `data_dir`.
 
     Args:
       split: 'train' or 'test' ('validation' where there is no 'test').
       name: of the data set, e.g. 'cifar10'.
       data_dir: '' is the default of TFDS.
+      label_key: the feature with the labels to train on, e.g. 'worse_label' of cifar10_n; `label` is then the true one.
       image_size: as in the folder loader.
       limit: as in the folder loader.
+      memory_bytes: as in the folder loader. All records are read at the start, whatever it is: labels are in them.
+      workers: as in the folder loader.
 
     Raises:
       InputError: the data set is not there, is damaged, or has other features; nothing is ever downloaded.
@@ -38,7 +51,8 @@ def load(split: str, name: str, data_dir: str = '', image_size: int = 0, limit: 
         ) from error
     if not info.splits:
         raise InputError(f'{title} is not prepared as array_record in {builder.data_dir}; {mend}')
-    for key, kind in (('image', tfds.features.Image), ('label', tfds.features.ClassLabel)):
+    keys = ('label', label_key) if label_key != 'label' and split == 'train' else ('label',)
+    for key, kind in (('image', tfds.features.Image), *((key, tfds.features.ClassLabel) for key in keys)):
         if key not in info.features or not isinstance(info.features[key], kind):
             found = ', '.join(f'{key} ({type(value).__name__})' for key, value in info.features.items())
             raise InputError(f'{title} has no feature {key!r} ({kind.__name__}); found {found}')
@@ -51,20 +65,52 @@ def load(split: str, name: str, data_dir: str = '', image_size: int = 0, limit: 
     names = tuple(info.features['label'].names)
     try:
         # All labels are needed to choose the rows; images are decoded after that, as in the folder loader.
-        source = builder.as_data_source(split=split, decoders={'image': tfds.decode.SkipDecoding()})
-        labels = np.array([source[i]['label'] for i in range(len(source))], np.int32)
-        rows = balanced(labels, limit, len(names))
-        files = [source[int(row)]['image'] for row in rows]
+        records = _source(name, data_dir, split)
+        read = (records[i] for i in range(len(records)))
+        labels = np.array([[record[key] for key in keys] for record in read], np.int32)  # [N, 1 or 2]
     except Exception as error:
         reason = _first_line(error)
         raise InputError(f'{title} cannot be read from {builder.data_dir} ({reason}); {mend}') from error
-    ids = [f'image {row}' for row in rows]
+    given, true = labels[:, -1], labels[:, 0]
+    rows = balanced(given, limit, len(names))
+    images = lazy.images(Records(name, data_dir, split, rows), image_size, memory_bytes, workers)
+    true_label = true[rows] if len(keys) > 1 else None
     try:
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            images = list(pool.map(lambda file, id_: decode(io.BytesIO(file), image_size, id_), files, ids))
-        return Dataset(stack(images, ids), labels[rows], names, id=rows.astype(str))
+        return Dataset(images, given[rows], names, true_label=true_label, id=rows.astype(str))
     except InputError as error:
         raise InputError(f'{title}, {split}: {error}') from error
+
+
+class Records:
+    """The encoded images of these rows of a split; each process opens the files for itself."""
+
+    def __init__(self, name: str, data_dir: str, split: str, rows: np.ndarray) -> None:
+        self._place, self._rows = (name, data_dir, split), rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, rows: np.ndarray) -> 'Records':
+        return Records(*self._place, self._rows[rows])
+
+    def open(self, row: int) -> io.BytesIO:
+        try:
+            return io.BytesIO(_source(*self._place)[int(self._rows[row])]['image'])
+        except Exception as error:
+            raise InputError(f'{self.name(row)}: cannot be read ({_first_line(error)})') from error
+
+    def name(self, row: int) -> str:
+        name, _, split = self._place
+        return f'data.dataset: {name!r}, {split}: image {self._rows[row]}'
+
+
+@functools.lru_cache(maxsize=4)
+def _source(name: str, data_dir: str, split: str) -> Any:
+    """Records by number, their images still encoded."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
+    return builder.as_data_source(split=split, decoders={'image': tfds.decode.SkipDecoding()})
 
 
 def _first_line(error: Exception) -> str:

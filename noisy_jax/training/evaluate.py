@@ -41,12 +41,10 @@ def over_dataset(
         total = len(next(iter(arrays.values())))
         parts = []
         for start in range(0, total, size):
-            batch = {name: array[start : start + size] for name, array in arrays.items()}
-            missing = size - min(size, total - start)
-            if missing:
-                batch = {name: np.concatenate([b, np.repeat(b[:1], missing, axis=0)]) for name, b in batch.items()}
-            own_batch = {name: b[own] for name, b in batch.items()} if len(own) < size else batch
-            parts.append(jitted(variables, shard_batch(own_batch, mesh)))
+            rows = start + own
+            rows[rows >= total] = start
+            batch = {name: array[rows] for name, array in arrays.items()}
+            parts.append(jitted(variables, shard_batch(batch, mesh)))
             if len(parts) > _AHEAD:
                 parts[-_AHEAD - 1] = to_host(parts[-_AHEAD - 1])
         parts[-_AHEAD:] = [to_host(part) for part in parts[-_AHEAD:]]

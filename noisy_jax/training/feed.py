@@ -27,7 +27,7 @@ class Feed:
         self._dataset, self._mesh, self._batch_size = dataset, mesh, batch_size
         self.resident: Arrays = {}
         if dataset.image.nbytes <= resident_bytes:
-            arrays = {'image': dataset.image, 'label': dataset.label, 'weight': dataset.weight}
+            arrays = {'image': np.asarray(dataset.image), 'label': dataset.label, 'weight': dataset.weight}
             self.resident = replicate(arrays, mesh)
 
     def of_epoch(self, seed: int, epoch: int, skip: int = 0) -> Iterator[Arrays]:

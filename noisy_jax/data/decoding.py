@@ -1,0 +1,86 @@
+"""One encoded image (JPEG, PNG, ...) as a uint8 array."""
+
+import pathlib
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from noisy_jax.errors import InputError
+
+File = pathlib.Path | str | BinaryIO
+
+_FAULTS = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
+_ORIENTATION = 0x0112  # of EXIF; 5 to 8 lie on their side
+
+
+def decode(file: File, size: int = 0, name: str = '') -> np.ndarray:
+    """One image file as uint8 [H, W, 3], or [H, W, 1] where it is grey; transparency over white, upright by EXIF.
+
+    Errors call it `name`, where that is given.
+
+    Raises:
+      InputError: not a whole image.
+    """
+    try:
+        with Image.open(file) as image:
+            image.load()
+            array = np.asarray(_flatten(ImageOps.exif_transpose(image)))
+    except _FAULTS as error:
+        raise _broken(name or file, error) from error
+    return fit_array(array if array.ndim == 3 else array[..., None], size)
+
+
+def decoded_shape(file: File, size: int = 0, name: str = '') -> tuple[int, int, int]:
+    """(H, W, C) that `decode` gives, from the head of the file.
+
+    Without `size` a PNG is read whole: what turns it may stand behind its pixels.
+
+    Raises:
+      InputError: no image.
+    """
+    try:
+        with Image.open(file) as image:
+            channels = 1 if _is_grey(image) else 3
+            width, height = image.size
+            if not size and image.getexif().get(_ORIENTATION, 1) >= 5:
+                width, height = height, width
+            return (size, size, channels) if size else (height, width, channels)
+    except _FAULTS as error:
+        raise _broken(name or file, error) from error
+
+
+def fit_array(image: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [H, W, C] scaled by the shorter side and cropped in the middle to [size, size, C]; 0: as it is."""
+    if not size or image.shape[:2] == (size, size):
+        return image
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    array = np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR))
+    return array.reshape(size, size, -1)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Any mode to 'L' or 'RGB'."""
+    if image.mode in ('L', 'RGB') and 'transparency' not in image.info:
+        return image
+    if _is_deep(image):  # Pillow's own conversion would clip
+        values = np.asarray(image, np.float64)
+        return Image.fromarray(np.round(values * (255 / max(values.max(), 65535))).astype(np.uint8))
+    if 'A' in image.getbands() or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
+    return image.convert('L' if _is_grey(image) else 'RGB')
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """16 bits and more."""
+    return image.mode.startswith('I') or image.mode == 'F'
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Whether `_flatten` gives one channel."""
+    return _is_deep(image) or (image.mode in ('1', 'L') and 'transparency' not in image.info)
+
+
+def _broken(name: object, error: Exception) -> InputError:
+    return InputError(f'{name}: not a whole image ({" ".join(str(error).split())}); repair or remove it')

@@ -1,0 +1,244 @@
+"""Images in memory where they fit, else read when a batch asks for them: decoded, or from a memory-mapped array.
+
+`Files` and `Rows` look like a read-only uint8 array [N, H, W, C]: shape, dtype, ndim, nbytes, len, and an index (a row,
+a slice, an array of rows), which reads. Their images are the same bits as those in memory.
+
+Decoding goes to threads of this process (workers=0) or to that many processes. On two busy cores, images/s:
+
+                                         one thread   threads   2 processes
+  JPEG 32x32                                   2700      2900          2300
+  JPEG 256x256                                  610       970           420
+  JPEG 256x256, scaled and cropped to 64        590       600           480
+
+Pillow lets other threads run while it decodes, so that threads do as well there and are the default. What Python does
+around it does not go in parallel in threads: on many cores with small images processes can be worth their start.
+"""
+
+import concurrent.futures
+import functools
+import itertools
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from noisy_jax.data.decoding import File, decode, decoded_shape
+from noisy_jax.errors import InputError
+
+_SHARE = 16  # images of a task: enough to outweigh its dispatch, few enough to spread a batch over the workers
+MEMORY_BYTES = 2**33  # images up to this size are decoded once and kept
+_PATIENCE = 3  # seconds before a progress bar appears
+
+
+class Encoded(Protocol):
+    """Images as they are stored, by number; parts of it are sent to worker processes."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray) -> 'Encoded':
+        """Those of these rows, in this order."""
+        ...
+
+    def open(self, row: int) -> File:
+        """What Pillow can open."""
+        ...
+
+    def name(self, row: int) -> str:
+        """What errors call it."""
+        ...
+
+
+class Paths:
+    """Image files `names` [N] (str) under the folder `root`."""
+
+    def __init__(self, root: str | os.PathLike, names: np.ndarray) -> None:
+        self._root, self._names = os.fspath(root), names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def take(self, rows: np.ndarray) -> 'Paths':
+        return Paths(self._root, self._names[rows])
+
+    def open(self, row: int) -> str:
+        return os.path.join(self._root, self._names[row])
+
+    name = open
+
+
+class _Lazy:
+    """What both kinds share of an array."""
+
+    dtype, ndim = np.dtype(np.uint8), 4
+    shape: tuple[int, int, int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or np.uint8, copy=False)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        rows = np.asarray(np.arange(len(self))[index])
+        return self._read(rows.ravel()).reshape(*rows.shape, *self.shape[1:])
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class Files(_Lazy):
+    """Encoded images, decoded when they are indexed."""
+
+    def __init__(self, encoded: Encoded, shape: tuple[int, int, int], size: int = 0, workers: int = 0) -> None:
+        """`shape` is the [H, W, C] of each, `size` as in `decode`."""
+        self._encoded, self._size, self._workers = encoded, size, workers
+        self.shape = (len(encoded), *shape)
+
+    def take(self, rows: np.ndarray) -> 'Files':
+        """Those of these rows, not yet decoded."""
+        return Files(self._encoded.take(rows), self.shape[1:], self._size, self._workers)
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        chosen = self._encoded.take(rows)
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        for row, image in enumerate(_decoded(chosen, self._size, self._workers)):
+            if image.shape[:2] != self.shape[1:3] or image.shape[-1] > self.shape[-1]:
+                raise InputError(f'{chosen.name(row)}: {image.shape}, was {self.shape[1:]} when the run began')
+            images[row] = image  # grey ones are broadcast
+        return images
+
+
+class Rows(_Lazy):
+    """Rows of a memory-mapped array, which stays on the disk."""
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
+        self._array, self._rows = array, rows
+        self.shape = (len(rows), *array.shape[1:])
+
+    def take(self, rows: np.ndarray) -> 'Rows':
+        return Rows(self._array, self._rows[rows])
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(self._array[self._rows[rows]])
+
+
+Images = np.ndarray | Files | Rows
+
+
+def take(images: Images, rows: np.ndarray) -> Images:
+    """The images of these rows; what is not in memory stays where it is."""
+    if isinstance(images, np.memmap):
+        images = Rows(images, np.arange(len(images)))
+    return images.take(rows) if isinstance(images, _Lazy) else images[rows]
+
+
+def images(encoded: Encoded, size: int, memory_bytes: int, workers: int) -> Images:
+    """All images decoded, where they take up to `memory_bytes`; else only their heads are read now.
+
+    Args:
+      encoded: the images, at least one.
+      size: as in `decode`; 0: all have the same size.
+      memory_bytes: counted with three channels.
+      workers: processes that decode; 0: threads of this one.
+
+    Returns:
+      uint8 [N, H, W, C], C = 1 where all images are grey, else 3.
+
+    Raises:
+      InputError: no image, or another size than the first's.
+    """
+    height, width, _ = decode(encoded.open(0), size, encoded.name(0)).shape
+    if len(encoded) * height * width * 3 > memory_bytes:
+        return Files(encoded, _common_shape(encoded, size), size, workers)
+    result = np.empty((len(encoded), height, width, 1), np.uint8)
+    bar = tqdm(total=len(encoded), desc='decoding', unit='image', delay=_PATIENCE, disable=None, leave=False)
+    with bar:
+        for row, image in enumerate(_decoded(encoded, size, workers)):
+            _check_size(encoded, row, image.shape, (height, width))
+            if image.shape[-1] > result.shape[-1]:
+                grey, result = result[:row], np.empty((len(encoded), height, width, 3), np.uint8)
+                result[:row] = grey
+            result[row] = image
+            bar.update()
+    return result
+
+
+def _common_shape(encoded: Encoded, size: int) -> tuple[int, int, int]:
+    """[H, W, C] of all images, from their heads."""
+    first, channels = decoded_shape(encoded.open(0), size, encoded.name(0))[:2], 1
+    bar = tqdm(total=len(encoded), desc='reading heads', unit='image', delay=_PATIENCE, disable=None, leave=False)
+    with concurrent.futures.ThreadPoolExecutor() as pool, bar:
+        parts = pool.map(functools.partial(_shapes_of_share, size=size), _shares(encoded))
+        for row, shape in enumerate(itertools.chain.from_iterable(parts)):
+            _check_size(encoded, row, shape, first)
+            channels = max(channels, shape[-1])
+            bar.update()
+    return (*first, channels)
+
+
+def _check_size(encoded: Encoded, row: int, shape: tuple[int, ...], first: tuple[int, int]) -> None:
+    if shape[:2] != first:
+        raise InputError(
+            f'{encoded.name(row)}: {shape[1]}x{shape[0]} pixels, {encoded.name(0)} has {first[1]}x{first[0]}; '
+            'set config.data.image_size'
+        )
+
+
+def _decoded(encoded: Encoded, size: int, workers: int) -> Iterator[np.ndarray]:
+    """All images in order, each uint8 [H, W, C]."""
+    try:
+        for part in _pool(workers).map(functools.partial(_decode_share, size=size), _shares(encoded)):
+            yield from part
+    except BrokenProcessPool as error:
+        _pool.cache_clear()
+        raise InputError(
+            f'config.data.workers: one of {workers} decoding processes was ended from outside (out of memory?); '
+            'take fewer, or 0 for none'
+        ) from error
+
+
+def _shares(encoded: Encoded) -> Iterator[Encoded]:
+    for start in range(0, len(encoded), _SHARE):
+        yield encoded.take(np.arange(start, min(start + _SHARE, len(encoded))))
+
+
+def _shapes_of_share(encoded: Encoded, size: int) -> list[tuple[int, int, int]]:
+    return [decoded_shape(encoded.open(row), size, encoded.name(row)) for row in range(len(encoded))]
+
+
+def _decode_share(encoded: Encoded, size: int) -> list[np.ndarray]:
+    return [decode(encoded.open(row), size, encoded.name(row)) for row in range(len(encoded))]
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(workers: int) -> concurrent.futures.Executor:
+    """One for all data sets; its processes begin with the first task."""
+    if not workers:
+        return concurrent.futures.ThreadPoolExecutor(thread_name_prefix='decode')
+    # Spawned: a fork of a process in which JAX runs threads may hang.
+    context = multiprocessing.get_context('spawn')
+    return concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_begin_worker)
+
+
+def _begin_worker() -> None:
+    """A worker leaves it to its parent to stop, and ends with it, also where that is killed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

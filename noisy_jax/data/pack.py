@@ -1,0 +1,191 @@
+"""Packs a data set once into memory-mapped uint8 arrays of one size, for data.name=arrays.
+
+  python -m noisy_jax.data.pack --name=folder --path=photos --image_size=128 --out=packed
+  python -m noisy_jax.data.pack --name=filelist --path=webvision --list=info/train_filelist_google.txt \\
+      --test_list=info/val_filelist.txt --test_path=val_images_256 --max_classes=50 --image_size=128 --out=packed
+
+Options are the settings of config.data (noisy_jax/config.py). The folder --out gets images.npy, labels.npy, ids.npy,
+class_names.npy, true_labels.npy where they are known, the same of the test set as test_*.npy, and pack.json. After a
+stop of any kind the same command goes on; a finished pack, or a folder with other files, is never written to.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from noisy_jax import data
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.decoding import fit_array
+from noisy_jax.errors import InputError
+
+_STATE = 'pack.json'
+_CHUNK_BYTES = 2**25  # written between two notes of progress; what a kill costs
+_DEFAULTS: dict[str, Any] = {
+    'name': 'folder',
+    'path': '',
+    'dataset': '',
+    'label_key': 'label',
+    'list': '',
+    'test_list': '',
+    'test_path': '',
+    'labels': '',
+    'test_labels': '',
+    'class_names': '',
+    'max_classes': 0,
+    'image_size': 0,
+    'limit': 0,
+    'test_limit': 0,
+    'workers': 0,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line and packs; returns the exit status (2: something a person can mend, 130: stopped)."""
+    parser = argparse.ArgumentParser('python -m noisy_jax.data.pack', description=__doc__.partition('\n')[0])
+    parser.add_argument('--out', required=True, help='a folder that is new, empty, or of a pack that was stopped')
+    for name, default in _DEFAULTS.items():
+        choices = data.LOADERS if name == 'name' else None
+        parser.add_argument(
+            f'--{name}', type=type(default), default=default, choices=choices, help='config.data.' + name
+        )
+    settings = vars(parser.parse_args(argv))
+    try:
+        pack(settings.pop('out'), **settings)
+    except InputError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('stopped; the same command goes on from there', file=sys.stderr)
+        return 130
+    return 0
+
+
+def pack(out: str | os.PathLike, **settings: Any) -> None:
+    """Writes the training and test set of `settings` (as in config.data) to the folder `out`, or goes on with it.
+
+    Raises:
+      InputError: data that cannot be used, or a folder that holds anything but an unfinished pack of the same data.
+    """
+    settings = _DEFAULTS | settings
+    if settings['image_size'] < 0:
+        raise InputError(
+            f'--image_size: {settings["image_size"]} is not allowed; pixels, or 0 to leave images as they are'
+        )
+    folder = pathlib.Path(out)
+    _refuse_other_contents(folder)
+    train, test = (data.load_split(settings | {'memory_bytes': 0}, split) for split in ('train', 'test'))
+    splits = [('', train), ('test_', test)] if test is not None else [('', train)]
+    made_of = {name: value for name, value in settings.items() if name != 'workers'}
+    made_of |= {f'{prefix}images': _fingerprint(dataset) for prefix, dataset in splits}
+    state = _claim(folder, made_of)
+    for prefix, dataset in splits:
+        _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state)
+    np.save(folder / 'class_names.npy', np.array(train.class_names))
+    for prefix, dataset in reversed(splits):
+        np.save(folder / f'{prefix}ids.npy', dataset.id)
+        if dataset.true_label is not None:
+            np.save(folder / f'{prefix}true_labels.npy', dataset.true_label)
+        np.save(folder / f'{prefix}labels.npy', dataset.label)
+    _note(folder, state | {'complete': True})
+    print(
+        f'{folder}: {len(train)} training images, {len(test or ())} test images; --config.data.name=arrays reads them'
+    )
+
+
+def _refuse_other_contents(folder: pathlib.Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f'--out: {folder} is a file; a new folder is needed')
+    others = sorted(child.name for child in folder.iterdir() if child.name != f'{_STATE}.new')
+    if others and _STATE not in others:
+        raise InputError(f'--out: {folder} holds other files ({others[0]}); a new folder is needed')
+    if others and _state(folder)['complete']:
+        raise InputError(f'--out: {folder} is a finished pack; take another folder, or remove it')
+
+
+def _state(folder: pathlib.Path) -> dict[str, Any]:
+    try:
+        state = json.loads((folder / _STATE).read_text())
+        return {'made_of': dict(state['made_of']), 'done': dict(state['done']), 'complete': bool(state['complete'])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f'{folder / _STATE}: not the state of a pack ({error}); remove the folder') from error
+
+
+def _claim(folder: pathlib.Path, made_of: dict[str, Any]) -> dict[str, Any]:
+    """The state of the unfinished pack that stands there, or a new one."""
+    if not (folder / _STATE).exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f'--out: {folder} cannot be made ({error.strerror})') from error
+        state = {'made_of': made_of, 'done': {}, 'complete': False}
+        _note(folder, state)
+        return state
+    state = _state(folder)
+    before, now = state['made_of'], json.loads(json.dumps(made_of))
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            raise InputError(
+                f'--out: {folder} was begun with {name} {before.get(name)!r}, now it is {now.get(name)!r}; '
+                'take the same or another folder'
+            )
+    return state
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    """Of everything but the pixels: tells whether a pack goes on with the data that it began with."""
+    names = '\n'.join((*dataset.class_names, *dataset.id)).encode()
+    true = b'' if dataset.true_label is None else dataset.true_label.tobytes()
+    return f'{len(dataset)} images, {zlib.crc32(names + dataset.label.tobytes() + true):08x}'
+
+
+def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, state: dict[str, Any]) -> None:
+    """`name`.npy, which stands under that name when it is whole."""
+    whole, part = folder / f'{name}.npy', folder / f'{name}.npy.part'
+    height, width, channels = dataset.image.shape[1:]
+    shape = (len(dataset), size or height, size or width, channels)
+    done = state['done'].get(name, 0)
+    if done == len(dataset) and whole.exists():
+        return
+    if done:
+        try:
+            images = np.lib.format.open_memmap(part, mode='r+')
+        except (OSError, ValueError) as error:
+            raise InputError(f'{part}: cannot be gone on with ({error}); remove the folder {folder}') from error
+        if images.shape != shape:
+            raise InputError(
+                f'{part}: images are {images.shape}, now they would be {shape}; remove the folder {folder}'
+            )
+    else:
+        images = np.lib.format.open_memmap(part, mode='w+', dtype=np.uint8, shape=shape)
+    chunk = max(_CHUNK_BYTES // int(np.prod(shape[1:])), 1)
+    with tqdm(total=len(dataset), initial=done, desc=name, unit='image') as bar:
+        for start in range(done, len(dataset), chunk):
+            stop = min(start + chunk, len(dataset))
+            images[start:stop] = [fit_array(image, size) for image in dataset.image[start:stop]]
+            images.flush()
+            state['done'][name] = stop
+            _note(folder, state)
+            bar.update(stop - start)
+    del images
+    part.replace(whole)
+
+
+def _note(folder: pathlib.Path, state: dict[str, Any]) -> None:
+    """Replaced in one step: a kill leaves the state before or after."""
+    file = folder / f'{_STATE}.new'
+    file.write_text(json.dumps(state, indent=1))
+    file.replace(folder / _STATE)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""Lists of files, in the layouts of WebVision and Clothing1M."""
+
+import numpy as np
+import pytest
+from conftest import refused
+from PIL import Image
+from tiny import CONFIGS
+
+from noisy_jax import config as config_lib
+from noisy_jax import data, pipeline
+from noisy_jax.data import lazy
+
+
+def _pixels(number, height=8, width=8):
+    return np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _image(file, number=0, **size):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(_pixels(number, **size)).save(file, **({'quality': 95} if file.suffix == '.jpg' else {}))
+
+
+def _text(file, *lines):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(''.join(f'{line}\n' for line in lines))
+
+
+def _load(root, split='train', **settings):
+    return data.load('filelist', split=split, path=str(root), **{'list': 'list.txt', **settings})
+
+
+@pytest.fixture
+def three(tmp_path):
+    """a.png, b c.png and d/e.png."""
+    for number, name in enumerate(('a.png', 'b c.png', 'd/e.png')):
+        _image(tmp_path / name, number)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ('name', 'lines'),
+    [
+        ('list.txt', ['d/e.png 2', 'b c.png\t0', '', '  a.png   2  ']),
+        ('list.csv', ['path,label', 'd/e.png,2', 'b c.png,0', '', '"a.png", 2']),
+        ('list.csv', ['d/e.png,2', 'b c.png,0', 'a.png,2']),
+        ('list.TSV', ['d/e.png\t2', 'b c.png\t0', 'a.png\t2']),
+    ],
+)
+def test_images_come_in_the_order_of_the_list(three, name, lines):
+    _text(three / name, *lines)
+    train = _load(three, list=name)
+    np.testing.assert_array_equal(train.image, [_pixels(2), _pixels(1), _pixels(0)])
+    np.testing.assert_array_equal(train.label, [2, 0, 2])
+    assert train.id.tolist() == ['d/e.png', 'b c.png', 'a.png']
+    assert train.class_names == ('0', '1', '2')
+    assert train.true_label is None
+    assert _load(three, 'test', list=name) is None
+
+
+def test_names_of_classes(three):
+    _text(three / 'list.txt', 'a.png dog', 'b c.png cat', 'd/e.png dog')
+    assert _load(three).class_names == ('cat', 'dog')
+    np.testing.assert_array_equal(_load(three).label, [1, 0, 1])
+    _text(three / 'names.txt', 'eel', 'dog', 'cat', 'big fish')
+    named = _load(three, class_names='names.txt')
+    assert named.class_names == ('eel', 'dog', 'cat', 'big fish')
+    np.testing.assert_array_equal(named.label, [1, 2, 1])
+    # The test list has the classes of the training list.
+    _text(three / 'test.txt', 'a.png cat')
+    assert _load(three, 'test', test_list='test.txt').label.tolist() == [0]
+    _text(three / 'test.txt', 'a.png eel')
+    refused(lambda: _load(three, 'test', test_list='test.txt'), three / 'test.txt', 'line 1', "'eel'", '2 class names')
+
+
+def test_numbers_with_class_names(three):
+    _text(three / 'list.txt', 'a.png 0', 'b c.png 2')
+    _text(three / 'names.txt', 'cat', 'dog')
+    refused(lambda: _load(three, class_names='names.txt'), three / 'list.txt', 'line 2', "'2'", '0 to 1')
+    _text(three / 'names.txt', 'cat', 'dog', 'eel')
+    assert _load(three, class_names='names.txt').class_names == ('cat', 'dog', 'eel')
+    _text(three / 'names.txt', 'cat', 'dog', 'cat')
+    refused(lambda: _load(three, class_names='names.txt'), three / 'names.txt', 'no two alike')
+
+
+def test_the_first_classes(three):
+    _text(three / 'list.txt', 'a.png 1', 'b c.png 4', 'd/e.png 0')
+    _text(three / 'test.txt', 'a.png 7', 'b c.png 2')
+    few = _load(three, max_classes=3)
+    assert few.class_names == ('0', '1', '2')
+    assert few.id.tolist() == ['a.png', 'd/e.png']
+    assert _load(three, 'test', test_list='test.txt', max_classes=3).id.tolist() == ['b c.png']
+    refused(lambda: _load(three, 'test', test_list='test.txt', max_classes=2), three / 'test.txt', 'max_classes')
+    _text(three / 'list.txt', 'a.png dog', 'b c.png cat', 'd/e.png eel')
+    assert _load(three, max_classes=2).id.tolist() == ['a.png', 'b c.png']
+
+
+def test_a_limit_is_balanced_and_looks_for_nothing_else(three):
+    _text(three / 'list.txt', 'a.png 0', 'gone.png 0', 'b c.png 1', 'gone too.png 1')
+    assert _load(three, limit=2).id.tolist() == ['a.png', 'b c.png']
+
+
+@pytest.mark.parametrize(
+    ('lines', 'words'),
+    [
+        (['a.png 0', '', 'gone.png 1'], ['line 3', 'no file', 'gone.png']),
+        (['a.png 0', 'none/a.png 1'], ['line 2', 'no file', 'none/a.png']),
+        (['a.png 0', 'b c.png -1'], ['line 2', "'-1'", 'whole numbers from 0']),
+        (['a.png 0', 'b c.png 1000000000'], ['line 2', "'1000000000'"]),
+        (['a.png 0', 'b.png'], ['line 2', "'b.png'", 'a path and a label']),
+        (['a.png 0', 'b c.png 1', 'a.png 1'], ['line 3', 'a.png', 'line 1']),
+        ([], ['empty']),
+    ],
+)
+def test_lists_that_cannot_be_used_name_the_line(three, lines, words):
+    _text(three / 'list.txt', *lines)
+    refused(lambda: _load(three), three / 'list.txt', *words)
+
+
+def test_other_files_that_cannot_be_used(three):
+    _text(three / 'list.csv', 'path,label', 'a.png,0,1')
+    refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2')
+    refused(lambda: _load(three, list=''), 'data.list', "''")
+    refused(lambda: _load(three, list='none.txt'), 'data.list', "'none.txt'", three)
+    refused(lambda: _load(three / 'none'), 'data.path', three / 'none')
+    refused(lambda: data.load('filelist', split='train', path='', list='list.txt'), 'data.path')
+    refused(lambda: _load(three, list='a.png'), three / 'a.png', 'cannot be read as text')
+
+
+def test_a_list_in_the_current_folder(three, monkeypatch):
+    (three / 'here').mkdir()
+    _text(three / 'here' / 'mine.txt', 'a.png 0')
+    monkeypatch.chdir(three / 'here')
+    assert len(_load(three, list='mine.txt')) == 1
+
+
+def _webvision(root):
+    """20 images of classes 0, 1 and 60 (beyond the first 50), and 5 to validate."""
+    lines = []
+    for i in range(20):
+        name, label = f'google/q{i % 4:04d}/image {i}.jpg', (0, 1, 60)[i % 3]
+        _image(root / name, i, height=10 + i, width=20)
+        lines.append(f'{name} {label}')
+    _text(root / 'info' / 'train_filelist_google.txt', *lines)
+    for i in range(5):
+        _image(root / 'val_images_256' / f'val{i:06d}.jpg', 50 + i, height=16, width=24)
+    _text(root / 'info' / 'val_filelist.txt', *(f'val{i:06d}.jpg {(0, 1, 999)[i % 3]}' for i in range(5)))
+
+
+def _configured(argument, path, **changes):
+    config = config_lib.load(f'{CONFIGS}/{argument}')
+    config.data.path = str(path)
+    config.update_from_flattened_dict({f'data.{name}': value for name, value in changes.items()})
+    return config
+
+
+@pytest.mark.parametrize('memory_bytes', [0, 2**20])
+def test_webvision_as_its_config_reads_it(tmp_path, memory_bytes):
+    _webvision(tmp_path)
+    config = _configured('webvision.py', tmp_path, image_size=8, memory_bytes=memory_bytes)
+    config_lib.validate(config, pipeline.CHOICES)
+    train, test = (data.load_split(config.data, split) for split in ('train', 'test'))
+    assert isinstance(train.image, lazy.Files) == (not memory_bytes)
+    assert train.num_classes == test.num_classes == 50
+    assert train.id.tolist() == [f'google/q{i % 4:04d}/image {i}.jpg' for i in range(20) if i % 3 < 2]
+    np.testing.assert_array_equal(train.label, [i % 3 for i in range(20) if i % 3 < 2])
+    assert train.image.shape == (14, 8, 8, 3)
+    assert test.id.tolist() == [f'val{i:06d}.jpg' for i in (0, 1, 3, 4)]
+    np.testing.assert_array_equal(test.label, [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize('lists', ['', 'annotations'])
+def test_clothing1m_as_its_config_reads_it(tmp_path, lists):
+    paths = [f'images/{i % 3}/{i:02d}/{i},{i + 1}.jpg' for i in range(8)]
+    for i, path in enumerate(paths):
+        _image(tmp_path / path, i, height=12, width=9)
+    place = tmp_path / lists
+    _text(place / 'noisy_train_key_list.txt', *paths[:5])
+    _text(place / 'noisy_label_kv.txt', *(f'{path} {13 - i}' for i, path in enumerate(paths[:7])))
+    _text(place / 'clean_test_key_list.txt', *paths[5:])
+    _text(place / 'clean_label_kv.txt', *(f'{path} {i}' for i, path in enumerate(paths)))
+    config = _configured(f'clothing1m.py:lists={lists}', tmp_path, image_size=8)
+    train, test = (data.load_split(config.data, split) for split in ('train', 'test'))
+    assert train.id.tolist() == paths[:5]
+    np.testing.assert_array_equal(train.label, [13, 12, 11, 10, 9])
+    assert train.num_classes == test.num_classes == 14
+    np.testing.assert_array_equal(test.label, [5, 6, 7])
+    _text(place / 'noisy_label_kv.txt', *(f'{path} 1' for path in paths[:4]))
+    refused(lambda: data.load_split(config.data, 'train'), 'noisy_train_key_list.txt', 'line 5', paths[4], 'no label')
