@@ -5,8 +5,8 @@
 
 The folder is as the archives unpack: images/0/... to images/9/..., and beside it, or in annotations/ (then set
 lists=annotations), the lists noisy_train_key_list.txt, clean_test_key_list.txt and the labels noisy_label_kv.txt,
-clean_label_kv.txt. Images are scaled and cropped to 128 pixels: 49 kB each, decoded. Beyond data.memory_bytes they stay files,
-decoded for every batch; packed once they are read faster:
+clean_label_kv.txt. Images are scaled and cropped to 128 pixels: 49 kB each, decoded. Beyond data.memory_bytes they
+stay files, decoded for every batch; packed once they are read faster:
 
   python -m noisy_jax.data.pack --name=filelist --path=clothing1m --list=noisy_train_key_list.txt \
       --labels=noisy_label_kv.txt --test_list=clean_test_key_list.txt --test_labels=clean_label_kv.txt \

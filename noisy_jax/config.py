@@ -94,6 +94,9 @@ def default() -> ConfigDict:
     config.checkpoint_every = 10  # epochs
     config.eval_every = 1  # epochs of a classifier between accuracies on held-out data; 0: only at its end
     config.eval_batch_size = 512
+    config.early_stop = 'none'  # or 'stable_predictions': a classifier's stage ends when few predictions still change
+    config.early_stop_below = 0.01  # of the predictions on the validation split, mean of five epochs
+    config.linear_probe = False  # judge embeddings also by a linear classifier, fitted to the end
     config.resident_bytes = 2**31  # training images up to this size stay on the device
     config.shard_state = False  # the optimiser's state and ELR's memory spread over the devices instead of copied
     config.compile_cache = 'auto'  # a folder; 'auto': the user's cache folder; 'off'
@@ -334,6 +337,7 @@ def check_override(config: ConfigDict, key: str, text: str) -> None:
 _RANGES = {
     'noise.rate': (0.0, 1.0),
     'data.valid_fraction': (0.0, 0.9),
+    'early_stop_below': (0.0, 1.0),
     'data.image_size': (0, None),
     'data.max_classes': (0, None),
     'data.memory_bytes': (0, None),
@@ -414,6 +418,8 @@ def validate(config: ConfigDict, choices: Mapping[str, Iterable[str]]) -> None:
                 limits = f'at least {low}' if high is None else f'from {low} to {high}'
                 raise InputError(f'config.{key}: {value!r} is not allowed; a number {limits}')
     _check_phases(tuple(config.phases))
+    if config.early_stop != 'none' and not config.data.valid_fraction:
+        raise InputError(f'config.early_stop: {config.early_stop!r} needs data.valid_fraction above 0')
     if config.rounds > 1 and 'finetune' not in config.phases:
         raise InputError(f'config.rounds: {config.rounds} needs the phase finetune, found {tuple(config.phases)}')
 

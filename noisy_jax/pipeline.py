@@ -38,6 +38,7 @@ CHOICES = {
     '*optimizer.name': optim.OPTIMIZERS,
     '*optimizer.schedule': optim.SCHEDULES,
     '*.own_view_weight': ('one', 'sample'),
+    'early_stop': ('none', 'stable_predictions'),
     **dict.fromkeys(('base.method', 'classify.method', 'finetune.method'), classifier.METHODS),
     **dict.fromkeys(('pretrain.method', 'contrast.method'), representation.METHODS),
 }

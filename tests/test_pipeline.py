@@ -164,10 +164,29 @@ def test_other_losses_and_columns(tmp_path, loss, phases):
     assert len(summary['phases']) == {'base': 1, 'pretrained': 2}[phases]
 
 
-def test_validation_split_is_held_out_with_its_noise(tmp_path):
-    summary = pipeline.run(config('phases=base', data__valid_fraction=0.2), tmp_path)
+def test_validation_split_is_held_out_with_its_noise_and_stops_in_time(tmp_path):
+    """The stage ends once few predictions change; a rerun knows where it ended."""
+    changes = {'data__valid_fraction': 0.2, 'base__epochs': 30, 'early_stop': 'stable_predictions'}
+    settings = config('phases=base', early_stop_below=0.4, **changes)
+    summary = pipeline.run(settings, tmp_path)
     assert 0 <= summary['phases'][0]['valid_accuracy_last'] <= 1
     assert len(np.load(tmp_path / 'pred_probs.npy')) == pytest.approx(240, abs=5)
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    changed = [line['valid_changed'] for line in lines]
+    means = [line['valid_changed_mean'] for line in lines]
+    held_out = 300 - len(np.load(tmp_path / 'pred_probs.npy'))
+    assert changed[0] == held_out  # no prediction before the first
+    padded = [held_out] * 4 + changed
+    assert means == pytest.approx([np.mean(padded[i : i + 5]) for i in range(len(changed))])
+    assert means[-1] <= 0.4 * held_out < min(means[:-1])
+    assert summary['phases'][0]['stopped_after_epoch'] == {'all': len(lines)}
+    assert len(lines) < 30
+    assert pipeline.run(settings, tmp_path) == summary
+
+
+def test_early_stop_needs_a_validation_split(tmp_path):
+    with pytest.raises(InputError, match=r"config\.early_stop: 'stable_predictions' needs data\.valid_fraction"):
+        pipeline.run(config(early_stop='stable_predictions'), tmp_path)
 
 
 def test_changed_data_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """How a classifier is trained: stage by stage, by one network or by two that teach each other."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training import optim, pair, state
 from noisy_jax.training.evaluate import over_dataset
 from noisy_jax.training.loop import AfterEpoch, Journal, Stage, fit
+from noisy_jax.training.mesh import to_host
 from noisy_jax.training.method import Inputs, Method, Outcome, stage_optimizer, views
 from noisy_jax.training.state import TrainState, Variables
 from noisy_jax.training.steps import Step, classification_step, classify
@@ -22,6 +24,7 @@ from noisy_jax.training.steps import Step, classification_step, classify
 # By one network: single, bootstrap. By two: elr_plus, dividemix.
 METHODS = ('single', 'bootstrap', 'elr_plus', 'dividemix')
 PAIRS = ('elr_plus', 'dividemix')
+_STABLE_EPOCHS = 5  # of the rolling mean of predictions that changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +142,22 @@ def fit_classifier(
         step = make(method.network, optimizer, criterion, views(method, settings), method.normalise, **common)
     if plan.average:
         extra = {**extra, state.AVERAGE: variables}
+    stop = None
+    if method.valid is not None:
+        count = len(method.valid)
+        extra = {
+            **extra,
+            state.PREDICTIONS: np.full(count, -1, np.int32),
+            state.CHANGED: np.full(_STABLE_EPOCHS, count, np.float32),
+        }
+        if method.config.early_stop == 'stable_predictions':
+            stop = functools.partial(_is_stable, most=method.config.early_stop_below * count)
     start = state.create(variables, optimizer, plan.trained, extra)
-    return fit(Stage(plan.stage, step, plan.epochs, settings.batch_size), start, train, journal, after_epoch)
+    return fit(Stage(plan.stage, step, plan.epochs, settings.batch_size, stop), start, train, journal, after_epoch)
+
+
+def _is_stable(values: dict[str, float | None], most: float) -> bool:
+    return values.get('valid_changed_mean', np.inf) <= most
 
 
 def _splitter(method: Method, train: Dataset, journal: Journal, kind: str) -> Callable[[Variables], np.ndarray]:
@@ -194,13 +211,31 @@ def _watch(method: Method, journal: Journal) -> AfterEpoch:
 
     def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict[str, Any]]:
         values = {}
+        paired = method.config[journal.phase].method in PAIRS
+        variables = pair.unstack(current.averaged) if paired else current.averaged
         if method.config.eval_every and (epoch + 1) % method.config.eval_every == 0:
-            paired = method.config[journal.phase].method in PAIRS
-            values = _accuracies(method, pair.unstack(current.averaged) if paired else current.averaged)
+            values = _accuracies(method, variables)
             journal.best('test_accuracy_best', values.get('test_accuracy'))
+        if method.valid is not None:
+            current, stability = _stability(method, current, variables)
+            values |= stability
         return current, values
 
     return watch
+
+
+def _stability(method: Method, current: TrainState, variables: Variables) -> tuple[TrainState, dict[str, float]]:
+    """How many predictions on the validation split changed since the last epoch, and the mean of the last epochs.
+
+    Needs no right label: while a network learns what is common its predictions settle (Ciortan 2021, section 3).
+    """
+    before, counts = to_host((current.extra[state.PREDICTIONS], current.extra[state.CHANGED]))
+    now = method.evaluator.log_probabilities(variables, method.valid).argmax(-1).astype(np.int32)
+    counts = np.append(counts[1:], np.float32(np.sum(now != before)))
+    newest = {state.PREDICTIONS: now, state.CHANGED: counts}
+    placed = {name: mesh_lib.place_like(array, current.extra[name]) for name, array in newest.items()}
+    values = {'valid_changed': float(counts[-1]), 'valid_changed_mean': float(counts.mean())}
+    return current.replace(extra={**current.extra, **placed}), values
 
 
 def _accuracies(method: Method, variables: Variables) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """fit(): the only epoch loop."""
 
+import copy
 import dataclasses
 import time
 import zlib
@@ -45,12 +46,16 @@ class Session:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stretch of training with one optimiser: `epochs` over a data set with `step`."""
+    """A stretch of training with one optimiser: `epochs` over a data set with `step`.
+
+    `stop_when` looks at the metrics after an epoch and may end the stage early.
+    """
 
     name: str
     step: Step
     epochs: int
     batch_size: int
+    stop_when: Callable[[Values], bool] | None = None
 
 
 class Journal:
@@ -91,12 +96,21 @@ class Journal:
         if stage not in self.stages_done:
             self.stages_done.append(stage)
 
+    def end(self, stage: Stage, epochs: int) -> bool:
+        """The stage ends after so many epochs, before its time; True."""
+        self.record.setdefault('stopped_after_epoch', {})[stage.name] = epochs
+        return True
+
+    def epochs(self, stage: Stage) -> int:
+        """How many epochs the stage has: fewer where it ended before its time."""
+        return self.record.get('stopped_after_epoch', {}).get(stage.name, stage.epochs)
+
     def meta(self, stage: str | None) -> dict[str, Any]:
         self.record['seconds'] = time.monotonic() - self._start
         return {
             'stage': stage,
             'stages_done': list(self.stages_done),
-            'record': dict(self.record),
+            'record': copy.deepcopy(self.record),
             'metrics_position': self.session.metrics.position(),
         }
 
@@ -167,7 +181,7 @@ def fit(
     session, mesh = journal.session, journal.session.mesh
     check_batch_size(f'config.{journal.phase}.batch_size', stage.batch_size, len(dataset), mesh)
     steps_per_epoch = len(dataset) // stage.batch_size
-    total = stage.epochs * steps_per_epoch
+    total = journal.epochs(stage) * steps_per_epoch
     if journal.is_past(stage.name):
         journal.leave(stage.name, total)
         return state
@@ -184,6 +198,7 @@ def fit(
     progress = Progress(f'{journal.name} {stage.name}', stage.epochs, steps_per_epoch, first)
     try:
         for epoch in range(first // steps_per_epoch, stage.epochs):
+            last = epoch + 1 == stage.epochs
             start, skip = time.monotonic(), max(first - epoch * steps_per_epoch, 0)
             parts = []  # metrics stay on the device until the epoch is over
             for given in feed.of_epoch(seed, epoch, skip):
@@ -213,9 +228,13 @@ def fit(
                 phase=journal.name, stage=stage.name, epoch=epoch + 1, step=(epoch + 1) * steps_per_epoch, **values
             )
             progress.epoch(epoch + 1, values)
-            if (epoch + 1) % session.checkpoint_every == 0 or epoch + 1 == stage.epochs:
+            if not last and stage.stop_when and stage.stop_when(values):
+                last = journal.end(stage, epoch + 1)
+            if (epoch + 1) % session.checkpoint_every == 0 or last:
                 journal.save(stage.name, state)
+            if last:
+                break
     finally:
         progress.close()
-    journal.leave(stage.name, total)
+    journal.leave(stage.name, journal.epochs(stage) * steps_per_epoch)
     return state

@@ -69,7 +69,8 @@ def pair_step(
 
         images = jax.vmap(prepare)(keys)  # [2, B, H, W, C]
         others = jax.vmap(guess)(state.averaged, images)[::-1]  # [2, B, C]
-        memory = jax.vmap(criterion.remember, (0, None, 0))(state.extra, index, others)
+        memory = {name: state.extra[name] for name in criterion.init(1, 1)}
+        memory = jax.vmap(criterion.remember, (0, None, 0))(memory, index, others)
         rows = jax.vmap(criterion.rows, (0, None), axis_size=2)(memory, index)
 
         def loss_of(variables: Variables, images: jax.Array, rows: dict, key: jax.Array) -> tuple[jax.Array, tuple]:
@@ -88,7 +89,7 @@ def pair_step(
             return values.sum(), more
 
         (loss, (batch_stats, accuracy)), grads = jax.value_and_grad(loss_fn, has_aux=True)(_parts(state, trained))
-        state = update(state, optimizer, grads, batch_stats, memory)
+        state = update(state, optimizer, grads, batch_stats, {**state.extra, **memory})
         return follow(state, average) if average else state, {'loss': loss / 2, 'accuracy': accuracy.mean()}
 
     return step

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 from optax import GradientTransformation
 
@@ -11,6 +12,7 @@ from noisy_jax.data import augment as aug
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.training import knn, momentum, optim, state
+from noisy_jax.training import probe as linear_probe
 from noisy_jax.training.loop import Journal, Stage, fit
 from noisy_jax.training.method import Method, Outcome, stage_optimizer, views
 from noisy_jax.training.state import TrainState, Variables
@@ -18,6 +20,7 @@ from noisy_jax.training.steps import Step, contrastive_step
 
 # Without labels: simclr, moco. With them, weighted by clean probability: sup_con, sup_moco, mopro.
 METHODS = ('simclr', 'sup_con', 'moco', 'sup_moco', 'mopro')
+_MOST_AGAINST_ITSELF = 50_000  # images; the time grows with the square
 
 
 def representation_phase(
@@ -33,12 +36,12 @@ def representation_phase(
     def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict]:
         values = {}
         if settings.knn_every and (epoch + 1) % settings.knn_every == 0:
-            values['knn_accuracy'] = _knn_accuracy(method, current.variables, train)
+            values = _judge(method, current.variables, train)
         return current, values
 
     stage = Stage('encoder', _step(method, train, settings, optimizer, trained), settings.epochs, settings.batch_size)
     final = fit(stage, state.create(start, optimizer, trained, extra), train, journal, watch).variables
-    journal.record['knn_accuracy'] = _knn_accuracy(method, final, train)
+    journal.record |= _judge(method, final, train, probe=method.config.linear_probe)
     return Outcome(final)
 
 
@@ -101,11 +104,20 @@ def _queue(method: Method, train: Dataset, journal: Journal, start: Variables, s
     )
 
 
-def _knn_accuracy(method: Method, variables: Variables, train: Dataset) -> float | None:
-    """Weighted k-NN of the test embeddings among the training embeddings: judges the encoder, trains nothing."""
-    if method.test is None:
-        return None
+def _judge(method: Method, variables: Variables, train: Dataset, *, probe: bool = False) -> dict[str, float]:
+    """Accuracy of weighted k-NN, and where asked of a linear probe, on test embeddings by the training embeddings.
+
+    It judges the encoder and trains nothing, so that true labels serve where they are known. Without a test set each
+    training image is judged by the others, and where its label may be wrong this is an agreement, no accuracy.
+    """
     known = train.label if train.true_label is None else train.true_label
     bank = method.evaluator.embed(variables, train)
-    queries = method.evaluator.embed(variables, method.test)
-    return float(knn.accuracy(bank, known, queries, method.test.label, num_classes=train.num_classes))
+    if method.test is None:
+        if len(train) > _MOST_AGAINST_ITSELF:
+            return {}
+        votes = knn.label_of_neighbours(bank, known, k=200, num_classes=train.num_classes)
+        name = 'knn_agreement' if train.true_label is None else 'knn_accuracy'
+        return {name: float(np.mean(votes == known))}
+    queries, labels = method.evaluator.embed(variables, method.test), method.test.label
+    values = {'knn_accuracy': knn.accuracy(bank, known, queries, labels, num_classes=train.num_classes)}
+    return values | ({'linear_probe_accuracy': linear_probe.accuracy(bank, known, queries, labels)} if probe else {})
