@@ -10,9 +10,11 @@ import pytest
 
 from noisy_jax.errors import InputError
 
-# Many tests run the same pipeline: each program is compiled once for all of them, also in subprocesses.
-_CACHE = tempfile.TemporaryDirectory()
-os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
+# Many tests run the same pipeline: each program is compiled once for all of them, also in subprocesses and by the
+# workers of pytest-xdist, which inherit the folder.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory()
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
