@@ -60,6 +60,8 @@ def test_loss_settings(loss, classes, expected):
     [
         ({'noise.rate': 1.5}, ['noise.rate', '1.5', '0.0 to 1.0']),
         ({'noise.rate': float('nan')}, ['noise.rate', 'nan']),
+        ({'augment.standard.degrees': 200.0}, ['augment.standard.degrees', '200.0']),
+        ({'augment.moco.blur_probability': 1.2}, ['augment.moco.blur_probability', '1.2']),
         ({'loss': 'mse'}, ['loss', "'mse'", 'nfl_rce']),
         ({'model.encoder': 'resnet99'}, ['model.encoder', 'resnet18']),
         ({'pretrain.augment': 'mirror'}, ['pretrain.augment', 'simclr']),
