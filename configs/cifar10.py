@@ -14,8 +14,8 @@ from noisy_jax import config as defaults
 def get_config(argument: str = '') -> ConfigDict:
     """The config of an argument such as 'loss=elr,noise=symmetric,rate=0.8,phases=finetuned,data=folder,smoke'.
 
-    Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric, rate=0..1, phases=base|pretrained|finetuned|all,
-    data=folder|arrays|tfds, smoke.
+    Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric|pair|instance|... (noisy_jax/data/noise.py, KINDS),
+    rate=0..1, phases=base|pretrained|finetuned|all, data=folder|arrays|tfds, smoke.
     """
     config, given = defaults.with_argument(
         argument,

@@ -85,7 +85,15 @@ def default() -> ConfigDict:
             'std': (0.2023, 0.1994, 0.2010),
         }
     )
-    config.noise = ConfigDict({'kind': 'symmetric', 'rate': 0.4})
+    config.noise = ConfigDict(
+        {
+            'kind': 'symmetric',
+            'rate': 0.4,
+            'matrix': '',  # of matrix: .npy or .csv [C, C], a row per true class
+            'labels': '',  # of human: .npy or .npz of labels in the order of the images
+            'key': '',  # of an .npz of labels, e.g. 'worse_label'
+        }
+    )
     config.model = ConfigDict(
         {'encoder': 'resnet18', 'width': 0, 'classifier': 'linear', 'projection_dim': 128, 'dtype': 'float32'}
     )
