@@ -14,8 +14,8 @@ from noisy_jax import config as defaults
 def get_config(argument: str = '') -> ConfigDict:
     """The config of an argument such as 'loss=elr,noise=symmetric,rate=0.8,phases=finetuned,data=folder,smoke'.
 
-    Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric, rate=0..1, phases=base|pretrained|finetuned|all,
-    data=folder|filelist|arrays|tfds, smoke.
+    Arguments: loss=ce|nfl_rce|elr|..., noise=none|symmetric|asymmetric|pair|instance|... (KINDS in
+    noisy_jax/data/noise.py), rate=0..1, phases=base|pretrained|finetuned|all, data=folder|filelist|arrays|tfds, smoke.
     """
     config, given = defaults.with_data(argument, 'cifar10', noise='symmetric')
     if given['smoke']:

@@ -3,8 +3,9 @@
   python -m noisy_jax.main --config=configs/cifar100.py:loss=elr,rate=0.4 \
       --config.data.path=cifar100 --workdir=runs/cifar100
 
-The data as in configs/cifar10.py. Asymmetric noise goes round within blocks of 5 successive labels, as the original
-(data/noise.py). `smoke` shrinks network, images and epochs to try the whole run on a CPU.
+The data as in configs/cifar10.py. Asymmetric noise goes round within the superclasses (noise=asymmetric_blocks: within
+blocks of 5 successive labels, as the original's code). `smoke` shrinks network, images and epochs to try the whole run
+on a CPU.
 """
 
 from ml_collections import ConfigDict

@@ -24,7 +24,11 @@ from noisy_jax import config as defaults
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric, rate, phases=base|pretrained|finetuned|all."""
+    """The config of an argument such as 'loss=elr,rate=0.8'.
+
+    Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric|pair|instance|... (noisy_jax/data/noise.py, KINDS),
+    rate=0..1, phases=base|pretrained|finetuned|all.
+    """
     config, _ = defaults.with_argument(argument, {'loss': 'elr', 'noise': 'symmetric', 'rate': 0.6, 'phases': 'all'})
     config.name = 'digits'
     config.data.name = 'digits'

@@ -125,20 +125,27 @@ def default() -> ConfigDict:
             'std': (0.2023, 0.1994, 0.2010),
         }
     )
-    config.noise = ConfigDict({'kind': 'symmetric', 'rate': 0.4})
+    config.noise = ConfigDict(
+        {
+            'kind': 'symmetric',
+            'rate': 0.4,
+            'matrix': '',  # of matrix: .npy or .csv [C, C], a row per true class
+            'labels': '',  # of human: .npy or .npz of labels in the order of the images
+            'key': '',  # of an .npz of labels, e.g. 'worse_label'
+        }
+    )
     config.model = ConfigDict(
         {'encoder': 'resnet18', 'width': 0, 'classifier': 'linear', 'projection_dim': 128, 'dtype': 'float32'}
     )
+    views = {'min_scale': 0.2, 'flip': True, 'jitter': 1.0, 'jitter_probability': 0.8, 'gray_probability': 0.2}
     config.augment = ConfigDict(
         {
-            'standard': {'padding': 4, 'flip': True},
-            'simclr': {
-                'min_scale': 0.2,
-                'flip': True,
-                'jitter': 1.0,
-                'jitter_probability': 0.8,
-                'gray_probability': 0.2,
-            },
+            'standard': {'padding': 4, 'flip': True, 'degrees': 0.0},  # rotation; the original's code has 20
+            'simclr': {**views, 'blur_probability': 0.0},  # more for images of more than 32 pixels
+            'moco': {**views, 'blur_probability': 0.5},
+            'mopro': {'min_scale': 0.2, 'flip': True},
+            'mopro_strong': {**views, 'blur_probability': 0.5},
+            'scan': {'padding': 4, 'flip': True, 'operations': 4, 'cutout': 16},  # cutout: pixels
             'handwriting': {'degrees': 15.0, 'scale': 0.2, 'shift': 1.0, 'brightness': 0.3, 'noise': 0.1},
         }
     )
@@ -181,7 +188,7 @@ def default() -> ConfigDict:
     config.moco = ConfigDict({'queue': 8192, 'momentum': 0.999})
     config.mopro = ConfigDict(
         {
-            'strong_augment': 'simclr',  # of the keys
+            'strong_augment': 'mopro_strong',  # of the keys
             'prototype_momentum': 0.999,
             'alpha': 0.5,  # the classifier's share in a corrected label
             'threshold': 0.8,  # from which on it is believed
@@ -375,6 +382,9 @@ _RANGES = {
     'select.neighbours': (0, None),
     'augment.*.*probability': (0.0, 1.0),
     'augment.*.min_scale': (1e-3, 1.0),
+    'augment.*.degrees': (0.0, 180.0),
+    'augment.*.operations': (0, 16),
+    'augment.*.cutout': (0, None),
     'loss_settings.elr.beta': (0.0, 1.0),
     'loss_settings.gce.q': (1e-6, 1.0),
     'loss_settings.label_smoothing.smoothing': (0.0, 1.0),

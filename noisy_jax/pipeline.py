@@ -121,18 +121,11 @@ def _load(config: ConfigDict) -> tuple[Dataset, Dataset | None, Dataset | None, 
             raise InputError(f'config.data.{field}: {settings[field]} must have {channels} values, one per channel')
     if test is not None and test.image.shape[1:] != train.image.shape[1:]:
         raise InputError(f'test images are {test.image.shape[1:]} (H, W, C), training images {train.image.shape[1:]}')
-    corruption = {'kind': config.noise.kind, 'rate': config.noise.rate if config.noise.kind != 'none' else 0.0}
-    if config.noise.kind != 'none':
-        label = noise.corrupt(train.label, config.noise.kind, config.noise.rate, train.num_classes, config.seed)
-        # Labels that came without a truth of their own are the truth that noise is put on.
-        true = train.label if train.true_label is None else train.true_label
-        train = train.replace(label=label, true_label=true)
+    train = noise.with_noise(train, config.noise, config.seed)
     valid = None
     if settings.valid_fraction:
         train, valid = split(train, settings.valid_fraction, config.seed)
-    if train.true_label is not None:
-        corruption['realised_rate'] = noise.realised_rate(train.true_label, train.label)
-    return train, valid, test, corruption
+    return train, valid, test, noise.describe(train, config.noise)
 
 
 def _check_batches(config: ConfigDict, images: int, mesh: jax.sharding.Mesh) -> None:

@@ -2,12 +2,15 @@
 
 import colorsys
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from noisy_jax import config as config_lib
 from noisy_jax.data import augment
 from noisy_jax.errors import InputError
 
@@ -22,6 +25,9 @@ IDENTITY = {
 def _images(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
+
+# What the others consist of: `mopro` is a crop, `simclr` and `mopro_strong` are `moco` without and with its blur.
+POLICIES = ('none', 'standard', 'moco', 'scan', 'handwriting')
 
 RGB, GRAY = _images(6, 9, 13, 3), _images(6, 8, 8, 1)
 
@@ -50,14 +56,14 @@ def _assert_image_values(values):
 
 
 @pytest.mark.parametrize('images', [RGB, GRAY], ids=['rgb', 'gray'])
-@pytest.mark.parametrize('name', augment.POLICIES)
+@pytest.mark.parametrize('name', POLICIES)
 def test_every_policy_keeps_shape_type_and_range(name, images):
     view = _jitted(name)(jax.random.key(0), images)
     assert view.shape == images.shape
     _assert_image_values(view)
 
 
-@pytest.mark.parametrize('name', augment.POLICIES)
+@pytest.mark.parametrize('name', POLICIES)
 def test_two_views_stand_behind_the_batch_and_differ(name):
     views = _two_views(name)
     assert views.shape == (6, 2, 9, 13, 3)
@@ -66,13 +72,14 @@ def test_two_views_stand_behind_the_batch_and_differ(name):
     assert (differs == (name != 'none')).all()
 
 
-@pytest.mark.parametrize('name', augment.POLICIES)
+# Plain calls of `scan` take long; its operations are compared with Pillow's.
+@pytest.mark.parametrize('name', [name for name in POLICIES if name != 'scan'])
 def test_jit_gives_what_plain_calls_give(name):
     plain = augment.apply(augment.policy(name), jax.random.key(0), RGB)
     np.testing.assert_allclose(plain, _jitted(name)(jax.random.key(0), RGB), atol=1e-5)
 
 
-@pytest.mark.parametrize('name', [name for name in augment.POLICIES if name != 'none'])
+@pytest.mark.parametrize('name', [name for name in POLICIES if name != 'none'])
 def test_the_key_decides_and_every_image_draws_for_itself(name):
     images = np.repeat(RGB[:1], 6, axis=0)
     view, again, other = (np.asarray(_jitted(name)(jax.random.key(seed), images)) for seed in (1, 1, 2))
@@ -234,6 +241,46 @@ def test_handwriting_adds_noise_of_the_asked_size():
     added = _views(quiet, image, 100) - image
     assert abs(added.std() - 0.05) < 0.005
     assert np.abs(added.mean(0)).max() < 0.025  # 5 standard deviations
+
+
+@pytest.mark.parametrize(('size', 'radius'), [(8, 1), (32, 1), (64, 3)])
+def test_blur_is_a_gaussian_of_a_tenth_of_the_side_reflected_at_the_border(size, radius):
+    image = _images(size, size, 3) / np.float32(255)
+    for sigma in (0.1, 0.7, 2.0):
+        expected = np.stack([ndimage.gaussian_filter(c, sigma, mode='mirror', radius=radius) for c in image.T], -1)
+        np.testing.assert_allclose(augment.blur(image, sigma), expected.swapaxes(0, 1), atol=1e-5)
+
+
+def test_blur_is_drawn_as_often_as_asked():
+    dot = np.zeros((8, 8, 3), np.float32)
+    dot[4, 4] = 1
+    policy = augment.policy('moco', min_scale=1.0, flip=False, jitter_probability=0.0, gray_probability=0.0)
+    plain = augment.policy('simclr', min_scale=1.0, flip=False, jitter_probability=0.0, gray_probability=0.0)
+    changed = np.abs(_views(policy, dot, 1000) - _views(plain, dot, 1000)).max(axis=(1, 2, 3)) > 1e-4
+    # The same keys draw the same crops. A sigma of 0.1 to 0.22 of 0.1 to 2 changes less than that.
+    assert abs(changed.mean() - 0.5 * 0.94) < 0.06  # 4 standard deviations
+
+
+def test_standard_turns_where_it_is_asked_to():
+    size = 33
+    dot = np.zeros((size, size, 1), np.float32)
+    dot[4, 16] = 1  # above the centre: where it goes tells the angle
+    views = _views(augment.policy('standard', padding=0, flip=False, degrees=20.0), dot, 200)[..., 0]
+    y, x = np.mgrid[:size, :size] - 16
+    angle = np.degrees(np.arctan2((views * x).sum((1, 2)), -(views * y).sum((1, 2))))
+    assert -20.5 < angle.min() < -18
+    assert 18 < angle.max() < 20.5
+
+
+def test_the_default_settings_are_those_of_the_functions():
+    """The defaults are written twice, in config.py and at the functions: experiments call them without a config."""
+    settings = config_lib.default().augment.to_dict()
+    assert settings.keys() == augment.POLICIES.keys() - {'none'}
+    for name, values in settings.items():
+        policy = augment.POLICIES[name]
+        known = {key: p.default for key, p in inspect.signature(policy).parameters.items() if p.kind == p.KEYWORD_ONLY}
+        known.pop('ratio', None)
+        assert values == known, name
 
 
 def test_an_unknown_policy_is_refused_with_the_allowed_names():

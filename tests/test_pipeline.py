@@ -60,6 +60,10 @@ def test_summary_is_the_contract(run):
     assert summary['noise']['kind'] == 'symmetric'
     assert summary['noise']['rate'] == 0.4
     assert summary['noise']['realised_rate'] == pytest.approx(0.4, abs=0.005)
+    matrix = np.array(summary['noise']['transition_matrix'])
+    assert matrix.shape == (10, 10)
+    np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-3)
+    np.testing.assert_allclose(matrix.diagonal(), 0.6, atol=0.01)
 
 
 def test_labels_csv_agrees_with_the_arrays(run):

@@ -27,5 +27,7 @@ def test_every_number_stands_in_its_row():
 def test_unknown_things_are_left_out():
     text = render({**SUMMARY, 'noise': {'kind': 'none', 'rate': 0.0}, 'selection': {}})
     assert 'noise added: none\n' in text
+    human = {'kind': 'human', 'rate': None, 'realised_rate': 0.402}
+    assert 'noise added: human, 0.402 of the labels are wrong\n' in render({**SUMMARY, 'noise': human})
     assert 'selection' not in text
     assert 'None' not in text

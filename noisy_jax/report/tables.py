@@ -8,7 +8,7 @@ _TITLES = {'base': 'Base', 'classify': 'Pre-trained', 'finetune': 'Fine-tuned'}
 def render(summary: dict[str, Any]) -> str:
     """The table at the end of a run, from a summary as in summary.json."""
     noise = summary['noise']
-    added = 'none' if noise['kind'] == 'none' else f'{noise["kind"]} {_number(noise["rate"])}'
+    added = 'none' if noise['kind'] == 'none' else f'{noise["kind"]} {_number(noise["rate"])}'.strip()
     realised = f', {_number(noise["realised_rate"])} of the labels are wrong' if 'realised_rate' in noise else ''
     lines = [
         f'{summary["config"]}, seed {summary["seed"]}, {summary["device"]}',

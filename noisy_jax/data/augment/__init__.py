@@ -1,0 +1,66 @@
+"""Augmentations of one float image [H, W, C] in [0, 1]; `apply` and `two_views` vmap them.
+
+`geometry` moves pixels, `colour` changes them, `operations` holds the fourteen of SCAN, `policies` puts them together.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from noisy_jax.data.augment.colour import blur, colour_jitter, grayscale, shift_hue
+from noisy_jax.data.augment.geometry import affine, crop_with_padding, cutout, random_resized_crop, resized_crop, rotate
+from noisy_jax.data.augment.policies import POLICIES
+from noisy_jax.errors import InputError
+
+__all__ = [
+    'POLICIES',
+    'Policy',
+    'affine',
+    'apply',
+    'blur',
+    'colour_jitter',
+    'crop_with_padding',
+    'cutout',
+    'grayscale',
+    'policy',
+    'random_resized_crop',
+    'resized_crop',
+    'rotate',
+    'shift_hue',
+    'to_float',
+    'two_views',
+]
+
+Policy = Callable[[jax.Array, jax.Array], jax.Array]  # (key, image [H, W, C]) -> image [H, W, C]
+
+
+def policy(name: str, **settings: float) -> Policy:
+    """The augmentation of that name with its settings.
+
+    Raises:
+      InputError: an unknown name.
+    """
+    if name not in POLICIES:
+        raise InputError(f'augment: {name!r} is unknown; allowed: {", ".join(POLICIES)}')
+    return functools.partial(POLICIES[name], **settings)
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """uint8 [..., H, W, C] to float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def apply(augment: Policy, key: jax.Array, images: jax.Array) -> jax.Array:
+    """One view of each image: uint8 [B, H, W, C] -> float32 [B, H, W, C] in [0, 1], each with its own key."""
+    return jax.vmap(augment)(jax.random.split(key, len(images)), to_float(images))
+
+
+def two_views(augment: Policy, key: jax.Array, images: jax.Array) -> jax.Array:
+    """Two views of each image: uint8 [B, H, W, C] -> float32 [B, 2, H, W, C].
+
+    The views stand on an axis of their own behind the batch, so that a batch sharded over devices stays where it is.
+    """
+    keys = jax.random.split(key, (len(images), 2))
+    return jax.vmap(jax.vmap(augment, in_axes=(0, None)))(keys, to_float(images))

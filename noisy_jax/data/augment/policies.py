@@ -1,0 +1,109 @@
+"""Augmentations by name: functions (key, float image [H, W, C] in [0, 1], settings) -> image."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from noisy_jax.data.augment import geometry
+from noisy_jax.data.augment.colour import blur, colour_jitter, draw_factor, grayscale
+from noisy_jax.data.augment.operations import random_operations
+
+
+def _sometimes(key: jax.Array, probability: float, changed: jax.Array, image: jax.Array) -> jax.Array:
+    return jnp.where(jax.random.bernoulli(key, probability), changed, image)
+
+
+def none(key: jax.Array, image: jax.Array) -> jax.Array:
+    """The image as it is."""
+    del key
+    return image
+
+
+def standard(
+    key: jax.Array, image: jax.Array, *, padding: int = 4, flip: bool = True, degrees: float = 0.0
+) -> jax.Array:
+    """A classifier's: crop with padding, flip, rotation uniform in +-`degrees` (the original's code: 20)."""
+    if not degrees:
+        return geometry.crop_with_padding(key, image, padding=padding, flip=flip)
+    crop_key, turn_key = jax.random.split(key)
+    image = geometry.crop_with_padding(crop_key, image, padding=padding, flip=flip)
+    return geometry.rotate(image, jax.random.uniform(turn_key, minval=-degrees, maxval=degrees))
+
+
+def simclr(
+    key: jax.Array,
+    image: jax.Array,
+    *,
+    min_scale: float = 0.2,
+    flip: bool = True,
+    jitter: float = 1.0,
+    jitter_probability: float = 0.8,
+    gray_probability: float = 0.2,
+    blur_probability: float = 0.0,
+) -> jax.Array:
+    """SimCLR's views (Chen 2020, appendix A): crop, flip, colour jitter, grayscale, blur with sigma 0.1 to 2 pixels.
+
+    No blur as it stands: its appendix B.9 leaves it out for small images.
+    """
+    crop_key, jitter_key, apply_key, gray_key, blur_key = jax.random.split(key, 5)
+    image = geometry.random_resized_crop(crop_key, image, min_scale=min_scale, flip=flip)
+    strengths = {'brightness': 0.4, 'contrast': 0.4, 'saturation': 0.4, 'hue': 0.1}
+    jittered = colour_jitter(jitter_key, image, **{k: jitter * v for k, v in strengths.items()})
+    image = _sometimes(apply_key, jitter_probability, jittered, image)
+    image = _sometimes(gray_key, gray_probability, grayscale(image), image)
+    if not blur_probability:
+        return image
+    sigma_key, apply_key = jax.random.split(blur_key)
+    blurred = blur(image, jax.random.uniform(sigma_key, minval=0.1, maxval=2.0))
+    return _sometimes(apply_key, blur_probability, blurred, image)
+
+
+def scan(
+    key: jax.Array,
+    image: jax.Array,
+    *,
+    padding: int = 4,
+    flip: bool = True,
+    operations: int = 4,
+    cutout: int = 16,
+) -> jax.Array:
+    """SCAN's strong augmentation (Van Gansbeke 2020): crop, flip, `operations` random ones of 14, a hole of `cutout`.
+
+    Its code crops 32 of 32 pixels, which moves nothing: padding 0.
+    """
+    crop_key, operation_key, hole_key = jax.random.split(key, 3)
+    image = geometry.crop_with_padding(crop_key, image, padding=padding, flip=flip)
+    image = random_operations(operation_key, image, count=operations)
+    return geometry.cutout(hole_key, image, length=cutout) if cutout else image
+
+
+def handwriting(
+    key: jax.Array,
+    image: jax.Array,
+    *,
+    degrees: float = 15.0,
+    scale: float = 0.2,
+    shift: float = 1.0,
+    brightness: float = 0.3,
+    noise: float = 0.1,
+) -> jax.Array:
+    """Views of small grey drawings: affine map, brightness, Gaussian pixel noise; no flip (2 is not its mirror)."""
+    affine_key, bright_key, noise_key = jax.random.split(key, 3)
+    image = geometry.affine(affine_key, image, degrees=degrees, scale=scale, shift=shift)
+    image = image * draw_factor(bright_key, brightness) + noise * jax.random.normal(noise_key, image.shape)
+    return jnp.clip(image, 0.0, 1.0)
+
+
+POLICIES: dict[str, Callable] = {
+    'none': none,
+    'standard': standard,
+    'simclr': simclr,
+    # MoCo v2 (Chen 2020) and MoPro's strong view (Li 2021, appendix): the same steps, half of the images blurred.
+    'moco': functools.partial(simclr, blur_probability=0.5),
+    'mopro_strong': functools.partial(simclr, blur_probability=0.5),
+    'mopro': geometry.random_resized_crop,  # MoPro's weak view
+    'scan': scan,
+    'handwriting': handwriting,
+}

@@ -1,0 +1,83 @@
+"""Noise that comes from a file: a transition matrix, or the labels that people gave."""
+
+import pathlib
+
+import numpy as np
+
+from noisy_jax.errors import InputError
+
+
+def read_matrix(path: str, num_classes: int) -> np.ndarray:
+    """The transition matrix float [C, C] of an .npy or .csv file: row the true class, column the given one.
+
+    Raises:
+      InputError: no such file, another shape, a value below 0, or a row that does not sum to 1 (within 0.001).
+    """
+    file = _existing('noise.matrix', path, 'an .npy or .csv file with a row per true class')
+    try:
+        matrix = np.loadtxt(file, delimiter=',', ndmin=2) if file.suffix == '.csv' else np.load(file)
+        matrix = np.asarray(matrix, np.float64)
+    except Exception as error:
+        raise InputError(f'noise.matrix: {path} cannot be read as numbers ({_first_line(error)})') from error
+    if matrix.shape != (num_classes, num_classes):
+        raise InputError(f'noise.matrix: {path} has shape {matrix.shape}; {(num_classes, num_classes)} is needed')
+    sums = matrix.sum(1)
+    bad = np.flatnonzero(~((matrix >= 0).all(1) & (np.abs(sums - 1) <= 1e-3)))  # NaN is bad too
+    if len(bad):
+        row = matrix[bad[0]]
+        raise InputError(
+            f'noise.matrix: row {bad[0]} of {path} sums to {row.sum():g}, its least value is {row.min():g}; '
+            'values of at least 0 that sum to 1 are needed'
+        )
+    return matrix / sums[:, None]
+
+
+def read_labels(path: str, key: str, true: np.ndarray, num_classes: int) -> np.ndarray:
+    """Labels int32 [N] of an .npy file, or of the array `key` of an .npz file.
+
+    Where the .npz has `clean_label` too, as CIFAR-10N, it must be `true`: the images are in the file's order then.
+
+    Args:
+      path: the file.
+      key: of an .npz, e.g. 'worse_label'.
+      true: int [N], the labels of the images as they were loaded.
+      num_classes: one more than the highest label that is allowed.
+
+    Raises:
+      InputError: no such file or key, labels of other images or in another order, or a label out of range.
+    """
+    file = _existing('noise.labels', path, 'an .npy or .npz file of labels')
+    try:
+        content = np.load(file)
+        arrays = {name: content[name] for name in content.files} if hasattr(content, 'files') else {'': content}
+    except Exception as error:
+        raise InputError(f'noise.labels: {path} cannot be read as NumPy arrays ({_first_line(error)})') from error
+    if '' not in arrays and key not in arrays:
+        raise InputError(f'noise.key: {key!r} is not in {path}; choose one of {", ".join(sorted(arrays))}')
+    labels = arrays.get('', arrays.get(key))
+    if labels.dtype.kind not in 'iu' or labels.shape != true.shape:
+        raise InputError(
+            f'noise.labels: {path} holds {labels.dtype} {labels.shape}; whole numbers {true.shape} are needed, one for '
+            'each loaded image'
+        )
+    bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(bad):
+        raise InputError(f'noise.labels: label {bad[0]} of {path} is {labels[bad[0]]}; allowed: 0 to {num_classes - 1}')
+    clean = arrays.get('clean_label', true)
+    if not np.array_equal(clean, true):
+        differ = f', first at image {np.flatnonzero(clean != true)[0]}' if clean.shape == true.shape else ''
+        raise InputError(
+            f'noise.labels: clean_label of {path} differs from the labels of the loaded images{differ}; '
+            "load the images in the file's order"
+        )
+    return labels.astype(np.int32)
+
+
+def _existing(field: str, path: str, needed: str) -> pathlib.Path:
+    if not path or not pathlib.Path(path).is_file():
+        raise InputError(f'{field}: {path!r} is no file; {needed} is needed')
+    return pathlib.Path(path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
