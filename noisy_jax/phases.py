@@ -236,7 +236,7 @@ def _fit_classifier(
 def _train_encoder(
     method: Method, train: Dataset, journal: Journal, start: Variables, settings: ConfigDict, loss: Callable
 ) -> Variables:
-    trained = optim.REPRESENTATION
+    trained = tuple(part for part in optim.REPRESENTATION if part in start['params'])  # there may be no projection head
     optimizer = _optimizer(settings.optimizer, settings.epochs, settings.batch_size, train)
     step = contrastive_step(
         method.network, optimizer, loss, _augment(method, settings), method.normalise, trained=trained
