@@ -87,7 +87,19 @@ def default() -> ConfigDict:
     )
     config.noise = ConfigDict({'kind': 'symmetric', 'rate': 0.4})
     config.model = ConfigDict(
-        {'encoder': 'resnet18', 'width': 0, 'classifier': 'linear', 'projection_dim': 128, 'dtype': 'float32'}
+        {
+            'encoder': 'resnet18',
+            'width': 0,
+            'stem': 'auto',  # of a ResNet: 'small' (3x3), 'large' (7x7 and pooling); 'auto': large above 64 pixels
+            'classifier': 'linear',
+            'projection': 'mlp',  # 'linear'; 'none': the embeddings themselves are contrasted
+            'projection_dim': 128,
+            # Parts of a batch that the encoder normalises each by itself. Samples are dealt out to the splits in turn;
+            # blocks are neighbours, as on one device. 0 or 1: the whole batch, also over devices.
+            'batch_norm_splits': 1,
+            'batch_norm_blocks': 1,
+            'dtype': 'float32',
+        }
     )
     config.augment = ConfigDict(
         {
@@ -250,6 +262,7 @@ _RANGES = {
     'loss_settings.elr.beta': (0.0, 1.0),
     'model.width': (0, None),
     'model.projection_dim': (1, None),
+    'model.batch_norm_*': (0, None),
 }
 
 
