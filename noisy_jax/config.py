@@ -135,7 +135,19 @@ def default() -> ConfigDict:
         }
     )
     config.model = ConfigDict(
-        {'encoder': 'resnet18', 'width': 0, 'classifier': 'linear', 'projection_dim': 128, 'dtype': 'float32'}
+        {
+            'encoder': 'resnet18',
+            'width': 0,
+            'stem': 'auto',  # of a ResNet: 'small' (3x3), 'large' (7x7 and pooling); 'auto': large above 64 pixels
+            'classifier': 'linear',
+            'projection': 'mlp',  # 'linear'; 'none': the embeddings themselves are contrasted
+            'projection_dim': 128,
+            # Parts of a batch that the encoder normalises each by itself. Samples are dealt out to the splits in turn;
+            # blocks are neighbours, as on one device. 0 or 1: the whole batch, also over devices.
+            'batch_norm_splits': 1,
+            'batch_norm_blocks': 1,
+            'dtype': 'float32',
+        }
     )
     views = {'min_scale': 0.2, 'flip': True, 'jitter': 1.0, 'jitter_probability': 0.8, 'gray_probability': 0.2}
     config.augment = ConfigDict(
@@ -391,6 +403,7 @@ _RANGES = {
     'loss_settings.*.gamma': (0.0, None),
     'model.width': (0, None),
     'model.projection_dim': (1, None),
+    'model.batch_norm_*': (0, None),
 }
 
 

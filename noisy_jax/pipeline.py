@@ -32,7 +32,9 @@ CHOICES = {
     'noise.kind': noise.KINDS,
     'loss': losses.CRITERIA,
     'model.encoder': tuple(models.ENCODERS),
+    'model.stem': models.STEMS,
     'model.classifier': tuple(models.CLASSIFIERS),
+    'model.projection': tuple(models.PROJECTIONS),
     'model.dtype': ('float32', 'bfloat16'),
     '*.*augment': tuple(augment.POLICIES),
     '*optimizer.name': optim.OPTIMIZERS,
@@ -60,6 +62,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     mesh = mesh_lib.make_mesh(config.devices)
     train, valid, test, corruption = _load(config)
     _check_batches(config, len(train), mesh)
+    method = _method(config, train, valid, test, mesh, options)
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
     folder.claim(config.to_dict(), may_differ=config_lib.MACHINE)
     _keep_given(folder, train)
@@ -67,7 +70,6 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     if mesh_lib.in_any_process(not folder.is_claimed):
         raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; take one that all share')
 
-    method = _method(config, train, valid, test, mesh, options)
     metrics = MetricWriter(folder.metrics)
     summary = _header(config, mesh) | {'noise': corruption, 'phases': []}
     outcome, last_classifier, variables, given, trained = None, None, None, train.label, 0
@@ -130,8 +132,17 @@ def _load(config: ConfigDict) -> tuple[Dataset, Dataset | None, Dataset | None, 
 
 def _check_batches(config: ConfigDict, images: int, mesh: jax.sharding.Mesh) -> None:
     """All batch sizes before anything is trained: the last phase's would be found hours later."""
+    blocks, splits = (max(config.model[f'batch_norm_{name}'], 1) for name in ('blocks', 'splits'))
     for phase in config.phases:
-        mesh_lib.check_batch_size(f'config.{phase}.batch_size', config[phase].batch_size, images, mesh)
+        field, size = f'config.{phase}.batch_size', config[phase].batch_size
+        mesh_lib.check_batch_size(field, size, images, mesh)
+        two_views = config[phase].get('method') in ('simclr', 'sup_con')  # others send one view at a time
+        rows = 2 * size if two_views else size
+        if rows % (blocks * splits) and phase != 'select':  # which rests the encoder
+            raise InputError(
+                f'{field}: its {rows} rows do not divide into {blocks} x {splits} parts (model.batch_norm_blocks x '
+                'model.batch_norm_splits); take a multiple'
+            )
 
 
 def _keep_given(folder: WorkDir, train: Dataset) -> None:
@@ -158,9 +169,13 @@ def _method(
     network = models.create(
         config.model.encoder,
         num_classes=train.num_classes,
+        projection=config.model.projection,
         projection_dim=config.model.projection_dim,
         classifier=config.model.classifier,
         width=config.model.width,
+        stem=config.model.stem,
+        batch_norm_splits=config.model.batch_norm_splits,
+        batch_norm_blocks=config.model.batch_norm_blocks,
         dtype=jax.numpy.dtype(config.model.dtype),
         image_size=train.image.shape[1],
     )

@@ -248,3 +248,25 @@ def test_a_second_round_starts_from_the_labels_of_the_first(tmp_path):
 def test_rounds_need_finetune(tmp_path):
     with pytest.raises(InputError, match=r'config\.rounds: 2 needs the phase finetune'):
         pipeline.run(config('phases=pretrained', rounds=2), tmp_path)
+
+
+def test_a_run_without_projection_head_and_with_parts_of_a_batch(tmp_path):
+    settings = {'projection': 'none', 'classifier': 'multilayer', 'batch_norm_splits': 2, 'batch_norm_blocks': 4}
+    changes = {f'model__{name}': value for name, value in settings.items()}
+    summary = pipeline.run(config(phases=('base', 'pretrain'), **changes), tmp_path)
+    assert summary['complete']
+    assert summary['phases'][1]['knn_accuracy'] > 0.5
+
+
+def test_batches_that_do_not_divide_into_parts_are_refused(tmp_path):
+    # 60 images are 120 rows of contrastive training.
+    changes = {'model__batch_norm_splits': 8, 'pretrain__batch_size': 60, 'classify__batch_size': 60}
+    with pytest.raises(InputError, match=r'config\.classify\.batch_size: its 60 rows do not divide into 1 x 8 parts'):
+        pipeline.run(config(phases=('pretrain', 'classify'), **changes), tmp_path / 'work')
+    assert not (tmp_path / 'work').exists(), 'the folder is free for better settings'
+
+
+def test_a_stem_that_an_encoder_does_not_have_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"model\.stem: 'large', but cnn_small has no stem"):
+        pipeline.run(config(model__stem='large'), tmp_path / 'work')
+    assert not (tmp_path / 'work').exists()

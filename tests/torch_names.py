@@ -11,6 +11,11 @@ _PATHS = {
     r'net\.(\d)\.(\d)\.bn(\d)': 'encoder/stage{0}_block{1}/norm{2}',
     r'net\.(\d)\.(\d)\.downsample\.0': 'encoder/stage{0}_block{1}/shortcut_conv',
     r'net\.(\d)\.(\d)\.downsample\.1': 'encoder/stage{0}_block{1}/shortcut_norm',
+    r'net\.conv1': 'encoder/stem_conv',
+    r'net\.bn1': 'encoder/stem_norm',
+    r'net\.layer(\d)\.(\d)\.conv(\d)': 'encoder/stage{0}_block{1}/conv{2}',
+    r'net\.layer(\d)\.(\d)\.bn(\d)': 'encoder/stage{0}_block{1}/norm{2}',
+    r'net\.layer(\d)\.(\d)\.shortcut\.0': 'encoder/stage{0}_block{1}/shortcut_conv',
     r'block(\d)\.(\d)\.out_conv\.0': 'encoder/block{0}_conv{1}',
     r'block(\d)\.(\d)\.out_conv\.1': 'encoder/block{0}_norm{1}',
     r'fc1\.0': 'encoder/hidden',
@@ -29,8 +34,8 @@ def path(module: str) -> tuple[str, ...]:
     for pattern, ours in _PATHS.items():
         if found := re.fullmatch(pattern, module):
             numbers = [int(number) for number in found.groups()]
-            # The stages of the original are net.3 to net.6; its blocks count from 0.
-            shifts = (-2, 1, 0) if module.startswith('net') else (0, 1)
+            # The stages of the original are net.3 to net.6 (or net.layer1 to net.layer4); its blocks count from 0.
+            shifts = (-2 if re.match(r'net\.\d', module) else 0, 1, 0)
             return tuple(ours.format(*(n + s for n, s in zip(numbers, shifts, strict=False))).split('/'))
     raise KeyError(module)
 

@@ -1,5 +1,6 @@
 """Networks by name."""
 
+import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -7,26 +8,40 @@ from flax import linen as nn
 
 from noisy_jax.errors import InputError
 from noisy_jax.models.cnn import CNN6, CNNSmall
-from noisy_jax.models.heads import CLASSIFIERS, ProjectionHead
+from noisy_jax.models.heads import CLASSIFIERS, PROJECTIONS
 from noisy_jax.models.network import Network
-from noisy_jax.models.resnet import ResNet18, ResNetTiny
+from noisy_jax.models.norm import BatchNorm
+from noisy_jax.models.preact_resnet import PreActResNet18
+from noisy_jax.models.resnet import ResNet18, ResNet50, ResNetTiny
 
-# (image size, dtype=, width=) -> encoder.
-ENCODERS: dict[str, Callable[..., nn.Module]] = {
-    'resnet18': lambda size, **kw: ResNet18(small_images=size <= 64, **kw),
-    'resnet_tiny': lambda size, **kw: ResNetTiny(small_images=size <= 64, **kw),
-    'cnn6': lambda size, **kw: CNN6(**kw),
-    'cnn_small': lambda size, **kw: CNNSmall(**kw),
+# (dtype=, norm=, width=, small_images=) -> encoder.
+_RESNETS: dict[str, Callable[..., nn.Module]] = {
+    'resnet18': ResNet18,
+    'resnet50': ResNet50,
+    'preact_resnet18': PreActResNet18,
+    'resnet_tiny': ResNetTiny,
 }
+# (dtype=, norm=, width=) -> encoder.
+_CNNS: dict[str, Callable[..., nn.Module]] = {
+    'cnn6': CNN6,
+    'cnn_small': CNNSmall,
+}
+ENCODERS = _RESNETS | _CNNS
+STEMS = ('auto', 'small', 'large')
+_SMALL = 64  # pixels a side: up to here 'auto' is 'small', as in the original
 
 
 def create(
     encoder: str,
     *,
     num_classes: int,
+    projection: str = 'mlp',
     projection_dim: int = 128,
     classifier: str = 'linear',
     width: int = 0,
+    stem: str = 'auto',
+    batch_norm_splits: int = 1,
+    batch_norm_blocks: int = 1,
     dtype: jnp.dtype = jnp.float32,
     image_size: int = 32,
 ) -> Network:
@@ -35,21 +50,36 @@ def create(
     Args:
       encoder: one of ENCODERS.
       num_classes: C of the classifier.
+      projection: one of PROJECTIONS; 'none' contrasts the embeddings themselves.
       projection_dim: P of the projection head.
       classifier: one of CLASSIFIERS.
       width: channels of the first stage; 0: the network's own.
+      stem: of a ResNet: 'small' (3x3), 'large' (7x7 with stride 2, and pooling), 'auto' by `image_size`.
+      batch_norm_splits: interleaved parts of a batch, each normalised by itself in the encoder (see
+        `models.norm.BatchNorm`); 0 or 1: one. As in the original, a classifier's BatchNorm sees the whole batch.
+      batch_norm_blocks: the same for blocks of neighbouring samples, each of which has these splits.
       dtype: of the computation; parameters, statistics, logits and projections are float32.
-      image_size: chooses the stem of a ResNet.
+      image_size: chooses the stem.
 
     Raises:
-      InputError: an unknown name.
+      InputError: an unknown name, or a stem for an encoder without one.
     """
-    for field, name, known in (('encoder', encoder, ENCODERS), ('classifier', classifier, CLASSIFIERS)):
+    for field, name, known in (
+        ('encoder', encoder, ENCODERS),
+        ('projection', projection, PROJECTIONS),
+        ('classifier', classifier, CLASSIFIERS),
+        ('stem', stem, STEMS),
+    ):
         if name not in known:
             raise InputError(f'model.{field}: {name!r} is unknown; allowed: {", ".join(known)}')
-    sizes = {'width': width} if width else {}
+    options = {'width': width} if width else {}
+    if encoder in _RESNETS:
+        options['small_images'] = image_size <= _SMALL if stem == 'auto' else stem == 'small'
+    elif stem != 'auto':
+        raise InputError(f"model.stem: {stem!r}, but {encoder} has no stem; allowed: 'auto', or a ResNet as encoder")
+    norm = functools.partial(BatchNorm, blocks=max(batch_norm_blocks, 1), splits=max(batch_norm_splits, 1))
     return Network(
-        encoder=ENCODERS[encoder](image_size, dtype=dtype, **sizes),
-        projection=ProjectionHead(projection_dim, dtype=dtype),
+        encoder=ENCODERS[encoder](dtype=dtype, norm=norm, **options),
+        projection=PROJECTIONS[projection](projection_dim, dtype=dtype),
         classifier=CLASSIFIERS[classifier](num_classes, dtype=dtype),
     )

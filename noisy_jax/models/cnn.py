@@ -1,5 +1,7 @@
 """Small convolutional networks."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -39,6 +41,7 @@ class CNN6(nn.Module):
     width: int = 64
     hidden: int = 256
     features: int = 128
+    norm: Callable[..., nn.Module] = BatchNorm
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -49,11 +52,11 @@ class CNN6(nn.Module):
             for layer in (1, 2):
                 name = f'block{block}_{{}}{layer}'
                 x = conv(width, x.shape[-1], self.dtype, name.format('conv'))(x)
-                x = nn.relu(BatchNorm(self.dtype, name=name.format('norm'))(x, train=train))
+                x = nn.relu(self.norm(self.dtype, name=name.format('norm'))(x, train=train))
             x = _halve(x)
         x = _flatten(x)
         x = dense(self.hidden, x.shape[-1], self.dtype, 'hidden')(x)
-        x = nn.relu(BatchNorm(self.dtype, name='hidden_norm')(x, train=train))
+        x = nn.relu(self.norm(self.dtype, name='hidden_norm')(x, train=train))
         return dense(self.features, self.hidden, self.dtype, 'out')(x).astype(jnp.float32)
 
 
@@ -62,6 +65,7 @@ class CNNSmall(nn.Module):
 
     width: int = 16
     features: int = 128
+    norm: Callable[..., nn.Module] = BatchNorm
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -69,8 +73,8 @@ class CNNSmall(nn.Module):
         x = x.astype(self.dtype)
         for layer, width in enumerate((self.width, 2 * self.width), 1):
             x = conv(width, x.shape[-1], self.dtype, f'conv{layer}')(x)
-            x = nn.relu(BatchNorm(self.dtype, name=f'norm{layer}')(x, train=train))
+            x = nn.relu(self.norm(self.dtype, name=f'norm{layer}')(x, train=train))
         x = _halve(x)
         x = _flatten(x)
         x = dense(self.features, x.shape[-1], self.dtype, 'out')(x)
-        return nn.relu(BatchNorm(self.dtype, name='out_norm')(x, train=train)).astype(jnp.float32)
+        return nn.relu(self.norm(self.dtype, name='out_norm')(x, train=train)).astype(jnp.float32)

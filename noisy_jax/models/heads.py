@@ -48,20 +48,46 @@ class LinearClassifier(nn.Module):
         return dense(self.num_classes, x.shape[-1], self.dtype, 'linear')(x)
 
 
+class MultilayerClassifier(nn.Module):
+    """Linear, BatchNorm, ReLU, linear: D -> `hidden` -> C (the original's `multilayer`)."""
+
+    num_classes: int
+    hidden: int = 128
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, embeddings: jax.Array, *, train: bool) -> jax.Array:
+        x = dense(self.hidden, embeddings.shape[-1], self.dtype, 'hidden')(embeddings)
+        x = nn.relu(BatchNorm(self.dtype, name='norm')(x, train=train))
+        return dense(self.num_classes, self.hidden, self.dtype, 'linear')(x)
+
+
 class ProjectionHead(nn.Module):
-    """Linear, ReLU, linear: D -> D -> P (SimCLR's, without BatchNorm)."""
+    """What is contrasted: D -> P. Linear, ReLU, linear (SimCLR's, without BatchNorm): D -> D -> P; with one layer a
+    linear map; with none the embeddings themselves, P = D, and no parameters.
+    """
 
     features: int = 128
+    layers: int = 2
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, embeddings: jax.Array) -> jax.Array:
-        width = embeddings.shape[-1]
-        x = nn.relu(dense(width, width, self.dtype, 'hidden')(embeddings))
-        return dense(self.features, width, self.dtype, 'out')(x)
+        x, width = embeddings, embeddings.shape[-1]
+        if self.layers == 2:
+            x = nn.relu(dense(width, width, self.dtype, 'hidden')(x))
+        return dense(self.features, width, self.dtype, 'out')(x) if self.layers else x
 
 
 CLASSIFIERS = {
     'linear': LinearClassifier,
     'bn_linear': functools.partial(LinearClassifier, normalise=True),
+    'multilayer': MultilayerClassifier,
+    'multilayer2048': functools.partial(MultilayerClassifier, hidden=2048),
+}
+
+PROJECTIONS = {
+    'mlp': ProjectionHead,
+    'linear': functools.partial(ProjectionHead, layers=1),
+    'none': functools.partial(ProjectionHead, layers=0),
 }

@@ -6,7 +6,7 @@ from flax import linen as nn
 
 
 class Network(nn.Module):
-    """Parameters {'encoder', 'projection', 'classifier'}; a phase trains some of them.
+    """Parameters {'encoder', 'projection', 'classifier'}; a phase trains some of them. No head, no 'projection'.
 
     The heads take embeddings, so that an encoder at rest (`train=False`) can feed a head that learns.
     """

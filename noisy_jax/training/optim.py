@@ -5,7 +5,7 @@ import optax
 
 from noisy_jax.errors import InputError
 
-REPRESENTATION = ('encoder', 'projection')  # contrastive phases
+REPRESENTATION = ('encoder', 'projection')  # contrastive phases, where there is a projection head
 CLASSIFIER = ('encoder', 'classifier')  # a whole classifier; the projection head rests
 HEAD = ('classifier',)  # the encoder rests, its BatchNorm statistics too
 

@@ -27,7 +27,8 @@ def representation_phase(
     method: Method, train: Dataset, journal: Journal, start: Variables, settings: ConfigDict
 ) -> Outcome:
     """Trains encoder and projection head (MoPro: the classifier too) and judges the embeddings by k-NN."""
-    trained = optim.REPRESENTATION + (optim.HEAD if settings.method == 'mopro' else ())
+    trained = tuple(part for part in optim.REPRESENTATION if part in start['params'])  # there may be no projection head
+    trained += optim.HEAD if settings.method == 'mopro' else ()
     optimizer = stage_optimizer(settings.optimizer, settings.epochs, settings.batch_size, train)
     extra = {}
     if settings.method not in ('simclr', 'sup_con'):

@@ -22,7 +22,7 @@ class TrainState:
 
     Attributes:
       step: int32 scalar, the steps done in this stage; randomness and schedules are functions of it.
-      params: {'encoder', 'projection', 'classifier'}, all of them, trained or not.
+      params: {'encoder', 'projection' (unless there is no such head), 'classifier'}, trained or not.
       batch_stats: running statistics of BatchNorm.
       opt_state: of the trained parts only.
       extra: what a method remembers beside its weights, by name (ELR's targets [N, C], the loss history [E, N], a
