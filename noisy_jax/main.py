@@ -3,7 +3,7 @@
   python -m noisy_jax.main --config=configs/digits.py --workdir=runs/digits [--config.seed=1 ...]
 
 --config=FILE or --config=FILE:ARGUMENT   a file of configs/; its docstring tells its arguments
---config.KEY=VALUE                        changes one setting; the keys are those of noisy_jax/config.py
+--config.KEY=VALUE                        changes one setting; the keys are those of noisy_jax/config/defaults.py
 --workdir=FOLDER                          gets everything the run writes; the same command again goes on from there
 
 On several hosts the same command runs on each, with a --workdir that all of them see. Cloud TPU and Slurm are found by

@@ -109,7 +109,7 @@ def nce_mae(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float) 
     return alpha * normalized_cross_entropy(logits, labels) + beta * mean_absolute_error(logits, labels)
 
 
-# By the name that a config gives them; settings of the same name are in `noisy_jax/config.py`.
+# By the name that a config gives them; settings of the same name are in `noisy_jax/config/defaults.py`.
 LOSSES = {
     'ce': cross_entropy,
     'label_smoothing': label_smoothing,
