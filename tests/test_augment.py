@@ -273,7 +273,7 @@ def test_standard_turns_where_it_is_asked_to():
 
 
 def test_the_default_settings_are_those_of_the_functions():
-    """The defaults are written twice, in config/defaults.py and at the functions: experiments call them without a config."""
+    """The defaults are written twice, in the config and at the functions: experiments call them without a config."""
     settings = config_lib.default().augment.to_dict()
     assert settings.keys() == augment.POLICIES.keys() - {'none'}
     for name, values in settings.items():
