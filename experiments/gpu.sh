@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-PARTS='check throughput xla together torch-steps torch-epochs torch-digits contrastive selection knn-1 knn-2 tables'
+PARTS='check throughput xla together torch-steps torch-epochs torch-digits contrastive selection knn-1 knn-2 tables tables-parts tables-ours'
 PYTHON=${PYTHON:-python3}
 SMOKE=()
 
@@ -105,12 +105,12 @@ knn() {
 part_knn-1() { knn 480; }
 part_knn-2() { knn 480; }
 
-# The paper's tables at full scale, for eight minutes; every further call goes on. The JSON of the cells in one archive.
-part_tables() {
+# A table at full scale, for eight minutes; every further call goes on. The JSON of all cells in one archive.
+table() {
   has ml_collections sklearn || return 0
-  local size=(--scale full --images "${IMAGES:-}" --human "${HUMAN:-}" --budget 480)
+  local size=(--table "$1" --scale full --images "${IMAGES:-}" --human "${HUMAN:-}" --budget 480)
   if ((${#SMOKE[@]})); then
-    size=(--scale smoke --budget 20)
+    size=(--table "$1" --scale smoke --budget 20)
   elif [[ -z ${IMAGES:-} || -z ${HUMAN:-} ]]; then
     echo 'skipped: IMAGES or HUMAN is not set'
     return 0
@@ -118,6 +118,9 @@ part_tables() {
   run "$PYTHON" experiments/tables.py "${size[@]}" --work "$WORK/tables" --results "$WORK/tables/results"
   tar -C "$WORK/tables" -czf "$OUT/tables.tar.gz" results
 }
+part_tables() { table paper; }
+part_tables-parts() { table parts; }
+part_tables-ours() { table ours; }
 
 if (($# == 0)) || [[ $1 == list ]]; then
   printf '%s\n' $PARTS

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from recipes import HUMAN, PARTS, VARIANTS
+from recipes import HUMAN, VARIANTS, compared
 
 LOSSES, RATES, OUR_RATES = ('ce', 'elr', 'nfl_rce'), (0.2, 0.4, 0.6, 0.8), (0.2, 0.5, 0.8, 0.9)
 
@@ -29,6 +29,11 @@ PUBLISHED = {
 def load(results: pathlib.Path) -> list[dict[str, Any]]:
     """All cells that are done."""
     return [json.loads(path.read_text()) for path in sorted(results.glob('*.json'))]
+
+
+def whole(done: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cells that were trained on all images."""
+    return [cell for cell in done if not cell.get('held_out')]
 
 
 def accuracies(
@@ -77,22 +82,23 @@ def our_table(done: list[dict[str, Any]], scale: str) -> str:
     return '\n'.join(lines)
 
 
-def parts_table(done: list[dict[str, Any]]) -> str:
+def parts_table(done: list[dict[str, Any]], scale: str) -> str:
     """Markdown: what goes without each part of our recipe, on held-out noisy labels (which decide) and on the test."""
     lines = [
         '| recipe, ELR at 50% | held-out noisy labels | part brings | test | part brings |',
         '|---|---|---|---|---|',
     ]
-    whole = None
-    for recipe in ('all parts', *(f'all parts without {part}' for part in PARTS)):
+    numbers = {}
+    for recipe in compared(scale):
         chosen = [cell for cell in done if cell['recipe'] == recipe]
         if chosen:
-            held_out, test = (
-                100 * np.mean([cell[key] for cell in chosen]) for key in ('accuracy_held_out', 'accuracy_last')
-            )
-            gains = (f'{whole[0] - held_out:+.1f}', f'{whole[1] - test:+.1f}') if whole else ('', '')
-            whole = whole or (held_out, test)
-            lines.append(f'| {recipe} | {held_out:.1f} | {gains[0]} | {test:.1f} | {gains[1]} |')
+            keys = ('accuracy_held_out', 'accuracy_last')
+            numbers[recipe] = [100 * np.mean([cell[key] for cell in chosen]) for key in keys]
+    for recipe, values in numbers.items():
+        part, gains = recipe.partition(' without ')[2], ['', '']
+        if part:
+            gains = [f'{whole - value:+.1f}' for whole, value in zip(numbers['all parts'], values, strict=True)]
+        lines.append(f'| {recipe} | {values[0]:.1f} | {gains[0]} | {values[1]:.1f} | {gains[1]} |')
     return '\n'.join(lines)
 
 
@@ -179,14 +185,16 @@ def picture(done: list[dict[str, Any]], scale: str, path: pathlib.Path) -> None:
 
 def render(results: pathlib.Path, scale: str) -> str:
     """The table, what it shows, and on what it was made."""
-    done = load(results)
+    everything = load(results)
+    done = whole(everything)
     if not done:
         return f'no cell of --scale={scale} is done'
     parts = [table(done, scale), claims(done)]
     if any(cell['recipe'] == 'ours' for cell in done):
         parts.append(our_table(done, scale))
-    if any(cell['recipe'].startswith('all parts') for cell in done):
-        parts.append(parts_table(done))
+    held_out = [cell for cell in everything if cell not in done]
+    if any(cell['recipe'] == 'all parts' for cell in held_out):
+        parts.append(parts_table(held_out, scale))
     if any(cell['recipe'] in VARIANTS for cell in done):
         parts.append(variants_table(done))
-    return '\n\n'.join([*parts, notes(done)])
+    return '\n\n'.join([*parts, notes(everything)])

@@ -31,7 +31,7 @@ from typing import Any
 import cells
 import cifar10
 import numpy as np
-from recipes import CANDIDATES, HUMAN, PARTS, SCALES, VARIANTS, Cell, config_of
+from recipes import CANDIDATES, HUMAN, SCALES, VARIANTS, Cell, compared, config_of
 from rendering import load, picture, render
 
 from noisy_jax.errors import InputError
@@ -42,10 +42,10 @@ RESULTS = HERE / 'results' / 'tables'
 COLUMNS = ('base', 'pretrained', 'finetuned')
 
 
-def papers_cells(seeds: int) -> list[Cell]:
+def papers_cells(scale: str) -> list[Cell]:
     """The paper's table, the most telling cells first: its claim, human labels, fine-tuning, then more seeds."""
     ordered = []
-    for seed in range(seeds):
+    for seed in range(SCALES[scale].seeds):
         rows = [('symmetric', rate, loss) for loss in ('elr', 'nfl_rce', 'ce') for rate in (0.8, 0.4, 0.6, 0.2)]
         human = [(name, 0.0, 'elr') for name in ('worst', 'random1', 'aggregate')]
         ordered += [Cell(*row, column, seed) for row in rows for column in ('pretrained', 'base')]
@@ -55,23 +55,24 @@ def papers_cells(seeds: int) -> list[Cell]:
     return ordered
 
 
-def our_cells(seeds: int) -> list[Cell]:
+def our_cells(scale: str) -> list[Cell]:
     """Our recipe at the rates of its rivals, human labels, then more seeds."""
     places = [('symmetric', rate) for rate in (0.8, 0.5, 0.9, 0.2)] + [(name, 0.0) for name in reversed(HUMAN)]
-    return [Cell(*place, 'elr', 'finetuned', seed, 'ours') for seed in range(seeds) for place in places]
+    seeds = range(SCALES[scale].seeds)
+    return [Cell(*place, 'elr', 'finetuned', seed, 'ours') for seed in seeds for place in places]
 
 
-def parts_cells(seeds: int) -> list[Cell]:
-    """What each part of our recipe brings: all of them, and without each, judged by held-out noisy labels."""
-    recipes = ['all parts', *(f'all parts without {part}' for part in PARTS)]
+def parts_cells(scale: str) -> list[Cell]:
+    """What each part of our recipe brings, judged by held-out noisy labels."""
+    seeds = range(SCALES[scale].seeds)
     return [
-        Cell('symmetric', 0.5, 'elr', 'finetuned', seed, recipe, 0.2) for seed in range(seeds) for recipe in recipes
+        Cell('symmetric', 0.5, 'elr', 'finetuned', seed, recipe, 0.2) for seed in seeds for recipe in compared(scale)
     ]
 
 
-def variant_cells(seeds: int) -> list[Cell]:
+def variant_cells(scale: str) -> list[Cell]:
     """Why pre-training does not help ELR where few labels are wrong (--scale=cpu)."""
-    rows = itertools.product((0.2, 0.4), VARIANTS, range(seeds))
+    rows = itertools.product((0.2, 0.4), VARIANTS, range(SCALES[scale].seeds))
     return [Cell('symmetric', rate, 'elr', 'pretrained', seed, variant) for rate, variant, seed in rows]
 
 
@@ -231,7 +232,7 @@ def main() -> None:
     arguments = parser.parse_args()
     scale, smoke = SCALES[arguments.scale], arguments.scale == 'smoke'
     results = arguments.results or (arguments.work / 'smoke' / 'results' if smoke else RESULTS / arguments.scale)
-    ordered = [cell for cell in TABLES[arguments.table](scale.seeds) if cell.labels in ('symmetric', *scale.human)]
+    ordered = [cell for cell in TABLES[arguments.table](arguments.scale) if cell.labels in ('symmetric', *scale.human)]
     todo = [cell for cell in ordered if not (results / f'{cell.name}.json').exists()]
     try:
         if arguments.search:

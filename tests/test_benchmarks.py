@@ -137,7 +137,7 @@ def test_gpu_script_names_its_parts():
     parts = subprocess.run(['bash', script, 'list'], check=True, capture_output=True, text=True).stdout.split()
     torch = ['torch-steps', 'torch-epochs', 'torch-digits']
     assert parts[:4] == ['check', 'throughput', 'xla', 'together']
-    assert parts[4:] == [*torch, 'contrastive', 'selection', 'knn-1', 'knn-2', 'tables']
+    assert parts[4:] == [*torch, 'contrastive', 'selection', 'knn-1', 'knn-2', 'tables', 'tables-parts', 'tables-ours']
     assert subprocess.run(['bash', script, 'nothing'], capture_output=True).returncode == 2
 
 
