@@ -76,7 +76,8 @@ def test_flops_of_resnet18():
     step = steps.classification_step(
         network, optimizer, losses.criterion('ce'), augment.policy('none'), normalise, trained=optim.CLASSIFIER
     )
-    batch = {'image': jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.uint8), 'label': jax.ShapeDtypeStruct((2,), jnp.int32)}
+    numbers = jax.ShapeDtypeStruct((2,), jnp.int32)
+    batch = {'image': jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.uint8), 'label': numbers, 'index': numbers}
     trained = counted(step, start, batch | {'weight': floats(2)}, jax.random.key(0)) / 2
     stem, head = 2 * 32 * 32 * 64 * 27, 2 * 512 * 10
     assert trained == 3 * (one + head) - stem

@@ -78,8 +78,10 @@ def test_two_processes_learn_what_one_learns(tmp_path, resident_bytes):
     assert summary['processes'] == 2
     for ours, theirs in zip(_metrics(one), _metrics(two), strict=True):
         assert ours.keys() == theirs.keys()
-        # What rounding moved in one phase the next one starts from; a pseudo-label may even be another.
-        tolerance = {'base': 1e-5, 'pretrain': 1e-5, 'classify': 1e-4, 'select': 1e-2}[ours['phase']]
+        # What rounding moved in one phase the next one starts from; a pseudo-label may even be another. A bias before
+        # BatchNorm has no gradient but rounding, which AdamW makes steps of: 0.01 after (a1) on some processors. The
+        # running mean follows it late, and an encoder at rest sees the difference.
+        tolerance = {'base': 1e-5, 'pretrain': 1e-5, 'classify': 1e-3, 'select': 1e-2}[ours['phase']]
         assert ours['loss'] == pytest.approx(theirs['loss'], abs=tolerance)
     np.testing.assert_allclose(np.load(one / 'pred_probs.npy'), np.load(two / 'pred_probs.npy'), atol=1e-3)
 

@@ -19,7 +19,7 @@ def _pairs(z1: jax.Array, z2: jax.Array, temperature: float) -> jax.Array:
 
     Views one after the other would move data between devices.
     """
-    return normalise(jnp.stack([z1, z2], axis=1)) * temperature**-0.5
+    return normalise(jnp.stack([z1, z2], axis=1), temperature)
 
 
 def _others(z: jax.Array, block_size: int | None) -> jax.Array:
@@ -154,10 +154,10 @@ def queue_sup_con(
     return jax.nn.logsumexp(similarity, axis=1) - positive
 
 
-def normalise(z: jax.Array) -> jax.Array:
-    """[..., D] of length 1, in float32 at least; a row of zeros stays and has no gradient."""
+def normalise(z: jax.Array, temperature: float = 1.0) -> jax.Array:
+    """[..., D] of squared length 1 / temperature, in float32 at least; a row of zeros stays and has no gradient."""
     z = z.astype(jnp.promote_types(z.dtype, jnp.float32))
     square = jnp.sum(z * z, axis=-1, keepdims=True)
     alive = square > 1e-24
     # The inner `where` keeps the gradient finite; a floor instead would give a dead row a gradient of 1e12.
-    return z * jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, square, 1.0)), 0.0)
+    return z * jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, square, 1.0) * temperature), 0.0)
