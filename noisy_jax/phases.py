@@ -66,7 +66,7 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
         arrays = {'embedding': embeddings, 'label': train.label}
         newest = per_sample_losses(current.variables, arrays)  # [N]
         history = np.append(to_host(current.extra['loss_history'])[1:], newest[None], axis=0)  # [E, N]
-        return current.replace(extra={'loss_history': replicate(history, session.mesh)}), {}
+        return current.replace(extra={**current.extra, 'loss_history': replicate(history, session.mesh)}), {}
 
     history = np.full((settings.history, len(inputs.train)), np.nan, np.float32)
     plan = Plan('head', optim.HEAD, settings.epochs, settings.optimizer)

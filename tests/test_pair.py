@@ -1,13 +1,15 @@
 """Two networks that teach each other, on real digits: what one learns from the other, and what it does not."""
 
 import functools
+import json
 
 import jax
 import numpy as np
 import pytest
 from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _same, _variables
+from tiny import config
 
-from noisy_jax import losses
+from noisy_jax import losses, pipeline
 from noisy_jax.data import augment
 from noisy_jax.training import optim, pair, state
 from noisy_jax.training.steps import classification_step
@@ -121,3 +123,24 @@ def test_dividemix_learns_from_labels_half_of_which_are_trusted():
         wrong = ~trusted[batch['index']]
         assert np.mean(logits.argmax(-1)[wrong] == batch['label'][wrong]) > 0.7
         assert np.mean(logits.argmax(-1)[wrong] == label[wrong]) < 0.2
+
+
+@pytest.mark.parametrize('method', ['bootstrap', 'elr_plus', 'dividemix'])
+def test_a_run_by_this_method(tmp_path, method):
+    """All stages, with a validation split beside them; a second call reads the outcome of both networks back."""
+    settings = config(
+        'rate=0.4,phases=base',
+        base__method=method,
+        base__epochs=6,
+        bootstrap__warmup_epochs=4,
+        dividemix__warmup_epochs=4,
+        data__valid_fraction=0.1,
+        data__test_limit=300,
+    )
+    summary = pipeline.run(settings, tmp_path)
+    assert summary['phases'][0]['test_accuracy_last'] > 0.3
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert [line['stage'] for line in lines] == ([] if method == 'elr_plus' else ['warmup'] * 4) + ['all'] * 6
+    assert all(line['valid_changed'] >= 0 for line in lines)
+    assert ('trusted' in lines[-1]) == (method != 'elr_plus')
+    assert pipeline.run(settings, tmp_path) == summary

@@ -220,6 +220,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_saying_where(tmp_path):
 
 def test_averages_and_neighbours_in_a_run(tmp_path):
     changes = {'classify__average': 0.9, 'finetune__average': 0.9, 'select__neighbours': 20}
+    changes |= {'data__valid_fraction': 0.1}  # held out from all phases
     summary = pipeline.run(config('rate=0.4,phases=finetuned', **changes), tmp_path)
     assert summary['complete']
     pseudo = np.load(tmp_path / 'labels' / 'classify_probabilities.npy').argmax(1)
