@@ -187,7 +187,7 @@ def render(results: pathlib.Path, scale: str) -> str:
     """The table, what it shows, and on what it was made."""
     everything = load(results)
     done = whole(everything)
-    if not done:
+    if not everything:
         return f'no cell of --scale={scale} is done'
     parts = [table(done, scale), claims(done)]
     if any(cell['recipe'] == 'ours' for cell in done):
