@@ -102,7 +102,7 @@ def _train(
         if plan.split and plan.epochs:
             split = _splitter(method, train, journal, kind)
             memory = {**memory, state.CLEAN: split(variables)}
-            after = _splitting(watch, split, journal)
+            after = _splitting(watch, split)
         final = fit_classifier(method, train, journal, variables, plan, criterion, memory, after, kind)
         variables, memory = final.averaged, final.extra
     return variables
@@ -191,7 +191,7 @@ def _splitter(method: Method, train: Dataset, journal: Journal, kind: str) -> Ca
     return split
 
 
-def _splitting(watch: AfterEpoch, split: Callable[[Variables], np.ndarray], journal: Journal) -> AfterEpoch:
+def _splitting(watch: AfterEpoch, split: Callable[[Variables], np.ndarray]) -> AfterEpoch:
     """`watch`, and a new split for the next epoch."""
 
     def after(current: TrainState, epoch: int) -> tuple[TrainState, dict[str, Any]]:
