@@ -15,6 +15,7 @@ import runpy
 
 import cells
 import numpy as np
+from ml_collections import ConfigDict
 
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / 'results'
@@ -44,7 +45,8 @@ CANDIDATES = {
 }
 
 
-def _config(loss: str, rate: float, seed: int, phases: str = 'all', **changes: object):
+def config_of(loss: str, rate: float, seed: int, phases: str = 'all', **changes: object) -> ConfigDict:
+    """configs/digits.py without accuracies between epochs, with changes by dotted key."""
     config = runpy.run_path(str(HERE.parent / 'configs' / 'digits.py'))['get_config'](
         f'loss={loss},rate={rate},phases={phases}'
     )
@@ -56,7 +58,7 @@ def _config(loss: str, rate: float, seed: int, phases: str = 'all', **changes: o
 
 def _cell(loss: str, rate: float, seed: int, folder: pathlib.Path) -> dict:
     """All phases of one cell."""
-    summary = cells.run(_config(loss, rate, seed), folder / f'{loss}_{rate}_{seed}', folder / 'phases')
+    summary = cells.run(config_of(loss, rate, seed), folder / f'{loss}_{rate}_{seed}', folder / 'phases')
     phases = cells.phases(summary)
     return {
         'loss': loss,
@@ -80,7 +82,7 @@ def _control(loss: str, rate: float, seed: int, folder: pathlib.Path) -> float:
 
     Ten epochs of pre-training with a learning rate of 0 give the encoder its BatchNorm statistics, and nothing else.
     """
-    config = _config(loss, rate, seed, 'pretrained')
+    config = config_of(loss, rate, seed, 'pretrained')
     config.pretrain.epochs, config.pretrain.optimizer.learning_rate = 10, 0.0
     config.classify.head_epochs, config.classify.epochs = config.classify.head_epochs + config.classify.epochs, 0
     summary = cells.run(config, folder / f'{loss}_{rate}_{seed}_control', folder / 'phases')
@@ -134,7 +136,7 @@ def search(path: pathlib.Path, folder: pathlib.Path) -> None:
             continue
         rows = []
         for rate, seed in itertools.product((0.6, 0.8), SEEDS):
-            config = _config('elr', rate, seed, **{'data.valid_fraction': 0.2, **changes})
+            config = config_of('elr', rate, seed, **{'data.valid_fraction': 0.2, **changes})
             summary = cells.run(config, folder / f'search{number}_{rate}_{seed}', folder / 'phases')
             phases = cells.phases(summary)
             accuracies = {key: phases[key]['valid_accuracy_last'] for key in ('base', 'classify', 'finetune')}

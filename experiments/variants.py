@@ -1,0 +1,228 @@
+"""Every variant of every part, one change to the config at a time: do all of them learn?
+
+  python experiments/variants.py --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz   # what is missing, the table
+  python experiments/variants.py --data digits                                              # one of the data sets alone
+  python experiments/variants.py --table                                                    # from the JSON alone
+
+Two data sets: scikit-learn's digits by configs/digits.py, and CIFAR-10 at the size of a smoke test by
+configs/cifar10.py; 40 % symmetric noise but where the noise is what varies, one seed. They learn from noisy labels and
+are judged by right ones. `--images` is a tar of class folders, `--human` the labels of CIFAR-10N.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import sys
+from typing import Any
+
+import cells
+import cifar10
+import numpy as np
+from digits import config_of as digits_config
+from ml_collections import ConfigDict
+from recipes import SCALES, Cell
+from recipes import config_of as cifar10_config
+
+from noisy_jax.config.defaults import LOSSES
+from noisy_jax.errors import InputError
+
+RESULTS = pathlib.Path(__file__).resolve().parent / 'results' / 'variants'
+CHANCE = 0.1  # ten classes in both
+RATE = 0.4
+
+Changes = dict[str, Any]
+
+
+def _classifier(**changes: Any) -> Changes:
+    """Of (a2) and (b3)."""
+    return {f'{phase}.{name}': value for phase in ('classify', 'finetune') for name, value in changes.items()}
+
+
+_HELD_OUT = {'data.valid_fraction': 0.1, 'early_stop': 'stable_predictions'}
+# Part -> variant -> changes. What the config has already ('simclr', 'elr') is the first row alone.
+VARIANTS: dict[str, dict[str, Changes]] = {
+    '': {'as configured': {}},
+    'loss': {name: {'loss': name} for name in LOSSES if name != 'elr'},
+    'classifier': {
+        'moving average': _classifier(average=0.99),
+        'mixup': _classifier(mixup=1.0),
+        'bootstrap': {'loss': 'ce', 'bootstrap.warmup_epochs': 4, **_classifier(method='bootstrap')},
+        'elr_plus': _classifier(method='elr_plus'),
+        'dividemix': {'loss': 'ce', 'dividemix.warmup_epochs': 4, **_classifier(method='dividemix')},
+        'early_stop': _HELD_OUT,
+    },
+    '(a1)': {
+        **{name: {'pretrain.method': name} for name in ('moco', 'sup_con', 'sup_moco')},
+        'mopro': {'pretrain.method': 'mopro', 'mopro.start_epoch': 5},
+    },
+    '(b1)': {
+        'neighbours': {'select.neighbours': 50},
+        'negative_entropy': {'select.negative_entropy': True},
+    },
+    '(b2)': {
+        **{name: {'contrast.method': name} for name in ('simclr', 'moco', 'sup_moco')},
+        'mopro': {'contrast.method': 'mopro', 'mopro.start_epoch': 2},
+    },
+    '(b3)': {'weighted': {'finetune.weighted': True}, 'rounds=2': {'rounds': 2}},
+    'encoder': {
+        name: {'model.encoder': name, 'model.width': 16}
+        for name in ('resnet18', 'resnet50', 'preact_resnet18', 'resnet_tiny')
+    },
+    'head': {name: {'model.classifier': name} for name in ('multilayer', 'multilayer2048')},
+    'projection': {name: {'model.projection': name} for name in ('linear', 'none')},
+    'BatchNorm': {
+        'batch_norm_splits=2': {'model.batch_norm_splits': 2},
+        'batch_norm_blocks=2': {'model.batch_norm_blocks': 2},
+    },
+    'precision': {'bfloat16': {'model.dtype': 'bfloat16'}},
+    'noise': {
+        name: {'noise.kind': name}
+        for name in ('symmetric_may_keep', 'asymmetric', 'asymmetric_blocks', 'pair', 'instance', 'matrix')
+    },
+}
+# What only one of them can show.
+OWN: dict[str, dict[str, dict[str, Changes]]] = {
+    'digits': {'encoder': {'cnn6': {'model.encoder': 'cnn6', 'model.width': 16}}},
+    'cifar10': {
+        'encoder': {
+            'cnn_small': {'model.encoder': 'cnn_small', 'model.width': 0},
+            'resnet18, large stem': {'model.encoder': 'resnet18', 'model.width': 16, 'model.stem': 'large'},
+        },
+        'noise': {'human': {'noise.kind': 'human'}},
+        'views of (a1)': {name: {'pretrain.augment': name} for name in ('moco', 'mopro', 'mopro_strong')},
+        'views of the classifier': {
+            'none': _classifier(augment='none'),
+            'rotated': {'augment.standard.degrees': 20.0},
+            'scan': {'augment.scan.cutout': 8, **_classifier(augment='scan')},
+        },
+    },
+}
+DATA = tuple(OWN)
+
+
+def variants_of(data: str) -> dict[tuple[str, str], Changes]:
+    """All variants of a data set by part and name."""
+    parts = list(dict.fromkeys([*VARIANTS, *OWN[data]]))
+    return {
+        (part, name): changes
+        for part in parts
+        for name, changes in (VARIANTS.get(part, {}) | OWN[data].get(part, {})).items()
+    }
+
+
+def _config(data: str, changes: Changes, work: pathlib.Path, arguments: argparse.Namespace) -> ConfigDict:
+    """The config of a variant; files that it needs are made in `work`."""
+    if data == 'digits':
+        config = digits_config('elr', RATE, 0, 'finetuned')
+    else:
+        config = cifar10_config(Cell('symmetric', RATE, 'elr', 'finetuned'), 'cpu', _arrays(work, arguments))
+        config.update_from_flattened_dict({'pretrain.epochs': 40, 'eval_every': 0})
+    config.update_from_flattened_dict({'moco.queue': 1024, **changes})
+    if config.noise.kind == 'matrix':
+        config.noise.matrix = str(work / 'matrix.npy')
+        nearest = np.roll(np.eye(10), 1, 1), np.roll(np.eye(10), -1, 1)
+        np.save(config.noise.matrix, 0.6 * np.eye(10) + 0.3 * nearest[0] + 0.1 * nearest[1])
+    if config.noise.kind == 'human':
+        human = cifar10.with_human_labels(
+            pathlib.Path(config.data.path), arguments.human, 'worst', work / 'cifar10_worst'
+        )
+        config.noise.labels = str(human / 'labels.npy')
+    return config
+
+
+def _arrays(work: pathlib.Path, arguments: argparse.Namespace) -> pathlib.Path:
+    """2,000 images of CIFAR-10 to train, 1,000 to test, of 16x16 pixels."""
+    full = cifar10.unpack(arguments.images, work / 'cifar10')
+    return cifar10.smaller(full, work / 'cifar10_smoke', count=2000, test_count=1000, shrink=SCALES['cpu'].shrink)
+
+
+def run_missing(data: str, arguments: argparse.Namespace) -> None:
+    """Adds the variants that the JSON of `data` lacks, one by one."""
+    path = RESULTS / f'{data}.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = json.loads(path.read_text()) if path.exists() else []
+    known = {(run['part'], run['variant']) for run in done}
+    for (part, name), changes in variants_of(data).items():
+        if (part, name) in known:
+            continue
+        workdir = arguments.work / re.sub(r'\W+', '-', f'{data} {part} {name}')
+        config = _config(data, changes, arguments.work, arguments)
+        summary = cells.run(config, workdir, arguments.work / 'phases')
+        phases = cells.phases(summary)
+        done.append(
+            {
+                'part': part,
+                'variant': name,
+                'changes': changes,
+                'knn': phases['pretrain']['knn_accuracy'],
+                'pretrained': phases['classify']['test_accuracy_last'],
+                'finetuned': phases['finetune']['test_accuracy_last'],
+                'realised_rate': summary['noise']['realised_rate'],
+                'seconds': sum(phase['seconds'] for phase in phases.values()),
+                'device': summary['device'],
+                'versions': summary['versions'],
+            }
+        )
+        path.write_text(json.dumps(done, indent=1) + '\n')
+
+
+def load() -> dict[str, dict[tuple[str, str], dict[str, Any]]]:
+    """What was measured: data set -> (part, variant) -> run."""
+    found = {}
+    for path in sorted(RESULTS.glob('*.json'), reverse=True):  # digits first
+        found[path.stem] = {(run['part'], run['variant']): run for run in json.loads(path.read_text())}
+    return found
+
+
+def table(found: dict[str, dict[tuple[str, str], dict[str, Any]]]) -> str:
+    """Markdown: test accuracy of the last epoch in %, and how far the least is above chance."""
+    columns = [f'{data}: {column}' for data in found for column in ('Pre-trained', 'Fine-tuned')]
+    lines = ['| part | variant | ' + ' | '.join(columns) + ' |', '|---' * (len(columns) + 2) + '|']
+    before = None
+    for part, name in sorted({key for runs in found.values() for key in runs}, key=_place):
+        texts = []
+        for runs in found.values():
+            run = runs.get((part, name))
+            texts += [f'{100 * run[column]:.1f}' if run else '-' for column in ('pretrained', 'finetuned')]
+        lines.append(f'| {part if part != before else ""} | {name} | ' + ' | '.join(texts) + ' |')
+        before = part
+    lines.append('')
+    for data, runs in found.items():
+        least = min(runs.values(), key=lambda run: run['finetuned'])
+        lines.append(
+            f'The least of {len(runs)} on {data} is {100 * least["finetuned"]:.1f} % ({least["variant"]}), '
+            f'{least["finetuned"] / CHANCE:.1f} times chance.'
+        )
+    return '\n'.join(lines)
+
+
+def _place(key: tuple[str, str]) -> int:
+    order = list(dict.fromkeys(key for data in DATA for key in variants_of(data)))
+    parts = list(dict.fromkeys(part for part, _ in order))
+    return parts.index(key[0]) * len(order) + order.index(key)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', choices=DATA, help='one of them alone')
+    parser.add_argument('--images', type=pathlib.Path, help='a tar of class folders: train/CLASS/*, test/CLASS/*')
+    parser.add_argument('--human', type=pathlib.Path, help='the labels of CIFAR-10N, .npz')
+    parser.add_argument('--table', action='store_true')
+    parser.add_argument('--work', type=pathlib.Path, default=pathlib.Path('runs/variants'), help='work directories')
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    chosen = [arguments.data] if arguments.data else DATA
+    try:
+        if 'cifar10' in chosen and not arguments.table and not (arguments.images and arguments.human):
+            raise InputError('--images and --human are needed: a tar of class folders, and the labels of CIFAR-10N')
+        for data in () if arguments.table else chosen:
+            run_missing(data, arguments)
+    except InputError as error:
+        print(f'variants.py: {error}', file=sys.stderr)
+        sys.exit(2)
+    print(table(load()))
+
+
+if __name__ == '__main__':
+    main()
