@@ -23,6 +23,7 @@ def get_config(argument: str = '') -> ConfigDict:
     config.data.dataset = 'cifar100'
     config.data.mean, config.data.std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
     defaults.set_rates(config, contrastive=0.03, head=(0.1, 1e-4), whole=(0.1, 1e-5), finetune=(0.1, 1e-5))
+    config.dividemix.warmup_epochs = 30
     if given['smoke']:
         defaults.shrink(config)
     return config

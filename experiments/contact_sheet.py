@@ -29,8 +29,9 @@ ROWS = {
     'standard': ('standard', {}),
     'standard, degrees=20': ('standard', {'degrees': 20.0}),
     'simclr': ('simclr', {}),
-    'moco, mopro_strong': ('moco', {}),
+    'moco': ('moco', {}),
     'mopro': ('mopro', {}),
+    'mopro_strong': ('mopro_strong', {}),
     'scan': ('scan', {}),
 }
 

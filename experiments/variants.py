@@ -69,7 +69,7 @@ VARIANTS: dict[str, dict[str, Changes]] = {
         name: {'model.encoder': name, 'model.width': 16}
         for name in ('resnet18', 'resnet50', 'preact_resnet18', 'resnet_tiny')
     },
-    'head': {name: {'model.classifier': name} for name in ('multilayer', 'multilayer2048')},
+    'head': {name: {'model.classifier': name} for name in ('bn_linear', 'multilayer', 'multilayer2048')},
     'projection': {name: {'model.projection': name} for name in ('linear', 'none')},
     'BatchNorm': {
         'batch_norm_splits=2': {'model.batch_norm_splits': 2},

@@ -23,7 +23,7 @@ from noisy_jax.training.loop import Journal
 from noisy_jax.training.mesh import replicate, to_host
 from noisy_jax.training.method import Inputs, Method, Outcome, Phase
 from noisy_jax.training.representation import representation_phase
-from noisy_jax.training.state import TrainState, Variables
+from noisy_jax.training.state import LOSSES, TrainState, Variables
 
 
 def base(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
@@ -65,14 +65,14 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
     def remember(current: TrainState, epoch: int) -> tuple[TrainState, dict]:
         arrays = {'embedding': embeddings, 'label': train.label}
         newest = per_sample_losses(current.variables, arrays)  # [N]
-        history = np.append(to_host(current.extra['loss_history'])[1:], newest[None], axis=0)  # [E, N]
-        return current.replace(extra={**current.extra, 'loss_history': replicate(history, session.mesh)}), {}
+        history = np.append(to_host(current.extra[LOSSES])[1:], newest[None], axis=0)  # [E, N]
+        return current.replace(extra={**current.extra, LOSSES: replicate(history, session.mesh)}), {}
 
     history = np.full((settings.history, len(inputs.train)), np.nan, np.float32)
     plan = Plan('head', optim.HEAD, settings.epochs, settings.optimizer)
-    extra = {'loss_history': history}
+    extra = {LOSSES: history}
     trained = fit_classifier(method, train, journal, variables, plan, losses.criterion('ce'), extra, remember)
-    recorded = to_host(trained.extra['loss_history'])[-min(settings.epochs, settings.history) :]
+    recorded = to_host(trained.extra[LOSSES])[-min(settings.epochs, settings.history) :]
     weight = selection.clean_probability(recorded, history=settings.history, seed=session.seed)
     # The encoder is the one before: the head served the losses alone.
     arrays = {'selection_losses': recorded, 'weight': weight.astype(np.float32), 'label': train.label}

@@ -31,6 +31,7 @@ CHOICES = {
     'data.name': data.LOADERS,
     'noise.kind': noise.KINDS,
     'loss': losses.CRITERIA,
+    '*.loss': losses.CRITERIA,  # of a method
     'model.encoder': tuple(models.ENCODERS),
     'model.stem': models.STEMS,
     'model.classifier': tuple(models.CLASSIFIERS),

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
-# Arazo's settings, as scikit-learn names them.
+# The original's settings, as scikit-learn names them.
 _MAX_ITER, _TOL, _REG_COVAR = 100, 1e-3, 5e-4
 _BETA_STEPS = 50  # of the beta mixture's EM; Arazo's 10 are not always enough
 _POINTS = 2**16  # more samples than this are summed up in this many points; for 10 M scikit-learn takes half a minute

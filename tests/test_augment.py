@@ -26,8 +26,8 @@ def _images(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-# What the others consist of: `mopro` is a crop, `simclr` and `mopro_strong` are `moco` without and with its blur.
-POLICIES = ('none', 'standard', 'moco', 'scan', 'handwriting')
+# What the others consist of: `mopro` is a crop, `simclr` is `moco` without its blur.
+POLICIES = ('none', 'standard', 'moco', 'mopro_strong', 'scan', 'handwriting')
 
 RGB, GRAY = _images(6, 9, 13, 3), _images(6, 8, 8, 1)
 

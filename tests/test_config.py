@@ -98,7 +98,9 @@ def test_smoke(path):
         ('elr', 100, {'beta': 0.9, 'lam': 7}),
         ('ce', 10, {}),
         ('sce', 100, {'alpha': 6, 'beta': 0.1}),
-        ('nce_mae', 50, {'alpha': 50, 'beta': 0.1}),
+        ('nce_mae', 50, {'alpha': 50, 'beta': 1.0}),
+        ('nce_mae', 100, {'alpha': 10, 'beta': 1.0}),
+        ('sce', 50, {'alpha': 10, 'beta': 1.0}),
         ('gce', 100, {'q': 0.7}),
     ],
 )

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import flags_of
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -37,7 +38,7 @@ def _start(workdirs, devices, changes, code=_RUN):
     environment = {
         **os.environ,
         'PYTHONPATH': os.pathsep.join([str(HERE.parent), str(HERE)]),
-        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+        'XLA_FLAGS': flags_of(devices),
     }
     coordinator = f'localhost:{_free_port()}'
     places = [[coordinator, str(i)] for i in range(len(workdirs))] if len(workdirs) > 1 else [[]]

@@ -90,6 +90,7 @@ def _step(kind):
             prototype_momentum=0.9,
             alpha=0.5,
             threshold=0.8,
+            prototype_step=1,
             start_step=3,
             **common,
         )
@@ -145,6 +146,15 @@ def test_steps_learn(kind):
     assert np.isfinite(values).all()
     # The first two batches meet a queue of random directions, and MoPro begins to correct at its third.
     assert np.mean(values[-5:]) < np.mean(values[5:10])
+
+
+def test_samples_are_drawn_to_prototypes_from_the_second_epoch_on():
+    """MoPro, here from step 1: the loss gains a cross-entropy over ten prototypes, long before labels are corrected."""
+    now, values = _start('mopro'), []
+    for _ in range(2):
+        now, metrics = _step('mopro')(now, _batch(), jax.random.key(1))
+        values.append(float(metrics['loss']))
+    assert 1 < values[1] - values[0] < 2 * np.log(10)
 
 
 @pytest.mark.parametrize('kind', ['moco', 'mopro'])

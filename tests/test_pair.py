@@ -9,7 +9,7 @@ import pytest
 from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _same, _variables
 from tiny import config
 
-from noisy_jax import losses, pipeline
+from noisy_jax import losses, pipeline, selection
 from noisy_jax.data import augment
 from noisy_jax.training import optim, pair, state
 from noisy_jax.training.steps import classification_step
@@ -125,6 +125,21 @@ def test_dividemix_learns_from_labels_half_of_which_are_trusted():
         assert np.mean(logits.argmax(-1)[wrong] == label[wrong]) < 0.2
 
 
+def test_a_network_is_taught_on_its_own_views():
+    """The other one's averaged weights see the very images of the one that learns by them (ELR+'s code)."""
+    drawn = augment.policy('handwriting')
+    criterion = losses.criterion('elr', beta=0.0, lam=3.0)
+    step = pair.pair_step(NETWORK, OPTIMIZER, criterion, drawn, NORMALISE, trained=optim.CLASSIFIER)
+    memory = criterion.init(1437, 10)
+    new, _ = _after(jax.jit(step), pair.stack(memory, memory))
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(1), 0), 3)
+    for number in (0, 1):
+        images = NORMALISE(augment.apply(drawn, keys[number], _batch()['image']))
+        logits, _ = NETWORK.apply(_network(_both(), 1 - number), images, train=False)
+        rows = np.asarray(new.extra['elr_targets'])[number, _batch()['index']]
+        np.testing.assert_allclose(rows, jax.nn.softmax(logits), rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize('method', ['bootstrap', 'elr_plus', 'dividemix'])
 def test_a_run_by_this_method(tmp_path, method):
     """All stages, with a validation split beside them; a second call reads the outcome of both networks back."""
@@ -144,3 +159,49 @@ def test_a_run_by_this_method(tmp_path, method):
     assert all(line['valid_changed'] >= 0 for line in lines)
     assert ('trusted' in lines[-1]) == (method != 'elr_plus')
     assert pipeline.run(settings, tmp_path) == summary
+
+
+def test_labels_are_split_by_the_losses_of_several_epochs(tmp_path, monkeypatch):
+    """DivideMix at 90 % noise: each network's split sees its own last epochs, the newest last."""
+    seen, find = [], selection.clean_probability
+
+    def recording(recorded, **settings):
+        seen.append(recorded)
+        return find(recorded, **settings)
+
+    monkeypatch.setattr(selection, 'clean_probability', recording)
+    settings = config(
+        'rate=0.4,phases=base',
+        base__method='dividemix',
+        base__epochs=2,
+        dividemix__warmup_epochs=2,
+        dividemix__history=3,
+        data__limit=200,
+    )
+    pipeline.run(settings, tmp_path)
+    splits = np.array(seen[: 2 * 3])  # before the first epoch and after two: [6, E, N]
+    assert splits.shape == (6, 3, 200)
+    for network in (0, 1):
+        first, second, third = splits[network::2]
+        assert (first == first[0]).all()
+        np.testing.assert_array_equal(second[:2], first[1:])
+        np.testing.assert_array_equal(third[:2], second[1:])
+        assert (third[2] != third[1]).any()
+    assert (splits[0] != splits[1]).any()
+
+
+def test_a_penalty_keeps_the_warm_up_from_being_sure(tmp_path):
+    """DivideMix with asymmetric noise: the mean largest probability is smaller."""
+    sure = {}
+    for penalty in (False, True):
+        settings = config(
+            'rate=0.4,phases=base',
+            base__method='dividemix',
+            base__epochs=0,
+            dividemix__warmup_epochs=8,
+            dividemix__negative_entropy=penalty,
+            data__limit=200,
+        )
+        pipeline.run(settings, tmp_path / str(penalty))
+        sure[penalty] = np.load(tmp_path / str(penalty) / 'pred_probs.npy').max(1).mean()
+    assert sure[True] < sure[False] - 0.01

@@ -99,7 +99,7 @@ def test_a_small_blur_is_near_pillows():
 
 OPERATIONS = {
     'identity': (lambda picture, _: picture, (0.5,)),
-    'autocontrast': (lambda picture, _: ImageOps.autocontrast(picture, 1), (0.5,)),
+    'autocontrast': (lambda picture, _: ImageOps.autocontrast(picture), (0.5,)),
     'equalize': (lambda picture, _: ImageOps.equalize(picture), (0.5,)),
     'solarize': (lambda picture, v: ImageOps.solarize(picture, v), (0.0, 100.5, 128.0, 256.0)),
     'posterize': (lambda picture, v: ImageOps.posterize(picture, int(v)), (4.0, 5.7, 7.99)),

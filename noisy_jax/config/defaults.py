@@ -46,9 +46,14 @@ _LOSSES_OF_CLASSES = {
     100: {
         'sce': {'alpha': 6.0, 'beta': 0.1},
         'elr': {'beta': 0.9, 'lam': 7.0},
-        **{name: {'alpha': 10.0, 'beta': 0.1} for name in ('nfl_rce', 'nce_rce', 'nce_mae')},
+        'nce_mae': {'alpha': 10.0, 'beta': 1.0},
+        **{name: {'alpha': 10.0, 'beta': 0.1} for name in ('nfl_rce', 'nce_rce')},
     },
-    50: {name: {'alpha': 50.0, 'beta': 0.1} for name in ('nfl_rce', 'nce_rce', 'nce_mae')},
+    50: {
+        'sce': {'alpha': 10.0, 'beta': 1.0},
+        'nce_mae': {'alpha': 50.0, 'beta': 1.0},
+        **{name: {'alpha': 50.0, 'beta': 0.1} for name in ('nfl_rce', 'nce_rce')},
+    },
 }
 
 
@@ -148,8 +153,8 @@ def default() -> ConfigDict:
             'simclr': {**views, 'blur_probability': 0.0},  # more for images of more than 32 pixels
             'moco': {**views, 'blur_probability': 0.5},
             'mopro': {'min_scale': 0.2, 'flip': True},
-            'mopro_strong': {**views, 'blur_probability': 0.5},
-            'scan': {'padding': 4, 'flip': True, 'operations': 4, 'cutout': 16},  # cutout: pixels
+            'mopro_strong': {'min_scale': 0.2, 'flip': True, 'jitter': 1.0, 'gray_probability': 0.2},
+            'scan': {'padding': 0, 'flip': True, 'operations': 4, 'cutout': 16},  # cutout: pixels
             'handwriting': {'degrees': 15.0, 'scale': 0.2, 'shift': 1.0, 'brightness': 0.3, 'noise': 0.1},
         }
     )
@@ -193,18 +198,23 @@ def default() -> ConfigDict:
     config.mopro = ConfigDict(
         {
             'strong_augment': 'mopro_strong',  # of the keys
+            'temperature': 0.1,  # its own: the softmax over prototypes decides which labels are corrected
             'prototype_momentum': 0.999,
             'alpha': 0.5,  # the classifier's share in a corrected label
             'threshold': 0.8,  # from which on it is believed
             'start_epoch': 11,  # until then labels are as given
         }
     )
-    # What the methods of a classifier need beside that, as in their papers for CIFAR-10.
+    # What the methods of a classifier need beside that, as in their papers for CIFAR-10 unless said.
     config.elr_plus = ConfigDict({'average': 0.997, 'mixup': 1.0})
-    config.bootstrap = ConfigDict({'warmup_epochs': 10, 'mixup': 32.0})
+    # After pre-training a short warm-up serves; the paper's, from scratch, takes 105 epochs.
+    config.bootstrap = ConfigDict({'loss': 'ce', 'warmup_epochs': 10, 'mixup': 32.0})
     config.dividemix = ConfigDict(
         {
+            'loss': 'ce',  # of the warm-up
+            'negative_entropy': False,  # added to it, against sure predictions: for asymmetric noise
             'warmup_epochs': 10,
+            'history': 1,  # epochs of losses whose mean is split; 5 at 90 % noise
             'threshold': 0.5,  # clean probability of a label that is trusted
             'temperature': 0.5,  # of the sharpening
             'mixup': 4.0,

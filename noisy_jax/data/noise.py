@@ -97,7 +97,8 @@ def instance(
       rate: the mean of the flip probabilities.
       num_classes: C.
       rng: draws flip probabilities, projections and labels.
-      images: uint8 [N, H, W, C]; x is an image's pixels in [0, 1].
+      images: uint8 [N, H, W, C]; x is an image's pixels in [0, 1] (its code has them up to 255, where the softmax is
+        all but its largest entry).
     """
     labels = np.array(labels, np.int32)
     if not rate:

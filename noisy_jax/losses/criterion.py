@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from noisy_jax.errors import InputError
-from noisy_jax.losses.classification import LOSSES
+from noisy_jax.losses.classification import LOSSES, negative_entropy
 from noisy_jax.losses.elr import elr, elr_targets
 
 Extra = dict[str, jax.Array]
@@ -43,6 +43,15 @@ class Criterion(NamedTuple):
 
 def _memoryless(loss: Callable, **settings: float) -> Criterion:
     return Criterion(lambda logits, labels, rows: loss(logits, labels, **settings))
+
+
+def with_negative_entropy(criterion: Criterion) -> Criterion:
+    """The loss plus sum_k p_k log p_k, a penalty on sure predictions (Pereyra 2017; Li 2020, eq. 9)."""
+
+    def loss(logits: jax.Array, labels: jax.Array, rows: Extra) -> jax.Array:
+        return criterion.loss(logits, labels, rows) + negative_entropy(logits)
+
+    return criterion._replace(loss=loss)
 
 
 def _elr(*, beta: float, lam: float) -> Criterion:

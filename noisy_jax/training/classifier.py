@@ -89,7 +89,8 @@ def _train(
     method: Method, train: Dataset, journal: Journal, variables: Variables, plans: list[Plan], kind: str
 ) -> Variables:
     """One stage after the other with the configured loss, whose memory goes on from stage to stage."""
-    name = method.config.loss
+    own = method.config.get(kind, {})
+    name = own.get('loss', method.config.loss)
     criterion = losses.criterion(name, **method.config.loss_settings[name])
     # Whole rows for every device, on any usual number of them, so that the memory can be spread.
     rows = -(-len(train) // 256) * 256 if journal.session.shard_state else len(train)
@@ -98,12 +99,14 @@ def _train(
         memory = pair.stack(memory, memory)
     watch = _watch(method, journal)
     for plan in plans:
-        after = watch
+        after, loss = watch, criterion
+        if plan.stage == 'warmup' and own.get('negative_entropy'):
+            loss = losses.with_negative_entropy(criterion)
         if plan.split and plan.epochs:
             split = _splitter(method, train, journal, kind)
-            memory = {**memory, state.CLEAN: split(variables)}
+            memory = {**memory, **split(variables, None)}
             after = _splitting(watch, split)
-        final = fit_classifier(method, train, journal, variables, plan, criterion, memory, after, kind)
+        final = fit_classifier(method, train, journal, variables, plan, loss, memory, after, kind)
         variables, memory = final.averaged, final.extra
     return variables
 
@@ -160,12 +163,14 @@ def _is_stable(values: dict[str, float | None], most: float) -> bool:
     return values.get('valid_changed_mean', np.inf) <= most
 
 
-def _splitter(method: Method, train: Dataset, journal: Journal, kind: str) -> Callable[[Variables], np.ndarray]:
-    """Makes split(variables) -> the clean probabilities [N] of the given labels; of two networks [2, N].
+def _splitter(
+    method: Method, train: Dataset, journal: Journal, kind: str
+) -> Callable[[Variables, np.ndarray | None], dict[str, np.ndarray]]:
+    """Makes split(variables, the losses of the epochs before [E, N] or None) -> what the state remembers of a split.
 
     A mixture of Gaussians on each network's losses (DivideMix), of two beta distributions where one bootstraps itself.
     """
-    session, network = journal.session, method.network
+    session, network, own = journal.session, method.network, method.config[kind]
 
     def per_sample(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
         images = method.normalise(aug.to_float(batch['image']))
@@ -174,34 +179,35 @@ def _splitter(method: Method, train: Dataset, journal: Journal, kind: str) -> Ca
             logits = network.apply(variables, images, train=False, train_encoder=False, method=classify)
             return losses.cross_entropy(logits, batch['label'])
 
-        return jax.vmap(losses_of, out_axes=-1)(variables) if kind in PAIRS else losses_of(variables)  # [B, 2] or [B]
+        return pair.of_each(losses_of)(variables).T if kind in PAIRS else losses_of(variables)  # [B, 2] or [B]
 
     run = over_dataset(per_sample, session.mesh, method.evaluator.batch_size, session.compiler_options)
     mixture = 'beta' if kind == 'bootstrap' else 'gaussian'
-    threshold = method.config.dividemix.threshold
+    most, threshold = own.get('history', 1), own.get('threshold', 0.5)
 
-    def clean(values: np.ndarray) -> np.ndarray:
-        found = selection.clean_probability(values, seed=session.seed, mixture=mixture)
+    def clean(recorded: np.ndarray) -> np.ndarray:  # [E, N] -> [N]
+        found = selection.clean_probability(recorded, history=most, seed=session.seed, mixture=mixture)
         return selection.keep_every_class(found, train.label, train.num_classes, threshold=threshold)
 
-    def split(variables: Variables) -> np.ndarray:
-        values = run(variables, {'image': train.image, 'label': train.label})
-        return np.apply_along_axis(clean, 0, values).T.astype(np.float32)
+    def split(variables: Variables, before: np.ndarray | None) -> dict[str, np.ndarray]:
+        newest = run(variables, {'image': train.image, 'label': train.label})[None]  # [1, N] or [1, N, 2]
+        # Where nothing is known yet, the first epoch stands for those before it.
+        recorded = np.repeat(newest, most, axis=0) if before is None else np.append(before[1:], newest, axis=0)
+        found = np.stack([clean(each) for each in np.moveaxis(recorded, 2, 0)]) if kind in PAIRS else clean(recorded)
+        return {state.CLEAN: found.astype(np.float32), state.LOSSES: recorded}
 
     return split
 
 
-def _splitting(watch: AfterEpoch, split: Callable[[Variables], np.ndarray]) -> AfterEpoch:
+def _splitting(watch: AfterEpoch, split: Callable[[Variables, np.ndarray | None], dict[str, np.ndarray]]) -> AfterEpoch:
     """`watch`, and a new split for the next epoch."""
 
     def after(current: TrainState, epoch: int) -> tuple[TrainState, dict[str, Any]]:
         current, values = watch(current, epoch)
-        clean = split(current.variables)
-        placed = mesh_lib.place_like(clean, current.extra[state.CLEAN])
-        return current.replace(extra={**current.extra, state.CLEAN: placed}), {
-            **values,
-            'trusted': float((clean > 0.5).mean()),
-        }
+        newest = split(current.variables, to_host(current.extra[state.LOSSES]))
+        placed = {name: mesh_lib.place_like(array, current.extra[name]) for name, array in newest.items()}
+        values |= {'trusted': float((newest[state.CLEAN] > 0.5).mean())}
+        return current.replace(extra={**current.extra, **placed}), values
 
     return after
 

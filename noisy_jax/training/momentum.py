@@ -166,6 +166,7 @@ def mopro_step(
     prototype_momentum: float,
     alpha: float,
     threshold: float,
+    prototype_step: int,
     start_step: int,
 ) -> Step:
     """MoPro (Li 2021): cross-entropy, prototypical and instance contrastive loss, on corrected labels.
@@ -182,7 +183,8 @@ def mopro_step(
       prototype_momentum: of the prototypes.
       alpha: share of the classifier in the corrected label.
       threshold: from which on a corrected label is believed.
-      start_step: until then labels are as given, and the prototypes only follow.
+      prototype_step: until then prototypes only follow; then the samples are drawn to them (its code: an epoch).
+      start_step: until then labels are as given (its code: 11 epochs).
     """
 
     def forward(net: nn.Module, images: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -209,7 +211,7 @@ def mopro_step(
             instance = jnp.mean(losses.info_nce(z, keys, extra[QUEUE], temperature=temperature))
             classes = weighted_mean(losses.cross_entropy(logits, labels), weight)
             to_prototype = weighted_mean(losses.cross_entropy(similarity, labels), weight)
-            value = instance + classes + jnp.where(begun, to_prototype, 0.0)
+            value = instance + classes + jnp.where(state.step >= prototype_step, to_prototype, 0.0)
             return value, (changed['batch_stats'], jax.lax.stop_gradient(z), labels, belongs)
 
         parts = {name: state.params[name] for name in trained}

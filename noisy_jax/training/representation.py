@@ -52,21 +52,23 @@ def _step(
     policy, config = views(method, settings), method.config
     if settings.method in ('simclr', 'sup_con'):
         return contrastive_step(method.network, optimizer, _loss(settings), policy, method.normalise, trained=trained)
-    common = {'trained': trained, 'temperature': settings.temperature, 'momentum': config.moco.momentum}
+    common = {'trained': trained, 'momentum': config.moco.momentum}
     if settings.method != 'mopro':
-        supervised = settings.method == 'sup_moco'
-        return momentum.moco_step(method.network, optimizer, policy, method.normalise, supervised=supervised, **common)
-    own = config.mopro
+        common |= {'temperature': settings.temperature, 'supervised': settings.method == 'sup_moco'}
+        return momentum.moco_step(method.network, optimizer, policy, method.normalise, **common)
+    own, steps_per_epoch = config.mopro, len(train) // settings.batch_size
     return momentum.mopro_step(
         method.network,
         optimizer,
         policy,
         aug.policy(own.strong_augment, **config.augment.get(own.strong_augment, {})),
         method.normalise,
+        temperature=own.temperature,
         prototype_momentum=own.prototype_momentum,
         alpha=own.alpha,
         threshold=own.threshold,
-        start_step=own.start_epoch * (len(train) // settings.batch_size),
+        prototype_step=steps_per_epoch,
+        start_step=own.start_epoch * steps_per_epoch,
         **common,
     )
 

@@ -83,7 +83,8 @@ def classification_step(
     `average` is the decay of a moving average of the variables, which the state then keeps; 0: none.
     `mixup` is the alpha of the shares by which images and labels are mixed (Zhang 2018); 0: none. What a loss then
     remembers is predicted by the averaged weights on the images as they are (Liu 2020, ELR+), and where the state holds
-    clean probabilities, labels are refined by the same predictions (dynamic bootstrapping, Arazo 2019, eq. 16).
+    clean probabilities, labels are refined by the same predictions (dynamic bootstrapping, Arazo 2019, eq. 16; its code
+    can also take the predicted class alone).
     """
     forward = functools.partial(network.apply, method=classify)
     modes = {'train': True, 'train_encoder': 'encoder' in trained, 'mutable': ['batch_stats']}

@@ -1,7 +1,7 @@
 """The fourteen operations of SCAN's strong augmentation (Van Gansbeke 2020, from RandAugment), as Pillow's ImageOps.
 
 Under `vmap` every image draws its own operations, and then all of them are computed for every image. So the five that
-move pixels are one gather through a drawn matrix, and the histogram that two others need is computed once.
+move pixels are one gather through a drawn matrix.
 """
 
 from collections.abc import Callable
@@ -82,14 +82,10 @@ def _histogram(levels: jax.Array) -> jax.Array:
     return jnp.zeros(256 * channels, jnp.int32).at[bins].add(1).reshape(channels, 256)
 
 
-def autocontrast(image: jax.Array, cutoff: float = 1.0) -> jax.Array:
-    """Stretches each channel to black and white, `cutoff` % of its pixels at either end left out of the count."""
+def autocontrast(image: jax.Array) -> jax.Array:
+    """Stretches each channel to black and white."""
     levels = _levels(image)
-    below = jnp.cumsum(_histogram(levels), -1)  # [C, 256]: pixels up to a level
-    total = image.shape[0] * image.shape[1]
-    cut = int(total * cutoff // 100)
-    low = jnp.argmax(below > cut, -1)
-    high = jnp.argmax(below >= total - cut, -1)
+    low, high = levels.min((0, 1)), levels.max((0, 1))  # [C]
     span = jnp.maximum(high - low, 1)
     stretched = jnp.clip((levels - low) * 255 // span, 0, 255)
     return jnp.where(high > low, stretched, levels) / 255.0

@@ -60,18 +60,35 @@ def simclr(
     return _sometimes(apply_key, blur_probability, blurred, image)
 
 
+def mopro_strong(
+    key: jax.Array,
+    image: jax.Array,
+    *,
+    min_scale: float = 0.2,
+    flip: bool = True,
+    jitter: float = 1.0,
+    gray_probability: float = 0.2,
+) -> jax.Array:
+    """MoPro's strong views (Li 2021, as in its code): crop, flip, grayscale, then always a jitter strong in hue."""
+    crop_key, gray_key, jitter_key = jax.random.split(key, 3)
+    image = geometry.random_resized_crop(crop_key, image, min_scale=min_scale, flip=flip)
+    image = _sometimes(gray_key, gray_probability, grayscale(image), image)
+    strengths = {'brightness': 0.4, 'contrast': 0.4, 'saturation': 0.4, 'hue': 0.4}
+    return colour_jitter(jitter_key, image, **{k: jitter * v for k, v in strengths.items()})
+
+
 def scan(
     key: jax.Array,
     image: jax.Array,
     *,
-    padding: int = 4,
+    padding: int = 0,
     flip: bool = True,
     operations: int = 4,
     cutout: int = 16,
 ) -> jax.Array:
     """SCAN's strong augmentation (Van Gansbeke 2020): crop, flip, `operations` random ones of 14, a hole of `cutout`.
 
-    Its code crops 32 of 32 pixels, which moves nothing: padding 0.
+    Its code crops 32 of 32 pixels, which moves nothing; `padding` moves.
     """
     crop_key, operation_key, hole_key = jax.random.split(key, 3)
     image = geometry.crop_with_padding(crop_key, image, padding=padding, flip=flip)
@@ -100,10 +117,9 @@ POLICIES: dict[str, Callable] = {
     'none': none,
     'standard': standard,
     'simclr': simclr,
-    # MoCo v2 (Chen 2020) and MoPro's strong view (Li 2021, appendix): the same steps, half of the images blurred.
-    'moco': functools.partial(simclr, blur_probability=0.5),
-    'mopro_strong': functools.partial(simclr, blur_probability=0.5),
+    'moco': functools.partial(simclr, blur_probability=0.5),  # MoCo v2 (Chen 2020)
     'mopro': geometry.random_resized_crop,  # MoPro's weak view
+    'mopro_strong': mopro_strong,
     'scan': scan,
     'handwriting': handwriting,
 }

@@ -1,0 +1,75 @@
+"""The table of variants: that none is missing, that all learn, and that the README shows what was measured."""
+
+import json
+
+import numpy as np
+import pytest
+import two_networks
+import variants
+
+from noisy_jax import models
+from noisy_jax.config.defaults import LOSSES
+from noisy_jax.data import augment, noise
+from noisy_jax.training import classifier, representation
+
+ROOT = variants.RESULTS.parents[2]
+NAMES = {(part, name) for data in variants.DATA for part, name in variants.variants_of(data)}
+AS_CONFIGURED = {
+    *(
+        'elr',
+        'single',
+        'simclr',
+        'sup_con',
+        'cnn_small',
+        'cnn6',
+        'linear',
+        'mlp',
+        'symmetric',
+        'handwriting',
+        'standard',
+    ),
+}
+README = (ROOT / 'README.md').read_text()
+
+
+@pytest.mark.parametrize(
+    ('part', 'known'),
+    [
+        ('loss', LOSSES),
+        ('classifier', classifier.METHODS),
+        ('(a1)', representation.METHODS),
+        ('(b2)', representation.METHODS),
+        ('encoder', models.ENCODERS),
+        ('head', models.CLASSIFIERS),
+        ('projection', models.PROJECTIONS),
+        ('noise', set(noise.KINDS) - {'none'}),
+        ('views', augment.POLICIES),
+    ],
+)
+def test_every_choice_is_a_variant(part, known):
+    shown = {name for place, name in NAMES if place.startswith(part)}
+    assert set(known) - shown <= AS_CONFIGURED
+
+
+@pytest.mark.parametrize('data', variants.DATA)
+def test_all_variants_were_run_and_learn(data):
+    runs = variants.load()[data]
+    assert runs.keys() == variants.variants_of(data).keys()
+    # Five standard errors above twice the chance of ten classes, on 360 digits and 1,000 images.
+    error = np.sqrt(0.2 * 0.8 / {'digits': 360, 'cifar10': 1000}[data])
+    assert min(run['finetuned'] for run in runs.values()) > 2 * variants.CHANCE + 5 * error
+
+
+def test_the_readme_shows_both_tables():
+    assert variants.table(variants.load()) in README
+    runs = json.loads((variants.RESULTS.parent / 'two_networks.json').read_text())
+    assert two_networks.table(runs) in README
+
+
+def test_a_table_of_one_data_set_marks_what_is_missing():
+    run = {'part': 'loss', 'variant': 'ce', 'pretrained': 0.5, 'finetuned': 0.25}
+    other = {'part': 'noise', 'variant': 'human', 'pretrained': 0.4, 'finetuned': 0.3}
+    text = variants.table({'digits': {('loss', 'ce'): run}, 'cifar10': {('noise', 'human'): other}})
+    assert '| loss | ce | 50.0 | 25.0 | - | - |' in text
+    assert '| noise | human | - | - | 40.0 | 30.0 |' in text
+    assert 'The least of 1 on digits is 25.0 % (ce), 2.5 times chance.' in text
