@@ -39,6 +39,21 @@ def _classifier(**changes: Any) -> Changes:
     return {f'{phase}.{name}': value for phase in ('classify', 'finetune') for name, value in changes.items()}
 
 
+def _encoder(name: str, width: int) -> Changes:
+    """A ResNet is eight times as narrow as usual, and trained a third as long: the others take seconds, it minutes."""
+    short = {'pretrain.epochs': 20, 'contrast.epochs': 5, **_classifier(head_epochs=5, epochs=10)}
+    small = {} if name.startswith('cnn') else short
+    return {'model.encoder': name, 'model.width': width, **small}
+
+
+# CIFAR-10's settings beside those of the tables' scale 'cpu'.
+_SMOKE = {
+    'eval_every': 0,
+    'pretrain.epochs': 40,
+    'contrast.epochs': 5,
+    **_classifier(head_epochs=5, epochs=15),
+    **{f'{phase}.batch_size': 128 for phase in ('pretrain', 'classify', 'select', 'contrast', 'finetune')},
+}
 _HELD_OUT = {'data.valid_fraction': 0.1, 'early_stop': 'stable_predictions'}
 # Part -> variant -> changes. What the config has already ('simclr', 'elr') is the first row alone.
 VARIANTS: dict[str, dict[str, Changes]] = {
@@ -65,10 +80,7 @@ VARIANTS: dict[str, dict[str, Changes]] = {
         'mopro': {'contrast.method': 'mopro', 'mopro.start_epoch': 2},
     },
     '(b3)': {'weighted': {'finetune.weighted': True}, 'rounds=2': {'rounds': 2}},
-    'encoder': {
-        name: {'model.encoder': name, 'model.width': 16}
-        for name in ('resnet18', 'resnet50', 'preact_resnet18', 'resnet_tiny')
-    },
+    'encoder': {name: _encoder(name, 8) for name in ('resnet18', 'resnet50', 'preact_resnet18', 'resnet_tiny')},
     'head': {name: {'model.classifier': name} for name in ('bn_linear', 'multilayer', 'multilayer2048')},
     'projection': {name: {'model.projection': name} for name in ('linear', 'none')},
     'BatchNorm': {
@@ -83,11 +95,11 @@ VARIANTS: dict[str, dict[str, Changes]] = {
 }
 # What only one of them can show.
 OWN: dict[str, dict[str, dict[str, Changes]]] = {
-    'digits': {'encoder': {'cnn6': {'model.encoder': 'cnn6', 'model.width': 16}}},
+    'digits': {'encoder': {'cnn6': _encoder('cnn6', 16)}},
     'cifar10': {
         'encoder': {
-            'cnn_small': {'model.encoder': 'cnn_small', 'model.width': 0},
-            'resnet18, large stem': {'model.encoder': 'resnet18', 'model.width': 16, 'model.stem': 'large'},
+            'cnn_small': _encoder('cnn_small', 0),
+            'resnet18, large stem': _encoder('resnet18', 8) | {'model.stem': 'large'},
         },
         'noise': {'human': {'noise.kind': 'human'}},
         'views of (a1)': {name: {'pretrain.augment': name} for name in ('moco', 'mopro', 'mopro_strong')},
@@ -117,7 +129,7 @@ def _config(data: str, changes: Changes, work: pathlib.Path, arguments: argparse
         config = digits_config('elr', RATE, 0, 'finetuned')
     else:
         config = cifar10_config(Cell('symmetric', RATE, 'elr', 'finetuned'), 'cpu', _arrays(work, arguments))
-        config.update_from_flattened_dict({'pretrain.epochs': 40, 'eval_every': 0})
+        config.update_from_flattened_dict(_SMOKE)
     config.update_from_flattened_dict({'moco.queue': 1024, **changes})
     if config.noise.kind == 'matrix':
         config.noise.matrix = str(work / 'matrix.npy')

@@ -17,14 +17,6 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
     os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
-# Most of a test is compiling: without LLVM's optimisation it takes half the time. The programs are the same to XLA.
-os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
-
-
-def flags_of(devices):
-    """XLA_FLAGS for a subprocess with that many devices."""
-    return f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={devices}'
-
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = pathlib.Path(os.environ.get('NOISY_JAX_DATA', _ROOT.parent / 'shared' / 'data'))

@@ -9,7 +9,6 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import flags_of
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -38,7 +37,7 @@ def _start(workdirs, devices, changes, code=_RUN):
     environment = {
         **os.environ,
         'PYTHONPATH': os.pathsep.join([str(HERE.parent), str(HERE)]),
-        'XLA_FLAGS': flags_of(devices),
+        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
     }
     coordinator = f'localhost:{_free_port()}'
     places = [[coordinator, str(i)] for i in range(len(workdirs))] if len(workdirs) > 1 else [[]]

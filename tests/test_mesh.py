@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from conftest import flags_of
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -62,7 +61,7 @@ def _environment(devices):
     return {
         **os.environ,
         'PYTHONPATH': os.pathsep.join([str(HERE.parent), str(HERE)]),
-        'XLA_FLAGS': flags_of(devices),
+        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
     }
 
 

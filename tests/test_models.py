@@ -77,7 +77,11 @@ def layouts(golden):
     return json.loads((GOLDEN / 'resnet_params.json').read_text())
 
 
-@pytest.fixture(scope='module', params=ORIGINALS)
+# The blocks of r18_bn1, which take long to compile; splits are compared in test_norm.py too.
+_SLOW = {'r18_bn8': pytest.mark.slow}
+
+
+@pytest.fixture(scope='module', params=[pytest.param(name, marks=_SLOW.get(name, ())) for name in ORIGINALS])
 def original(request, golden, layouts):
     """Weights, a batch and the outputs of the original; the names of both networks' outputs are brought together."""
     name = request.param

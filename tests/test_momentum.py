@@ -171,22 +171,23 @@ def test_a_key_knows_nothing_of_its_batch(kind):
     assert np.abs(first[1:64] - second[1:64]).max(1).min() > 1e-3
 
 
-def test_methods_serve_both_contrastive_phases(tmp_path):
+@pytest.mark.parametrize(
+    ('pretrain', 'contrast'), [('moco', 'mopro'), pytest.param('sup_moco', 'simclr', marks=pytest.mark.slow)]
+)
+def test_methods_serve_both_contrastive_phases(tmp_path, pretrain, contrast):
     """All through the same fit, up to the label issues; each phase's labels and weights are where it looks for them."""
-    pairs = [('moco', 'mopro'), ('sup_moco', 'simclr')]
-    for pretrain, contrast in pairs:
-        settings = config(
-            'rate=0.4,phases=finetuned',
-            pretrain__method=pretrain,
-            contrast__method=contrast,
-            moco__queue=128,
-            mopro__start_epoch=1,
-            mopro__strong_augment='handwriting',
-            data__limit=200,
-        )
-        summary = pipeline.run(settings, tmp_path / f'{pretrain}_{contrast}')
-        knn = [phase['knn_accuracy'] for phase in summary['phases'] if phase['name'] in ('pretrain', 'contrast')]
-        assert min(knn) > 0.2, (pretrain, contrast)
+    settings = config(
+        'rate=0.4,phases=finetuned',
+        pretrain__method=pretrain,
+        contrast__method=contrast,
+        moco__queue=128,
+        mopro__start_epoch=1,
+        mopro__strong_augment='handwriting',
+        data__limit=200,
+    )
+    summary = pipeline.run(settings, tmp_path)
+    knn = [phase['knn_accuracy'] for phase in summary['phases'] if phase['name'] in ('pretrain', 'contrast')]
+    assert min(knn) > 0.2
 
 
 def test_a_queue_smaller_than_a_batch_is_refused(tmp_path):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import flags_of, refused
+from conftest import refused
 
 from noisy_jax.models.norm import BatchNorm
 
@@ -164,7 +164,7 @@ def test_as_many_blocks_as_devices_need_no_communication():
     environment = {
         **os.environ,
         'PYTHONPATH': str(ROOT),
-        'XLA_FLAGS': flags_of(8),
+        'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
     }
     result = subprocess.run([sys.executable, '-c', _PARTED], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
