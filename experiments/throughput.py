@@ -43,7 +43,7 @@ from noisy_jax import losses, models
 from noisy_jax.data import augment
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
-from noisy_jax.training import compiling, loop, optim, state
+from noisy_jax.training import compiling, loop, optim, pair, state
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.feed import Feed
@@ -80,6 +80,7 @@ class Case:
       matrix: the side of the matrix product; 0: 8192, on a CPU 2048.
       xla: options as in the config.
       check: only the losses of so many steps.
+      paired: two networks that teach each other, where the step is a classifier's.
     """
 
     step: str
@@ -94,6 +95,7 @@ class Case:
     trace: bool = False
     xla: str = ''
     check: int = 0
+    paired: bool = False
 
 
 # ---------------------------------------------------------------- what a step computes
@@ -175,7 +177,10 @@ def build(case: Case, data: Dataset) -> tuple[Step, state.TrainState]:
     else:
         criterion = losses.criterion('elr', beta=0.7, lam=3.0) if case.step == 'elr' else losses.criterion('ce')
         trained, extra, views = optim.CLASSIFIER, criterion.init(len(data), CLASSES), augment.policy('standard')
-        step = classification_step(network, optimizer, criterion, views, normalise, trained=trained)
+        make = classification_step
+        if case.paired:
+            make, variables, extra = pair.pair_step, pair.stack(variables, variables), pair.stack(extra, extra)
+        step = make(network, optimizer, criterion, views, normalise, trained=trained)
     return step, state.create(variables, optimizer, trained, extra)
 
 

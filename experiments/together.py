@@ -4,21 +4,25 @@
   python experiments/together.py --runs 2 4 --batch 256 --out together.json
 
 Images, order and augmentation are shared by the runs, the best case. Times are the least of several steps.
+
+And whether the two networks of a pair (ELR+, DivideMix) do: their passes by `vmap`, or written out.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import throughput
 
-from noisy_jax.training import compiling
+from noisy_jax.training import compiling, pair
 
 
 def least_seconds(program: Callable, states: Any, batch: dict, key: jax.Array, rounds: int) -> float:
@@ -53,6 +57,20 @@ def compare(case: throughput.Case, runs: int, rounds: int) -> dict[str, Any]:
     }
 
 
+def compare_pair(case: throughput.Case, rounds: int) -> dict[str, Any]:
+    """Seconds of a step of two networks, written out and by `vmap`."""
+    data = throughput.images(4 * case.batch_size)
+    batch = jax.tree.map(jnp.asarray, next(data.batches(0, 0, batch_size=case.batch_size)))
+    seconds = {}
+    for name, of_each in (('written_out', pair.of_each), ('vmap', jax.vmap)):
+        with mock.patch.object(pair, 'of_each', of_each):
+            step, state = throughput.build(dataclasses.replace(case, paired=True), data)
+            program = jax.jit(step, compiler_options=compiling.compiler_options())
+            seconds[name] = least_seconds(program, state, batch, jax.random.key(0), rounds)
+    known = {name: getattr(case, name) for name in ('encoder', 'dtype', 'batch_size')}
+    return {**known, **seconds, 'gain': seconds['vmap'] / seconds['written_out']}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--runs', type=int, nargs='+', default=[2, 4])
@@ -70,6 +88,7 @@ def main() -> None:
         'device': device.device_kind + (f', {os.cpu_count()} cores' if cpu else ''),
         'jax': jax.__version__,
         'cases': found,
+        'pair': compare_pair(case, arguments.rounds),
     }
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=1) + '\n')
@@ -77,6 +96,9 @@ def main() -> None:
     for row in found:
         times = f'{1e3 * row["seconds_alone"]:.0f} | {1e3 * row["seconds_together"]:.0f} | {row["gain"]:.2f}'
         print(f'| {row["encoder"]} | {row["batch_size"]} | {row["runs"]} | {times} |')
+    both = result['pair']
+    times = f'{1e3 * both["vmap"]:.0f} ms by vmap, {1e3 * both["written_out"]:.0f} ms written out'
+    print(f'a step of two networks: {times}, {both["gain"]:.2f} times as fast')
 
 
 if __name__ == '__main__':

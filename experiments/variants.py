@@ -48,6 +48,8 @@ def _encoder(name: str, width: int) -> Changes:
 
 # CIFAR-10's settings beside those of the tables' scale 'cpu'.
 _SMOKE = {
+    'model.encoder': 'cnn_small',
+    'model.width': 0,
     'eval_every': 0,
     'pretrain.epochs': 40,
     'contrast.epochs': 5,
@@ -80,7 +82,10 @@ VARIANTS: dict[str, dict[str, Changes]] = {
         'mopro': {'contrast.method': 'mopro', 'mopro.start_epoch': 2},
     },
     '(b3)': {'weighted': {'finetune.weighted': True}, 'rounds=2': {'rounds': 2}},
-    'encoder': {name: _encoder(name, 8) for name in ('resnet18', 'resnet50', 'preact_resnet18', 'resnet_tiny')},
+    'encoder': {
+        **{name: _encoder(name, 8) for name in ('resnet18', 'resnet50', 'preact_resnet18', 'resnet_tiny')},
+        'cnn6': _encoder('cnn6', 16),
+    },
     'head': {name: {'model.classifier': name} for name in ('bn_linear', 'multilayer', 'multilayer2048')},
     'projection': {name: {'model.projection': name} for name in ('linear', 'none')},
     'BatchNorm': {
@@ -95,10 +100,9 @@ VARIANTS: dict[str, dict[str, Changes]] = {
 }
 # What only one of them can show.
 OWN: dict[str, dict[str, dict[str, Changes]]] = {
-    'digits': {'encoder': {'cnn6': _encoder('cnn6', 16)}},
+    'digits': {},
     'cifar10': {
         'encoder': {
-            'cnn_small': _encoder('cnn_small', 0),
             'resnet18, large stem': _encoder('resnet18', 8) | {'model.stem': 'large'},
         },
         'noise': {'human': {'noise.kind': 'human'}},
