@@ -1,4 +1,4 @@
-"""ResNets and colours against torchvision, where it is installed: `pip install torch torchvision`."""
+"""ResNets and augmentations against torchvision, where it is installed: `pip install torch torchvision`."""
 
 import types
 
@@ -10,10 +10,12 @@ import torch_names
 from flax.traverse_util import flatten_dict
 
 from noisy_jax import models
+from noisy_jax.data.augment import colour, geometry
 from noisy_jax.losses import cross_entropy
 
 torch = pytest.importorskip('torch', reason='torchvision is not installed')
 torchvision = pytest.importorskip('torchvision', reason='torchvision is not installed')
+functional = torchvision.transforms.functional
 
 CLOSE = {'rtol': 1e-5, 'atol': 1e-5}  # gradients of up to 60; embeddings pass through float32
 
@@ -73,3 +75,36 @@ def test_a_training_step_is_torchvisions(both, what):
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
         np.testing.assert_allclose(ours[name], expected, **CLOSE, err_msg=name)
+
+
+IMAGE = np.random.default_rng(1).uniform(size=(20, 24, 3)).astype(np.float32)
+BOX = (3, 5, 12, 16)  # top, left, height, width in pixels
+
+
+@pytest.mark.parametrize(
+    ('ours', 'theirs', 'amounts'),
+    [
+        (colour.brightness, functional.adjust_brightness, (0.6, 1.4)),
+        (colour.contrast, functional.adjust_contrast, (0.6, 1.4)),
+        (colour.saturation, functional.adjust_saturation, (0.6, 1.4)),
+        (colour.shift_hue, functional.adjust_hue, (-0.4, -0.1, 0.1)),
+        (colour.blur, lambda image, sigma: functional.gaussian_blur(image, 3, sigma), (0.3, 2.0)),
+    ],
+    ids=['brightness', 'contrast', 'saturation', 'hue', 'blur'],
+)
+def test_colours_change_as_by_torchvision(ours, theirs, amounts):
+    tensor = torch.tensor(IMAGE.transpose(2, 0, 1))  # torchvision's weight of red is 0.2989, Pillow's and ours 0.299
+    for amount in amounts:
+        expected = theirs(tensor, amount).numpy().transpose(1, 2, 0)
+        np.testing.assert_allclose(jax.jit(ours)(IMAGE, amount), expected, atol=1e-4, err_msg=str(amount))
+
+
+def test_a_crop_is_resized_as_by_torchvision():
+    """A box that is enlarged; ours may lie between pixels, this one does not."""
+    top, left, height, width = BOX
+    tensor = torch.tensor(IMAGE.transpose(2, 0, 1))[:, top : top + height, left : left + width]
+    expected = functional.resize(tensor, [20, 24], antialias=False).numpy().transpose(1, 2, 0)
+    box = np.array([top / 20, left / 24, height / 20, width / 24], np.float32)
+    # Within half a pixel of the box's border ours reads on, as Pillow's `box` does.
+    inner = np.s_[1:-1, 1:-1]
+    np.testing.assert_allclose(geometry.resized_crop(IMAGE, box)[inner], expected[inner], atol=2e-5)

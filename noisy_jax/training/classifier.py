@@ -217,9 +217,12 @@ def _watch(method: Method, journal: Journal) -> AfterEpoch:
 
     def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict[str, Any]]:
         values = {}
+        judged = method.config.eval_every and (epoch + 1) % method.config.eval_every == 0
+        if not judged and method.valid is None:
+            return current, values
         paired = method.config[journal.phase].method in PAIRS
         variables = pair.unstack(current.averaged) if paired else current.averaged
-        if method.config.eval_every and (epoch + 1) % method.config.eval_every == 0:
+        if judged:
             values = _accuracies(method, variables)
             journal.best('test_accuracy_best', values.get('test_accuracy'))
         if method.valid is not None:
