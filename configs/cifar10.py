@@ -18,6 +18,7 @@ def get_config(argument: str = '') -> ConfigDict:
     noisy_jax/data/noise.py), rate=0..1, phases=base|pretrained|finetuned|all, data=folder|filelist|arrays|tfds, smoke.
     """
     config, given = defaults.with_data(argument, 'cifar10', noise='symmetric')
+    config.data.dataset = 'cifar10'
     if given['smoke']:
         defaults.shrink(config)
     return config

@@ -16,7 +16,7 @@ from noisy_jax import config as defaults
 def get_config(argument: str = '') -> ConfigDict:
     """The config of an argument such as 'loss=nfl_rce,noise=symmetric,rate=0.8,phases=finetuned,data=folder,smoke'.
 
-    Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric, rate=0..1, phases=base|pretrained|finetuned|all,
+    Arguments: loss=ce|nfl_rce|elr|..., noise=none|symmetric|..., rate=0..1, phases=base|pretrained|finetuned|all,
     data=folder|filelist|arrays|tfds, smoke.
     """
     config, given = defaults.with_data(argument, 'cifar100', 100, noise='symmetric')

@@ -16,7 +16,7 @@ from noisy_jax import config as defaults
 def get_config(argument: str = '') -> ConfigDict:
     """The config of an argument such as 'loss=elr,labels=aggre_label,phases=finetuned,data=arrays,smoke'.
 
-    Arguments: loss=ce|nfl_rce|elr, labels=NAME, noise, rate (on top of it), phases=base|pretrained|finetuned|all,
+    Arguments: loss=ce|nfl_rce|elr|..., labels=NAME, noise, rate (on top of it), phases=base|pretrained|finetuned|all,
     data=tfds|arrays, smoke.
     """
     config, given = defaults.with_data(argument, 'cifar10n', data='tfds', labels='worse_label')

@@ -24,8 +24,8 @@ from noisy_jax import config as defaults
 def get_config(argument: str = '') -> ConfigDict:
     """The config of an argument such as 'loss=ce,phases=pretrained,lists=annotations,smoke'.
 
-    Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric, rate=0..1, phases=base|pretrained|finetuned|all,
-    data=filelist|folder|arrays|tfds, smoke.
+    Arguments: loss=ce|nfl_rce|elr|..., noise=none|symmetric|..., rate=0..1, phases=base|pretrained|finetuned|all,
+    data=filelist|folder|arrays, smoke.
     """
     config, given = defaults.with_data(argument, 'clothing1m', 14, data='filelist', lists='')
     place = given['lists'] and given['lists'] + '/'
@@ -33,6 +33,7 @@ def get_config(argument: str = '') -> ConfigDict:
     config.data.test_list, config.data.test_labels = f'{place}clean_test_key_list.txt', f'{place}clean_label_kv.txt'
     config.data.image_size = 128
     config.data.mean, config.data.std = (0.6959, 0.6537, 0.6371), (0.3113, 0.3192, 0.3214)
+    config.augment.simclr.blur_probability = 0.5
     defaults.set_rates(config, contrastive=0.03, head=(0.1, 1e-4), whole=(0.01, 1e-4), finetune=(0.001, 1e-5))
     if given['smoke']:
         defaults.shrink(config)

@@ -26,7 +26,7 @@ from noisy_jax import config as defaults
 def get_config(argument: str = '') -> ConfigDict:
     """The config of an argument such as 'loss=elr,rate=0.8'.
 
-    Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric|pair|instance|... (noisy_jax/data/noise.py, KINDS),
+    Arguments: loss=ce|nfl_rce|elr|..., noise=none|symmetric|pair|instance|... (noisy_jax/data/noise.py, KINDS),
     rate=0..1, phases=base|pretrained|finetuned|all.
     """
     config, _ = defaults.with_argument(argument, {'loss': 'elr', 'noise': 'symmetric', 'rate': 0.6, 'phases': 'all'})

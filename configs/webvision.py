@@ -22,8 +22,8 @@ from noisy_jax import config as defaults
 def get_config(argument: str = '') -> ConfigDict:
     """The config of an argument such as 'loss=nfl_rce,phases=pretrained,data=filelist,smoke'.
 
-    Arguments: loss=ce|nfl_rce|elr, noise=none|symmetric|asymmetric, rate=0..1, phases=base|pretrained|finetuned|all,
-    data=filelist|folder|arrays|tfds, smoke.
+    Arguments: loss=ce|nfl_rce|elr|..., noise=none|symmetric|..., rate=0..1, phases=base|pretrained|finetuned|all,
+    data=filelist|folder|arrays, smoke.
     """
     config, given = defaults.with_data(argument, 'webvision', 50, data='filelist')
     config.data.list, config.data.test_list = 'info/train_filelist_google.txt', 'info/val_filelist.txt'
@@ -31,6 +31,7 @@ def get_config(argument: str = '') -> ConfigDict:
     config.data.max_classes = 50
     config.data.image_size = 128
     config.data.mean, config.data.std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    config.augment.simclr.blur_probability = 0.5
     defaults.set_rates(config, contrastive=0.1, head=(0.04, 3e-6), whole=(0.4, 3e-5), finetune=(0.04, 3e-6))
     if given['smoke']:
         defaults.shrink(config)

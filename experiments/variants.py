@@ -63,7 +63,7 @@ VARIANTS: dict[str, dict[str, Changes]] = {
     'loss': {name: {'loss': name} for name in LOSSES if name != 'elr'},
     'classifier': {
         'moving average': _classifier(average=0.99),
-        'mixup': _classifier(mixup=1.0),
+        'mixup': {'loss': 'ce', **_classifier(mixup=1.0)},
         'bootstrap': {'loss': 'ce', 'bootstrap.warmup_epochs': 4, **_classifier(method='bootstrap')},
         'elr_plus': _classifier(method='elr_plus'),
         'dividemix': {'loss': 'ce', 'dividemix.warmup_epochs': 4, **_classifier(method='dividemix')},

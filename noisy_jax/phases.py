@@ -20,7 +20,7 @@ from noisy_jax.training import knn, optim
 from noisy_jax.training.classifier import Plan, classifier_phase, fit_classifier, new_head
 from noisy_jax.training.evaluate import over_dataset
 from noisy_jax.training.loop import Journal
-from noisy_jax.training.mesh import replicate, to_host
+from noisy_jax.training.mesh import place_like, to_host
 from noisy_jax.training.method import Inputs, Method, Outcome, Phase
 from noisy_jax.training.representation import representation_phase
 from noisy_jax.training.state import LOSSES, TrainState, Variables
@@ -66,7 +66,7 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
         arrays = {'embedding': embeddings, 'label': train.label}
         newest = per_sample_losses(current.variables, arrays)  # [N]
         history = np.append(to_host(current.extra[LOSSES])[1:], newest[None], axis=0)  # [E, N]
-        return current.replace(extra={**current.extra, LOSSES: replicate(history, session.mesh)}), {}
+        return current.replace(extra={**current.extra, LOSSES: place_like(history, current.extra[LOSSES])}), {}
 
     history = np.full((settings.history, len(inputs.train)), np.nan, np.float32)
     plan = Plan('head', optim.HEAD, settings.epochs, settings.optimizer)

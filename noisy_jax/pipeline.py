@@ -137,8 +137,10 @@ def _check_batches(config: ConfigDict, images: int, mesh: jax.sharding.Mesh) -> 
     for phase in config.phases:
         field, size = f'config.{phase}.batch_size', config[phase].batch_size
         mesh_lib.check_batch_size(field, size, images, mesh)
-        two_views = config[phase].get('method') in ('simclr', 'sup_con')  # others send one view at a time
-        rows = 2 * size if two_views else size
+        way = config[phase].get('method')
+        if way in representation.METHODS and way not in representation.TWO_VIEWS and config.moco.queue < size:
+            raise InputError(f'config.moco.queue: {config.moco.queue} is smaller than a batch; at least {size}')
+        rows = 2 * size if way in representation.TWO_VIEWS else size
         if rows % (blocks * splits) and phase != 'select':  # which rests the encoder
             raise InputError(
                 f'{field}: its {rows} rows do not divide into {blocks} x {splits} parts (model.batch_norm_blocks x '

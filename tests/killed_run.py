@@ -1,5 +1,9 @@
-"""python killed_run.py WORKDIR [PHASE STEP [SIGNAL]]: the tiny run; ends itself before that step of that phase."""
+"""python killed_run.py WORKDIR [PHASE STEP [SIGNAL]]: the tiny run; ends itself before that step of that phase.
 
+The environment variable CHANGES, JSON, changes its config.
+"""
+
+import json
 import os
 import signal
 import sys
@@ -30,6 +34,6 @@ if fate:
 
     phases.PHASES[phase] = counted
 try:
-    pipeline.run(config(), workdir)
+    pipeline.run(config(**json.loads(os.environ.get('CHANGES', '{}'))), workdir)
 except Stopped:
     sys.exit(130)

@@ -92,3 +92,11 @@ def test_hidden_files_and_folders_named_as_images_are_left_out(tmp_path):
     (tmp_path / 'cat' / '._1.png').write_bytes(b'not an image')
     Image.new('RGB', (4, 4)).save(tmp_path / 'cat' / '1.png')
     assert data.load('folder', split='train', path=str(tmp_path)).id.tolist() == ['cat/1.png']
+
+
+def test_floats_up_to_one_are_shares_of_white(tmp_path):
+    """Pillow's mode F says nothing of its range: photographs have 0 to 1, measurements as many levels as 16 bits."""
+    shares = np.array([[0, 0.5], [1, -0.1]], np.float32)
+    for name, values in (('shares', shares), ('levels', shares * 65535)):
+        Image.fromarray(values).save(tmp_path / f'{name}.tif')
+        np.testing.assert_array_equal(decoding.decode(tmp_path / f'{name}.tif')[..., 0], [[0, 128], [255, 0]])

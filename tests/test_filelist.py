@@ -1,5 +1,7 @@
 """Lists of files, in the layouts of WebVision and Clothing1M."""
 
+import subprocess
+
 import numpy as np
 import pytest
 from conftest import refused
@@ -166,6 +168,33 @@ def test_webvision_as_its_config_reads_it(tmp_path, memory_bytes):
     assert train.image.shape == (14, 8, 8, 3)
     assert test.id.tolist() == [f'val{i:06d}.jpg' for i in (0, 1, 3, 4)]
     np.testing.assert_array_equal(test.label, [0, 1, 0, 1])
+
+
+def test_tiny_imagenet_as_its_config_reads_it(tmp_path):
+    """The archive's own layout, and the lists that the config's docstring makes of it."""
+    for label, name in enumerate(('n01443537', 'n01629819')):
+        for i in range(3):
+            _image(tmp_path / 'train' / name / 'images' / f'{name}_{i}.JPEG', 10 * label + i, height=8, width=8)
+        _text(tmp_path / 'train' / name / f'{name}_boxes.txt', f'{name}_0.JPEG\t0\t32\t44\t62')
+    names = ['n01629819', 'n01443537']
+    for i, _ in enumerate(names):
+        _image(tmp_path / 'val' / 'images' / f'val_{i}.JPEG', 30 + i, height=8, width=8)
+    lines = [f'val_{i}.JPEG\t{name}\t0\t32\t44\t62' for i, name in enumerate(names)]
+    _text(tmp_path / 'val' / 'val_annotations.txt', *lines)
+    _image(tmp_path / 'test' / 'images' / 'test_0.JPEG', 40, height=8, width=8)
+    docstring = (CONFIGS / 'tiny_imagenet.py').read_text()
+    commands = [line for line in docstring.splitlines() if line.startswith(('  find ', '  cut '))]
+    assert len(commands) == 2
+    for command in commands:
+        subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    config = _configured('tiny_imagenet.py', tmp_path, image_size=8)
+    config_lib.validate(config, pipeline.CHOICES)
+    train, test = (data.load_split(config.data, split) for split in ('train', 'test'))
+    assert train.class_names == ('n01443537', 'n01629819')
+    np.testing.assert_array_equal(train.label, [0, 0, 0, 1, 1, 1])
+    assert train.id[0] == 'train/n01443537/images/n01443537_0.JPEG'
+    np.testing.assert_array_equal(test.label, [1, 0])
+    assert test.id.tolist() == ['val_0.JPEG', 'val_1.JPEG']
 
 
 @pytest.mark.parametrize('lists', ['', 'annotations'])

@@ -482,6 +482,10 @@ def _load_tfds(root, split='train', **settings):
     return data.load('tfds', split=split, **{'name': 'toy', 'data_dir': str(root), **settings})
 
 
+def test_a_data_set_without_a_name_is_refused():
+    refused(lambda: _load_tfds('.', name=''), 'data.dataset', "''", 'cifar10')
+
+
 @pytest.mark.parametrize('name', ['toy', 'cifar10'])  # TFDS has no code for the first, and its own for the second
 def test_tfds_reads_a_prepared_data_set(tmp_path, name):
     _prepare(tmp_path, {'train': _examples(7), 'test': _examples(4)}, name=name)

@@ -192,4 +192,5 @@ def test_methods_serve_both_contrastive_phases(tmp_path, pretrain, contrast):
 
 def test_a_queue_smaller_than_a_batch_is_refused(tmp_path):
     with pytest.raises(InputError, match=r'config\.moco\.queue: 32 is smaller than a batch; at least 64'):
-        pipeline.run(config('phases=pretrained', pretrain__method='moco', moco__queue=32), tmp_path)
+        pipeline.run(config('phases=finetuned', contrast__method='sup_moco', moco__queue=32), tmp_path / 'work')
+    assert not (tmp_path / 'work').exists(), 'said before anything is trained'

@@ -133,6 +133,8 @@ def test_folders_that_are_not_written_to(photos, tmp_path):
     (tmp_path / 'odd' / 'pack.json').write_text('{"done": 3}')
     refused(lambda: pack.pack(tmp_path / 'odd', **settings), 'pack.json', 'not the state of a pack')
     refused(lambda: pack.pack(tmp_path / 'new', path=str(photos)), 'image_size')
+    refused(lambda: pack.pack(photos / 'packed', **settings), '--out', 'packed', 'taken for a class')
+    refused(lambda: pack.pack(tmp_path / 'new', **settings | {'workers': -1}), '--workers', '-1', '0 to 256')
     refused(lambda: pack.pack(tmp_path / 'new', path=str(photos), image_size=-1), '--image_size', '-1')
     assert not (tmp_path / 'new').exists()
 

@@ -157,7 +157,7 @@ def test_a_run_by_this_method(tmp_path, method):
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     assert [line['stage'] for line in lines] == ([] if method == 'elr_plus' else ['warmup'] * 4) + ['all'] * 6
     assert all(line['valid_changed'] >= 0 for line in lines)
-    assert ('trusted' in lines[-1]) == (method != 'elr_plus')
+    assert ('trusted_next' in lines[-1]) == (method != 'elr_plus')
     assert pipeline.run(settings, tmp_path) == summary
 
 

@@ -69,6 +69,7 @@ def shrink(config: ConfigDict) -> None:
         phase.head_epochs, phase.epochs = 2, 3
     for phase in PHASES:
         config[phase].batch_size = 128
+    config.mopro.start_epoch = config.bootstrap.warmup_epochs = config.dividemix.warmup_epochs = 1
     config.checkpoint_every = 2
 
 

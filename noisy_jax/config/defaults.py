@@ -95,7 +95,7 @@ def default() -> ConfigDict:
     config.early_stop_below = 0.01  # of the predictions on the validation split, mean of five epochs
     config.linear_probe = False  # judge embeddings also by a linear classifier, fitted to the end
     config.resident_bytes = 2**31  # training images up to this size stay on the device
-    config.shard_state = False  # the optimiser's state and ELR's memory spread over the devices instead of copied
+    config.shard_state = False  # the optimiser's state and what a method remembers spread over the devices
     config.compile_cache = 'auto'  # a folder; 'auto': the user's cache folder; 'off'
     config.xla_options = ''  # 'name=value,...' beside noisy_jax's own for the platform; 'none': no options at all
 
@@ -103,7 +103,7 @@ def default() -> ConfigDict:
         {
             'name': 'folder',  # digits, arrays, folder, filelist, tfds
             'path': '',  # of arrays, folder and filelist; the data_dir of tfds
-            'dataset': 'cifar10',  # of tfds
+            'dataset': '',  # of tfds, e.g. 'cifar10'
             'label_key': 'label',  # of tfds: the feature to train on, 'label' is then the true one
             'list': '',  # of filelist: lines of path and label
             'test_list': '',
@@ -172,7 +172,7 @@ def default() -> ConfigDict:
         return ConfigDict({**common, **changes})
 
     # method: single, bootstrap, elr_plus or dividemix; average: decay of a moving average of the weights, which becomes
-    # the classifier, 0: none; mixup: alpha of the shares, 0: none.
+    # the classifier, 0: none; mixup: alpha of the shares, 0: none. Other methods than `single` have their own.
     how = {'method': 'single', 'average': 0.0, 'mixup': 0.0}
     config.base = classifier(epochs=120, optimizer=optimizer(), **how)
     config.pretrain = contrastive(method='simclr', epochs=500, temperature=0.5)

@@ -47,12 +47,14 @@ _RANGES = {
     'elr_plus.mixup': (1e-3, None),
     'bootstrap.mixup': (1e-3, None),
     'dividemix.mixup': (1e-3, None),
-    'dividemix.threshold': (0.0, 1.0),
+    'dividemix.threshold': (0.0, 0.99),  # at 1 nothing could be trusted
     'dividemix.unlabelled_weight': (0.0, None),
     'select.neighbours': (0, None),
     'augment.*.*probability': (0.0, 1.0),
     'augment.*.min_scale': (1e-3, 1.0),
     'augment.*.degrees': (0.0, 180.0),
+    'augment.*.padding': (0, None),
+    'augment.*.jitter': (0.0, None),
     'augment.*.operations': (0, 16),
     'augment.*.cutout': (0, None),
     'loss_settings.elr.beta': (0.0, 1.0),
@@ -98,11 +100,23 @@ def validate(config: ConfigDict, choices: Mapping[str, Iterable[str]]) -> None:
             if fnmatch.fnmatchcase(key, pattern) and not _within(value, low, high):
                 limits = f'at least {low}' if high is None else f'from {low} to {high}'
                 raise InputError(f'config.{key}: {value!r} is not allowed; a number {limits}')
+    _check_tuples(given)
     _check_phases(tuple(config.phases))
     if config.early_stop != 'none' and not config.data.valid_fraction:
         raise InputError(f'config.early_stop: {config.early_stop!r} needs data.valid_fraction above 0')
     if config.rounds > 1 and 'finetune' not in config.phases:
         raise InputError(f'config.rounds: {config.rounds} needs the phase finetune, found {tuple(config.phases)}')
+
+
+# Keys (with wildcards) of several numbers, and the least of each.
+_NUMBERS = {'data.mean': 0.0, 'data.std': 1e-6, '*.milestones': 0}
+
+
+def _check_tuples(given: Mapping[str, Any]) -> None:
+    for key, values in given.items():
+        for pattern, least in _NUMBERS.items():
+            if fnmatch.fnmatchcase(key, pattern) and not all(_within(value, least, None) for value in values):
+                raise InputError(f'config.{key}: {values!r} is not allowed; numbers of at least {least}')
 
 
 def _check_phases(phases: tuple[str, ...]) -> None:

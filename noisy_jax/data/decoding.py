@@ -64,8 +64,9 @@ def _flatten(image: Image.Image) -> Image.Image:
     if image.mode in ('L', 'RGB') and 'transparency' not in image.info:
         return image
     if _is_deep(image):  # Pillow's own conversion would clip
-        values = np.asarray(image, np.float64)
-        return Image.fromarray(np.round(values * (255 / max(values.max(), 65535))).astype(np.uint8))
+        values = np.maximum(np.asarray(image, np.float64), 0)
+        white = 1 if image.mode == 'F' and values.max() <= 1 else max(values.max(), 65535)
+        return Image.fromarray(np.round(values * (255 / white)).astype(np.uint8))
     if 'A' in image.getbands() or 'transparency' in image.info:
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')

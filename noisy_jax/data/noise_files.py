@@ -48,7 +48,7 @@ def read_labels(path: str, key: str, true: np.ndarray, num_classes: int) -> np.n
     """
     file = _existing('noise.labels', path, 'an .npy or .npz file of labels')
     try:
-        content = np.load(file)
+        content = np.load(file, allow_pickle=False)
         arrays = {name: content[name] for name in content.files} if hasattr(content, 'files') else {'': content}
     except Exception as error:
         raise InputError(f'noise.labels: {path} cannot be read as NumPy arrays ({_first_line(error)})') from error

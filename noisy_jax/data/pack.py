@@ -27,6 +27,7 @@ from noisy_jax.data.decoding import fit_array
 from noisy_jax.errors import InputError
 
 _STATE = 'pack.json'
+_MOST_WORKERS = 256
 _CHUNK_BYTES = 2**25  # written between two notes of progress; what a kill costs
 _DEFAULTS: dict[str, Any] = {
     'name': 'folder',
@@ -49,7 +50,9 @@ _DEFAULTS: dict[str, Any] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and packs; returns the exit status (2: something a person can mend, 130: stopped)."""
-    parser = argparse.ArgumentParser('python -m noisy_jax.data.pack', description=__doc__.partition('\n')[0])
+    program = 'python -m noisy_jax.data.pack'
+    usage = f'{program} --out=FOLDER --name=LOADER --path=PATH [--image_size=128 ...]; --help'
+    parser = argparse.ArgumentParser(program, usage=usage, description=__doc__.partition('\n')[0])
     parser.add_argument('--out', required=True, help='a folder that is new, empty, or of a pack that was stopped')
     for name, default in _DEFAULTS.items():
         choices = data.LOADERS if name == 'name' else None
@@ -79,8 +82,12 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
         raise InputError(
             f'--image_size: {settings["image_size"]} is not allowed; pixels, or 0 to leave images as they are'
         )
+    if not 0 <= settings['workers'] <= _MOST_WORKERS:
+        raise InputError(f'--workers: {settings["workers"]} is not allowed; a number from 0 to {_MOST_WORKERS}')
     folder = pathlib.Path(out)
     _refuse_other_contents(folder)
+    if settings['name'] == 'folder' and folder.resolve().is_relative_to(pathlib.Path(settings['path']).resolve()):
+        raise InputError(f'--out: {folder} lies in --path, where it would be taken for a class; take another folder')
     train, test = (data.load_split(settings | {'memory_bytes': 0}, split) for split in ('train', 'test'))
     splits = [('', train), ('test_', test)] if test is not None else [('', train)]
     made_of = {name: value for name, value in settings.items() if name != 'workers'}

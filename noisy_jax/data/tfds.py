@@ -36,6 +36,8 @@ def load(
     Raises:
       InputError: the data set is not there, is damaged, or has other features; nothing is ever downloaded.
     """
+    if not name:
+        raise InputError("data.dataset: '' names no data set; one of TensorFlow Datasets is needed, such as 'cifar10'")
     import tensorflow_datasets as tfds  # seconds to import
 
     title = f'data.dataset: {name!r}'

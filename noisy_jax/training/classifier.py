@@ -105,7 +105,7 @@ def _train(
         if plan.split and plan.epochs:
             split = _splitter(method, train, journal, kind)
             memory = {**memory, **split(variables, None)}
-            after = _splitting(watch, split)
+            after = _splitting(watch, split, own.get('threshold', 0.5))
         final = fit_classifier(method, train, journal, variables, plan, loss, memory, after, kind)
         variables, memory = final.averaged, final.extra
     return variables
@@ -199,14 +199,16 @@ def _splitter(
     return split
 
 
-def _splitting(watch: AfterEpoch, split: Callable[[Variables, np.ndarray | None], dict[str, np.ndarray]]) -> AfterEpoch:
+def _splitting(
+    watch: AfterEpoch, split: Callable[[Variables, np.ndarray | None], dict[str, np.ndarray]], threshold: float
+) -> AfterEpoch:
     """`watch`, and a new split for the next epoch."""
 
     def after(current: TrainState, epoch: int) -> tuple[TrainState, dict[str, Any]]:
         current, values = watch(current, epoch)
         newest = split(current.variables, to_host(current.extra[state.LOSSES]))
         placed = {name: mesh_lib.place_like(array, current.extra[name]) for name, array in newest.items()}
-        values |= {'trusted': float((newest[state.CLEAN] > 0.5).mean())}
+        values |= {'trusted_next': float((newest[state.CLEAN] > threshold).mean())}
         return current.replace(extra={**current.extra, **placed}), values
 
     return after

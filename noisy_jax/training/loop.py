@@ -40,7 +40,7 @@ class Session:
     stop: StopSignal
     checkpoint_every: int = 10  # epochs
     resident_bytes: int = 2**31  # image arrays up to this size stay on the device
-    shard_state: bool = False  # the optimiser's state and ELR's memory spread over the devices
+    shard_state: bool = False  # the optimiser's state and what a method remembers spread over the devices
     compiler_options: Options = dataclasses.field(default_factory=dict)
 
 
@@ -146,7 +146,7 @@ def runner(step: Step, session: Session, state: TrainState) -> Callable:
 
 
 def place(state: TrainState, session: Session) -> TrainState:
-    """On the devices: copied, or with `shard_state` what only the update and ELR's memory need spread over them."""
+    """On the devices: copied, or with `shard_state` what only the update needs and what is remembered spread."""
     placed = replicate(state.replace(opt_state=(), extra={}), session.mesh)
     rest = (spread if session.shard_state else replicate)((state.opt_state, state.extra), session.mesh)
     return placed.replace(opt_state=rest[0], extra=rest[1])

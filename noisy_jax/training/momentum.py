@@ -19,7 +19,7 @@ from noisy_jax import losses
 from noisy_jax.data import augment as aug
 from noisy_jax.training import optim
 from noisy_jax.training.state import TrainState, Variables
-from noisy_jax.training.steps import Batch, Metrics, Normalise, Step, update, weighted_mean
+from noisy_jax.training.steps import ASIDE, Batch, Metrics, Normalise, Step, update, weighted_mean
 
 MOMENTUM, QUEUE, QUEUE_LABELS, QUEUE_WEIGHTS = 'momentum', 'queue', 'queue_labels', 'queue_weights'
 PROTOTYPES = 'prototypes'
@@ -194,7 +194,7 @@ def mopro_step(
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
         key, extra = jax.random.fold_in(key, state.step), state.extra
         weak = normalise(aug.apply(augment, key, batch['image']))  # [B, H, W, C]
-        strong = normalise(aug.apply(strong_augment, jax.random.fold_in(key, 1), batch['image']))
+        strong = normalise(aug.apply(strong_augment, jax.random.fold_in(key, ASIDE), batch['image']))
         keys = network.apply(extra[MOMENTUM], strong, train=False, method=_project)  # [B, D]
         prototypes, begun = extra[PROTOTYPES], state.step >= start_step
 

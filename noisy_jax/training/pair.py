@@ -17,7 +17,7 @@ from noisy_jax.data import augment as aug
 from noisy_jax.losses import Criterion, cross_entropy
 from noisy_jax.training.mixup import balance, draw_mixing, refine, sharpen
 from noisy_jax.training.state import CLEAN, SECOND, TrainState, Variables
-from noisy_jax.training.steps import Batch, Metrics, Normalise, Step, classify, follow, update, weighted_mean
+from noisy_jax.training.steps import ASIDE, Batch, Metrics, Normalise, Step, classify, follow, update, weighted_mean
 
 
 def stack(first: Variables, second: Variables) -> Variables:
@@ -96,7 +96,7 @@ def pair_step(
             labels, weight = batch['label'], batch['weight']
             if mixup:
                 labels = jax.nn.one_hot(labels, others.shape[-1])
-                mixing = draw_mixing(jax.random.fold_in(key, 1), len(images), mixup)
+                mixing = draw_mixing(jax.random.fold_in(key, ASIDE), len(images), mixup)
                 images, labels, weight, rows = jax.tree.map(mixing, (images, labels, weight, rows))
             logits, changed = forward(variables, images, **modes)
             accuracy = jnp.mean(logits.argmax(-1) == (labels.argmax(-1) if mixup else labels))

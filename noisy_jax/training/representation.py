@@ -10,7 +10,6 @@ from optax import GradientTransformation
 from noisy_jax import losses
 from noisy_jax.data import augment as aug
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.errors import InputError
 from noisy_jax.training import knn, momentum, optim, state
 from noisy_jax.training import probe as linear_probe
 from noisy_jax.training.loop import Journal, Stage, fit
@@ -20,6 +19,7 @@ from noisy_jax.training.steps import Step, contrastive_step
 
 # Without labels: simclr, moco. With them, weighted by clean probability: sup_con, sup_moco, mopro.
 METHODS = ('simclr', 'sup_con', 'moco', 'sup_moco', 'mopro')
+TWO_VIEWS = ('simclr', 'sup_con')  # go through the network at once; the others have a queue
 _MOST_AGAINST_ITSELF = 50_000  # images; the time grows with the square
 
 
@@ -31,7 +31,7 @@ def representation_phase(
     trained += optim.HEAD if settings.method == 'mopro' else ()
     optimizer = stage_optimizer(settings.optimizer, settings.epochs, settings.batch_size, train)
     extra = {}
-    if settings.method not in ('simclr', 'sup_con'):
+    if settings.method not in TWO_VIEWS:
         extra = _queue(method, train, journal, start, settings)
 
     def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict]:
@@ -50,7 +50,7 @@ def _step(
     method: Method, train: Dataset, settings: ConfigDict, optimizer: GradientTransformation, trained: tuple[str, ...]
 ) -> Step:
     policy, config = views(method, settings), method.config
-    if settings.method in ('simclr', 'sup_con'):
+    if settings.method in TWO_VIEWS:
         return contrastive_step(method.network, optimizer, _loss(settings), policy, method.normalise, trained=trained)
     common = {'trained': trained, 'momentum': config.moco.momentum}
     if settings.method != 'mopro':
@@ -94,15 +94,12 @@ def _loss(settings: ConfigDict) -> Callable[[jax.Array, jax.Array, dict], jax.Ar
 
 
 def _queue(method: Method, train: Dataset, journal: Journal, start: Variables, settings: ConfigDict) -> momentum.Extra:
-    size = method.config.moco.queue
-    if size < settings.batch_size:
-        raise InputError(f'config.moco.queue: {size} is smaller than a batch; at least {settings.batch_size}')
     return momentum.start(
         method.network,
         start,
         train.image.shape[1:],
         jax.random.key(journal.seed('queue')),
-        size=size,
+        size=method.config.moco.queue,
         num_classes=train.num_classes if settings.method == 'mopro' else 0,
     )
 

@@ -23,6 +23,9 @@ Metrics = dict[str, jax.Array]
 Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 Normalise = Callable[[jax.Array], jax.Array]
 
+# fold_in(key, i) is the key of image i of a batch as well: what else is drawn takes a number that no batch reaches.
+ASIDE = 2**31 - 1
+
 
 def normaliser(mean: tuple[float, ...], std: tuple[float, ...]) -> Normalise:
     """(x - mean) / std over the last axis; x float32 [..., C] in [0, 1]."""
@@ -100,7 +103,7 @@ def classification_step(
                 labels = refine(labels, jax.nn.softmax(reference), memory[CLEAN][index])  # [B, C]
             else:
                 labels = jax.nn.one_hot(labels, reference.shape[-1])
-            mixing = draw_mixing(jax.random.fold_in(key, 1), len(images), mixup)
+            mixing = draw_mixing(jax.random.fold_in(key, ASIDE), len(images), mixup)
             images, labels, weight, rows = jax.tree.map(mixing, (images, labels, weight, criterion.rows(memory, index)))
 
         def loss_fn(parts: dict[str, Any]) -> tuple[jax.Array, tuple]:
