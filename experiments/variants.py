@@ -65,7 +65,7 @@ VARIANTS: dict[str, dict[str, Changes]] = {
         'moving average': _classifier(average=0.99),
         'mixup': {'loss': 'ce', **_classifier(mixup=1.0)},
         'bootstrap': {'loss': 'ce', 'bootstrap.warmup_epochs': 4, **_classifier(method='bootstrap')},
-        'elr_plus': _classifier(method='elr_plus'),
+        'elr_plus': {'loss_settings.elr.lam': 1.0, **_classifier(method='elr_plus')},
         'dividemix': {'loss': 'ce', 'dividemix.warmup_epochs': 4, **_classifier(method='dividemix')},
         'early_stop': _HELD_OUT,
     },

@@ -27,6 +27,10 @@ PAIRS = ('elr_plus', 'dividemix')
 _STABLE_EPOCHS = 5  # of the rolling mean of predictions that changed
 
 
+# (variables, the losses of the epochs before [E, N] or None) -> what the state remembers of a split.
+Split = Callable[[Variables, np.ndarray | None], dict[str, np.ndarray]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """One stage of a classifier: which parts are trained, how long, by which optimiser.
@@ -88,7 +92,7 @@ def new_head(method: Method, variables: Variables | None, name: str) -> Variable
 def _train(
     method: Method, train: Dataset, journal: Journal, variables: Variables, plans: list[Plan], kind: str
 ) -> Variables:
-    """One stage after the other with the configured loss, whose memory goes on from stage to stage."""
+    """Stage after stage with the loss of the method or of the config, whose memory goes on from each to the next."""
     own = method.config.get(kind, {})
     name = own.get('loss', method.config.loss)
     criterion = losses.criterion(name, **method.config.loss_settings[name])
@@ -163,10 +167,8 @@ def _is_stable(values: dict[str, float | None], most: float) -> bool:
     return values.get('valid_changed_mean', np.inf) <= most
 
 
-def _splitter(
-    method: Method, train: Dataset, journal: Journal, kind: str
-) -> Callable[[Variables, np.ndarray | None], dict[str, np.ndarray]]:
-    """Makes split(variables, the losses of the epochs before [E, N] or None) -> what the state remembers of a split.
+def _splitter(method: Method, train: Dataset, journal: Journal, kind: str) -> Split:
+    """What tells right labels from wrong ones.
 
     A mixture of Gaussians on each network's losses (DivideMix), of two beta distributions where one bootstraps itself.
     """
@@ -199,9 +201,7 @@ def _splitter(
     return split
 
 
-def _splitting(
-    watch: AfterEpoch, split: Callable[[Variables, np.ndarray | None], dict[str, np.ndarray]], threshold: float
-) -> AfterEpoch:
+def _splitting(watch: AfterEpoch, split: Split, threshold: float) -> AfterEpoch:
     """`watch`, and a new split for the next epoch."""
 
     def after(current: TrainState, epoch: int) -> tuple[TrainState, dict[str, Any]]:
