@@ -82,10 +82,7 @@ VARIANTS: dict[str, dict[str, Changes]] = {
         'mopro': {'contrast.method': 'mopro', 'mopro.start_epoch': 2},
     },
     '(b3)': {'weighted': {'finetune.weighted': True}, 'rounds=2': {'rounds': 2}},
-    'encoder': {
-        **{name: _encoder(name, 8) for name in ('resnet18', 'resnet50', 'preact_resnet18', 'resnet_tiny')},
-        'cnn6': _encoder('cnn6', 16),
-    },
+    'encoder': {name: _encoder(name, 8) for name in ('resnet18', 'resnet50', 'preact_resnet18', 'resnet_tiny')},
     'head': {name: {'model.classifier': name} for name in ('bn_linear', 'multilayer', 'multilayer2048')},
     'projection': {name: {'model.projection': name} for name in ('linear', 'none')},
     'BatchNorm': {
@@ -100,7 +97,7 @@ VARIANTS: dict[str, dict[str, Changes]] = {
 }
 # What only one of them can show.
 OWN: dict[str, dict[str, dict[str, Changes]]] = {
-    'digits': {},
+    'digits': {'encoder': {'cnn6': _encoder('cnn6', 16)}},
     'cifar10': {
         'encoder': {
             'resnet18, large stem': _encoder('resnet18', 8) | {'model.stem': 'large'},
