@@ -14,12 +14,8 @@ import pathlib
 from typing import Any
 
 import cells
-import matplotlib as mpl
 import numpy as np
 from digits import config_of
-
-mpl.use('agg')
-import matplotlib.pyplot as plt
 
 RESULTS = pathlib.Path(__file__).resolve().parent / 'results'
 RATE, SEEDS = 0.6, (0, 1, 2, 3, 4, 5)
@@ -110,6 +106,11 @@ def table(done: list[dict[str, Any]]) -> str:
 
 def picture(done: list[dict[str, Any]], path: pathlib.Path) -> None:
     """Training loss and test accuracy by epoch, mean and range over the seeds."""
+    import matplotlib as mpl  # the table needs none
+
+    mpl.use('agg')
+    import matplotlib.pyplot as plt
+
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout='constrained')
     for axes, name, title in zip(panels, ('loss', 'test_accuracy'), ('training loss', 'test accuracy'), strict=True):
         for method, colour in zip(METHODS, ('#9aa0a6', '#4285b4', '#d1495b'), strict=True):
