@@ -219,19 +219,25 @@ def test_a_loss_that_is_not_finite_stops_the_run_saying_where(tmp_path):
         pipeline.run(config('phases=base,loss=ce', base__optimizer__learning_rate=1e30), tmp_path)
 
 
-def test_a_second_round_starts_from_the_labels_of_the_first(tmp_path):
-    """With averages of the weights, and pseudo-labels corrected by neighbours, beside it."""
+def test_averages_and_neighbours_in_a_run(tmp_path):
     changes = {'classify__average': 0.9, 'finetune__average': 0.9, 'select__neighbours': 20}
-    changes |= {'data__limit': 200, 'data__valid_fraction': 0.1}  # held out from all phases
-    settings = config('rate=0.4,phases=finetuned', rounds=2, **changes)
+    changes |= {'data__valid_fraction': 0.1}  # held out from all phases
+    summary = pipeline.run(config('rate=0.4,phases=finetuned', **changes), tmp_path)
+    assert summary['complete']
+    pseudo = np.load(tmp_path / 'labels' / 'classify_probabilities.npy').argmax(1)
+    corrected = np.load(tmp_path / 'labels' / 'select_label.npy')
+    assert 0 < np.mean(pseudo != corrected) < 0.9
+    assert summary['selection']['selected'] > 0
+
+
+def test_a_second_round_starts_from_the_labels_of_the_first(tmp_path):
+    settings = config('rate=0.4,phases=finetuned', rounds=2, data__limit=200)
     summary = pipeline.run(settings, tmp_path)
     names = [phase['name'] for phase in summary['phases']]
     assert names == ['pretrain', 'classify', 'select', 'contrast', 'finetune', 'select_2', 'contrast_2', 'finetune_2']
     labels = tmp_path / 'labels'
-    given = {'select': 'classify', 'select_2': 'finetune'}  # whose labels each selection corrects
-    for name, before in given.items():
-        pseudo = np.load(labels / f'{before}_probabilities.npy').argmax(1)
-        assert 0 < np.mean(pseudo != np.load(labels / f'{name}_label.npy')) < 0.9
+    first, second = (np.load(labels / f'{name}.npy') for name in ('finetune_probabilities', 'select_2_label'))
+    assert second.tolist() == first.argmax(1).tolist()
     assert np.array_equal(np.load(tmp_path / 'pred_probs.npy'), np.load(labels / 'finetune_2_probabilities.npy'))
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     assert {line['phase'] for line in lines} == set(names)
