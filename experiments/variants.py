@@ -193,7 +193,7 @@ def table(found: dict[str, dict[tuple[str, str], dict[str, Any]]]) -> str:
     columns = [f'{data}: {column}' for data in found for column in ('Pre-trained', 'Fine-tuned')]
     lines = ['| part | variant | ' + ' | '.join(columns) + ' |', '|---' * (len(columns) + 2) + '|']
     before = None
-    for part, name in sorted({key for runs in found.values() for key in runs}, key=_place):
+    for part, name in _rows(found):
         texts = []
         for runs in found.values():
             run = runs.get((part, name))
@@ -210,10 +210,12 @@ def table(found: dict[str, dict[tuple[str, str], dict[str, Any]]]) -> str:
     return '\n'.join(lines)
 
 
-def _place(key: tuple[str, str]) -> int:
-    order = list(dict.fromkeys(key for data in DATA for key in variants_of(data)))
-    parts = list(dict.fromkeys(part for part, _ in order))
-    return parts.index(key[0]) * len(order) + order.index(key)
+def _rows(found: dict[str, dict[tuple[str, str], dict[str, Any]]]) -> list[tuple[str, str]]:
+    """What was run, the variants of a part together."""
+    known = list(dict.fromkeys(key for data in DATA for key in variants_of(data)))
+    parts = list(dict.fromkeys(part for part, _ in known))
+    ordered = sorted(known, key=lambda key: parts.index(key[0]))
+    return [key for key in ordered if any(key in runs for runs in found.values())]
 
 
 def main() -> None:
