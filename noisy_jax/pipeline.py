@@ -138,7 +138,7 @@ def _check_batches(config: ConfigDict, images: int, mesh: jax.sharding.Mesh) -> 
         field, size = f'config.{phase}.batch_size', config[phase].batch_size
         mesh_lib.check_batch_size(field, size, images, mesh)
         way = config[phase].get('method')
-        if way in representation.METHODS and way not in representation.TWO_VIEWS and config.moco.queue < size:
+        if way in representation.QUEUED and config.moco.queue < size:
             raise InputError(f'config.moco.queue: {config.moco.queue} is smaller than a batch; at least {size}')
         rows = 2 * size if way in representation.TWO_VIEWS else size
         if rows % (blocks * splits) and phase != 'select':  # which rests the encoder

@@ -107,9 +107,10 @@ def _train(
         if plan.stage == 'warmup' and own.get('negative_entropy'):
             loss = losses.with_negative_entropy(criterion)
         if plan.split and plan.epochs:
-            split = _splitter(method, train, journal, kind)
+            threshold = own.get('threshold', 0.5)
+            split = _splitter(method, train, journal, kind, threshold)
             memory = {**memory, **split(variables, None)}
-            after = _splitting(watch, split, own.get('threshold', 0.5))
+            after = _splitting(watch, split, threshold)
         final = fit_classifier(method, train, journal, variables, plan, loss, memory, after, kind)
         variables, memory = final.averaged, final.extra
     return variables
@@ -167,7 +168,7 @@ def _is_stable(values: dict[str, float | None], most: float) -> bool:
     return values.get('valid_changed_mean', np.inf) <= most
 
 
-def _splitter(method: Method, train: Dataset, journal: Journal, kind: str) -> Split:
+def _splitter(method: Method, train: Dataset, journal: Journal, kind: str, threshold: float) -> Split:
     """What tells right labels from wrong ones.
 
     A mixture of Gaussians on each network's losses (DivideMix), of two beta distributions where one bootstraps itself.
@@ -185,7 +186,7 @@ def _splitter(method: Method, train: Dataset, journal: Journal, kind: str) -> Sp
 
     run = over_dataset(per_sample, session.mesh, method.evaluator.batch_size, session.compiler_options)
     mixture = 'beta' if kind == 'bootstrap' else 'gaussian'
-    most, threshold = own.get('history', 1), own.get('threshold', 0.5)
+    most = own.get('history', 1)
 
     def clean(recorded: np.ndarray) -> np.ndarray:  # [E, N] -> [N]
         found = selection.clean_probability(recorded, history=most, seed=session.seed, mixture=mixture)

@@ -30,8 +30,11 @@ def unstack(stacked: Variables) -> Variables:
 
     (Of their probabilities; the codes of DivideMix and ELR+ add the logits.)
     """
-    first, second = (jax.tree.map(lambda leaf, n=number: leaf[n], stacked) for number in (0, 1))
-    return {**first, SECOND: second}
+    return {**_one(stacked, 0), SECOND: _one(stacked, 1)}
+
+
+def _one(stacked: Any, number: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[number], stacked)
 
 
 def of_each(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,8 +43,7 @@ def of_each(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def call(*trees: Any) -> Any:
-        parts = ([jax.tree.map(lambda leaf, n=number: leaf[n], tree) for tree in trees] for number in (0, 1))
-        return stack(*(function(*part) for part in parts))
+        return stack(*(function(*(_one(tree, number) for tree in trees)) for number in (0, 1)))
 
     return call
 

@@ -18,8 +18,9 @@ from noisy_jax.training.state import TrainState, Variables
 from noisy_jax.training.steps import Step, contrastive_step
 
 # Without labels: simclr, moco. With them, weighted by clean probability: sup_con, sup_moco, mopro.
-METHODS = ('simclr', 'sup_con', 'moco', 'sup_moco', 'mopro')
-TWO_VIEWS = ('simclr', 'sup_con')  # go through the network at once; the others have a queue
+TWO_VIEWS = ('simclr', 'sup_con')  # go through the network at once
+QUEUED = ('moco', 'sup_moco', 'mopro')
+METHODS = (*TWO_VIEWS, *QUEUED)
 _MOST_AGAINST_ITSELF = 50_000  # images; the time grows with the square
 
 
@@ -31,7 +32,7 @@ def representation_phase(
     trained += optim.HEAD if settings.method == 'mopro' else ()
     optimizer = stage_optimizer(settings.optimizer, settings.epochs, settings.batch_size, train)
     extra = {}
-    if settings.method not in TWO_VIEWS:
+    if settings.method in QUEUED:
         extra = _queue(method, train, journal, start, settings)
 
     def watch(current: TrainState, epoch: int) -> tuple[TrainState, dict]:

@@ -15,6 +15,11 @@ def _sometimes(key: jax.Array, probability: float, changed: jax.Array, image: ja
     return jnp.where(jax.random.bernoulli(key, probability), changed, image)
 
 
+def _jittered(key: jax.Array, image: jax.Array, jitter: float, hue: float) -> jax.Array:
+    strengths = {'brightness': 0.4, 'contrast': 0.4, 'saturation': 0.4, 'hue': hue}
+    return colour_jitter(key, image, **{name: jitter * value for name, value in strengths.items()})
+
+
 def none(key: jax.Array, image: jax.Array) -> jax.Array:
     """The image as it is."""
     del key
@@ -49,9 +54,7 @@ def simclr(
     """
     crop_key, jitter_key, apply_key, gray_key, blur_key = jax.random.split(key, 5)
     image = geometry.random_resized_crop(crop_key, image, min_scale=min_scale, flip=flip)
-    strengths = {'brightness': 0.4, 'contrast': 0.4, 'saturation': 0.4, 'hue': 0.1}
-    jittered = colour_jitter(jitter_key, image, **{k: jitter * v for k, v in strengths.items()})
-    image = _sometimes(apply_key, jitter_probability, jittered, image)
+    image = _sometimes(apply_key, jitter_probability, _jittered(jitter_key, image, jitter, hue=0.1), image)
     image = _sometimes(gray_key, gray_probability, grayscale(image), image)
     if not blur_probability:
         return image
@@ -73,8 +76,7 @@ def mopro_strong(
     crop_key, gray_key, jitter_key = jax.random.split(key, 3)
     image = geometry.random_resized_crop(crop_key, image, min_scale=min_scale, flip=flip)
     image = _sometimes(gray_key, gray_probability, grayscale(image), image)
-    strengths = {'brightness': 0.4, 'contrast': 0.4, 'saturation': 0.4, 'hue': 0.4}
-    return colour_jitter(jitter_key, image, **{k: jitter * v for k, v in strengths.items()})
+    return _jittered(jitter_key, image, jitter, hue=0.4)
 
 
 def scan(
