@@ -1,5 +1,6 @@
 """One cell of a table: a run of the pipeline, with phases that another cell has trained already taken from there."""
 
+import fnmatch
 import hashlib
 import json
 import pathlib
@@ -12,7 +13,7 @@ from noisy_jax import config as config_lib
 from noisy_jax import pipeline
 
 # Settings that change no phase's outcome, or that only say where things are.
-_OUTSIDE = {*config_lib.MACHINE, 'name', 'phases', 'data.path', 'shard_state', 'eval_batch_size', 'rounds'}
+_OUTSIDE = (*config_lib.MACHINE, 'name', 'phases', 'data.path', 'shard_state', 'eval_batch_size', 'rounds')
 _OF_LABELS = ('noise.', 'loss')  # the settings of the losses too
 
 
@@ -26,7 +27,7 @@ def digest(config: ConfigDict, phase: str, labels: str) -> str:
     """
     busy = {phase, *config.phases[: config.phases.index(phase)]} - ({'base'} - {phase})  # no later phase sees base
     idle = tuple(f'{name}.' for name in config_lib.PHASES if name not in busy)
-    values = {key: value for key, value in config_lib.flatten(config) if key not in _OUTSIDE}
+    values = {key: value for key, value in config_lib.flatten(config) if not _is_outside(key)}
     values = {key: value for key, value in values.items() if not key.startswith(idle)}
     if phase == 'pretrain':  # sees no label
         values = {key: value for key, value in values.items() if not key.startswith(_OF_LABELS)}
@@ -34,6 +35,10 @@ def digest(config: ConfigDict, phase: str, labels: str) -> str:
         values['labels'] = labels
     text = json.dumps(values, sort_keys=True, default=list)
     return f'{phase}_{hashlib.sha256(text.encode()).hexdigest()[:16]}'
+
+
+def _is_outside(key: str) -> bool:
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in _OUTSIDE)
 
 
 def run(

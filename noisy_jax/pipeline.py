@@ -11,19 +11,22 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import config as config_lib
-from noisy_jax import data, losses, models, phases, selection
+from noisy_jax import data, label_issues, losses, models, phases, selection, splits
 from noisy_jax.data import augment, noise
-from noisy_jax.data.dataset import Dataset, split
+from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
+from noisy_jax.label_issues import LabelIssues
 from noisy_jax.report import tables
-from noisy_jax.training import classifier, compiling, optim, representation
+from noisy_jax.training import classifier, compiling, optim, probe, representation
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.evaluate import Evaluator
 from noisy_jax.training.loop import Journal, Session
 from noisy_jax.training.mesh import to_host
+from noisy_jax.training.method import create_network
 from noisy_jax.training.metrics import MetricWriter
 from noisy_jax.training.signals import StopSignal
+from noisy_jax.training.state import Variables
 from noisy_jax.training.steps import normaliser
 from noisy_jax.workdir import WorkDir
 
@@ -41,14 +44,22 @@ CHOICES = {
     '*optimizer.name': optim.OPTIMIZERS,
     '*optimizer.schedule': optim.SCHEDULES,
     '*.own_view_weight': ('one', 'sample'),
+    'report.sort': ('index', 'suspicion'),
     'early_stop': ('none', 'stable_predictions'),
     **dict.fromkeys(('base.method', 'classify.method', 'finetune.method'), classifier.METHODS),
     **dict.fromkeys(('pretrain.method', 'contrast.method'), representation.METHODS),
 }
 
 
-def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+def run(
+    config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None = None
+) -> dict[str, Any]:
     """Runs `config` in `workdir`, or goes on where an earlier run of the same config stopped.
+
+    Args:
+      config: as a file of configs/ gives it.
+      workdir: gets everything the run writes.
+      datasets: training and test set, instead of those that config.data names.
 
     Returns:
       The summary, as in summary.json.
@@ -61,19 +72,22 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     compiling.keep_compiled(config.compile_cache)
     options = compiling.compiler_options(config.xla_options)
     mesh = mesh_lib.make_mesh(config.devices)
-    train, valid, test, corruption = _load(config)
-    _check_batches(config, len(train), mesh)
-    method = _method(config, train, valid, test, mesh, options)
+    images = splits.load(config, datasets)
+    _check_batches(config, len(images.train), mesh)
+    method = _method(config, images, mesh, options)
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
     folder.claim(config.to_dict(), may_differ=config_lib.MACHINE)
-    _keep_given(folder, train)
+    _keep_given(folder, images.judged)
+    folder.save_json('data', images.description)
     mesh_lib.wait_for_all('workdir')
     if mesh_lib.in_any_process(not folder.is_claimed):
         raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; take one that all share')
 
     metrics = MetricWriter(folder.metrics)
-    summary = _header(config, mesh) | {'noise': corruption, 'phases': []}
-    outcome, last_classifier, variables, given, trained = None, None, None, train.label, 0
+    summary = _header(config, mesh) | {'noise': images.noise, 'phases': []}
+    train, variables, trained = images.train, None, 0
+    encoders: dict[str, Variables] = {}  # by phase
+    last_classifier: dict[str, np.ndarray] = {}
     with StopSignal() as stop:
         session = Session(
             mesh,
@@ -86,49 +100,34 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
             compiler_options=options,
         )
         for phase, name in _schedule(config):
-            inputs = phases.Inputs(variables, train)
+            without_labels = phase == 'pretrain' and config.pretrain.method in config_lib.LABEL_FREE
+            inputs = phases.Inputs(variables, images.pool if without_labels else train)
             outcome, record, fresh = _run_phase(phase, name, method, inputs, session, folder)
             trained += fresh
             summary['phases'].append({'name': name, **record})
             if fresh:
-                folder.save_summary(summary)
+                folder.save_json('summary', summary)
             if 'probabilities' in outcome.arrays:
-                last_classifier = outcome.arrays['probabilities']
+                last_classifier = outcome.arrays
             if phase == 'base':  # only to compare: the other phases do not see it
                 continue
-            variables = outcome.variables
+            variables = encoders[phase] = outcome.variables
             if phase in ('classify', 'finetune'):
-                train = train.replace(label=selection.pseudo_labels(last_classifier), weight=None)
+                train = train.replace(label=selection.pseudo_labels(last_classifier['probabilities']), weight=None)
             if phase == 'select':
                 train = train.replace(weight=outcome.arrays['weight'], label=outcome.arrays['label'])
                 summary['selection'] = _judge_selection(train)
     metrics.close()
-    if last_classifier is not None:
-        summary['label_issues'] = _list_label_issues(folder, train.replace(label=given), last_classifier, config.seed)
+    if last_classifier:
+        issues = _list_label_issues(config, folder, images, last_classifier, method, encoders)
+        summary['label_issues'] = issues.summary(images.judged.true_label) | {'cross_fit': config.report.cross_fit}
     summary['complete'] = True
-    folder.save_summary(summary)
+    folder.save_json('summary', summary)
     if mesh_lib.is_main():
         if not trained:
             print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
         print(tables.render(summary))
     return summary
-
-
-def _load(config: ConfigDict) -> tuple[Dataset, Dataset | None, Dataset | None, dict[str, Any]]:
-    """Train, validation and test data (None where there is none), and the noise that was put in."""
-    settings = config.data
-    train, test = (data.load_split(settings, split) for split in ('train', 'test'))
-    channels = train.image.shape[-1]
-    for field in ('mean', 'std'):
-        if len(settings[field]) != channels:
-            raise InputError(f'config.data.{field}: {settings[field]} must have {channels} values, one per channel')
-    if test is not None and test.image.shape[1:] != train.image.shape[1:]:
-        raise InputError(f'test images are {test.image.shape[1:]} (H, W, C), training images {train.image.shape[1:]}')
-    train = noise.with_noise(train, config.noise, config.seed)
-    valid = None
-    if settings.valid_fraction:
-        train, valid = split(train, settings.valid_fraction, config.seed)
-    return train, valid, test, noise.describe(train, config.noise)
 
 
 def _check_batches(config: ConfigDict, images: int, mesh: jax.sharding.Mesh) -> None:
@@ -162,26 +161,10 @@ def _keep_given(folder: WorkDir, train: Dataset) -> None:
 
 
 def _method(
-    config: ConfigDict,
-    train: Dataset,
-    valid: Dataset | None,
-    test: Dataset | None,
-    mesh: jax.sharding.Mesh,
-    options: compiling.Options,
+    config: ConfigDict, images: splits.Splits, mesh: jax.sharding.Mesh, options: compiling.Options
 ) -> phases.Method:
-    network = models.create(
-        config.model.encoder,
-        num_classes=train.num_classes,
-        projection=config.model.projection,
-        projection_dim=config.model.projection_dim,
-        classifier=config.model.classifier,
-        width=config.model.width,
-        stem=config.model.stem,
-        batch_norm_splits=config.model.batch_norm_splits,
-        batch_norm_blocks=config.model.batch_norm_blocks,
-        dtype=jax.numpy.dtype(config.model.dtype),
-        image_size=train.image.shape[1],
-    )
+    train = images.train
+    network = create_network(config, train.num_classes, train.image.shape[1])
     normalise = normaliser(config.data.mean, config.data.std)
     return phases.Method(
         config=config,
@@ -189,8 +172,8 @@ def _method(
         normalise=normalise,
         evaluator=Evaluator(network, normalise, mesh, config.eval_batch_size, options),
         fresh=_initialiser(network, train.image.shape[1:], config.seed),
-        test=test,
-        valid=valid,
+        test=images.test,
+        valid=images.valid,
     )
 
 
@@ -242,31 +225,48 @@ def _judge_selection(train: Dataset) -> dict[str, Any]:
     return selection.quality(train.weight, train.label == train.true_label)
 
 
-def _list_label_issues(folder: WorkDir, train: Dataset, probabilities: np.ndarray, seed: int) -> dict[str, Any]:
-    """Writes labels.csv and pred_probs.npy: the trust in each given label, from the last classifier's losses on it."""
-    rows = np.arange(len(train))
-    given_losses = -np.log(np.maximum(probabilities[rows, train.label], np.finfo(np.float32).tiny))
-    clean = selection.clean_probability(given_losses, seed=seed)
-    suspect, suggested = clean < 0.5, probabilities.argmax(-1)
-    folder.save_array('pred_probs', probabilities.astype(np.float32))
+def _list_label_issues(
+    config: ConfigDict,
+    folder: WorkDir,
+    images: splits.Splits,
+    classified: dict[str, np.ndarray],
+    method: phases.Method,
+    encoders: dict[str, Variables],
+) -> LabelIssues:
+    """Writes labels.csv and pred_probs.npy: the trust in each given label."""
+    judged, settings = images.judged, config.report
+    if settings.cross_fit:
+        probabilities = _cross_fitted(config, folder, judged, method, encoders['pretrain'])
+    else:
+        probabilities = images.in_order(classified['probabilities'], classified.get('valid_probabilities'))
+    issues = label_issues.find(probabilities, judged.label, threshold=settings.threshold, seed=config.seed)
+    folder.save_array('pred_probs', issues.probabilities)
     folder.save_labels(
-        ids=train.id,
-        class_names=train.class_names,
-        given=train.label,
-        suggested=suggested,
-        pred_prob=probabilities[rows, suggested],
-        clean_probability=clean,
-        is_suspect=suspect,
-        true=train.true_label,
+        order=issues.by_suspicion if settings.sort == 'suspicion' else np.arange(len(judged)),
+        ids=judged.id,
+        class_names=judged.class_names,
+        given=judged.label,
+        suggested=issues.suggested,
+        pred_prob=issues.pred_prob,
+        clean_probability=issues.clean_probability,
+        is_suspect=issues.is_suspect,
+        true=judged.true_label,
     )
-    issues: dict[str, Any] = {'suspects': int(suspect.sum())}
-    if train.true_label is not None:
-        wrong = train.label != train.true_label
-        quality = selection.quality(1 - clean, wrong)
-        issues |= {name: quality[name] for name in ('precision', 'recall', 'auroc')}
-        right = (suggested == train.true_label)[suspect & wrong]
-        issues['suggestion_accuracy'] = float(right.mean()) if len(right) else None
     return issues
+
+
+def _cross_fitted(
+    config: ConfigDict, folder: WorkDir, judged: Dataset, method: phases.Method, encoder: Variables
+) -> np.ndarray:
+    """Probabilities [N, C] by heads that did not see the label they judge, on embeddings that saw none; kept."""
+    name = f'labels/cross_fit_{config.report.cross_fit}'
+    if not folder.has_array(name):
+        embeddings = method.evaluator.embed(encoder, judged)
+        folds = config.report.cross_fit
+        probabilities = probe.cross_fit(embeddings, judged.label, judged.num_classes, folds=folds, seed=config.seed)
+        folder.save_array(name, probabilities)
+        mesh_lib.wait_for_all(name)
+    return folder.load_array(name)
 
 
 def _header(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The files of a work directory: every one is written whole or not at all."""
 
 import csv
+import fnmatch
 import io
 import json
 import os
@@ -21,9 +22,15 @@ LABELS_HEADER = (
     'is_suspect',
 )
 
+_COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
+
 
 class WorkDir:
-    """config.json, metrics.jsonl, labels/, labels.csv, pred_probs.npy, summary.json, checkpoints/ of one run."""
+    """The files of one run.
+
+    config.json, data.json (classes, image shape, numbers of images), metrics.jsonl, labels/, labels.csv,
+    pred_probs.npy, summary.json, checkpoints/, plots/, report.html, tensorboard/.
+    """
 
     def __init__(self, path: str | os.PathLike, writes: bool = True) -> None:
         """`writes`: whether this process is the one that writes; the others see the same folder."""
@@ -33,6 +40,17 @@ class WorkDir:
         except OSError as error:
             raise InputError(f'workdir: {self.path} cannot be made ({error.strerror})') from error
 
+    @classmethod
+    def of_run(cls, path: str | os.PathLike) -> 'WorkDir':
+        """The work directory of an earlier run, to be read.
+
+        Raises:
+          InputError: there is none.
+        """
+        if not (pathlib.Path(path) / 'config.json').is_file():
+            raise InputError(f'--workdir: {str(path)!r} is no work directory of a run (no config.json in it)')
+        return cls(path)
+
     @property
     def metrics(self) -> pathlib.Path:
         return self.path / 'metrics.jsonl'
@@ -41,7 +59,7 @@ class WorkDir:
         return self.path / 'checkpoints' / phase
 
     def claim(self, config: dict[str, Any], may_differ: tuple[str, ...] = ()) -> None:
-        """Writes config.json, or checks that the one there is the same but for the keys that `may_differ`.
+        """Writes config.json, or checks that the one there is the same but for the keys (patterns) that `may_differ`.
 
         Raises:
           InputError: another run's work directory; names each key that differs.
@@ -51,9 +69,8 @@ class WorkDir:
         if not path.exists():
             return self._write('config.json', text.encode())
         before, now = _leaves(_read_json(path)), _leaves(json.loads(text))
-        keys = sorted(
-            key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in may_differ
-        )
+        differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        keys = [key for key in differing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in may_differ)]
         if keys:
             differences = ', '.join(f'{key} was {before.get(key)!r}, is {now.get(key)!r}' for key in keys[:5])
             more = f' and {len(keys) - 5} more' if len(keys) > 5 else ''
@@ -86,12 +103,26 @@ class WorkDir:
     def has_array(self, name: str) -> bool:
         return (self.path / f'{name}.npy').exists()
 
-    def save_summary(self, summary: dict[str, Any]) -> None:
-        self._write('summary.json', (json.dumps(summary, indent=1) + '\n').encode())
+    def save_json(self, name: str, value: dict[str, Any]) -> None:
+        """Writes `<name>.json`, e.g. 'summary' or 'data'."""
+        self._write(f'{name}.json', (json.dumps(value, indent=1) + '\n').encode())
+
+    def load_json(self, name: str) -> dict[str, Any]:
+        """Reads 'config', 'data' or 'summary'.
+
+        Raises:
+          InputError: the file is missing or broken.
+        """
+        return _read_json(self.path / f'{name}.json')
+
+    def save_text(self, name: str, text: str) -> None:
+        """Writes a file as it is, e.g. 'report.html'."""
+        self._write(name, text.encode())
 
     def save_labels(
         self,
         *,
+        order: np.ndarray,
         ids: np.ndarray,
         class_names: tuple[str, ...],
         given: np.ndarray,
@@ -101,15 +132,36 @@ class WorkDir:
         is_suspect: np.ndarray,
         true: np.ndarray | None,
     ) -> None:
-        """Writes labels.csv, a row per training image; labels by class name."""
+        """Writes labels.csv, a row per labelled training image, in `order` [N]; labels by class name."""
         text = io.StringIO(newline='')
         writer = csv.writer(text, lineterminator='\n')
         writer.writerow(LABELS_HEADER + (('true_label',) if true is not None else ()))
-        for i in range(len(given)):
+        for i in order:
             row = [i, ids[i], class_names[given[i]], class_names[suggested[i]]]
             row += [f'{pred_prob[i]:.6f}', f'{clean_probability[i]:.6f}', int(is_suspect[i])]
             writer.writerow(row + ([class_names[true[i]]] if true is not None else []))
         self._write('labels.csv', text.getvalue().encode())
+
+    def load_labels(self) -> dict[str, np.ndarray]:
+        """The columns of labels.csv by name, each [N], in the order of `index`, as are the rows of pred_probs.npy.
+
+        Labels and ids are str, numbers float64, `index` int64, `is_suspect` bool; 'true_label' only where known.
+
+        Raises:
+          InputError: the file is missing or broken.
+        """
+        path = self.path / 'labels.csv'
+        try:
+            with path.open(encoding='utf-8', newline='') as file:
+                header, *rows = csv.reader(file)
+            columns = dict(zip(header, map(np.array, zip(*rows, strict=True)), strict=True))
+            for name, dtype in _COLUMN_TYPES.items():
+                columns[name] = columns[name].astype(dtype)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f'{path} cannot be read ({error}); a finished run with a classifier writes it') from error
+        columns['is_suspect'] = columns['is_suspect'] == 1
+        order = np.argsort(columns['index'])
+        return {name: values[order] for name, values in columns.items()}
 
     def _write(self, name: str, content: bytes) -> None:
         if not self._writes:

@@ -108,19 +108,23 @@ def test_replace_leaves_the_original_as_it_was():
         dataset.label = changed.label
 
 
+def _split(dataset, *arguments, **settings):
+    return tuple(dataset.take(rows) for rows in split(dataset, *arguments, **settings))
+
+
 def test_split_is_stratified_disjoint_and_deterministic():
     dataset = _dataset(100, label=np.repeat([0, 1], [80, 20]))
-    rest, held = split(dataset, 0.2, seed=0)
+    rest, held = _split(dataset, 0.2, seed=0)
     np.testing.assert_array_equal(np.bincount(held.label), [16, 4])
     np.testing.assert_array_equal(np.bincount(rest.label), [64, 16])
     np.testing.assert_array_equal(np.sort(np.concatenate([rest.id, held.id]).astype(int)), np.arange(100))
     np.testing.assert_array_equal(held.image[:, 0, 0, 0].astype(str), held.id)
-    np.testing.assert_array_equal(split(dataset, 0.2, seed=0)[1].id, held.id)
-    assert not np.array_equal(split(dataset, 0.2, seed=1)[1].id, held.id)
+    np.testing.assert_array_equal(_split(dataset, 0.2, seed=0)[1].id, held.id)
+    assert not np.array_equal(_split(dataset, 0.2, seed=1)[1].id, held.id)
 
 
 def test_split_holds_out_one_image_at_least_and_leaves_one_at_least():
-    rest, held = split(_dataset(6), 0.01, seed=0)
+    rest, held = _split(_dataset(6), 0.01, seed=0)
     assert (len(rest), len(held)) == (5, 1)
     refused(lambda: split(_dataset(6), 1.0, seed=0), 'data.valid_fraction', '1.0', '6')
 
@@ -128,7 +132,7 @@ def test_split_holds_out_one_image_at_least_and_leaves_one_at_least():
 def test_split_goes_by_the_given_labels_not_the_true_ones():
     given = np.repeat([0, 1], [40, 60])
     dataset = _dataset(100, label=given, true_label=np.arange(100) % 2)
-    np.testing.assert_array_equal(np.bincount(split(dataset, 0.1, seed=0)[1].label), [4, 6])
+    np.testing.assert_array_equal(np.bincount(_split(dataset, 0.1, seed=0)[1].label), [4, 6])
 
 
 def test_balanced_takes_the_first_rows_of_every_class():
@@ -139,8 +143,15 @@ def test_balanced_takes_the_first_rows_of_every_class():
     np.testing.assert_array_equal(balanced(labels, 900, 3), np.arange(9))
 
 
-@pytest.mark.parametrize('field', ['label', 'true_label'])
-@pytest.mark.parametrize('value', [-1, 2])
+def test_images_without_a_label_count_as_a_class_of_a_limit():
+    labels = np.array([0, -1, 0, 1, -1, 1, -1])
+    np.testing.assert_array_equal(balanced(labels, 2, 2), [0, 1, 3])
+    assert _dataset(7, label=labels).label.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'), [('label', -2), ('label', 2), ('true_label', -1), ('true_label', -2), ('true_label', 2)]
+)
 def test_a_label_out_of_range_names_the_image(field, value):
     label = np.zeros(20, int)
     label[[13, 17]] = value

@@ -174,11 +174,12 @@ def test_validation_split_is_held_out_with_its_noise_and_stops_in_time(tmp_path)
     settings = config('phases=base', early_stop_below=0.4, **changes)
     summary = pipeline.run(settings, tmp_path)
     assert 0 <= summary['phases'][0]['valid_accuracy_last'] <= 1
-    assert len(np.load(tmp_path / 'pred_probs.npy')) == pytest.approx(240, abs=5)
+    assert len(np.load(tmp_path / 'pred_probs.npy')) == 300, 'the images held out are judged too'
+    assert len(np.load(tmp_path / 'labels' / 'base_probabilities.npy')) == pytest.approx(240, abs=5)
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     changed = [line['valid_changed'] for line in lines]
     means = [line['valid_changed_mean'] for line in lines]
-    held_out = 300 - len(np.load(tmp_path / 'pred_probs.npy'))
+    held_out = 300 - len(np.load(tmp_path / 'labels' / 'base_probabilities.npy'))
     assert changed[0] == held_out  # no prediction before the first
     padded = [held_out] * 4 + changed
     assert means == pytest.approx([np.mean(padded[i : i + 5]) for i in range(len(changed))])

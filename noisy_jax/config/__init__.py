@@ -11,6 +11,7 @@ from noisy_jax.config.arguments import (
     with_data,
 )
 from noisy_jax.config.defaults import (
+    LABEL_FREE,
     LOSSES,
     MACHINE,
     PHASE_LISTS,
@@ -23,6 +24,7 @@ from noisy_jax.config.defaults import (
 from noisy_jax.config.validation import flatten, validate
 
 __all__ = [
+    'LABEL_FREE',
     'LOSSES',
     'MACHINE',
     'PHASES',

@@ -4,8 +4,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-# What may change between a run and its continuation: where it computes, not what.
+# What may change between a run and its continuation: where it computes and what is shown, not what is trained.
 MACHINE = (
+    'report.*',
     'devices',
     'checkpoint_every',
     'resident_bytes',
@@ -16,6 +17,7 @@ MACHINE = (
 )
 
 PHASES = ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
+LABEL_FREE = ('simclr', 'moco')  # methods of pre-training that see no label
 REPEATED = ('select', 'contrast', 'finetune')  # once for each of config.rounds
 # The columns of the paper's tables.
 PHASE_LISTS = {
@@ -156,6 +158,17 @@ def default() -> ConfigDict:
             'mopro_strong': {'min_scale': 0.2, 'flip': True, 'jitter': 1.0, 'gray_probability': 0.2},
             'scan': {'padding': 0, 'flip': True, 'operations': 4, 'cutout': 16},  # cutout: pixels
             'handwriting': {'degrees': 15.0, 'scale': 0.2, 'shift': 1.0, 'brightness': 0.3, 'noise': 0.1},
+        }
+    )
+    # The list of wrong labels and the report. The same command with other values writes them anew, training nothing.
+    config.report = ConfigDict(
+        {
+            'cross_fit': 0,  # folds; labels are judged by heads that did not see them, on pre-trained embeddings; 0: no
+            'threshold': 0.5,  # clean probability below which a label is suspect
+            'sort': 'index',  # rows of labels.csv; 'suspicion': the least clean probability first
+            'page': True,  # report.html
+            'gallery': 1000,  # the most suspicious images that it shows
+            'thumbnail': 96,  # pixels of their longer side, at most
         }
     )
     config.loss = 'elr'

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from noisy_jax.config.defaults import PHASES, default
+from noisy_jax.config.defaults import LABEL_FREE, PHASES, default
 from noisy_jax.errors import InputError
 
 # Keys (with wildcards) and the closed range of their values; None is open.
@@ -61,6 +61,10 @@ _RANGES = {
     'loss_settings.gce.q': (1e-6, 1.0),
     'loss_settings.label_smoothing.smoothing': (0.0, 1.0),
     'loss_settings.*.gamma': (0.0, None),
+    'report.cross_fit': (0, 100),
+    'report.threshold': (0.0, 1.0),
+    'report.gallery': (0, 100_000),
+    'report.thumbnail': (16, 512),
     'model.width': (0, None),
     'model.projection_dim': (1, None),
     'model.batch_norm_*': (0, None),
@@ -104,6 +108,13 @@ def validate(config: ConfigDict, choices: Mapping[str, Iterable[str]]) -> None:
     _check_phases(tuple(config.phases))
     if config.early_stop != 'none' and not config.data.valid_fraction:
         raise InputError(f'config.early_stop: {config.early_stop!r} needs data.valid_fraction above 0')
+    if config.report.cross_fit == 1:
+        raise InputError('config.report.cross_fit: 1 is not allowed; at least 2 folds, or 0 for none')
+    if config.report.cross_fit and not ('pretrain' in config.phases and config.pretrain.method in LABEL_FREE):
+        raise InputError(
+            f'config.report.cross_fit: {config.report.cross_fit} needs the phase pretrain by '
+            f'{" or ".join(LABEL_FREE)}, whose embeddings have seen no label'
+        )
     if config.rounds > 1 and 'finetune' not in config.phases:
         raise InputError(f'config.rounds: {config.rounds} needs the phase finetune, found {tuple(config.phases)}')
 

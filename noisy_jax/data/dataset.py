@@ -9,6 +9,8 @@ import numpy as np
 from noisy_jax.data import lazy
 from noisy_jax.errors import InputError
 
+NO_LABEL = -1  # of an image that only pre-training sees
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
@@ -16,7 +18,7 @@ class Dataset:
 
     Attributes:
       image: uint8 [N, H, W, C]; in memory, or read when it is indexed (data/lazy.py).
-      label: int32 [N], in [0, number of classes).
+      label: int32 [N], in [0, number of classes); NO_LABEL for an image that has none (loaders only).
       class_names: one per class.
       true_label: int32 [N] where known, else None; only evaluation and reports read it, no batch holds it.
       weight: float32 [N], how much each sample counts; ones unless given.
@@ -59,7 +61,8 @@ class Dataset:
 
     def _check_range(self, field: str) -> None:
         values = getattr(self, field)
-        bad = np.flatnonzero((values < 0) | (values >= self.num_classes))
+        none = (values == NO_LABEL) if field == 'label' else False
+        bad = np.flatnonzero(((values < 0) | (values >= self.num_classes)) & ~np.asarray(none))
         if len(bad):
             raise InputError(
                 f'{field} of image {self.id[bad[0]]} is {values[bad[0]]}; allowed: 0 to {self.num_classes - 1}'
@@ -112,8 +115,12 @@ class Dataset:
             }
 
 
-def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """(the rest, `fraction` of every class), at least one image; by the labels as they are, shuffled by `seed`."""
+def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of (the rest, `fraction` of every class), at least one each; by the labels as they are, shuffled by `seed`.
+
+    Raises:
+      InputError: a fraction out of range, or one that leaves nothing to train on.
+    """
     if not 0 <= fraction <= 1:
         raise InputError(f'data.valid_fraction: {fraction} is not allowed; from 0 to 1')
     rng = np.random.default_rng(seed)
@@ -127,13 +134,13 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     rest = np.setdiff1d(np.arange(len(dataset)), held_out)
     if not len(rest):
         raise InputError(f'data.valid_fraction: {fraction} leaves none of {len(dataset)} images to train on')
-    return dataset.take(rest), dataset.take(held_out)
+    return rest, held_out
 
 
 def balanced(labels: np.ndarray, limit: int, num_classes: int) -> np.ndarray:
-    """The first limit // num_classes rows of every class in order; all rows where limit is 0."""
+    """The first limit // num_classes rows of every class, and of those without, in order; all where limit is 0."""
     if not limit:
         return np.arange(len(labels))
     per_class = max(limit // num_classes, 1)
-    rows = [np.flatnonzero(labels == label)[:per_class] for label in range(num_classes)]
+    rows = [np.flatnonzero(labels == label)[:per_class] for label in (NO_LABEL, *range(num_classes))]
     return np.sort(np.concatenate(rows))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import Dataset, balanced
+from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced
 from noisy_jax.errors import InputError
 
 
@@ -74,6 +74,9 @@ def load(
         reason = _first_line(error)
         raise InputError(f'{title} cannot be read from {builder.data_dir} ({reason}); {mend}') from error
     given, true = labels[:, -1], labels[:, 0]
+    hidden = np.flatnonzero(given == NO_LABEL)  # how TFDS marks them too
+    if len(hidden) and split != 'train':
+        raise InputError(f'{title}, {split}: image {hidden[0]} has no label ({NO_LABEL}); each of a test set needs one')
     rows = balanced(given, limit, len(names))
     images = lazy.images(Records(name, data_dir, split, rows), image_size, memory_bytes, workers)
     true_label = true[rows] if len(keys) > 1 else None

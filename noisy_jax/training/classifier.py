@@ -53,7 +53,7 @@ class Plan:
 def classifier_phase(method: Method, inputs: Inputs, journal: Journal, settings: ConfigDict) -> Outcome:
     """A new head alone for `head_epochs`, then all weights by `method`; the projection head rests.
 
-    The outcome has `probabilities` [N, C] of the training set.
+    The outcome has `probabilities` [N, C] of the training set, `valid_probabilities` [V, C] of the images held out.
     """
     plans = _plans(method.config, settings)
     first = new_head(method, inputs.variables, journal.phase)
@@ -267,4 +267,7 @@ def _classified(method: Method, train: Dataset, journal: Journal, variables: Var
         journal.best('test_accuracy_best', values['test_accuracy'])
     if 'valid_accuracy' in values:
         journal.record['valid_accuracy_last'] = values['valid_accuracy']
-    return Outcome(variables, {'probabilities': method.evaluator.predict(variables, train)})
+    arrays = {'probabilities': method.evaluator.predict(variables, train)}
+    if method.valid is not None:
+        arrays['valid_probabilities'] = method.evaluator.predict(variables, method.valid)
+    return Outcome(variables, arrays)

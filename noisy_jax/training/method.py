@@ -3,13 +3,16 @@
 import dataclasses
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 from optax import GradientTransformation
 
+from noisy_jax import models
 from noisy_jax.data import augment as aug
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.models.network import Network
 from noisy_jax.training import optim
 from noisy_jax.training.evaluate import Evaluator
 from noisy_jax.training.loop import Journal
@@ -53,6 +56,24 @@ class Outcome:
 
 
 Phase = Callable[[Method, Inputs, Journal], Outcome]
+
+
+def create_network(config: ConfigDict, num_classes: int, image_size: int) -> Network:
+    """The network of a config, for images of `image_size` pixels of height."""
+    settings = config.model
+    return models.create(
+        settings.encoder,
+        num_classes=num_classes,
+        projection=settings.projection,
+        projection_dim=settings.projection_dim,
+        classifier=settings.classifier,
+        width=settings.width,
+        stem=settings.stem,
+        batch_norm_splits=settings.batch_norm_splits,
+        batch_norm_blocks=settings.batch_norm_blocks,
+        dtype=jnp.dtype(settings.dtype),
+        image_size=image_size,
+    )
 
 
 def stage_optimizer(settings: ConfigDict, epochs: int, batch_size: int, train: Dataset) -> GradientTransformation:

@@ -9,7 +9,7 @@ from optax import GradientTransformation
 
 from noisy_jax import losses
 from noisy_jax.data import augment as aug
-from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.training import knn, momentum, optim, state
 from noisy_jax.training import probe as linear_probe
 from noisy_jax.training.loop import Journal, Stage, fit
@@ -111,6 +111,8 @@ def _judge(method: Method, variables: Variables, train: Dataset, *, probe: bool 
     It judges the encoder and trains nothing, so that true labels serve where they are known. Without a test set each
     training image is judged by the others, and where its label may be wrong this is an agreement, no accuracy.
     """
+    if np.any(train.label == NO_LABEL):
+        train = train.take(np.flatnonzero(train.label != NO_LABEL))
     known = train.label if train.true_label is None else train.true_label
     bank = method.evaluator.embed(variables, train)
     if method.test is None:

@@ -1,0 +1,96 @@
+"""What a run trains on, holds out, judges: its images, by what they serve for."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from noisy_jax import data
+from noisy_jax.data import noise
+from noisy_jax.data.dataset import NO_LABEL, Dataset, split
+from noisy_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The images of a run.
+
+    Attributes:
+      judged: every training image that has a label, as given, in the loader's order; labels.csv lists them.
+      train_rows: those of `judged` that are trained on, int [T].
+      valid_rows: those that are held out with their given labels, int [V]; none unless data.valid_fraction asks.
+      train: `judged` at `train_rows`.
+      valid: `judged` at `valid_rows`, or None.
+      pool: `train` and the images without a label; what pre-training sees.
+      test: with right labels, or None.
+      noise: which noise was put in, as summary.json says it.
+    """
+
+    judged: Dataset
+    train_rows: np.ndarray
+    valid_rows: np.ndarray
+    train: Dataset
+    valid: Dataset | None
+    pool: Dataset
+    test: Dataset | None
+    noise: dict[str, Any]
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What data.json says: enough to use the classifier without the training images."""
+        return {
+            'classes': list(self.judged.class_names),
+            'image_shape': list(self.judged.image.shape[1:]),  # H, W, C
+            'images': len(self.judged),
+            'held_out': len(self.valid_rows),
+            'unlabelled': len(self.pool) - len(self.train),
+        }
+
+    def in_order(self, of_train: np.ndarray, of_valid: np.ndarray | None) -> np.ndarray:
+        """Values [T, ...] and [V, ...] (None: no image is held out) in the order of `judged`: [N, ...]."""
+        if of_valid is None:
+            return of_train
+        result = np.empty((len(self.judged), *of_train.shape[1:]), of_train.dtype)
+        result[self.train_rows], result[self.valid_rows] = of_train, of_valid
+        return result
+
+
+def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None) -> Splits:
+    """Loads (or takes the `given` training and test set), puts noise in, holds images out.
+
+    Raises:
+      InputError: data that cannot be used, or that does not fit the config.
+    """
+    settings = config.data
+    everything, test = given or tuple(data.load_split(settings, name) for name in ('train', 'test'))
+    channels = everything.image.shape[-1]
+    for field in ('mean', 'std'):
+        if len(settings[field]) != channels:
+            raise InputError(f'config.data.{field}: {settings[field]} must have {channels} values, one per channel')
+    if test is not None:
+        _check_test(test, everything)
+    labelled = everything.label != NO_LABEL
+    if not labelled.any():
+        raise InputError(f'none of the {len(everything)} training images has a label; some of each class are needed')
+    judged = everything if labelled.all() else everything.take(np.flatnonzero(labelled))
+    judged = noise.with_noise(judged, config.noise, config.seed)
+    train_rows, valid_rows = np.arange(len(judged)), np.arange(0)
+    train, valid, pool = judged, None, judged
+    if settings.valid_fraction:
+        train_rows, valid_rows = split(judged, settings.valid_fraction, config.seed)
+        train, valid = judged.take(train_rows), judged.take(valid_rows)
+    if not labelled.all():
+        seen = np.sort(np.append(np.flatnonzero(labelled)[train_rows], np.flatnonzero(~labelled)))
+        pool = everything.take(seen)
+    else:
+        pool = train
+    return Splits(judged, train_rows, valid_rows, train, valid, pool, test, noise.describe(judged, config.noise))
+
+
+def _check_test(test: Dataset, train: Dataset) -> None:
+    if test.image.shape[1:] != train.image.shape[1:]:
+        raise InputError(f'test images are {test.image.shape[1:]} (H, W, C), training images {train.image.shape[1:]}')
+    bare = np.flatnonzero(test.label == NO_LABEL)
+    if len(bare):
+        raise InputError(f'test image {test.id[bare[0]]} has no label ({NO_LABEL}); each of the test set needs one')
