@@ -78,7 +78,10 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
         'select.epochs': (10, 'of a head on its own'),
     }
     for phase in config_lib.PHASES:
-        found[f'{phase}.batch_size'] = (batch, 'some steps an epoch' if batch < _MOST_IN_A_BATCH else 'the usual')
+        found[f'{phase}.batch_size'] = (
+            batch,
+            'some thirty steps an epoch' if batch < _MOST_IN_A_BATCH else 'the usual',
+        )
     for phase in ('pretrain', 'contrast'):
         found[f'{phase}.augment'] = (views, 'for small grey images' if views == 'handwriting' else "SimCLR's")
     for phase in ('base', 'classify', 'finetune'):
@@ -102,9 +105,17 @@ def _encoder(facts: Facts, small: bool) -> tuple[str, str]:
 
 
 def _batch_size(facts: Facts) -> int:
-    """A power of two with which an epoch has some steps, a multiple of the devices."""
-    wanted = 2 ** int(math.log2(max(facts.labelled / 10, 8)))
-    return max(min(wanted, _MOST_IN_A_BATCH) // facts.devices, 1) * facts.devices
+    """A power of two with which an epoch has some thirty steps, from 32 to 256; a multiple of the devices.
+
+    No more than the images that are left where a tenth of them is held out.
+    """
+    wanted = _clip(_power_of_two(facts.labelled / 32), 32, _MOST_IN_A_BATCH)
+    batch = min(wanted, _power_of_two(facts.labelled * 0.85))
+    return max(batch // facts.devices, 1) * facts.devices
+
+
+def _power_of_two(most: float) -> int:
+    return 2 ** int(math.log2(max(most, 1)))
 
 
 def _clip(value: int, low: int, high: int) -> int:
