@@ -25,7 +25,7 @@ class _Plot:
 
     def __init__(self, size: tuple[int, int], x: tuple[float, float], y: tuple[float, float]) -> None:
         self.width, self.height, self._x, self._y = *size, x, y
-        self.left, self.right, self.top, self.bottom = 44, size[0] - 10, 8, size[1] - 24
+        self.left, self.right, self.top, self.bottom = 52, size[0] - 10, 8, size[1] - 26
         self.parts: list[str] = []
 
     def x(self, value: Any) -> Any:
@@ -42,7 +42,7 @@ class _Plot:
             self.parts.append(f'<path class="grid" d="M{self.left} {at:.1f}H{self.right}"/>')
             self.parts.append(f'<text x="{self.left - 6}" y="{at + 4:.1f}" text-anchor="end">{name(value)}</text>')
         for value in of_x:
-            text = f'<text x="{self.x(value):.1f}" y="{self.bottom + 16}" text-anchor="middle">{value:g}</text>'
+            text = f'<text x="{self.x(value):.1f}" y="{self.bottom + 18}" text-anchor="middle">{value:g}</text>'
             self.parts.append(text)
 
     def line(self, xs: np.ndarray, ys: np.ndarray, style: str) -> None:
@@ -61,7 +61,7 @@ def histogram(findings: Findings) -> str:
     heights, edges = np.histogram(findings.loss, BINS, (0, 1))
     top = _nice_ceiling(heights.max())
     # Square roots: beside the many right labels the wrong ones would hardly be seen.
-    plot = _Plot((720, 250), (0, 1), (0, np.sqrt(top)))
+    plot = _Plot((600, 230), (0, 1), (0, np.sqrt(top)))
     plot.ticks([0, 0.2, 0.4, 0.6, 0.8, 1], [0, top / 16, top / 4, top], lambda value: f'{value:,.0f}', np.sqrt)
     plot.parts.append(f'<rect class="suspected" id="suspected" y="{plot.top}" height="{plot.bottom - plot.top}"/>')
     for height, low, high in zip(heights, edges[:-1], edges[1:], strict=True):
@@ -122,10 +122,10 @@ def _chart(phase: str, lines: list[dict[str, Any]], names: list[str]) -> str:
 
 
 def _nice_ceiling(value: float) -> float:
-    """The next of 16, 32, 48, 64, 80, 160, 320, ... that is not below: its sixteenth and quarter are whole."""
+    """The next of 16, 32, ... 144, 160, 320, ... that is not below: its sixteenth and quarter are whole."""
     scale = 16.0
     while True:
-        for step in (1, 2, 3, 4, 5):
+        for step in range(1, 10):
             if value <= step * scale:
                 return step * scale
         scale *= 10

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,8 @@ class Findings:
 
     @property
     def title(self) -> str:
-        path = self.config['data'].get('path')
-        return f'{self.config["name"]}, {path}' if path else self.config['name']
+        """The name of the data's folder or file, else the config's."""
+        return pathlib.PurePath(self.config['data'].get('path', '')).name or self.config['name']
 
     @property
     def is_suspect(self) -> np.ndarray:

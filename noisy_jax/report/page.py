@@ -56,8 +56,7 @@ def write(folder: WorkDir, images: Any, *, gallery: int, thumbnail: int) -> None
         classes=sections.classes(findings),
         confusion=sections.confusion(findings),
         training=sections.training(findings),
-        map_size=count(len(data['map']['x']) if data['map'] else 0),
-        images=count(len(findings.given)),
+        map_size=_map_size(data),
         machine=escape(_machine(findings.summary)),
     )
     folder.save_text('report.html', text)
@@ -96,6 +95,13 @@ def _map(folder: WorkDir, findings: Findings, shown: np.ndarray) -> dict[str, li
     place_of[shown] = np.arange(len(shown))
     x, y = places.round(4).T.tolist()
     return {'x': x, 'y': y, 'place': place_of[rows].tolist()} | _columns(findings, rows)
+
+
+def _map_size(data: dict[str, Any]) -> str:
+    size, images = len(data['map']['x']) if data['map'] else 0, count(data['images'], 'image')
+    if size == data['images']:
+        return f'all {images}'
+    return f'{count(size)} of {images}: the most suspicious and an even choice of the others'
 
 
 def _machine(summary: dict[str, Any]) -> str:

@@ -79,14 +79,20 @@ def _clean_probability(findings: Findings) -> 'Figure':
     figure = _figure(10, 4)
     left, right = figure.subplots(1, 2)
     groups = [findings.loss[~findings.is_suspect], findings.loss[findings.is_suspect]]
-    left.hist(groups, BINS, (0, 1), stacked=True, color=['C0', 'C1'], label=['trusted', 'suspect'])
+    left.hist(groups, BINS, range=(0, 1), stacked=True, color=['C0', 'C1'], label=['trusted', 'suspect'])
     top = left.get_ylim()[1]
     xs = np.linspace(0, 1, 500)
-    for component, name in zip(findings.components, ('right', 'wrong'), strict=False):
-        left.plot(xs, component.density(xs) * len(findings.loss) / BINS, label=f'component of {name} labels')
+    for component, name, style in zip(findings.components, ('right', 'wrong'), ('-', '--'), strict=False):
+        left.plot(
+            xs,
+            component.density(xs) * len(findings.loss) / BINS,
+            color='black',
+            linestyle=style,
+            label=f'component of {name} labels',
+        )
     left.set(xlabel='loss on the given label, scaled', ylabel='images', ylim=(0, top))
     left.legend(fontsize=8)
-    right.hist(findings.clean, 50, (0, 1))
+    right.hist(findings.clean, 50, range=(0, 1))
     right.axvline(findings.threshold, color='C3', linestyle='--', label=f'threshold {findings.threshold:g}')
     right.set(xlabel='clean probability', ylabel='images', yscale='log')
     right.legend(fontsize=8)
@@ -117,7 +123,7 @@ def _map(findings: Findings, rows: np.ndarray, places: np.ndarray) -> 'Figure':
     suspect = findings.is_suspect[rows]
     colours = {'c': findings.given[rows], 'cmap': 'tab10' if len(findings.classes) <= 10 else 'hsv'}
     drawn = axes.scatter(*places.T, s=10, linewidths=0, alpha=0.7, **colours)
-    axes.scatter(*places[suspect].T, s=26, facecolors='none', edgecolors='black', linewidths=0.7, label='suspect')
+    axes.scatter(*places[suspect].T, s=26, facecolors='none', edgecolors='black', linewidths=0.4, label='suspect')
     axes.set(xticks=[], yticks=[], title='embeddings, coloured by given label')
     handles, _ = axes.get_legend_handles_labels()
     if len(findings.classes) <= _CONFUSED:

@@ -36,7 +36,7 @@ def classes(findings: Findings) -> str:
             f'<tr><th scope="row" data-sort="{escape(name)}"><button type="button" class="link" data-given="{number}">'
             f'{escape(name)}</button></th>'
             f'<td data-sort="{size}">{count(size)}</td><td data-sort="{suspects}">{count(suspects)}</td>'
-            f'<td data-sort="{noise:.6f}"><span class="meter" style="--share:{noise:.3f}"></span>{percent(noise)}</td>'
+            f'<td data-sort="{noise:.6f}">{percent(noise)}<span class="meter" style="--share:{noise:.3f}"></span></td>'
             f'<td data-sort="{escape(findings.classes[other]) if most else ""}" class="text">{confused}</td></tr>'
         )
     heads = ('class', 'images', f'suspects (below {findings.threshold:g})', 'estimated noise', 'most confused with')
@@ -75,7 +75,7 @@ def _matrix(names: list[str], shares: np.ndarray, texts: list[list[str]], captio
             for column in range(len(names))
         )
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-    corner = f'<th class="corner">{sides[0]} ↓ &nbsp;{sides[1]} →</th>'
+    corner = f'<th class="corner">{sides[0]} ↓<br>{sides[1]} →</th>'
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table class="matrix">'
         f'<caption>{caption}</caption><thead><tr>{corner}{head}</tr></thead>'
@@ -130,7 +130,7 @@ def training(findings: Findings) -> str:
         values = ''.join(
             '<td></td>'
             if phase.get(key) is None
-            else f'<td><span class="meter" style="--share:{phase[key]:.3f}"></span>{percent(phase[key])}</td>'
+            else f'<td>{percent(phase[key])}<span class="meter" style="--share:{phase[key]:.3f}"></span></td>'
             for key in columns
         )
         title = TITLES.get(phase['name'].split('_')[0], '')

@@ -13,9 +13,9 @@ def percent(value: float | None) -> str:
     if value is None:
         return 'unknown'
     if 0 < value < 0.0005:
-        return f'< 0.1{_SPACE}%'
+        return f'<{_SPACE}0.1{_SPACE}%'
     if 0.9995 <= value < 1:
-        return f'> 99.9{_SPACE}%'
+        return f'>{_SPACE}99.9{_SPACE}%'
     return f'{100 * value:.1f}{_SPACE}%'
 
 
@@ -77,7 +77,7 @@ def _trust(findings: Findings) -> str:
         held = ', except the held-out ones' if findings.data['held_out'] else ''
         parts.append(
             f'The labels were judged by a classifier {seen}{held}: a wrong label that it learned by heart looks '
-            'right and is missed, which the expected values do not know. <code>--config.report.cross_fit=5</code> '
+            'right, is missed, and is not in the estimates. <code>--config.report.cross_fit=5</code> '
             'judges each by a classifier that did not see it.'
         )
     return ' '.join(parts)

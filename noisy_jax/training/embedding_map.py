@@ -25,11 +25,10 @@ def choose(by_suspicion: np.ndarray) -> np.ndarray:
 
 
 def lay_out(embeddings: np.ndarray, seed: int) -> np.ndarray:
-    """t-SNE of the first principal components: [M, D] -> float32 [M, 2]; of fewer than four embeddings those alone."""
-    components = min(_COMPONENTS, *embeddings.shape)
-    reduced = PCA(components, random_state=seed).fit_transform(embeddings)
-    if len(reduced) < 4:
-        return np.pad(reduced, ((0, 0), (0, 2)))[:, :2].astype(np.float32)
+    """t-SNE of the first principal components: [M, D] -> float32 [M, 2]; fewer than four are not worth it."""
+    if len(embeddings) < 4:
+        return np.pad(embeddings, ((0, 0), (0, 2)))[:, :2].astype(np.float32)
+    reduced = PCA(min(_COMPONENTS, *embeddings.shape), random_state=seed).fit_transform(embeddings)
     perplexity = min(_PERPLEXITY, (len(reduced) - 1) / 3)
     # On shared cores OpenMP's threads wait for each other: five times the time of one.
     with threadpool_limits(1):

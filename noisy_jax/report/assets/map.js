@@ -6,7 +6,7 @@ const colourOf = (label) => (data.classes.length <= COLOURS.length ? COLOURS[lab
 function drawMap(map) {
   const canvas = $('canvas');
   const points = map.x.map((_, point) => point);
-  const inOrder = [...points].sort((a, b) => map.clean[a] - map.clean[b]);
+  const inOrder = [...points].sort((a, b) => map.clean[a] - map.clean[b] || map.place[a] - map.place[b]);
   let pointed = -1;
   let shownClass = -1;
 
@@ -50,7 +50,7 @@ function drawMap(map) {
     tip.replaceChildren(
       ...(place < 0 ? [] : [element('img', { src: images.image[place], alt: '', class: 'pixels' })]),
       element('b', {}, given === suggested ? given : `${given} → ${suggested}`), element('br'),
-      `given right ${percent(map.clean[point])}`, element('br'), element('small', {}, map.id[point]),
+      ...(data.one_group ? [] : [`given right ${chance(map.clean[point])}`, element('br')]), element('small', {}, map.id[point]),
     );
     const [x, y] = at(point);
     const left = Math.min(Math.max(x - tip.offsetWidth / 2, 4), canvas.clientWidth - tip.offsetWidth - 4);

@@ -54,7 +54,9 @@ $('cards').addEventListener('click', (event) => {
 });
 $('cards').addEventListener('change', (event) => select(cardOf(event.target), event.target.checked));
 
-$('filters').addEventListener('input', () => list());
+// Not at the search's change: that comes when a click leaves it, and would replace the card that is clicked.
+$('filters').addEventListener('change', (event) => { if (event.target !== $('search')) list(); });
+$('search').addEventListener('input', () => list());
 $('filters').addEventListener('submit', (event) => event.preventDefault());
 $('previous').addEventListener('click', () => turnPage(-1));
 $('next').addEventListener('click', () => turnPage(1) && $('gallery').scrollIntoView());

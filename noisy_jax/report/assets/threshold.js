@@ -4,10 +4,13 @@ const $ = (id) => document.getElementById(id);
 const changed = []; // called after the threshold has moved
 
 function percent(value) {
-  if (value > 0 && value < 0.0005) return '< 0.1\u00a0%';
-  if (value >= 0.9995 && value < 1) return '> 99.9\u00a0%';
+  if (value > 0 && value < 0.0005) return '<\u00a00.1\u00a0%';
+  if (value >= 0.9995 && value < 1) return '>\u00a099.9\u00a0%';
   return `${(100 * value).toFixed(1)}\u00a0%`;
 }
+
+// Of labels.csv, where six digits may round it to 0 or 1.
+const chance = (value) => percent(Math.min(Math.max(value, 1e-6), 1 - 1e-6));
 
 const count = (value) => value.toLocaleString('en-US');
 
