@@ -59,7 +59,7 @@ def confusion(findings: Findings) -> str:
         findings.classes,
         noise,
         [[f'{100 * value:.0f}' if value >= 0.005 else '' for value in row] for row in noise.tolist()],
-        'Estimated noise: of 100 images of a class, how many got which label',
+        'Estimated noise: of 100 images, how many got which label',
         ('right', 'given'),
     )
     return f'<div class="pair">{left}{right}</div>'
