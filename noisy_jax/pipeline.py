@@ -17,8 +17,8 @@ from noisy_jax.data import augment, noise
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.label_issues import LabelIssues
-from noisy_jax.report import tables
-from noisy_jax.training import classifier, compiling, optim, probe, representation
+from noisy_jax.report import page, plots, tables
+from noisy_jax.training import classifier, compiling, embedding_map, optim, probe, representation
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.evaluate import Evaluator
@@ -89,6 +89,7 @@ def run(
     train, variables, trained = images.train, None, 0
     encoders: dict[str, Variables] = {}  # by phase
     last_classifier: dict[str, np.ndarray] = {}
+    judge: Variables | None = None  # the last classifier's network
     with StopSignal() as stop:
         session = Session(
             mesh,
@@ -109,7 +110,7 @@ def run(
             if fresh:
                 folder.save_json('summary', summary)
             if 'probabilities' in outcome.arrays:
-                last_classifier = outcome.arrays
+                last_classifier, judge = outcome.arrays, outcome.variables
             if phase == 'base':  # only to compare: the other phases do not see it
                 continue
             variables = encoders[phase] = outcome.variables
@@ -128,6 +129,8 @@ def run(
         if not trained:
             print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
         print(tables.render(summary))
+    if last_classifier and config.report.page:
+        _write_report(config, folder, images.judged, issues, method, judge)
     return summary
 
 
@@ -256,6 +259,7 @@ def _list_label_issues(
         probabilities = images.in_order(classified['probabilities'], classified.get('valid_probabilities'))
     issues = label_issues.find(probabilities, judged.label, threshold=settings.threshold, seed=config.seed)
     folder.save_array('pred_probs', issues.probabilities)
+    folder.save_array('labels/noise_matrix', issues.noise_matrix())
     folder.save_labels(
         order=issues.by_suspicion if settings.sort == 'suspicion' else np.arange(len(judged)),
         ids=judged.id,
@@ -282,6 +286,26 @@ def _cross_fitted(
         folder.save_array(name, probabilities)
         mesh_lib.wait_for_all(name)
     return folder.load_array(name)
+
+
+def _write_report(
+    config: ConfigDict,
+    folder: WorkDir,
+    judged: Dataset,
+    issues: LabelIssues,
+    method: phases.Method,
+    variables: Variables,
+) -> None:
+    """Writes report.html and plots/; the map of the embeddings is laid out once."""
+    if not folder.has_array('labels/map'):
+        rows = embedding_map.choose(issues.by_suspicion)
+        embeddings = method.evaluator.embed(variables, judged.take(rows))  # by all processes together
+        if mesh_lib.is_main():
+            folder.save_array('labels/map_rows', rows.astype(np.int32))
+            folder.save_array('labels/map', embedding_map.lay_out(embeddings, config.seed))
+    if mesh_lib.is_main():
+        page.write(folder, judged.image, gallery=config.report.gallery, thumbnail=config.report.thumbnail)
+        plots.write(folder)
 
 
 def _header(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict[str, Any]:

@@ -119,6 +119,10 @@ class WorkDir:
         """Writes a file as it is, e.g. 'report.html'."""
         self._write(name, text.encode())
 
+    def save_bytes(self, name: str, content: bytes) -> None:
+        """Writes a file as it is, e.g. 'plots/map.png'."""
+        self._write(name, content)
+
     def save_labels(
         self,
         *,

@@ -15,7 +15,7 @@ from noisy_jax.errors import InputError
 
 def _long_enough():
     """Settings that learn."""
-    settings = config('rate=0.4', data__limit=0, data__test_limit=0)
+    settings = config('rate=0.4', data__limit=0, data__test_limit=0, report__page=True)
     settings.pretrain.epochs, settings.base.epochs = 15, 10
     settings.classify.head_epochs = settings.finetune.head_epochs = 5
     settings.classify.epochs = settings.finetune.epochs = 5
