@@ -55,10 +55,10 @@ class Progress:
         self._time_left.begin(
             phase, stage, Work(epochs, float(steps_per_epoch * batch_size)), done=first / steps_per_epoch
         )
-        self._fresh, self._steps = True, 0
-        self._begun, self._since = time.monotonic(), None
+        self._fresh, self._steps, self._since = True, 0, None
         if self._terminal:
             self._draw()
+        self._begun = time.monotonic()
 
     def step(self) -> None:
         self._steps += 1
@@ -75,7 +75,7 @@ class Progress:
         took, besides = now - self._epoch_end, None
         if self._fresh:
             # A stage's first step is compiled before it runs, its first judgement too: the next ones are not.
-            seconds -= self._since - self._begun if self._steps > 1 else 0.0
+            seconds = max(seconds - (self._since - self._begun), 1e-3) if self._steps > 1 else seconds
             took, besides = seconds, took - seconds
         self._time_left.trained(epoch, took, besides)
         self._images_per_second = self._steps * self._batch_size / seconds
