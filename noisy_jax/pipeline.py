@@ -78,7 +78,7 @@ def run(
       Stopped: a stop signal came; the same call goes on.
     """
     lazy.quiet = quiet
-    config = _resolved(config, workdir, datasets)
+    config = _resolved(config, workdir, datasets, quiet)
     compiling.keep_compiled(config.compile_cache)
     options = compiling.compiler_options(config.xla_options)
     mesh = mesh_lib.make_mesh(config.devices)
@@ -157,14 +157,14 @@ def run(
 
 
 def _resolved(
-    config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None
+    config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None, quiet: bool
 ) -> ConfigDict:
     """The config with what it leaves to the data chosen and said; checked before the data is looked at, and after."""
     config_lib.validate(automatic.placeholders(config), CHOICES)
     begun = (pathlib.Path(workdir) / 'config.json').exists()
     earlier = WorkDir.of_run(workdir).load_json('config') if begun else None
     config, table = automatic.choose(config, earlier, datasets)
-    if table and mesh_lib.is_main() and not lazy.quiet:
+    if table and mesh_lib.is_main() and not quiet:
         print(table, file=sys.stderr, flush=True)
     config_lib.validate(config, CHOICES)
     return config
