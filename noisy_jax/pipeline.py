@@ -1,5 +1,6 @@
 """One run: data, labels, the phases in order (from the first unfinished one), the list of wrong labels, the summary."""
 
+import functools
 import importlib.metadata
 import os
 import pathlib
@@ -13,19 +14,20 @@ from ml_collections import ConfigDict
 
 from noisy_jax import automatic, data, label_issues, losses, models, phases, selection, splits
 from noisy_jax import config as config_lib
-from noisy_jax.data import augment, noise
+from noisy_jax.data import augment, lazy, noise
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.label_issues import LabelIssues
 from noisy_jax.report import page, plots, tables
-from noisy_jax.training import classifier, compiling, embedding_map, optim, probe, representation
+from noisy_jax.training import classifier, compiling, embedding_map, optim, probe, representation, tensorboard, work
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.evaluate import Evaluator
 from noisy_jax.training.loop import Journal, Session
 from noisy_jax.training.mesh import to_host
-from noisy_jax.training.method import create_network
+from noisy_jax.training.method import create_network, views
 from noisy_jax.training.metrics import MetricWriter
+from noisy_jax.training.progress import Progress
 from noisy_jax.training.signals import StopSignal
 from noisy_jax.training.state import Variables
 from noisy_jax.training.steps import normaliser
@@ -51,9 +53,14 @@ CHOICES = {
     **dict.fromkeys(('pretrain.method', 'contrast.method'), representation.METHODS),
 }
 
+_SHOWN = 12  # images of the pre-training whose views TensorBoard shows
+
 
 def run(
-    config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None = None
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    datasets: tuple[Dataset, Dataset | None] | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Runs `config` in `workdir`, or goes on where an earlier run of the same config stopped.
 
@@ -61,6 +68,7 @@ def run(
       config: as a file of configs/ gives it.
       workdir: gets everything the run writes.
       datasets: training and test set, instead of those that config.data names.
+      quiet: prints nothing, neither progress nor the table at the end; warnings come all the same.
 
     Returns:
       The summary, as in summary.json.
@@ -69,7 +77,8 @@ def run(
       InputError: settings, data or a work directory that cannot be used; nothing of an earlier run is lost.
       Stopped: a stop signal came; the same call goes on.
     """
-    config = _resolved(config, workdir, datasets)
+    lazy.quiet = quiet
+    config = _resolved(config, workdir, datasets, quiet)
     compiling.keep_compiled(config.compile_cache)
     options = compiling.compiler_options(config.xla_options)
     mesh = mesh_lib.make_mesh(config.devices)
@@ -84,13 +93,17 @@ def run(
     if mesh_lib.in_any_process(not folder.is_claimed):
         raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; take one that all share')
 
-    metrics = MetricWriter(folder.metrics)
+    board = _board(folder, config, images, method)
+    metrics = MetricWriter(folder.metrics, board)
     summary = _header(config, mesh) | {'noise': images.noise, 'phases': []}
     train, variables, trained = images.train, None, 0
     encoders: dict[str, Variables] = {}  # by phase
     last_classifier: dict[str, np.ndarray] = {}
     judge: Variables | None = None  # the last classifier's network
-    with StopSignal() as stop:
+    schedule = _schedule(config)
+    plan = work.plan(config, schedule, len(images.train), len(images.pool))
+    may_stop = config.early_stop != 'none'
+    with StopSignal() as stop, Progress(plan, quiet=quiet, at_most=may_stop) as progress:
         session = Session(
             mesh,
             config.seed,
@@ -100,12 +113,14 @@ def run(
             resident_bytes=config.resident_bytes,
             shard_state=config.shard_state,
             compiler_options=options,
+            progress=progress,
         )
-        for phase, name in _schedule(config):
+        for phase, name in schedule:
             without_labels = phase == 'pretrain' and config.pretrain.method in config_lib.LABEL_FREE
             inputs = phases.Inputs(variables, images.pool if without_labels else train)
             outcome, record, fresh = _run_phase(phase, name, method, inputs, session, folder)
             trained += fresh
+            progress.finish(name, record, trained=fresh)
             summary['phases'].append({'name': name, **record})
             if fresh:
                 folder.save_json('summary', summary)
@@ -119,13 +134,20 @@ def run(
             if phase == 'select':
                 train = train.replace(weight=outcome.arrays['weight'], label=outcome.arrays['label'])
                 summary['selection'] = _judge_selection(train)
+                if board:
+                    board.histogram(f'{name}/losses', outcome.arrays['selection_losses'][-1])
+                    board.histogram(f'{name}/clean_probability', outcome.arrays['weight'])
     metrics.close()
     if last_classifier:
         issues = _list_label_issues(config, folder, images, last_classifier, method, encoders)
         summary['label_issues'] = issues.summary(images.judged.true_label) | {'cross_fit': config.report.cross_fit}
+        if board:
+            _show_issues(board, issues, images.judged)
+    if board:
+        board.close()
     summary['complete'] = True
     folder.save_json('summary', summary)
-    if mesh_lib.is_main():
+    if mesh_lib.is_main() and not quiet:
         if not trained:
             print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
         print(tables.render(summary))
@@ -135,14 +157,14 @@ def run(
 
 
 def _resolved(
-    config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None
+    config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None, quiet: bool
 ) -> ConfigDict:
     """The config with what it leaves to the data chosen and said; checked before the data is looked at, and after."""
     config_lib.validate(automatic.placeholders(config), CHOICES)
     begun = (pathlib.Path(workdir) / 'config.json').exists()
     earlier = WorkDir.of_run(workdir).load_json('config') if begun else None
     config, table = automatic.choose(config, earlier, datasets)
-    if table and mesh_lib.is_main():
+    if table and mesh_lib.is_main() and not quiet:
         print(table, file=sys.stderr, flush=True)
     config_lib.validate(config, CHOICES)
     return config
@@ -205,6 +227,30 @@ def _initialiser(network: Any, shape: tuple[int, ...], seed: int) -> Callable[[s
         return {'batch_stats': {}, **variables}
 
     return fresh
+
+
+def _board(
+    folder: WorkDir, config: ConfigDict, images: splits.Splits, method: phases.Method
+) -> tensorboard.Board | None:
+    """For TensorBoard, where it is installed and the run is not over; with views that pre-training sees."""
+    if not mesh_lib.is_main() or not tensorboard.is_installed() or folder.is_complete:
+        return None
+    board = tensorboard.Board(folder.path / 'tensorboard')
+    if 'pretrain' in config.phases:
+        spread = np.linspace(0, len(images.pool) - 1, _SHOWN).astype(int)  # loaders may order by class
+        shown = images.pool.image[spread]
+        policy = views(method, config.pretrain)
+        two_views = jax.jit(functools.partial(augment.two_views, policy))
+        board.views(shown, np.asarray(two_views(jax.random.key(config.seed), shown)))
+    return board
+
+
+def _show_issues(board: tensorboard.Board, issues: LabelIssues, judged: Dataset) -> None:
+    of_given = issues.probabilities[np.arange(len(judged)), issues.given]
+    with np.errstate(divide='ignore'):
+        board.histogram('labels/loss', -np.log(of_given))
+    board.histogram('labels/clean_probability', issues.clean_probability)
+    board.suspects(judged, issues.by_suspicion, issues.suggested, issues.clean_probability)
 
 
 def _schedule(config: ConfigDict) -> list[tuple[str, str]]:
