@@ -1,7 +1,7 @@
 """A folder of one's own, end to end: CIFAR-10 (JPEG 75) by people's labels, 40 % of them wrong; what is it worth?
 
-  python experiments/own_folder.py --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz   what is missing; the tables
-  python experiments/own_folder.py --table                                                    the tables, from the JSON
+  python experiments/own_folder.py --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz    runs what is missing
+  python experiments/own_folder.py --table                                                     the tables from the JSON
 
 The first 5,000 images lie in class folders by the worst of CIFAR-10N's labels (Wei 2022). Then, as a user would:
 `noisy_jax.main --config=configs/own_images.py` and `noisy_jax.clean --mode=relabel|drop`. The list of wrong labels is
@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from cifar10 import HUMAN
 from ml_collections import ConfigDict
+from noisy_jax.trained import TrainedClassifier
 from sklearn.model_selection import StratifiedKFold
 
 from noisy_jax import data, label_issues, pipeline
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.trained import TrainedClassifier
 from noisy_jax.workdir import WorkDir
 
 RESULTS = pathlib.Path(__file__).resolve().parent / 'results'
@@ -35,7 +35,7 @@ COUNT, FOLDS = 5000, 5
 
 
 def lay_out(archive: pathlib.Path, human: pathlib.Path, folder: pathlib.Path, count: int, tests: int) -> None:
-    """`photos/CLASS/00012.jpg` by people's labels, `test/CLASS/...` by right ones, truth.json: the right class by file."""
+    """`photos/CLASS/00012.jpg` by people's labels, `test/CLASS/...` by right ones, truth.json: the right classes."""
     if (folder / 'truth.json').exists():
         return
     with np.load(human) as labels:
@@ -101,7 +101,7 @@ class Experiment:
         self.given = self.images.label
 
     def plain(self, name: str, train: Dataset) -> TrainedClassifier:
-        """The plain classifier on `train`: the run's network and epochs, from scratch, cross-entropy, nothing held out."""
+        """The plain classifier on `train`: the run's network and epochs, from scratch, cross-entropy, none held out."""
         config = self.config.copy_and_resolve_references()
         config.update_from_flattened_dict(
             {'name': name, 'phases': ('base',), 'loss': 'ce', 'early_stop': 'none', 'eval_every': 0}

@@ -12,14 +12,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import automatic, data, label_issues, losses, models, phases, selection, splits
+from noisy_jax import automatic, data, judgement, losses, models, phases, selection, splits
 from noisy_jax import config as config_lib
 from noisy_jax.data import augment, lazy, noise
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
-from noisy_jax.label_issues import LabelIssues
-from noisy_jax.report import page, plots, tables
-from noisy_jax.training import classifier, compiling, embedding_map, optim, probe, representation, tensorboard, work
+from noisy_jax.report import tables
+from noisy_jax.training import classifier, compiling, optim, representation, tensorboard, work
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.evaluate import Evaluator
@@ -97,9 +96,8 @@ def run(
     metrics = MetricWriter(folder.metrics, board)
     summary = _header(config, mesh) | {'noise': images.noise, 'phases': []}
     train, variables, trained = images.train, None, 0
-    encoders: dict[str, Variables] = {}  # by phase
-    last_classifier: dict[str, np.ndarray] = {}
-    judge: Variables | None = None  # the last classifier's network
+    pretrained: Variables | None = None
+    last_classifier: phases.Outcome | None = None
     schedule = _schedule(config)
     plan = work.plan(config, schedule, len(images.train), len(images.pool))
     may_stop = config.early_stop != 'none'
@@ -125,12 +123,14 @@ def run(
             if fresh:
                 folder.save_json('summary', summary)
             if 'probabilities' in outcome.arrays:
-                last_classifier, judge = outcome.arrays, outcome.variables
+                last_classifier = outcome
             if phase == 'base':  # only to compare: the other phases do not see it
                 continue
-            variables = encoders[phase] = outcome.variables
+            variables = outcome.variables
+            if phase == 'pretrain':
+                pretrained = variables
             if phase in ('classify', 'finetune'):
-                train = train.replace(label=selection.pseudo_labels(last_classifier['probabilities']), weight=None)
+                train = train.replace(label=selection.pseudo_labels(outcome.arrays['probabilities']), weight=None)
             if phase == 'select':
                 train = train.replace(weight=outcome.arrays['weight'], label=outcome.arrays['label'])
                 summary['selection'] = _judge_selection(train)
@@ -139,10 +139,10 @@ def run(
                     board.histogram(f'{name}/clean_probability', outcome.arrays['weight'])
     metrics.close()
     if last_classifier:
-        issues = _list_label_issues(config, folder, images, last_classifier, method, encoders)
+        issues = judgement.list_label_issues(folder, images, method, last_classifier, pretrained)
         summary['label_issues'] = issues.summary(images.judged.true_label) | {'cross_fit': config.report.cross_fit}
         if board:
-            _show_issues(board, issues, images.judged)
+            judgement.show(board, issues, images.judged)
     if board:
         board.close()
     summary['complete'] = True
@@ -152,7 +152,7 @@ def run(
             print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
         print(tables.render(summary))
     if last_classifier and config.report.page:
-        _write_report(config, folder, images.judged, issues, method, judge)
+        judgement.write_report(folder, images.judged, method, last_classifier, issues)
     return summary
 
 
@@ -245,14 +245,6 @@ def _board(
     return board
 
 
-def _show_issues(board: tensorboard.Board, issues: LabelIssues, judged: Dataset) -> None:
-    of_given = issues.probabilities[np.arange(len(judged)), issues.given]
-    with np.errstate(divide='ignore'):
-        board.histogram('labels/loss', -np.log(of_given))
-    board.histogram('labels/clean_probability', issues.clean_probability)
-    board.suspects(judged, issues.by_suspicion, issues.suggested, issues.clean_probability)
-
-
 def _schedule(config: ConfigDict) -> list[tuple[str, str]]:
     """The phases in order, each with its name: from the second round on 'select_2', 'contrast_2', 'finetune_2'."""
     again = [phase for phase in config.phases if phase in config_lib.REPEATED]
@@ -287,71 +279,6 @@ def _judge_selection(train: Dataset) -> dict[str, Any]:
     if train.true_label is None:
         return {'selected': int(np.sum(train.weight > 0.5))}
     return selection.quality(train.weight, train.label == train.true_label)
-
-
-def _list_label_issues(
-    config: ConfigDict,
-    folder: WorkDir,
-    images: splits.Splits,
-    classified: dict[str, np.ndarray],
-    method: phases.Method,
-    encoders: dict[str, Variables],
-) -> LabelIssues:
-    """Writes labels.csv and pred_probs.npy: the trust in each given label."""
-    judged, settings = images.judged, config.report
-    if settings.cross_fit:
-        probabilities = _cross_fitted(config, folder, judged, method, encoders['pretrain'])
-    else:
-        probabilities = images.in_order(classified['probabilities'], classified.get('valid_probabilities'))
-    issues = label_issues.find(probabilities, judged.label, threshold=settings.threshold, seed=config.seed)
-    folder.save_array('pred_probs', issues.probabilities)
-    folder.save_array('labels/noise_matrix', issues.noise_matrix())
-    folder.save_labels(
-        order=issues.by_suspicion if settings.sort == 'suspicion' else np.arange(len(judged)),
-        ids=judged.id,
-        class_names=judged.class_names,
-        given=judged.label,
-        suggested=issues.suggested,
-        pred_prob=issues.pred_prob,
-        clean_probability=issues.clean_probability,
-        is_suspect=issues.is_suspect,
-        true=judged.true_label,
-    )
-    return issues
-
-
-def _cross_fitted(
-    config: ConfigDict, folder: WorkDir, judged: Dataset, method: phases.Method, encoder: Variables
-) -> np.ndarray:
-    """Probabilities [N, C] by heads that did not see the label they judge, on embeddings that saw none; kept."""
-    name = f'labels/cross_fit_{config.report.cross_fit}'
-    if not folder.has_array(name):
-        embeddings = method.evaluator.embed(encoder, judged)
-        folds = config.report.cross_fit
-        probabilities = probe.cross_fit(embeddings, judged.label, judged.num_classes, folds=folds, seed=config.seed)
-        folder.save_array(name, probabilities)
-        mesh_lib.wait_for_all(name)
-    return folder.load_array(name)
-
-
-def _write_report(
-    config: ConfigDict,
-    folder: WorkDir,
-    judged: Dataset,
-    issues: LabelIssues,
-    method: phases.Method,
-    variables: Variables,
-) -> None:
-    """Writes report.html and plots/; the map of the embeddings is laid out once."""
-    if not folder.has_array('labels/map'):
-        rows = embedding_map.choose(issues.by_suspicion)
-        embeddings = method.evaluator.embed(variables, judged.take(rows))  # by all processes together
-        if mesh_lib.is_main():
-            folder.save_array('labels/map_rows', rows.astype(np.int32))
-            folder.save_array('labels/map', embedding_map.lay_out(embeddings, config.seed))
-    if mesh_lib.is_main():
-        page.write(folder, judged.image, gallery=config.report.gallery, thumbnail=config.report.thumbnail)
-        plots.write(folder)
 
 
 def _header(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict[str, Any]:
