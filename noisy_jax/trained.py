@@ -14,13 +14,14 @@ from ml_collections import ConfigDict
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
+from noisy_jax.models.network import Network
 from noisy_jax.training import compiling
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.evaluate import Evaluator
 from noisy_jax.training.method import create_network
 from noisy_jax.training.state import Variables
-from noisy_jax.training.steps import normaliser
+from noisy_jax.training.steps import Normalise, normaliser
 from noisy_jax.workdir import WorkDir
 
 _WEIGHTS, _DESCRIPTION = 'model.safetensors', 'model.json'
@@ -121,6 +122,14 @@ class TrainedClassifier:
         """
         return self._evaluator(len(images)).embed(self.variables, self._dataset(images))
 
+    @property
+    def network(self) -> Network:
+        return create_network(self.config, len(self.class_names), self.image_shape[0])
+
+    @property
+    def normalise(self) -> Normalise:
+        return normaliser(tuple(self.config.data.mean), tuple(self.config.data.std))
+
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
@@ -136,10 +145,8 @@ class TrainedClassifier:
 
     @functools.cached_property
     def _evaluators(self) -> Any:
-        network = create_network(self.config, len(self.class_names), self.image_shape[0])
-        normalise = normaliser(self.config.data.mean, self.config.data.std)
         mesh, options = mesh_lib.make_mesh(), compiling.compiler_options()
-        return functools.cache(lambda batch_size: Evaluator(network, normalise, mesh, batch_size, options))
+        return functools.cache(lambda size: Evaluator(self.network, self.normalise, mesh, size, options))
 
 
 def _last_classifier(config: ConfigDict) -> str | None:

@@ -12,7 +12,7 @@ FLOORS = {
     'phases': 4,
     **dict.fromkeys(('training', 'splits', 'label_issues'), 3),
     **dict.fromkeys(('losses', 'models', 'data', 'selection', 'report', 'config'), 2),
-    'workdir': 1,
+    **dict.fromkeys(('workdir', 'outputs'), 1),
     'errors': 0,
 }
 
