@@ -109,6 +109,10 @@ class Files(_Lazy):
         """Those of these rows, not yet decoded."""
         return Files(self._encoded.take(rows), self.shape[1:], self._size, self._workers)
 
+    def name(self, row: int) -> str:
+        """Where it is read from: of image files their path."""
+        return self._encoded.name(row)
+
     def _read(self, rows: np.ndarray) -> np.ndarray:
         chosen = self._encoded.take(rows)
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)

@@ -99,7 +99,7 @@ def _facts(classifier: 'TrainedClassifier') -> dict[str, Any]:
 
 
 _PROGRAMS = """\
-What a classifier of noisy_jax has learnt. Images are uint8 [B, {height}, {width}, {channels}] with any B; those of other
+A classifier that noisy_jax has trained. Images are uint8 [B, {height}, {width}, {channels}], any B; those of other
 sizes are first scaled by their shorter side and cropped in the middle.
 
 classifier.stablehlo: images -> probabilities float32 [B, {count}], columns as "classes" in export.json.
