@@ -202,7 +202,8 @@ def _summarise(out: str, counts: collections.Counter, broken: int) -> None:
     if len(counts) > _NAMED:
         print(f'  {len(counts) - _NAMED} more classes', file=text)
     if broken:
-        print(f'warning: {broken} images could not be read; their rows have no label', file=sys.stderr)
+        total = counts.total() + broken
+        print(f'warning: {broken} of {total} images could not be read; their rows have no label', file=sys.stderr)
 
 
 if __name__ == '__main__':
