@@ -25,6 +25,7 @@ def make(folder):
     config = tiny.config(
         phases=('base',),
         base__epochs=25,
+        base__augment='none',  # quick to compile
         checkpoint_every=25,
         eval_every=0,
         noise__kind='none',

@@ -194,12 +194,22 @@ def test_images_that_the_run_has_not_judged_are_left_out(pets, tmp_path, capsys)
     assert len(folder.load('train', str(tmp_path / 'new'))) == 8
 
 
-def test_a_class_without_images_is_said(pets, tmp_path, capsys):
+def test_suggestions_may_not_take_all_images_of_a_class(pets, tmp_path, capsys):
+    train = folder.load('train', str(pets[0]))
+    work = digit_files.work_dir(tmp_path / 'bad', train, np.zeros(8, int), name='folder', path=str(pets[0]))
+    refused(capsys, clean(work, tmp_path / 'new', '--write'), 'left of dog', '--threshold')
+    assert not (tmp_path / 'new').exists()
+
+
+def test_decisions_may_and_its_test_images_stay_behind(photos, tmp_path):
+    labels = WorkDir.of_run(photos.work).load_labels()
+    rows = [f'{i},{labels["id"][i]},one,drop,' for i in np.flatnonzero(labels['given_label'] == 'one')]
     decisions = tmp_path / 'd.csv'
-    rows = ''.join(f'{4 + i},dog/00{i}.png,dog,drop,\n' for i in range(4))
-    decisions.write_text(f'index,id,given_label,decision,label\n{rows}')
-    assert clean(pets[1], tmp_path / 'new', f'--decisions={decisions}', '--only-decisions') == 0
-    assert 'warning: no image is left of dog' in capsys.readouterr().err
+    decisions.write_text('\n'.join(['index,id,given_label,decision,label', *rows]))
+    assert clean(photos.work, tmp_path / 'new', f'--decisions={decisions}', '--only-decisions', '--write') == 0
+    for split in ('train', 'test'):
+        found, original = (folder.load(split, str(root)) for root in (tmp_path / 'new', photos.root))
+        assert by_pixels(found) == {image: name for image, name in by_pixels(original).items() if name != 'one'}
 
 
 # Rows of `pets`: 0 to 3 are cats, 4 to 7 dogs; 0, 4 and 5 are suspects.

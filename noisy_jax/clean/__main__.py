@@ -23,7 +23,8 @@ from noisy_jax.clean.changes import Changes, decide, suggested, unchanged
 from noisy_jax.errors import InputError
 from noisy_jax.workdir import WorkDir
 
-_SHOWN = 20  # rows of the table, pairs of labels
+_SHOWN = 20  # classes
+_PAIRS = 10  # of labels
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +81,11 @@ def clean(options: argparse.Namespace, command: str) -> None:
     if not listing or (settings['name'] in originals.KINDS and description['unlabelled']):
         found = originals.find(settings, changes.id)
     _say(options, folder, config, changes, found, listing)
+    if changes.emptied and not options.only_decisions:
+        raise InputError(
+            f'no image would be left of {", ".join(changes.emptied)}: the classifier of this run is not good enough; '
+            'train longer, lower --threshold, or take --decisions with --only-decisions'
+        )
     if not options.write:
         print(f'nothing is written yet; this writes {options.out}:\n  {command}')
         return
@@ -141,8 +147,8 @@ def _say(
     print('\n'.join(_table(changes)))
     pairs = [f'{given} -> {new} {count}' for (given, new), count in changes.pairs()]
     if pairs:
-        more = f', {len(pairs) - _SHOWN} more' if len(pairs) > _SHOWN else ''
-        print(f'relabelled: {", ".join(pairs[:_SHOWN])}{more}')
+        more = f', {len(pairs) - _PAIRS} other pairs' if len(pairs) > _PAIRS else ''
+        print(f'relabelled: {", ".join(pairs[:_PAIRS])}{more}')
     if found is not None:
         along = {'without a label': len(found.unlabelled), 'of the test set': 0 if listing else len(found.test or ())}
         along = [f'{count} {what}' for what, count in along.items() if count]
@@ -150,8 +156,6 @@ def _say(
             print(f'images that come along: {", ".join(along)}')
         if found.left_out:
             print(f'left out: {found.left_out} images that this run has not judged (data.limit, or newer than the run)')
-    if changes.emptied:
-        print(f'warning: no image is left of {", ".join(changes.emptied)}', file=sys.stderr)
 
 
 def _rule(options: argparse.Namespace, folder: WorkDir, changes: Changes) -> str:

@@ -109,7 +109,8 @@ def _folder(files: Files, changes: Changes, originals: Originals) -> None:
     for row in _progress(originals.unlabelled):
         files.place(train.image.name(row), train.id[row])
     for row in _progress(range(len(test or ()))):
-        files.place(test.image.name(row), test.id[row])
+        if test.class_names[test.label[row]] not in changes.emptied:  # the loader refuses test images of such a class
+            files.place(test.image.name(row), test.id[row])
 
 
 def _file_list(
