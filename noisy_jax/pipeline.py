@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from noisy_jax import automatic, data, label_issues, losses, models, phases, selection, splits
 from noisy_jax import config as config_lib
-from noisy_jax import data, label_issues, losses, models, phases, selection, splits
 from noisy_jax.data import augment, noise
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
@@ -68,7 +69,7 @@ def run(
       InputError: settings, data or a work directory that cannot be used; nothing of an earlier run is lost.
       Stopped: a stop signal came; the same call goes on.
     """
-    config_lib.validate(config, CHOICES)
+    config = _resolved(config, workdir, datasets)
     compiling.keep_compiled(config.compile_cache)
     options = compiling.compiler_options(config.xla_options)
     mesh = mesh_lib.make_mesh(config.devices)
@@ -128,6 +129,20 @@ def run(
             print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
         print(tables.render(summary))
     return summary
+
+
+def _resolved(
+    config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None
+) -> ConfigDict:
+    """The config with what it leaves to the data chosen and said; checked before the data is looked at, and after."""
+    config_lib.validate(automatic.placeholders(config), CHOICES)
+    begun = (pathlib.Path(workdir) / 'config.json').exists()
+    earlier = WorkDir.of_run(workdir).load_json('config') if begun else None
+    config, table = automatic.choose(config, earlier, datasets)
+    if table and mesh_lib.is_main():
+        print(table, file=sys.stderr, flush=True)
+    config_lib.validate(config, CHOICES)
+    return config
 
 
 def _check_batches(config: ConfigDict, images: int, mesh: jax.sharding.Mesh) -> None:

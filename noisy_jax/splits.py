@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import data
-from noisy_jax.data import noise
+from noisy_jax.data import lazy, noise
 from noisy_jax.data.dataset import NO_LABEL, Dataset, split
 from noisy_jax.errors import InputError
 
@@ -63,7 +63,10 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
       InputError: data that cannot be used, or that does not fit the config.
     """
     settings = config.data
-    everything, test = given or tuple(data.load_split(settings, name) for name in ('train', 'test'))
+    if given:
+        everything, test = (part and part.replace(image=lazy.scaled(part.image, settings.image_size)) for part in given)
+    else:
+        everything, test = (data.load_split(settings, name) for name in ('train', 'test'))
     channels = everything.image.shape[-1]
     for field in ('mean', 'std'):
         if len(settings[field]) != channels:

@@ -45,14 +45,14 @@ def save(folder, image):
     )
 
 
-def work_dir(work, train, suggested, **settings):
+def work_dir(work, train, suggested, unlabelled=0, **settings):
     """A work directory as a finished run leaves it: the labels of `train` that are not `suggested` [N] are suspects."""
     config = tiny.config(
         noise__kind='none', **{f'data__{name}': value for name, value in settings.items()}, data__limit=0
     )
     folder = WorkDir(work)
     folder.claim(config.to_dict())
-    folder.save_json('data', {'classes': list(train.class_names), 'images': len(train), 'unlabelled': 0})
+    folder.save_json('data', {'classes': list(train.class_names), 'images': len(train), 'unlabelled': unlabelled})
     folder.save_json('summary', {'label_issues': {'threshold': 0.5}})
     suspect = np.asarray(suggested) != train.label
     folder.save_labels(

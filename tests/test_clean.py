@@ -15,8 +15,6 @@ from PIL import Image
 from noisy_jax import config, data
 from noisy_jax.clean import __main__ as command
 from noisy_jax.clean import copies
-from noisy_jax.clean.changes import suggested
-from noisy_jax.clean.originals import Originals
 from noisy_jax.data import arrays, folder
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.workdir import WorkDir
@@ -372,20 +370,31 @@ def test_arrays(tmp_path, capsys, form):
     np.testing.assert_array_equal(test.label, [2, 1])
 
 
-def test_images_without_a_label_come_along(pets, tmp_path):
-    """As a loader gives them that finds such images."""
-    root, work = pets
-    digit_files.save(root / 'dog', np.zeros((6, 5, 3), np.uint8))
-    train = folder.load('train', str(root), memory_bytes=0)
-    label = train.label.copy()
-    label[8] = NO_LABEL
-    originals = Originals(train.replace(label=label), np.arange(8), np.array([8]), 0, None)
-    changes = suggested(WorkDir.of_run(work).load_labels(), ('cat', 'dog'), drop=True)
-    (tmp_path / 'new').mkdir()
-    copies.write(tmp_path / 'new', {'name': 'folder'}, changes, originals)
-    assert (tmp_path / 'new/dog/004.png').is_file()
-    copies.write_list(tmp_path / 'new.csv', changes, originals)
-    assert (tmp_path / 'new.csv').read_text().splitlines()[-1] == 'dog/004.png,'
+@pytest.mark.parametrize('kind', ['folder', 'filelist'])
+def test_images_without_a_label_come_along(tmp_path, capsys, kind):
+    """Also where the list itself is data.path."""
+    rng, root = np.random.default_rng(0), tmp_path / 'in'
+    for name in ('cat', 'dog', 'unlabelled'):
+        for _ in range(3):
+            digit_files.save(root / name, rng.integers(0, 255, (6, 6, 3), np.uint8))
+    settings = {'name': kind, 'path': str(root), 'image_size': 0}
+    if kind == 'filelist':
+        rows = [f'{name}/00{i}.png,{name}' for i in range(3) for name in ('cat', 'unlabelled', 'dog')]
+        (root / 'list.csv').write_text('\n'.join(rows).replace(',unlabelled', ','))
+        settings['path'] = str(root / 'list.csv')
+    everything = data.load_split(config.default().data.to_dict() | settings, 'train')
+    train = everything.take(np.flatnonzero(everything.label != NO_LABEL))
+    work = digit_files.work_dir(tmp_path / 'work', train, [0, 1, 0, 1, 0, 1], unlabelled=3, **settings)
+    wanted = dict(zip(train.id, [0, 1, 0, 1, 0, 1], strict=True)) | {
+        f'unlabelled/00{i}.png': NO_LABEL for i in range(3)
+    }
+    label = {everything.image[row].tobytes(): wanted[name] for row, name in enumerate(everything.id)}
+    for out in ('new', 'new.csv'):
+        assert clean(work, tmp_path / out, '--write') == 0
+        said = capsys.readouterr().out
+        assert '3 without a label' in said
+        found = load_as_told(said, kind if out == 'new' else 'filelist', work)
+        assert {image.tobytes(): label for image, label in zip(found.image, found.label, strict=True)} == label
 
 
 def test_digits_give_only_a_list(tmp_path, capsys):

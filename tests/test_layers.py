@@ -10,7 +10,7 @@ FLOORS = {
     **dict.fromkeys(('main', 'estimator', 'clean', 'predict', 'export'), 6),
     **dict.fromkeys(('pipeline', 'trained'), 5),
     'phases': 4,
-    **dict.fromkeys(('training', 'splits', 'label_issues'), 3),
+    **dict.fromkeys(('training', 'splits', 'automatic', 'label_issues'), 3),
     **dict.fromkeys(('losses', 'models', 'data', 'selection', 'report', 'config'), 2),
     **dict.fromkeys(('workdir', 'outputs'), 1),
     'errors': 0,

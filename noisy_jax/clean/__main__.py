@@ -196,9 +196,10 @@ def _say_written(
     print(f'{out} is written{how}')
     reads = {'path': out}
     if out.endswith('.csv'):
-        reads = {'name': 'filelist', 'path': settings['path'], 'list': out}
         if settings['name'] not in ('folder', 'filelist'):
             return
+        root = pathlib.Path(settings['path'])
+        reads = {'name': 'filelist', 'path': str(root.parent if root.is_file() else root), 'list': out, 'labels': ''}
         if settings['class_names']:
             reads['class_names'] = settings['class_names']
     elif settings['name'] == 'filelist':

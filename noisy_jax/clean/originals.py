@@ -49,8 +49,10 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
             f'data.path: there is no {pathlib.Path(path).absolute()}, where the images of this run are looked for; '
             '--data names the place'
         )
-    # Everything, also where the run took a part; a size, as images that it did not take may differ in theirs.
-    everything = {'limit': 0, 'test_limit': 0, 'max_classes': 0, 'memory_bytes': 0, 'image_size': 8, 'workers': 0}
+    # Everything, also where the run took a part. Arrays stay as they are; of files, which are only looked at, a size
+    # says that those the run did not take may have another.
+    size = 0 if settings['name'] == 'arrays' else 1
+    everything = {'limit': 0, 'test_limit': 0, 'max_classes': 0, 'memory_bytes': 0, 'image_size': size, 'workers': 0}
     train, test = (data.load_split(settings | everything, split) for split in ('train', 'test'))
     rows = {name: row for row, name in enumerate(train.id)}
     if len(rows) < len(train):

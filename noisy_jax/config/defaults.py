@@ -83,7 +83,10 @@ def optimizer(**changes: Any) -> ConfigDict:
 
 
 def default() -> ConfigDict:
-    """Everything that can be set, with the paper's values for CIFAR-10."""
+    """Everything that can be set, with the paper's values for CIFAR-10.
+
+    A config may leave the settings of `automatic.KEYS` to the data: numbers as -1, words as 'auto', tuples as ().
+    """
     config = ConfigDict()
     config.name = 'unnamed'
     config.seed = 0

@@ -13,7 +13,7 @@ _LISTS = ('list', 'test_list', 'test_path', 'labels', 'test_labels', 'class_name
 # Arguments of each loader beside `split` and `limit`, and the settings (of config.data) that they come from.
 ARGUMENTS = {
     'digits': {},
-    'arrays': {'path': 'path'},
+    'arrays': {'path': 'path', 'image_size': 'image_size'},
     'folder': {'path': 'path', **_DECODING},
     'filelist': {'path': 'path', **{name: name for name in _LISTS}, **_DECODING},
     'tfds': {'name': 'dataset', 'data_dir': 'path', 'label_key': 'label_key', **_DECODING},

@@ -5,18 +5,20 @@ import zipfile
 
 import numpy as np
 
+from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset, balanced
 from noisy_jax.errors import InputError
 
 _MAX_CLASSES = 100_000  # a stray label of 10**9 would else make as many class names
 
 
-def load(split: str, path: str, limit: int = 0) -> Dataset | None:
+def load(split: str, path: str, image_size: int = 0, limit: int = 0) -> Dataset | None:
     """Reads `images`, `labels`, and where they are there `true_labels`, `ids`, `class_names`, and the test set's.
 
     The test set's are `test_images`, `test_labels`, `test_ids`. Images are uint8, or floats in [0, 1]; [N, H, W, C] or
     [N, H, W]. Those of a folder stay on the disk where they are uint8. Labels are whole numbers from 0 on, the same
-    classes in training and test. `true_labels` are for judging the result only.
+    classes in training and test. `true_labels` are for judging the result only. With `image_size`, images are scaled by
+    their shorter side and cropped in the middle.
 
     Raises:
       InputError: a file, key or value that cannot be used.
@@ -39,7 +41,8 @@ def load(split: str, path: str, limit: int = 0) -> Dataset | None:
         dataset = Dataset(images, label, names, true_label=true, id=None if ids is None else ids.astype(str))
     except InputError as error:
         raise InputError(f'{path}: {prefix}{error}') from error
-    return dataset.take(balanced(label, limit, len(names))) if limit else dataset
+    dataset = dataset.take(balanced(label, limit, len(names))) if limit else dataset
+    return dataset.replace(image=lazy.scaled(dataset.image, image_size))
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:

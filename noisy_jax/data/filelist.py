@@ -9,17 +9,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import Dataset, balanced
+from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced
 from noisy_jax.errors import InputError
 
 _MAX_CLASSES = 100_000  # a stray label of 10**9 would else make as many class names
+_HEADS = ('path', 'file', 'filename', 'image')  # of the first column
 _SEPARATORS = {'.csv': ',', '.tsv': '\t'}
 
 
 def load(
     split: str,
     path: str,
-    list: str,
+    list: str = '',
     test_list: str = '',
     test_path: str = '',
     labels: str = '',
@@ -34,14 +35,15 @@ def load(
     """The images of a list, in its order. Lists are looked for in `path`, then in the current folder.
 
     A list is text, in each line a path, white space, a label; `.csv` and `.tsv` files have the columns path, label (a
-    first row 'path', 'label' is left out). Empty lines are left out. Labels are whole numbers from 0 on; where one of
-    the training list is no number, all are names of classes. A path may stand in a list only once: its copy could be
+    first row that names them is left out), where an empty label is none: an image that only pre-training sees. Empty
+    lines are left out. Labels are whole numbers from 0 on; where one of the training list is no number, all are names
+    of classes. A path may stand in a list only once: its copy could be
     held out while it is trained on, and would count twice.
 
     Args:
       split: 'train' or 'test'.
-      path: the folder that the paths of the list are in.
-      list: the training list.
+      path: the folder that the paths of the list are in; or the training list itself, which lies in that folder.
+      list: the training list; '' where `path` is it.
       test_list: '': there is no test set.
       test_path: the folder that the paths of the test list are in; '': `path`.
       labels: a list with the labels of all paths of `list` (and more), which holds paths alone; '': they are in `list`.
@@ -57,6 +59,8 @@ def load(
       InputError: a list or a file that is not there, a label that cannot be used; names the list and the line.
     """
     root = pathlib.Path(path)
+    if path and not list and root.is_file():
+        root, list = root.parent, root.name
     if not path or not root.is_dir():
         raise InputError(f'data.path: {path!r} is no folder; the one that the paths of the list are in is needed')
     if split == 'test' and not test_list:
@@ -116,9 +120,10 @@ def _parse(file: pathlib.Path, labelled: bool) -> Iterator[tuple[int, str, str]]
             rows = csv.reader(text, delimiter=separator) if separator else (_words(line, labelled) for line in text)
             for line, row in enumerate(rows, 1):
                 row = [word.strip() for word in row]
-                if not any(row) or (separator and line == 1 and row[0] == 'path'):
+                if not any(row) or (separator and line == 1 and row[0].lower() in _HEADS):
                     continue
-                if len(row) != wanted or not all(row):
+                bare = labelled and separator is not None and len(row) == wanted and row[0]  # the label may be empty
+                if len(row) != wanted or not (all(row) or bare):
                     need = 'a path and a label' if labelled else 'a path alone'
                     raise InputError(f'{file}, line {line}: {" ".join(row)!r} is not {need}')
                 yield line, row[0], row[1] if labelled else ''
@@ -134,16 +139,19 @@ def _classes(
     entries: _Entries, file: pathlib.Path | str, max_classes: int
 ) -> tuple[tuple[str, ...], dict[str, int] | None]:
     """Names of the classes that are kept, and the number of every class where labels are names."""
-    numeric = all(_is_number(label) for label in entries.labels)
+    labels = {label for label in entries.labels if label}
+    numeric = all(_is_number(label) for label in labels)
     if file:
         names = tuple(name for _, name, _ in _parse(pathlib.Path(file), False))
         if len(set(names)) < len(names) or not names:
             raise InputError(f'{file}: a name for each class is needed, one a line, no two alike')
+    elif not labels:
+        raise InputError(f'{entries.file}: no label in it; a path and a label a line are needed')
     elif numeric:
         highest = _numbers(entries, _MAX_CLASSES, None).max()
         names = tuple(str(number) for number in range(max_classes or highest + 1))
     else:
-        names = tuple(sorted(set(entries.labels)))
+        names = tuple(sorted(labels))
     known = None if numeric else {name: number for number, name in enumerate(names)}
     return names[: max_classes or None], known
 
@@ -153,9 +161,11 @@ def _is_number(text: str) -> bool:
 
 
 def _numbers(entries: _Entries, count: int, known: dict[str, int] | None) -> np.ndarray:
-    """Labels int [N], below `count`; from names where they are `known`."""
-    numbers = np.empty(len(entries.labels), np.int64)
+    """Labels int [N], below `count`, NO_LABEL where there is none; from names where they are `known`."""
+    numbers = np.full(len(entries.labels), NO_LABEL, np.int64)
     for row, text in enumerate(entries.labels):
+        if not text:
+            continue
         if known is not None:
             number = known.get(text, -1)
         else:

@@ -1,14 +1,18 @@
-"""Class folders of images: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or PATH/CLASS/*.jpg without a test set."""
+"""Class folders of images: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or PATH/CLASS/*.jpg without a test set.
+
+A folder `unlabelled` (or `unlabeled`) in PATH or PATH/train is no class: its images have no label.
+"""
 
 import pathlib
 
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.errors import InputError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+UNLABELLED = ('unlabelled', 'unlabeled')
 _TEST_NAMES = ('test', 'val', 'validation')
 
 
@@ -20,7 +24,7 @@ def load(
     memory_bytes: int = lazy.MEMORY_BYTES,
     workers: int = 0,
 ) -> Dataset | None:
-    """The images of a split, by class, then by file name.
+    """The images of a split, by class, then by file name; those without a label last.
 
     Args:
       split: 'train' or 'test'.
@@ -41,7 +45,9 @@ def load(
     if not path or not root.is_dir():
         raise InputError(f'data.path: {path!r} is no folder; class folders of images are needed')
     train_root = root / 'train' if (root / 'train').is_dir() else root
-    names = _class_names(train_root)
+    names = tuple(name for name in _folders(train_root) if name not in UNLABELLED)
+    if not names:
+        raise InputError(f'{train_root}: no class folders in it; one folder of images per class is needed')
     if split == 'train':
         folder = train_root
     else:
@@ -49,12 +55,15 @@ def load(
         if not found:
             return None
         folder = found[0]
-        unknown = set(_class_names(folder)) - set(names)
+        unknown = set(_folders(folder)) - set(names)
         if unknown:
             raise InputError(f'{folder / min(unknown)}: no such class in {train_root}; classes: {", ".join(names)}')
+    folders = [(label, folder / name) for label, name in enumerate(names)]
+    if split == 'train':
+        folders += [(NO_LABEL, place / name) for place in dict.fromkeys((train_root, root)) for name in UNLABELLED]
     files, labels = [], []
-    for label, name in enumerate(names):
-        chosen = _images(folder / name) if (folder / name).is_dir() else []
+    for label, place in folders:
+        chosen = _images(place) if place.is_dir() else []
         chosen = chosen[: max(limit // len(names), 1)] if limit else chosen
         files += chosen
         labels += [label] * len(chosen)
@@ -63,10 +72,8 @@ def load(
     return Dataset(images, np.asarray(labels, np.int32), names, id=ids)
 
 
-def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
-    names = tuple(sorted(child.name for child in folder.iterdir() if child.is_dir() and child.name[0] != '.'))
-    if not names:
-        raise InputError(f'{folder}: no class folders in it; one folder of images per class is needed')
+def _folders(folder: pathlib.Path) -> list[str]:
+    names = sorted(child.name for child in folder.iterdir() if child.is_dir() and child.name[0] != '.')
     for name in names:
         if not _images(folder / name):
             raise InputError(f'{folder / name}: no images in it ({", ".join(SUFFIXES)}); fill or remove the folder')

@@ -29,7 +29,7 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax.data.decoding import File, decode, decoded_shape
+from noisy_jax.data.decoding import File, decode, decoded_shape, fit_array
 from noisy_jax.errors import InputError
 
 _SHARE = 16  # images of a task: enough to outweigh its dispatch, few enough to spread a batch over the workers
@@ -113,6 +113,13 @@ class Files(_Lazy):
         """Where it is read from: of image files their path."""
         return self._encoded.name(row)
 
+    def scaled(self, size: int) -> 'Files':
+        return Files(self._encoded, (size, size, self.shape[-1]), size, self._workers)
+
+    def stored_shapes(self, rows: np.ndarray) -> list[tuple[int, int, int]]:
+        """(H, W, C) of these rows before they are scaled, from the heads of the files."""
+        return _shapes_of_share(self._encoded.take(rows), 0)
+
     def _read(self, rows: np.ndarray) -> np.ndarray:
         chosen = self._encoded.take(rows)
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
@@ -124,17 +131,26 @@ class Files(_Lazy):
 
 
 class Rows(_Lazy):
-    """Rows of a memory-mapped array, which stays on the disk."""
+    """Rows of a memory-mapped array, which stays on the disk; scaled to `size` pixels of a side when they are read."""
 
-    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
-        self._array, self._rows = array, rows
-        self.shape = (len(rows), *array.shape[1:])
+    def __init__(self, array: np.ndarray, rows: np.ndarray, size: int = 0) -> None:
+        self._array, self._rows, self._size = array, rows, size
+        side = (size, size) if size else array.shape[1:3]
+        self.shape = (len(rows), *side, array.shape[3])
 
     def take(self, rows: np.ndarray) -> 'Rows':
-        return Rows(self._array, self._rows[rows])
+        return Rows(self._array, self._rows[rows], self._size)
+
+    def scaled(self, size: int) -> 'Rows':
+        return Rows(self._array, self._rows, size)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(self._array[self._rows[rows]])
+        stored = self._array[self._rows[rows]]
+        return (
+            np.asarray(scaled(np.asarray(stored), self._size))
+            if len(stored)
+            else np.empty((0, *self.shape[1:]), np.uint8)
+        )
 
 
 Images = np.ndarray | Files | Rows
@@ -145,6 +161,15 @@ def take(images: Images, rows: np.ndarray) -> Images:
     if isinstance(images, np.memmap):
         images = Rows(images, np.arange(len(images)))
     return images.take(rows) if isinstance(images, _Lazy) else images[rows]
+
+
+def scaled(images: Images, size: int) -> Images:
+    """The images as `fit_array` makes them, [N, size, size, C]; what is not in memory is scaled when it is read."""
+    if not size or images.shape[1:3] == (size, size):
+        return images
+    if isinstance(images, np.memmap):
+        images = Rows(images, np.arange(len(images)))
+    return images.scaled(size) if isinstance(images, _Lazy) else np.stack([fit_array(each, size) for each in images])
 
 
 def images(encoded: Encoded, size: int, memory_bytes: int, workers: int) -> Images:

@@ -1,0 +1,46 @@
+"""Your own images, whose labels you do not trust: no test set, no settings needed.
+
+  python -m noisy_jax.main --config=configs/own_images.py --config.data.path=photos --workdir=runs/photos
+
+`photos` is a folder of class folders (images without a label in a folder `unlabelled`), a .csv or .tsv file with the
+columns path, label (an empty label is none), an .npz or a folder of .npy files (README, Data). Sizes, network, batch,
+epochs and normalisation are chosen from the data and said before training; --config.KEY=VALUE takes another value.
+
+A tenth of the images is held out, with labels as they are: when predictions on them settle, training ends. Every label
+is judged by a classifier head that did not see it. The work directory gets labels.csv, report.html and the classifier.
+"""
+
+from ml_collections import ConfigDict
+
+from noisy_jax import config as defaults
+
+
+def get_config(argument: str = '') -> ConfigDict:
+    """The config of an argument such as 'loss=ce,phases=pretrained'.
+
+    Arguments: loss=ce|nfl_rce|elr|..., phases=base|pretrained|finetuned|all.
+    """
+    usual = {'loss': 'elr', 'noise': 'none', 'rate': 0.0, 'phases': 'finetuned'}
+    config, _ = defaults.with_argument(argument, usual)
+    config.name = 'own_images'
+    with config.unlocked():
+        config.data.update({'name': 'auto', 'image_size': -1, 'mean': (), 'std': (), 'valid_fraction': 0.1})
+        config.model.update({'encoder': 'auto', 'width': -1})
+        config.augment.standard.padding, config.augment.simclr.blur_probability = -1, -1.0
+        config.loss_settings.elr.update({'beta': -1.0, 'lam': -1.0})
+        for phase in defaults.PHASES:
+            config[phase].update({'epochs': -1, 'batch_size': -1, 'optimizer': defaults.optimizer(**_ADAMW)})
+        for phase in (config.pretrain, config.contrast):
+            phase.update({'augment': 'auto', 'knn_every': 0})
+        for phase in (config.base, config.classify, config.finetune):
+            phase.augment = 'auto'
+        for phase in (config.classify, config.finetune):
+            phase.head_epochs = 0
+    config.pretrain.temperature = 0.2
+    config.early_stop = 'stable_predictions'
+    config.report.cross_fit = 5 if 'pretrain' in config.phases else 0
+    config.report.sort = 'suspicion'
+    return config
+
+
+_ADAMW = {'name': 'adamw', 'learning_rate': 2e-3, 'weight_decay': 1e-4}

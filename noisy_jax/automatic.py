@@ -1,0 +1,251 @@
+"""Settings that a config leaves to the data: -1, 'auto' and () become numbers, names and means, said in a table.
+
+How much is trained goes by what the machine does in reasonable time: an accelerator trains the paper's ResNet-18, a CPU
+a small network on small images. What was chosen stands in the work directory's config.json; a run that goes on takes it
+from there, on whichever machine.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from noisy_jax import config as config_lib
+from noisy_jax import data
+from noisy_jax.data import lazy
+from noisy_jax.data.dataset import NO_LABEL, Dataset
+
+_LOOKED_AT = 1000  # images whose sizes and pixels are looked at
+_SMALL = 16  # pixels; below it images are drawings rather than photographs
+_MOST_IN_A_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the choices go by.
+
+    Attributes:
+      labelled: images with a label.
+      unlabelled: images without.
+      classes: C.
+      side: pixels of the shorter side, the median of the images.
+      square: whether all images are squares of that side.
+      channels: 1 where all are grey, else 3.
+      devices: how many the batch is spread over.
+      accelerator: whether they are GPUs or TPUs.
+    """
+
+    labelled: int
+    unlabelled: int
+    classes: int
+    side: int
+    square: bool
+    channels: int
+    devices: int = 1
+    accelerator: bool = False
+
+
+def kind_of(path: str, listed: str) -> str:
+    """The loader for config.data.path and config.data.list."""
+    place = pathlib.Path(path)
+    if path and (place.suffix == '.npz' or (place / 'images.npy').is_file()):
+        return 'arrays'
+    return 'filelist' if listed or place.is_file() else 'folder'
+
+
+def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
+    """A value for every setting that may be left to the data, and why; the loader and the statistics are not here."""
+    size, why_size = _image_size(facts)
+    side, small = size or facts.side, (size or facts.side) < _SMALL
+    batch = _batch_size(facts)
+    passes = 10_000_000 if facts.accelerator else 500_000  # images of all epochs of pre-training
+    pretrain = _clip(passes // (facts.labelled + facts.unlabelled), 20, 500)
+    network = _clip(pretrain // 3, 10, 100 if facts.accelerator else 40)
+    views = 'handwriting' if small and facts.channels == 1 else 'simclr'
+    found: dict[str, tuple[Any, str]] = {
+        'data.image_size': (size, why_size),
+        'model.encoder': _encoder(facts, small),
+        'model.width': (0 if small or facts.accelerator else 16, 'channels of the first layer; 0: its own'),
+        'augment.standard.padding': (max(side // 8, 1), 'an eighth of the side'),
+        'augment.simclr.blur_probability': (0.5 if side > 32 else 0.0, 'for images of more than 32 pixels'),
+        'pretrain.epochs': (pretrain, f'about {passes:,} images in all'),
+        'contrast.epochs': (max(pretrain // 5, 5), 'a fifth of that'),
+        'select.epochs': (10, 'of a head on its own'),
+    }
+    for phase in config_lib.PHASES:
+        found[f'{phase}.batch_size'] = (
+            batch,
+            'some thirty steps an epoch' if batch < _MOST_IN_A_BATCH else 'the usual',
+        )
+    for phase in ('pretrain', 'contrast'):
+        found[f'{phase}.augment'] = (views, 'for small grey images' if views == 'handwriting' else "SimCLR's")
+    for phase in ('base', 'classify', 'finetune'):
+        found[f'{phase}.epochs'] = (network, 'fewer where predictions on held-out images settle')
+        found[f'{phase}.augment'] = ('none' if small else 'standard', 'crop and flip' if not small else 'too small')
+    elr = config_lib.loss_settings('elr', 100 if facts.classes >= 50 else 10)
+    return found | {f'loss_settings.elr.{name}': (value, f'for {facts.classes} classes') for name, value in elr.items()}
+
+
+def _image_size(facts: Facts) -> tuple[int, str]:
+    most = 128 if facts.accelerator else 32
+    if facts.square and facts.side <= most:
+        return 0, f'as they are, {facts.side}x{facts.side}'
+    return min(facts.side, most), f'shorter side of about {facts.side} scaled, the middle cut out'
+
+
+def _encoder(facts: Facts, small: bool) -> tuple[str, str]:
+    if small:
+        return 'cnn_small', f'below {_SMALL} pixels'
+    return ('resnet18', 'on a GPU or TPU') if facts.accelerator else ('cnn6', 'on a CPU')
+
+
+def _batch_size(facts: Facts) -> int:
+    """A power of two with which an epoch has some thirty steps, from 32 to 256; a multiple of the devices.
+
+    No more than the images that are left where a tenth of them is held out.
+    """
+    wanted = _clip(_power_of_two(facts.labelled / 32), 32, _MOST_IN_A_BATCH)
+    batch = min(wanted, _power_of_two(facts.labelled * 0.85))
+    return max(batch // facts.devices, 1) * facts.devices
+
+
+def _power_of_two(most: float) -> int:
+    return 2 ** int(math.log2(max(most, 1)))
+
+
+def _clip(value: int, low: int, high: int) -> int:
+    return min(max(value, low), high)
+
+
+# Of the loader and the statistics, which `choose` finds by itself.
+_OF_DATA = ('data.name', 'data.mean', 'data.std')
+KEYS = (*_OF_DATA, *choices(Facts(1000, 0, 10, 32, True, 3)))
+
+
+def open_settings(config: ConfigDict) -> list[str]:
+    """Those of KEYS that are left to the data."""
+    values = dict(config_lib.flatten(config))
+    return [key for key in KEYS if key in values and values[key] in (-1, 'auto', ())]
+
+
+def choose(
+    config: ConfigDict, earlier: Mapping[str, Any] | None = None, given: tuple[Dataset, Dataset | None] | None = None
+) -> tuple[ConfigDict, str]:
+    """A config without open settings, and the table that says what was chosen ('' where nothing was open).
+
+    Args:
+      config: some of whose settings may be open.
+      earlier: the config.json of a run that goes on, whose choices stay.
+      given: training and test set, instead of those that config.data names.
+
+    Raises:
+      InputError: data that cannot be used.
+    """
+    keys = open_settings(config)
+    if not keys:
+        return config, ''
+    chosen = config.copy_and_resolve_references()
+    values = {key: (value, 'chosen before') for key, value in _leaves(earlier or {}).items() if key in keys}
+    title = ''
+    if len(values) < len(keys):
+        if 'data.name' in keys:
+            kind = 'arrays' if given else kind_of(config.data.path, config.data.list)
+            values['data.name'] = (kind, 'by data.path')
+        if given:
+            images = given[0]
+        else:
+            loader = values['data.name'][0] if 'data.name' in values else config.data.name
+            unread = {'name': loader, 'memory_bytes': 0, 'image_size': 0 if loader == 'arrays' else 1}
+            images = data.load_split({**config.data, **unread}, 'train')
+        facts = _facts(images, chosen.devices)
+        title = _title(config, images, facts)
+        values = {key: value for key, value in choices(facts).items() if key in keys} | values
+        size = values['data.image_size'][0] if 'data.image_size' in values else config.data.image_size
+        mean, std = _statistics(images, size or facts.side)
+        values = {'data.mean': (mean, 'of the pixels'), 'data.std': (std, 'of the pixels')} | values
+    values = {key: values[key] for key in keys}
+    _set(chosen, {key: value for key, (value, _) in values.items()})
+    return chosen, _table(title, values)
+
+
+def placeholders(config: ConfigDict) -> ConfigDict:
+    """The config with a usual value for every open setting, so that the others can be checked before data is read."""
+    filled = config.copy_and_resolve_references()
+    usual = dict(config_lib.flatten(config_lib.default()))
+    _set(filled, {key: usual[key] for key in open_settings(config)})
+    return filled
+
+
+def _set(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    config.update_from_flattened_dict(dict(values))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaf = tuple(value) if isinstance(value, list) else value
+        leaves |= _leaves(value, f'{prefix}{key}.') if isinstance(value, Mapping) else {prefix + key: leaf}
+    return leaves
+
+
+def _some(count: int) -> np.ndarray:
+    """Rows spread evenly over `count` images."""
+    return np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(int))
+
+
+def _facts(images: Dataset, devices: int) -> Facts:
+    """Of a data set that is given as it is, or whose files have not been decoded."""
+    if isinstance(images.image, lazy.Files):
+        shapes = np.array(images.image.stored_shapes(_some(len(images))))  # [K, (H, W, C)]
+    else:
+        shapes = np.array([images.image.shape[1:]])
+    sides = shapes[:, :2].min(1)
+    side = int(np.median(sides))
+    bare = int(np.sum(images.label == NO_LABEL))
+    return Facts(
+        labelled=len(images) - bare,
+        unlabelled=bare,
+        classes=images.num_classes,
+        side=side,
+        square=bool(np.all(shapes[:, :2] == side)),
+        channels=int(shapes[:, 2].max()),
+        devices=devices or jax.device_count(),
+        accelerator=jax.default_backend() != 'cpu',
+    )
+
+
+def _statistics(images: Dataset, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels in [0, 1], one per channel, of some images at their final size."""
+    pixels = lazy.scaled(lazy.take(images.image, _some(len(images))), size)[:].astype(np.float64) / 255
+    mean, std = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))
+    return tuple(np.round(mean, 4).tolist()), tuple(np.maximum(np.round(std, 4), 1e-3).tolist())
+
+
+def _title(config: ConfigDict, images: Dataset, facts: Facts) -> str:
+    counts = np.bincount(images.label[images.label != NO_LABEL], minlength=facts.classes)
+    largest = [f'{images.class_names[row]} {counts[row]}' for row in np.argsort(-counts, kind='stable')[:5]]
+    more = ', ...' if facts.classes > 5 else ''
+    bare = f', {facts.unlabelled} without a label' if facts.unlabelled else ''
+    where = f'{config.data.path}: ' if config.data.path else ''
+    return f'{where}{facts.labelled} images of {facts.classes} classes ({", ".join(largest)}{more}){bare}'
+
+
+def _table(title: str, values: Mapping[str, tuple[Any, str]]) -> str:
+    """What was chosen; a setting with the same value and reason in several phases takes one line."""
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for key, (value, why) in values.items():
+        phase, _, name = key.rpartition('.')
+        group = name if phase in config_lib.PHASES else key
+        lines.setdefault((group, str(value), why), []).append(phase)
+    text = [title] if title else []
+    text.append('chosen from the data; --config.KEY=VALUE takes another value:')
+    for (group, value, why), phases in lines.items():
+        key = f'{phases[0]}.{group}' if phases[0] in config_lib.PHASES else group
+        also = f' (also {", ".join(phases[1:])})' if phases[1:] else ''
+        text.append(f'  {key:<34} {value:<26} {why}{also}'.rstrip())
+    return '\n'.join(text)
