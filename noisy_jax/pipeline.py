@@ -211,15 +211,17 @@ def _method(
         network=network,
         normalise=normalise,
         evaluator=Evaluator(network, normalise, mesh, config.eval_batch_size, options),
-        fresh=_initialiser(network, train.image.shape[1:], config.seed),
+        fresh=_initialiser(network, train.image.shape[1:], config.seed, options),
         test=images.test,
         valid=images.valid,
     )
 
 
-def _initialiser(network: Any, shape: tuple[int, ...], seed: int) -> Callable[[str], dict[str, Any]]:
+def _initialiser(
+    network: Any, shape: tuple[int, ...], seed: int, options: compiling.Options
+) -> Callable[[str], dict[str, Any]]:
     """fresh(name): new variables, the same in every run of this seed."""
-    init = jax.jit(lambda key: network.init(key, jax.numpy.zeros((1, *shape)), train=False))
+    init = jax.jit(lambda key: network.init(key, jax.numpy.zeros((1, *shape)), train=False), compiler_options=options)
 
     def fresh(name: str) -> dict[str, Any]:
         names = (*config_lib.PHASES, 'encoder', *(f'{phase}_second' for phase in config_lib.PHASES))
@@ -232,8 +234,9 @@ def _initialiser(network: Any, shape: tuple[int, ...], seed: int) -> Callable[[s
 def _board(
     folder: WorkDir, config: ConfigDict, images: splits.Splits, method: phases.Method
 ) -> tensorboard.Board | None:
-    """For TensorBoard, where it is installed and the run is not over; with views that pre-training sees."""
-    if not mesh_lib.is_main() or not tensorboard.is_installed() or folder.is_complete:
+    """For TensorBoard, where it is wanted and installed and the run is not over; with views that pre-training sees."""
+    wanted = config.report.tensorboard and tensorboard.is_installed()
+    if not wanted or not mesh_lib.is_main() or folder.is_complete:
         return None
     board = tensorboard.Board(folder.path / 'tensorboard')
     if 'pretrain' in config.phases:

@@ -68,3 +68,14 @@ def cifar(tmp_path_factory):
                 if not any(left.values()):
                     break
     return root
+
+
+@pytest.fixture(scope='session')
+def photos(tmp_path_factory):
+    """Digits as PNG files in train/NAME and test/NAME, a fifth of the training labels wrong; and a run on them.
+
+    The same file names stand in every class folder.
+    """
+    import digit_files
+
+    return digit_files.make(tmp_path_factory.mktemp('photos'))

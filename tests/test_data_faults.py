@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import refused
-from PIL import Image
+from PIL import Image, ImageOps
 
 from noisy_jax import data
 from noisy_jax.data import decoding
@@ -100,3 +100,23 @@ def test_floats_up_to_one_are_shares_of_white(tmp_path):
     for name, values in (('shares', shares), ('levels', shares * 65535)):
         Image.fromarray(values).save(tmp_path / f'{name}.tif')
         np.testing.assert_array_equal(decoding.decode(tmp_path / f'{name}.tif')[..., 0], [[0, 128], [255, 0]])
+
+
+@pytest.mark.parametrize('orientation', [None, *range(1, 9), 77])
+@pytest.mark.parametrize('is_odd', [False, True], ids=['good', 'odd'])
+def test_images_are_made_upright_also_where_another_tag_is_odd(tmp_path, orientation, is_odd):
+    """Pillow's own way writes the tags anew, which fails for a maker's name that is said to be a number."""
+    pixels, exif, file = np.arange(24, dtype=np.uint8).reshape(2, 4, 3), Image.Exif(), tmp_path / 'a.png'
+    exif[0x010F] = 'x'
+    if orientation:
+        exif[0x0112] = orientation
+    Image.fromarray(pixels).save(file, exif=exif)
+    with Image.open(file) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    if is_odd:
+        text = exif.tobytes()
+        exif_of_number = text.replace(b'\x01\x0f\x00\x02', b'\x01\x00\x00\x02')
+        assert exif_of_number != text
+        Image.fromarray(pixels).save(file, exif=exif_of_number)
+    np.testing.assert_array_equal(decoding.decode(file), expected)
+    assert decoding.decoded_shape(file) == expected.shape

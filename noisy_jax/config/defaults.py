@@ -199,6 +199,7 @@ def default() -> ConfigDict:
             'threshold': 0.5,  # clean probability below which a label is suspect
             'sort': 'index',  # rows of labels.csv; 'suspicion': the least clean probability first
             'page': True,  # whether report.html is written
+            'tensorboard': True,  # whether tensorboard/ is written, where its extra is installed
             'gallery': 1000,  # the most suspicious images that it shows
             'thumbnail': 96,  # pixels of their longer side, at most
         }

@@ -1,6 +1,7 @@
 """One encoded image (JPEG, PNG, ...) as a uint8 array."""
 
 import pathlib
+import struct
 from typing import BinaryIO
 
 import numpy as np
@@ -10,8 +11,18 @@ from noisy_jax.errors import InputError
 
 File = pathlib.Path | str | BinaryIO
 
-_FAULTS = (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError)
+_FAULTS = (OSError, SyntaxError, ValueError, struct.error, UnidentifiedImageError, Image.DecompressionBombError)
 _ORIENTATION = 0x0112  # of EXIF; 5 to 8 lie on their side
+# What makes it upright. Pillow's `exif_transpose` writes EXIF anew and fails where any tag of it is odd.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(file: File, size: int = 0, name: str = '') -> np.ndarray:
@@ -25,7 +36,8 @@ def decode(file: File, size: int = 0, name: str = '') -> np.ndarray:
     try:
         with Image.open(file) as image:
             image.load()
-            array = np.asarray(_flatten(ImageOps.exif_transpose(image)))
+            turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+            array = np.asarray(_flatten(image if turn is None else image.transpose(turn)))
     except _FAULTS as error:
         raise _broken(name or file, error) from error
     return fit_array(array if array.ndim == 3 else array[..., None], size)
@@ -43,7 +55,7 @@ def decoded_shape(file: File, size: int = 0, name: str = '') -> tuple[int, int, 
         with Image.open(file) as image:
             channels = 1 if _is_grey(image) else 3
             width, height = image.size
-            if not size and image.getexif().get(_ORIENTATION, 1) >= 5:
+            if not size and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
                 width, height = height, width
             return (size, size, channels) if size else (height, width, channels)
     except _FAULTS as error:

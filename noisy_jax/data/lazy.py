@@ -110,6 +110,10 @@ class Files(_Lazy):
         """Those of these rows, not yet decoded."""
         return Files(self._encoded.take(rows), self.shape[1:], self._size, self._workers)
 
+    def name(self, row: int) -> str:
+        """Where it is read from: of image files their path."""
+        return self._encoded.name(row)
+
     def scaled(self, size: int) -> 'Files':
         return Files(self._encoded, (size, size, self.shape[-1]), size, self._workers)
 

@@ -32,7 +32,7 @@ def _flatten(x: jax.Array) -> jax.Array:
             'model.encoder: the images are too small for it: cnn6 needs 8 pixels a side, cnn_small needs 2 pixels; '
             'set data.image_size or take a resnet'
         )
-    return x.reshape(len(x), -1)
+    return x.reshape(x.shape[0], -1)  # not len(x): it may be a symbol (noisy_jax.export)
 
 
 class CNN6(nn.Module):

@@ -18,13 +18,12 @@ from noisy_jax.training.state import SECOND, Variables
 from noisy_jax.training.steps import Normalise
 
 Arrays = dict[str, np.ndarray]
+Compute = Callable[[Variables, Any], Any]  # of one batch: (variables, {name: [B, ...]}) -> a tree of [B, ...]
 
 _AHEAD = 4  # batches in flight: enough to keep a device busy, few enough for its memory
 
 
-def over_dataset(
-    compute: Callable[[Variables, Any], Any], mesh: Mesh, batch_size: int, options: Options | None = None
-) -> Callable:
+def over_dataset(compute: Compute, mesh: Mesh, batch_size: int, options: Options | None = None) -> Callable:
     """Makes run(variables, arrays) of a function of one batch.
 
     `compute(variables, {name: [B, ...]})` gives a tree of arrays [B, ...]; `run` takes arrays [N, ...] and gives the
@@ -53,6 +52,29 @@ def over_dataset(
     return run
 
 
+def forward(network: nn.Module, normalise: Normalise) -> tuple[Compute, Compute]:
+    """Embeddings float32 [B, D], and log probabilities float32 [B, C], of {'image': uint8 [B, H, W, C]}; pure."""
+
+    def images(batch: dict[str, jax.Array]) -> jax.Array:
+        return normalise(to_float(batch['image']))
+
+    def embed(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
+        variables = {kind: tree for kind, tree in variables.items() if kind != SECOND}
+        return network.apply(variables, images(batch), train=False, method='embed').astype(jnp.float32)
+
+    def log_probabilities(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
+        def classify(net: nn.Module, x: jax.Array) -> jax.Array:
+            return net.classify(net.embed(x, train=False), train=False)
+
+        # Of two networks trained together, the mean of what both say.
+        networks = [{k: v for k, v in variables.items() if k != SECOND}]
+        networks += [variables[SECOND]] if SECOND in variables else []
+        given = [jax.nn.log_softmax(network.apply(one, images(batch), method=classify)) for one in networks]
+        return jax.nn.logsumexp(jnp.stack(given), axis=0) - math.log(len(given)) if given[1:] else given[0]
+
+    return embed, log_probabilities
+
+
 class Evaluator:
     """predict, embed and accuracy of one network; compiled once, without augmentation, in evaluation mode."""
 
@@ -65,24 +87,7 @@ class Evaluator:
         options: Options | None = None,
     ) -> None:
         self.network, self.mesh, self.batch_size = network, mesh, batch_size
-
-        def images(batch: dict[str, jax.Array]) -> jax.Array:
-            return normalise(to_float(batch['image']))
-
-        def embed(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
-            variables = {kind: tree for kind, tree in variables.items() if kind != SECOND}
-            return network.apply(variables, images(batch), train=False, method='embed').astype(jnp.float32)
-
-        def log_probabilities(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
-            def forward(net: nn.Module, x: jax.Array) -> jax.Array:
-                return net.classify(net.embed(x, train=False), train=False)
-
-            # Of two networks trained together, the mean of what both say.
-            networks = [{k: v for k, v in variables.items() if k != SECOND}]
-            networks += [variables[SECOND]] if SECOND in variables else []
-            given = [jax.nn.log_softmax(network.apply(one, images(batch), method=forward)) for one in networks]
-            return jax.nn.logsumexp(jnp.stack(given), axis=0) - math.log(len(given)) if given[1:] else given[0]
-
+        embed, log_probabilities = forward(network, normalise)
         self._embed = over_dataset(embed, mesh, batch_size, options)
         self._log_probabilities = over_dataset(log_probabilities, mesh, batch_size, options)
 

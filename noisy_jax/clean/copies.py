@@ -1,0 +1,161 @@
+"""Writes the corrected data set, in the form that the originals have."""
+
+import csv
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from noisy_jax.clean.changes import CHANGES_HEADER, Changes
+from noisy_jax.clean.originals import Originals
+from noisy_jax.data.dataset import NO_LABEL
+from noisy_jax.errors import InputError
+
+_CHUNK_BYTES = 2**25  # of arrays that are copied
+
+
+class Files:
+    """Image files that are linked or copied into the folder `out`.
+
+    A hard link takes no space and stays when the original is removed. Where the disk has none, files are copied.
+    """
+
+    def __init__(self, out: pathlib.Path, copy: bool) -> None:
+        self._out, self._copy = out, copy
+        self._taken: set[str] = set()
+        self.linked = 0
+
+    def place(self, source: str, target: str) -> None:
+        """`source` as `out`/`target`."""
+        self._taken.add(target.lower())  # on some disks A.jpg and a.jpg are one
+        path = self._out / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = os.path.realpath(source)  # a link to a relative link would lead nowhere
+        if not self._copy:
+            try:
+                os.link(source, path)
+                self.linked += 1
+                return
+            except OSError:
+                pass  # another disk, or files of someone else
+        shutil.copy2(source, path)
+
+    def free(self, folder: str, name: str, mark: str) -> str:
+        """'folder/name', or where that is taken 'folder/stem_mark.suffix', 'folder/stem_mark_2.suffix', ..."""
+        stem, suffix = os.path.splitext(name)
+        target, number = f'{folder}/{name}', 1
+        while target.lower() in self._taken:
+            target = f'{folder}/{stem}_{mark}{f"_{number}" if number > 1 else ""}{suffix}'
+            number += 1
+        return target
+
+
+def write(
+    out: pathlib.Path, settings: dict[str, Any], changes: Changes, originals: Originals, *, copy: bool = False
+) -> int:
+    """Fills the folder `out`; returns how many files are hard links.
+
+    Args:
+      out: an empty folder.
+      settings: config.data of the run.
+      changes: what becomes of the judged images.
+      originals: those images, and what goes along: images without a label, the test set.
+      copy: copies files, instead of linking them.
+    """
+    files = Files(out, copy)
+    if settings['name'] == 'folder':
+        _folder(files, changes, originals)
+    elif settings['name'] == 'filelist':
+        _file_list(files, out, settings, changes, originals)
+    else:
+        _arrays(out, changes, originals)
+    write_csv(out / 'changes.csv', CHANGES_HEADER, changes.rows())
+    return files.linked
+
+
+def write_list(file: pathlib.Path, changes: Changes, originals: Originals | None) -> None:
+    """path,label of every image that stays, in the order of the originals; no label where there was none."""
+    rows = [(changes.id[i], changes.new[i]) for i in np.flatnonzero(changes.kept)]
+    if originals is not None:
+        place = dict(zip(changes.id, originals.judged, strict=True))
+        rows += [(originals.train.id[row], '') for row in originals.unlabelled]
+        place |= {originals.train.id[row]: row for row in originals.unlabelled}
+        rows.sort(key=lambda row: place[row[0]])
+    write_csv(file, ('path', 'label'), rows)
+
+
+def write_csv(file: pathlib.Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    with file.open('w', encoding='utf-8', errors='surrogateescape', newline='') as text:
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _folder(files: Files, changes: Changes, originals: Originals) -> None:
+    """[train/]CLASS/file; the id of an image is its path."""
+    train, test = originals.train, originals.test
+    parts = [name.rsplit('/', 2) for name in changes.id]  # [[train], class, file]
+    at_home = np.array([part[-2] == new for part, new in zip(parts, changes.new, strict=True)])
+    # Those that stay in their folder keep their names.
+    moves = [*np.flatnonzero(changes.kept & at_home), *np.flatnonzero(changes.kept & ~at_home)]
+    for i in _progress(moves):
+        *level, before, name = parts[i]
+        target = files.free('/'.join((*level, changes.new[i])), name, f'from_{before}')
+        files.place(train.image.name(originals.judged[i]), target)
+    for row in _progress(originals.unlabelled):
+        files.place(train.image.name(row), train.id[row])
+    for row in _progress(range(len(test or ()))):
+        if test.class_names[test.label[row]] not in changes.emptied:  # the loader refuses test images of such a class
+            files.place(test.image.name(row), test.id[row])
+
+
+def _file_list(
+    files: Files, out: pathlib.Path, settings: dict[str, Any], changes: Changes, originals: Originals
+) -> None:
+    """Files in the same paths, labels.csv and class_names.txt, test.csv."""
+    train, test = originals.train, originals.test
+    for row in _progress([*originals.judged[changes.kept], *originals.unlabelled]):
+        files.place(train.image.name(row), _inside(train.id[row]))
+    write_list(out / 'labels.csv', changes, originals)
+    (out / 'class_names.txt').write_text(''.join(f'{name}\n' for name in changes.class_names), encoding='utf-8')
+    if test is None:
+        return
+    for row in _progress(range(len(test))):
+        files.place(test.image.name(row), _inside(os.path.join(settings['test_path'], test.id[row])))
+    labels = [test.class_names[label] for label in test.label]
+    write_csv(out / 'test.csv', ('path', 'label'), zip(test.id, labels, strict=True))
+
+
+def _inside(path: str) -> str:
+    if os.path.isabs(path) or '..' in path.split('/'):
+        raise InputError(f'{path} of the list is not within data.path, so that it has no place in a copy; --mode csv')
+    return path
+
+
+def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:
+    """images.npy, labels.npy, ids.npy, class_names.npy, true_labels.npy where they are known; the same of the test."""
+    train, test = originals.train, originals.test
+    label = np.full(len(train), NO_LABEL, np.int32)
+    number = {name: number for number, name in enumerate(changes.class_names)}
+    label[originals.judged[changes.kept]] = [number[name] for name in changes.new[changes.kept]]
+    rows = np.sort(np.concatenate([originals.judged[changes.kept], originals.unlabelled]))
+    splits = [('', train.replace(label=label).take(rows)), *([('test_', test)] if test is not None else [])]
+    for prefix, dataset in splits:
+        images = np.lib.format.open_memmap(out / f'{prefix}images.npy', 'w+', np.uint8, dataset.image.shape)
+        chunk = max(_CHUNK_BYTES // dataset.image[:1].nbytes, 1)
+        for start in _progress(range(0, len(dataset), chunk)):
+            images[start : start + chunk] = dataset.image[start : start + chunk]
+        images.flush()
+        arrays = {'labels': dataset.label, 'ids': dataset.id, 'true_labels': dataset.true_label}
+        for name, array in arrays.items():
+            if array is not None:
+                np.save(out / f'{prefix}{name}.npy', array)
+    np.save(out / 'class_names.npy', np.array(changes.class_names))
+
+
+def _progress(items: Any) -> Iterable[Any]:
+    return tqdm(items, desc='writing', delay=3, disable=None, leave=False)

@@ -1,0 +1,68 @@
+"""The data that a run was made on, as its loader finds it now."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from noisy_jax import data
+from noisy_jax.data.dataset import NO_LABEL, Dataset
+from noisy_jax.errors import InputError
+
+KINDS = ('folder', 'filelist', 'arrays')  # of data.name: what can be copied
+
+
+@dataclasses.dataclass(frozen=True)
+class Originals:
+    """Images by where they belong.
+
+    Attributes:
+      train: all of the training set; image files are not decoded.
+      judged: rows of `train`, in the order of labels.csv, int [N].
+      unlabelled: rows of `train` that have no label, int [U].
+      left_out: how many of `train` have a label that the run has not judged.
+      test: the whole test set, or None.
+    """
+
+    train: Dataset
+    judged: np.ndarray
+    unlabelled: np.ndarray
+    left_out: int
+    test: Dataset | None
+
+
+def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
+    """The originals of the judged images `ids` [N].
+
+    Args:
+      settings: config.data of the run, with the path where the data is now.
+      ids: as in labels.csv.
+
+    Raises:
+      InputError: data that is not there any more, or is not that of the run.
+    """
+    path = settings['path']
+    if not os.path.exists(path):
+        raise InputError(
+            f'data.path: there is no {pathlib.Path(path).absolute()}, where the images of this run are looked for; '
+            '--data names the place'
+        )
+    # Everything, also where the run took a part. Arrays stay as they are; of files, which are only looked at, a size
+    # says that those the run did not take may have another.
+    size = 0 if settings['name'] == 'arrays' else 1
+    everything = {'limit': 0, 'test_limit': 0, 'max_classes': 0, 'memory_bytes': 0, 'image_size': size, 'workers': 0}
+    train, test = (data.load_split(settings | everything, split) for split in ('train', 'test'))
+    rows = {name: row for row, name in enumerate(train.id)}
+    if len(rows) < len(train):
+        raise InputError(f'{path}: two images have the same id, so that they cannot be told apart; take --mode csv')
+    missing = [name for name in ids if name not in rows]
+    if missing:
+        raise InputError(
+            f'{path}: {missing[0]} of labels.csv is not there ({len(missing)} of {len(ids)} images are missing); '
+            '--data names the folder where it has moved'
+        )
+    unlabelled = np.flatnonzero(train.label == NO_LABEL)
+    judged = np.array([rows[name] for name in ids])
+    return Originals(train, judged, unlabelled, len(train) - len(unlabelled) - len(judged), test)

@@ -1,0 +1,166 @@
+"""Exports the classifier of a finished run for use without noisy_jax.
+
+  python -m noisy_jax.export --workdir=runs/photos --out=exported
+
+writes a folder with
+
+encoder.safetensors     the weights; a ResNet-18 or ResNet-50 by torchvision's names, to be loaded in PyTorch
+classifier.stablehlo    images -> probabilities, a program that JAX alone runs on CPU, GPU or TPU
+encoder.stablehlo       images -> embeddings, likewise
+export.json             classes, size of the images, mean and deviation, what else a program needs to know
+README.txt              how to load each, with code
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from noisy_jax import outputs
+from noisy_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from noisy_jax.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
+
+_TORCHVISION = ('resnet18', 'resnet50')
+_TORCHVISION_WIDTH = 64
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line and exports; returns the exit status (2: something a person can mend, 130: stopped)."""
+    parser = argparse.ArgumentParser(
+        'python -m noisy_jax.export', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
+    )
+    parser.add_argument('--workdir', required=True, help='of the run')
+    parser.add_argument('--out', required=True, help='a new folder')
+    options = parser.parse_args(argv)
+    try:
+        outputs.check_new(options.out)
+        from noisy_jax.trained import TrainedClassifier
+
+        export(TrainedClassifier.of_run(options.workdir), options.out)
+    except InputError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('stopped; nothing was written', file=sys.stderr)
+        return 130
+    return 0
+
+
+def export(classifier: 'TrainedClassifier', out: str) -> None:
+    """Writes the folder `out` and says what is in it.
+
+    Raises:
+      InputError: an output that cannot be used.
+    """
+    import safetensors.numpy
+
+    from noisy_jax.export import programs, torchvision
+
+    facts = _facts(classifier)
+    arrays = torchvision.own_names(classifier.variables)
+    if facts['weights'] == 'torchvision':
+        if facts['classifier'] != 'linear':  # torchvision's networks have no other
+            arrays = {name: array for name, array in arrays.items() if name.startswith('encoder/')}
+        arrays = torchvision.state_dict(arrays)
+    with outputs.new_folder(out) as folder:
+        metadata = {name: json.dumps(fact) for name, fact in facts.items()}  # this format has text alone
+        (folder / 'encoder.safetensors').write_bytes(safetensors.numpy.save(arrays, metadata))
+        for name, program in programs.exported(classifier).items():
+            (folder / f'{name}.stablehlo').write_bytes(program)
+        (folder / 'export.json').write_text(json.dumps(facts, indent=1) + '\n', encoding='utf-8')
+        (folder / 'README.txt').write_text(_readme(facts), encoding='utf-8')
+    how = pathlib.Path(out) / 'README.txt'
+    print(f'{out}: {facts["encoder"]}, {len(facts["classes"])} classes; {how} says how to load it')
+
+
+def _facts(classifier: 'TrainedClassifier') -> dict[str, Any]:
+    """What export.json says."""
+    import jax
+
+    settings, encoder = classifier.config.model, classifier.network.encoder
+    small = getattr(encoder, 'small_images', None)
+    named = settings.encoder in _TORCHVISION and encoder.width == _TORCHVISION_WIDTH
+    return {
+        'encoder': settings.encoder,
+        'classifier': settings.classifier,
+        'weights': 'torchvision' if named else 'own',
+        'stem': None if small is None else ('small' if small else 'large'),
+        'classes': list(classifier.class_names),
+        'image_shape': list(classifier.image_shape),  # H, W, C
+        'mean': list(classifier.config.data.mean),
+        'std': list(classifier.config.data.std),
+        'networks': 2 if 'second' in classifier.variables else 1,
+        'jax': jax.__version__,
+    }
+
+
+_PROGRAMS = """\
+A classifier that noisy_jax has trained. Images are uint8 [B, {height}, {width}, {channels}], any B; those of other
+sizes are first scaled by their shorter side and cropped in the middle.
+
+classifier.stablehlo: images -> probabilities float32 [B, {count}], columns as "classes" in export.json.
+encoder.stablehlo: images -> embeddings float32 [B, D].
+Programs for CPU, GPU (CUDA) and TPU, with the weights in them and the normalisation inside.
+pip install jax flatbuffers (made by JAX {jax}; newer versions read it for at least six months):
+
+    import numpy as np
+    from jax import export
+    images = np.zeros((2, {height}, {width}, {channels}), np.uint8)
+    with open('classifier.stablehlo', 'rb') as file:
+        classifier = export.deserialize(bytearray(file.read()))
+    probabilities = np.asarray(classifier.call(images))
+"""
+
+_TORCH = """
+encoder.safetensors: the weights by the names of torchvision's {encoder}.
+pip install torch torchvision safetensors:
+
+    import torch, torchvision
+    from safetensors.torch import load_file
+    model = torchvision.models.{encoder}(num_classes={count})
+{changes}    model.load_state_dict(load_file('encoder.safetensors'), strict=True)
+    model.eval()
+    images = torch.zeros((2, {height}, {width}, {channels}), dtype=torch.uint8)
+    mean, std = torch.tensor({mean}), torch.tensor({std})
+    x = ((images / 255 - mean) / std).permute(0, 3, 1, 2)
+    {result} = model(x)
+"""
+
+_OWN = """
+encoder.safetensors: the weights of encoder and classifier by our own names, 'encoder/...' and 'classifier/...';
+convolutions are [H, W, in, out], linear layers [in, out]. Only a ResNet-18 or ResNet-50 has torchvision's names.
+
+    from safetensors.numpy import load_file
+    weights = load_file('encoder.safetensors')
+"""
+
+_PAIR = """
+The classifier is two networks: classifier.stablehlo is the mean of what both say; the other files are of the first.
+"""
+
+
+def _readme(facts: dict[str, Any]) -> str:
+    height, width, channels = facts['image_shape']
+    values = facts | {'height': height, 'width': width, 'channels': channels, 'count': len(facts['classes'])}
+    text = _PROGRAMS.format(**values)
+    if facts['weights'] == 'torchvision':
+        changes, linear = '', facts['classifier'] == 'linear'
+        if facts['stem'] == 'small' or channels != 3:
+            window = '3, 1, 1' if facts['stem'] == 'small' else '7, 2, 3'  # size, stride, padding
+            changes += f'    model.conv1 = torch.nn.Conv2d({channels}, 64, {window}, bias=False)\n'
+        if facts['stem'] == 'small':
+            changes += '    model.maxpool = torch.nn.Identity()\n'
+        if not linear:
+            changes += '    model.fc = torch.nn.Identity()  # this classifier is more than a linear layer\n'
+        text += _TORCH.format(**values, changes=changes, result='logits' if linear else 'embeddings')
+    else:
+        text += _OWN
+    return text + (_PAIR if facts['networks'] == 2 else '')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

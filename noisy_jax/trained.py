@@ -1,0 +1,170 @@
+"""The classifier of a finished run, to be used on new images."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.lazy import Images
+from noisy_jax.errors import InputError
+from noisy_jax.models.network import Network
+from noisy_jax.training import compiling
+from noisy_jax.training import mesh as mesh_lib
+from noisy_jax.training.checkpoints import Checkpoints
+from noisy_jax.training.evaluate import Evaluator
+from noisy_jax.training.method import create_network
+from noisy_jax.training.state import Variables
+from noisy_jax.training.steps import Normalise, normaliser
+from noisy_jax.workdir import WorkDir
+
+_WEIGHTS, _DESCRIPTION = 'model.safetensors', 'model.json'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedClassifier:
+    """A network with its weights; it compiles when it is first used, and pickles without what it has compiled.
+
+    Attributes:
+      variables: NumPy arrays, {'params': ..., 'batch_stats': ...}; of a pair of networks also the second's.
+      config: of the run; `model`, `data.mean`, `data.std` and `eval_batch_size` are read.
+      class_names: one per class, C of them.
+      image_shape: (H, W, C) of the images it takes.
+    """
+
+    variables: Variables
+    config: ConfigDict
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+
+    @classmethod
+    def of_run(cls, workdir: str | os.PathLike) -> 'TrainedClassifier':
+        """The last classifier of a run: of `finetune` in its last round, else of `classify`, else of `base`.
+
+        Raises:
+          InputError: no work directory, a run without a classifier, or one that has not come so far.
+        """
+        folder = WorkDir.of_run(workdir)
+        config = ConfigDict(folder.load_json('config'))
+        phase = _last_classifier(config)
+        if phase is None:
+            raise InputError(f'{folder.path}: this run has no classifier, its phases are {", ".join(config.phases)}')
+        description = folder.load_json('data')
+        variables = _outcome(folder, phase)
+        return cls(variables, config, tuple(description['classes']), tuple(description['image_shape']))
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> 'TrainedClassifier':
+        """What `save` wrote.
+
+        Raises:
+          InputError: a file is missing or broken.
+        """
+        import safetensors.numpy
+
+        path = pathlib.Path(folder)
+        try:
+            description = json.loads((path / _DESCRIPTION).read_text(encoding='utf-8'))
+            arrays = safetensors.numpy.load_file(path / _WEIGHTS)
+            config = ConfigDict(description['config'])
+            names, shape = tuple(description['classes']), tuple(description['image_shape'])
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            raise InputError(f'{path}: no classifier that `save` wrote ({" ".join(str(error).split())})') from error
+        return cls(unflatten_dict(arrays, sep='/'), config, names, shape)
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes model.safetensors (arrays named 'params/encoder/...') and model.json: numbers and text, no code.
+
+        Raises:
+          InputError: the folder cannot be written.
+        """
+        import safetensors.numpy
+
+        path = pathlib.Path(folder)
+        arrays = {name: np.ascontiguousarray(array) for name, array in flatten_dict(self.variables, sep='/').items()}
+        description = {
+            'classes': list(self.class_names),
+            'image_shape': list(self.image_shape),
+            'config': self.config.to_dict(),
+        }
+        contents = {
+            _WEIGHTS: safetensors.numpy.save(arrays),
+            _DESCRIPTION: (json.dumps(description, indent=1) + '\n').encode(),
+        }
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for name, content in contents.items():
+                temporary = path / f'{name}.tmp'
+                temporary.write_bytes(content)
+                temporary.replace(path / name)
+        except OSError as error:
+            raise InputError(f'{path}: cannot be written ({error.strerror})') from error
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        """Probabilities float32 [N, C] of images uint8 [N, H, W, C]; of a pair of networks, of both together.
+
+        Raises:
+          InputError: images of another shape or type.
+        """
+        return self._evaluator(len(images)).predict(self.variables, self._dataset(images))
+
+    def embed(self, images: Images) -> np.ndarray:
+        """Embeddings float32 [N, D] of images uint8 [N, H, W, C]; of a pair of networks, the first's.
+
+        Raises:
+          InputError: images of another shape or type.
+        """
+        return self._evaluator(len(images)).embed(self.variables, self._dataset(images))
+
+    @property
+    def network(self) -> Network:
+        return create_network(self.config, len(self.class_names), self.image_shape[0])
+
+    @property
+    def normalise(self) -> Normalise:
+        return normaliser(tuple(self.config.data.mean), tuple(self.config.data.std))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def _dataset(self, images: Images) -> Dataset:
+        if images.shape[1:] != self.image_shape or images.dtype != np.uint8:
+            wanted = ', '.join(map(str, self.image_shape))
+            raise InputError(f'images: found {images.dtype} {images.shape}; uint8 [N, {wanted}] is needed')
+        return Dataset(images, np.zeros(len(images), np.int32), self.class_names)
+
+    def _evaluator(self, images: int) -> Evaluator:
+        """With whole batches for many images, and the next power of two for few, which need not wait for more."""
+        return self._evaluators(min(self.config.eval_batch_size, 1 << max(images - 1, 0).bit_length()))
+
+    @functools.cached_property
+    def _evaluators(self) -> Any:
+        mesh, options = mesh_lib.make_mesh(), compiling.compiler_options()
+        return functools.cache(lambda size: Evaluator(self.network, self.normalise, mesh, size, options))
+
+
+def _last_classifier(config: ConfigDict) -> str | None:
+    """The name of the phase, as in checkpoints/."""
+    if 'finetune' in config.phases:
+        return f'finetune_{config.rounds}' if config.rounds > 1 else 'finetune'
+    return next((phase for phase in ('classify', 'base') if phase in config.phases), None)
+
+
+def _outcome(folder: WorkDir, phase: str) -> Variables:
+    path = folder.checkpoints(phase)
+    unfinished = f'{folder.path}: {phase} is not finished; the command that began this run goes on with it'
+    if not path.is_dir():
+        raise InputError(unfinished)
+    checkpoints = Checkpoints(path)
+    try:
+        if not checkpoints.meta.get('complete'):
+            raise InputError(unfinished)
+        return checkpoints.restore_outcome()
+    finally:
+        checkpoints.close()

@@ -1,0 +1,467 @@
+"""A corrected copy of a data set: loads again as it should, and never touches the originals."""
+
+import csv
+import errno
+import os
+import shlex
+import subprocess
+import sys
+
+import digit_files
+import numpy as np
+import pytest
+from PIL import Image
+
+from noisy_jax import config, data
+from noisy_jax.clean import __main__ as command
+from noisy_jax.clean import copies
+from noisy_jax.data import arrays, folder
+from noisy_jax.data.dataset import NO_LABEL
+from noisy_jax.workdir import WorkDir
+
+
+def clean(work, out, *options):
+    return command.main([f'--workdir={work}', f'--out={out}', *map(str, options)])
+
+
+def refused(capsys, status, *words):
+    assert status == 2
+    message = capsys.readouterr().err
+    assert message.startswith('error: ')
+    assert message.count('\n') == 1, message
+    for word in words:
+        assert word in message
+
+
+def by_pixels(dataset):
+    """{image as bytes: name of its class}."""
+    rows = zip(dataset.image, dataset.label, strict=True)
+    return {image.tobytes(): dataset.class_names[label] for image, label in rows}
+
+
+def tree(root):
+    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob('*') if file.is_file()}
+
+
+def load_as_told(text, name, work, split='train'):
+    """The data set, loaded with the settings that the command says to train with."""
+    settings = config.default().data.to_dict() | WorkDir.of_run(work).load_json('config')['data']
+    line = next(line for line in text.splitlines() if line.startswith('to train on it: '))
+    for option in shlex.split(line.removeprefix('to train on it: ')):
+        key, _, value = option.removeprefix('--config.data.').partition('=')
+        settings[key] = value
+    assert settings['name'] == name
+    return data.load_split(settings, split)
+
+
+def expected(labels, dropped=False):
+    """{id: new label} of labels.csv; '' where a suspect is dropped."""
+    new = np.where(labels['is_suspect'], '' if dropped else labels['suggested_label'], labels['given_label'])
+    return dict(zip(labels['id'], new, strict=True))
+
+
+@pytest.mark.parametrize('mode', ['relabel', 'drop'])
+def test_a_run_on_class_folders(photos, tmp_path, capsys, mode):
+    before, out = tree(photos.root), tmp_path / 'clean'
+    labels = WorkDir.of_run(photos.work).load_labels()
+    wanted = expected(labels, dropped=mode == 'drop')
+    assert 20 < labels['is_suspect'].sum() < 200
+    assert clean(photos.work, out, f'--mode={mode}') == 0
+    dry = capsys.readouterr().out
+    assert not out.exists()
+    assert f'--out={out} --mode={mode} --write' in dry
+    assert clean(photos.work, out, f'--mode={mode}', '--write') == 0
+    said = capsys.readouterr().out
+    assert tree(photos.root) == before
+    found = load_as_told(said, 'folder', photos.work)
+    original = folder.load('train', str(photos.root))
+    pixels = dict(zip(original.id, original.image, strict=True))
+    assert by_pixels(found) == {pixels[i].tobytes(): label for i, label in wanted.items() if label}
+    assert len(found) == sum(map(bool, wanted.values()))
+    assert by_pixels(load_as_told(said, 'folder', photos.work, 'test')) == by_pixels(
+        folder.load('test', str(photos.root))
+    )
+    with (out / 'changes.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row['id']: row['new_label'] for row in rows} == {
+        i: new for (i, new), given in zip(wanted.items(), labels['given_label'], strict=True) if new != given
+    }
+    assert {row['reason'] for row in rows} == {'suspect'}
+    row = next(line for line in dry.splitlines() if line.startswith('all '))
+    counts = [300, 300 - len(rows), len(rows), 0, 300] if mode == 'relabel' else [300, 300 - len(rows), 0, len(rows)]
+    assert list(map(int, row.split()[1:]))[: len(counts)] == counts
+
+
+def test_nothing_suspect_changes_nothing(photos, tmp_path):
+    """Also of a set that has been cleaned: it is the same again."""
+    assert clean(photos.work, tmp_path / 'once', '--write') == 0
+    once = folder.load('train', str(tmp_path / 'once'))
+    work = digit_files.work_dir(
+        tmp_path / 'work', once, once.label, name='folder', path=str(tmp_path / 'once'), image_size=0
+    )
+    assert clean(work, tmp_path / 'twice', '--write') == 0
+    first, second = tree(tmp_path / 'once'), tree(tmp_path / 'twice')
+    assert first.pop('changes.csv') != second.pop('changes.csv')
+    assert first == second
+
+
+def test_the_threshold_moves(photos, tmp_path, capsys):
+    clean_probability = WorkDir.of_run(photos.work).load_labels()['clean_probability']
+    assert clean(photos.work, tmp_path / 'new', '--mode=drop', '--threshold=0.9') == 0
+    all_row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith('all '))
+    assert int(all_row.split()[4]) == (clean_probability < 0.9).sum()
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """PATH/CLASS/file without a test set; the first of each class is in the wrong one, both have the same name."""
+    rng, root = np.random.default_rng(0), tmp_path / 'pets'
+    for name in ('cat', 'dog'):
+        for _ in range(4):
+            digit_files.save(root / name, rng.integers(0, 255, (6, 5, 3), np.uint8))
+    train = folder.load('train', str(root))
+    wrong = np.isin(train.id, ('cat/000.png', 'dog/000.png', 'dog/001.png'))
+    settings = {'name': 'folder', 'path': str(root)}
+    return root, digit_files.work_dir(
+        tmp_path / 'work', train, np.where(wrong, 1 - train.label, train.label), **settings
+    )
+
+
+def test_images_of_one_name_do_not_overwrite_each_other(pets, tmp_path):
+    root, work = pets
+    assert clean(work, tmp_path / 'new', '--write') == 0
+    new, old = tree(tmp_path / 'new'), tree(root)
+    assert new.pop('changes.csv')
+    stay = [f'cat/00{i}.png' for i in (1, 2, 3)] + [f'dog/00{i}.png' for i in (2, 3)]
+    moved = {'cat/000.png': 'dog/000.png', 'dog/000.png': 'cat/000.png', 'dog/001.png': 'cat/001_from_dog.png'}
+    assert new == {name: old[name] for name in stay} | {target: old[source] for source, target in moved.items()}
+
+
+@pytest.mark.parametrize(('options', 'same'), [((), True), (('--copy',), False)], ids=['links', 'copies'])
+def test_links_and_copies(pets, tmp_path, options, same):
+    root, work = pets
+    assert clean(work, tmp_path / 'new', '--write', *options) == 0
+    assert os.path.samefile(root / 'cat/003.png', tmp_path / 'new/cat/003.png') == same
+
+
+def test_files_are_copied_where_the_disk_has_no_links(pets, tmp_path, monkeypatch, capsys):
+    root, work = pets
+
+    def link(*_):
+        raise OSError(errno.EXDEV, 'Invalid cross-device link')
+
+    monkeypatch.setattr(os, 'link', link)
+    assert clean(work, tmp_path / 'new', '--write') == 0
+    assert 'hard links' not in capsys.readouterr().out
+    assert (tmp_path / 'new/cat/003.png').read_bytes() == (root / 'cat/003.png').read_bytes()
+
+
+def test_linked_originals_are_followed(pets, tmp_path):
+    root, work = pets
+    (root / 'cat/003.png').rename(tmp_path / 'elsewhere.png')
+    (root / 'cat/003.png').symlink_to(os.path.relpath(tmp_path / 'elsewhere.png', root / 'cat'))
+    assert clean(work, tmp_path / 'deep', '--write') == 0
+    assert (tmp_path / 'deep/cat/003.png').read_bytes() == (tmp_path / 'elsewhere.png').read_bytes()
+
+
+@pytest.mark.parametrize('error', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt()], ids=str)
+def test_no_half_a_data_set(pets, tmp_path, monkeypatch, capsys, error):
+    copied = []
+
+    def copy(source, target):
+        if len(copied) == 3:
+            raise error
+        copied.append(target)
+
+    monkeypatch.setattr(copies.shutil, 'copy2', copy)
+    before = set(tmp_path.iterdir())
+    status = clean(pets[1], tmp_path / 'new', '--write', '--copy')
+    assert len(copied) == 3
+    assert set(tmp_path.iterdir()) == before
+    if isinstance(error, OSError):
+        refused(capsys, status, 'new', 'No space left')
+    else:
+        assert status == 130
+
+
+def test_images_that_the_run_has_not_judged_are_left_out(pets, tmp_path, capsys):
+    root, work = pets
+    digit_files.save(root / 'dog', np.zeros((9, 9, 3), np.uint8))  # of another size, after the run
+    assert clean(work, tmp_path / 'new', '--write') == 0
+    assert 'left out: 1 images' in capsys.readouterr().out
+    assert len(folder.load('train', str(tmp_path / 'new'))) == 8
+
+
+def test_suggestions_may_not_take_all_images_of_a_class(pets, tmp_path, capsys):
+    train = folder.load('train', str(pets[0]))
+    work = digit_files.work_dir(tmp_path / 'bad', train, np.zeros(8, int), name='folder', path=str(pets[0]))
+    refused(capsys, clean(work, tmp_path / 'new', '--write'), 'left of dog', '--threshold')
+    assert not (tmp_path / 'new').exists()
+
+
+def test_decisions_may_and_its_test_images_stay_behind(photos, tmp_path):
+    labels = WorkDir.of_run(photos.work).load_labels()
+    rows = [f'{i},{labels["id"][i]},one,drop,' for i in np.flatnonzero(labels['given_label'] == 'one')]
+    decisions = tmp_path / 'd.csv'
+    decisions.write_text('\n'.join(['index,id,given_label,decision,label', *rows]))
+    assert clean(photos.work, tmp_path / 'new', f'--decisions={decisions}', '--only-decisions', '--write') == 0
+    for split in ('train', 'test'):
+        found, original = (folder.load(split, str(root)) for root in (tmp_path / 'new', photos.root))
+        assert by_pixels(found) == {image: name for image, name in by_pixels(original).items() if name != 'one'}
+
+
+# Rows of `pets`: 0 to 3 are cats, 4 to 7 dogs; 0, 4 and 5 are suspects.
+DECISIONS = """\
+index,id,given_label,decision,label
+4,dog/000.png,dog,keep,dog
+1,cat/001.png,cat,relabel,dog
+7,dog/003.png,dog,drop,
+"""
+
+
+@pytest.mark.parametrize(
+    ('options', 'counts'),
+    # Of the suspects the run relabels cat/000 and dog/001.
+    [
+        ((), {'cat': 3, 'dog': 4}),
+        (('--mode=drop',), {'cat': 2, 'dog': 3}),
+        (('--only-decisions',), {'cat': 3, 'dog': 4}),
+    ],
+    ids=['relabel', 'drop', 'only'],
+)
+def test_decisions_win(pets, tmp_path, capsys, options, counts):
+    root, work = pets
+    (tmp_path / 'decisions.csv').write_text('\ufeff' + DECISIONS)  # as Excel saves it
+    assert clean(work, tmp_path / 'new', f'--decisions={tmp_path / "decisions.csv"}', '--write', *options) == 0
+    assert '3 images become what was decided' in capsys.readouterr().out
+    new, old = by_pixels(folder.load('train', str(tmp_path / 'new'))), folder.load('train', str(root))
+    assert {name: list(new.values()).count(name) for name in ('cat', 'dog')} == counts
+    assert new[old.image[4].tobytes()] == 'dog'
+    assert new[old.image[1].tobytes()] == 'dog'
+    assert old.image[7].tobytes() not in new
+    with (tmp_path / 'new/changes.csv').open() as file:
+        reasons = {row['id']: row['reason'] for row in csv.DictReader(file)}
+    assert reasons['cat/001.png'] == reasons['dog/003.png'] == 'decision'
+    assert ('cat/000.png' in reasons) == (options != ('--only-decisions',))
+
+
+@pytest.mark.parametrize(
+    ('row', 'words'),
+    [
+        ('99,cat/000.png,cat,drop,', ['line 3', "'99'", '0 to 7']),
+        ('x,cat/000.png,cat,drop,', ['line 3', "'x'"]),
+        ('0,cat/009.png,cat,drop,', ['line 3', "'cat/009.png'", "'cat/000.png'"]),
+        ('0,cat/000.png,dog,drop,', ['line 3', 'given_label', "'dog'"]),
+        ('0,cat/000.png,cat,remove,', ['line 3', "'remove'", 'drop']),
+        ('0,cat/000.png,cat,relabel,horse', ['line 3', "'horse'", 'cat, dog']),
+        ('0,cat/000.png,cat,keep,dog', ['line 3', "'dog'", 'kept']),
+        ('0,cat/000.png,cat', ['line 3', '3 values']),
+        ('2,cat/002.png,cat,drop,', ['line 3', 'line 2']),
+    ],
+)
+def test_decisions_of_another_run(pets, tmp_path, capsys, row, words):
+    file = tmp_path / 'decisions.csv'
+    file.write_text(f'index,id,given_label,decision,label\n2,cat/002.png,cat,keep,\n{row}\n')
+    refused(capsys, clean(pets[1], tmp_path / 'new', f'--decisions={file}'), 'decisions.csv', *words)
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'), [(None, ['No such file']), ('a,b\n', ['line 1', 'given_label']), ('', ['line 1'])]
+)
+def test_no_decisions(pets, tmp_path, capsys, content, words):
+    file = tmp_path / 'decisions.csv'
+    if content is not None:
+        file.write_text(content)
+    refused(capsys, clean(pets[1], tmp_path / 'new', f'--decisions={file}'), 'decisions.csv', *words)
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A list of files in folders, with a test list; the first two images have each other's label."""
+    rng, root = np.random.default_rng(0), tmp_path / 'shop'
+    for part in ('a b', 'c', 'held'):
+        for _ in range(3):
+            digit_files.save(root / part, rng.integers(0, 255, (6, 6, 3), np.uint8))
+    rows = [(f'{part}/00{i}.png', label) for part in ('a b', 'c') for i, label in enumerate(('top', 'hat', 'top'))]
+    (root / 'train.csv').write_text('path,label\n' + ''.join(f'{path},{label}\n' for path, label in rows))
+    (root / 'test.txt').write_text('000.png hat\n002.png top\n')
+    (root / 'names').write_text('top\nhat\nshoe\n')
+    settings = {'name': 'filelist', 'path': str(root), 'list': 'train.csv', 'test_list': 'test.txt'}
+    settings |= {'test_path': 'held', 'class_names': 'names', 'image_size': 0}
+    train = data.load_split(config.default().data.to_dict() | settings, 'train')
+    wrong = np.array([1, 0, 0, 1, 1, 0])  # as suggested
+    return root, digit_files.work_dir(tmp_path / 'work', train, wrong, **settings)
+
+
+def test_a_list_of_files(listed, tmp_path, capsys):
+    root, work = listed
+    assert clean(work, tmp_path / 'new', '--write') == 0
+    said = capsys.readouterr().out
+    found = load_as_told(said, 'filelist', work)
+    assert found.class_names == ('top', 'hat', 'shoe')
+    np.testing.assert_array_equal(found.label, [1, 0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(found.id, [f'{part}/00{i}.png' for part in ('a b', 'c') for i in range(3)])
+    test = load_as_told(said, 'filelist', work, 'test')
+    np.testing.assert_array_equal(test.label, [1, 0])
+    assert (tmp_path / 'new/held/002.png').read_bytes() == (root / 'held/002.png').read_bytes()
+    assert not (tmp_path / 'new/held/001.png').exists()
+
+
+def test_a_list_that_leaves_its_folder(listed, tmp_path, capsys):
+    root, work = listed
+    labels = (work / 'labels.csv').read_text()
+    (work / 'labels.csv').write_text(labels.replace('c/000.png', '../shop/c/000.png'))
+    (root / 'train.csv').write_text((root / 'train.csv').read_text().replace('c/000.png', '../shop/c/000.png'))
+    refused(capsys, clean(work, tmp_path / 'new', '--write'), '../shop/c/000.png', '--mode csv')
+    assert not (tmp_path / 'new').exists()
+    assert clean(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+
+
+@pytest.mark.parametrize('kind', ['pets', 'listed'])
+def test_only_a_list(kind, tmp_path, capsys, request):
+    _, work = request.getfixturevalue(kind)
+    assert clean(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+    found = load_as_told(capsys.readouterr().out, 'filelist', work)
+    labels = WorkDir.of_run(work).load_labels()
+    assert dict(zip(found.id, (found.class_names[i] for i in found.label), strict=True)) == expected(labels)
+
+
+def test_a_list_without_suspects(pets, tmp_path):
+    assert clean(pets[1], tmp_path / 'new.csv', '--mode=drop', '--write') == 0
+    assert (tmp_path / 'new.csv').read_text().splitlines() == [
+        'path,label',
+        *(f'cat/00{i}.png,cat' for i in (1, 2, 3)),
+        *(f'dog/00{i}.png,dog' for i in (2, 3)),
+    ]
+
+
+@pytest.mark.parametrize('form', ['folder', 'npz'])
+def test_arrays(tmp_path, capsys, form):
+    rng = np.random.default_rng(0)
+    content = {
+        'images': rng.integers(0, 255, (6, 4, 4, 3), np.uint8),
+        'labels': np.array([0, 0, 1, 1, 2, 2]),
+        'true_labels': np.array([0, 1, 1, 1, 2, 0]),
+        'ids': np.array([f'image {i}' for i in range(6)]),
+        'class_names': np.array(['x', 'y', 'z']),
+        'test_images': rng.integers(0, 255, (2, 4, 4, 3), np.uint8),
+        'test_labels': np.array([2, 1]),
+    }
+    path = tmp_path / ('in' if form == 'folder' else 'in.npz')
+    if form == 'folder':
+        path.mkdir()
+        for name, array in content.items():
+            np.save(path / f'{name}.npy', array)
+    else:
+        np.savez(path, **content)
+    train = arrays.load('train', str(path))
+    work = digit_files.work_dir(tmp_path / 'work', train, [0, 1, 1, 1, 2, 0], name='arrays', path=str(path))
+    (tmp_path / 'd.csv').write_text('index,id,given_label,decision,label\n3,image 3,y,drop,\n')
+    assert clean(work, tmp_path / 'new', '--write', f'--decisions={tmp_path / "d.csv"}') == 0
+    said = capsys.readouterr().out
+    found, test = (load_as_told(said, 'arrays', work, split) for split in ('train', 'test'))
+    rows = [0, 1, 2, 4, 5]
+    np.testing.assert_array_equal(found.image[:], content['images'][rows])
+    np.testing.assert_array_equal(found.label, [0, 1, 1, 2, 0])
+    np.testing.assert_array_equal(found.true_label, content['true_labels'][rows])
+    np.testing.assert_array_equal(found.id, content['ids'][rows])
+    assert found.class_names == ('x', 'y', 'z')
+    np.testing.assert_array_equal(test.image[:], content['test_images'])
+    np.testing.assert_array_equal(test.label, [2, 1])
+
+
+@pytest.mark.parametrize('kind', ['folder', 'filelist'])
+def test_images_without_a_label_come_along(tmp_path, capsys, kind):
+    """Also where the list itself is data.path."""
+    rng, root = np.random.default_rng(0), tmp_path / 'in'
+    for name in ('cat', 'dog', 'unlabelled'):
+        for _ in range(3):
+            digit_files.save(root / name, rng.integers(0, 255, (6, 6, 3), np.uint8))
+    settings = {'name': kind, 'path': str(root), 'image_size': 0}
+    if kind == 'filelist':
+        rows = [f'{name}/00{i}.png,{name}' for i in range(3) for name in ('cat', 'unlabelled', 'dog')]
+        (root / 'list.csv').write_text('\n'.join(rows).replace(',unlabelled', ','))
+        settings['path'] = str(root / 'list.csv')
+    everything = data.load_split(config.default().data.to_dict() | settings, 'train')
+    train = everything.take(np.flatnonzero(everything.label != NO_LABEL))
+    work = digit_files.work_dir(tmp_path / 'work', train, [0, 1, 0, 1, 0, 1], unlabelled=3, **settings)
+    wanted = dict(zip(train.id, [0, 1, 0, 1, 0, 1], strict=True)) | {
+        f'unlabelled/00{i}.png': NO_LABEL for i in range(3)
+    }
+    label = {everything.image[row].tobytes(): wanted[name] for row, name in enumerate(everything.id)}
+    for out in ('new', 'new.csv'):
+        assert clean(work, tmp_path / out, '--write') == 0
+        said = capsys.readouterr().out
+        assert '3 without a label' in said
+        found = load_as_told(said, kind if out == 'new' else 'filelist', work)
+        assert {image.tobytes(): label for image, label in zip(found.image, found.label, strict=True)} == label
+
+
+def test_digits_give_only_a_list(tmp_path, capsys):
+    train = data.load('digits', split='train', limit=20)
+    work = digit_files.work_dir(tmp_path / 'work', train, train.label, name='digits')
+    refused(capsys, clean(work, tmp_path / 'new'), 'digits', '--mode csv')
+    assert clean(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+    assert (tmp_path / 'new.csv').read_text().startswith('path,label\n')
+
+
+@pytest.mark.parametrize(
+    ('out', 'options', 'words'),
+    [
+        ('work', [], ['work', 'is there already']),
+        ('pets', [], ['pets', 'is there already']),
+        ('pets/new', [], ['pets/new', 'the data itself']),
+        ('no/new', [], ['no']),
+        ('new', ['--mode=csv'], ['.csv']),
+        ('new', ['--threshold=2'], ['--threshold', '2.0', '0 to 1']),
+        ('new', ['--only-decisions'], ['--decisions']),
+        ('new', ['--data=nowhere'], ['nowhere', '--data']),
+        ('new', ['--data=.'], ['data.path', 'class folders']),
+    ],
+)
+def test_mistakes(pets, tmp_path, capsys, monkeypatch, out, options, words):
+    (tmp_path / 'empty').mkdir()
+    monkeypatch.chdir(tmp_path / 'empty')
+    words = ['no class folders'] if options == ['--data=.'] else words
+    refused(capsys, clean(pets[1], tmp_path / out, *options), *words)
+
+
+def test_originals_that_have_moved(pets, tmp_path, capsys):
+    root, work = pets
+    root.rename(tmp_path / 'moved')
+    refused(capsys, clean(work, tmp_path / 'new'), str(root), '--data')
+    assert clean(work, tmp_path / 'new', f'--data={tmp_path / "moved"}', '--write') == 0
+    (tmp_path / 'moved/cat/002.png').unlink()
+    refused(capsys, clean(work, tmp_path / 'again', f'--data={tmp_path / "moved"}'), 'cat/002.png', '1 of 8')
+
+
+def test_class_names_that_a_list_would_take_for_numbers(tmp_path, capsys):
+    for name in ('1', '2'):
+        digit_files.save(tmp_path / 'in' / name, np.full((4, 4, 3), int(name), np.uint8))
+    train = folder.load('train', str(tmp_path / 'in'))
+    work = digit_files.work_dir(tmp_path / 'work', train, train.label, name='folder', path=str(tmp_path / 'in'))
+    refused(capsys, clean(work, tmp_path / 'new.csv', '--mode=csv'), '1, 2', '0 to 1')
+    assert clean(work, tmp_path / 'new') == 0
+
+
+def test_from_a_terminal(tmp_path):
+    result = subprocess.run(
+        [sys.executable, '-m', 'noisy_jax.clean', f'--workdir={tmp_path}', '--out=new'], capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith('error: --workdir')
+    assert result.stderr.count('\n') == 1
+
+
+def test_a_folder_that_a_killed_command_left(pets, tmp_path, capsys):
+    (tmp_path / 'new.part').mkdir()
+    refused(capsys, clean(pets[1], tmp_path / 'new'), 'new.part', 'remove it')
+
+
+def test_the_image_is_not_read(pets, tmp_path):
+    """Files are linked as they are: a JPEG is not encoded again."""
+    root, work = pets
+    with Image.open(root / 'cat/003.png') as image:
+        image.save(root / 'cat/003.png', compress_level=0)
+    assert clean(work, tmp_path / 'new', '--write', '--copy') == 0
+    assert (tmp_path / 'new/cat/003.png').read_bytes() == (root / 'cat/003.png').read_bytes()
