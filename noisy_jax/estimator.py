@@ -46,7 +46,6 @@ _SETTINGS = {
 _STATE, _ARRAYS = 'estimator', ('classes', 'label_issues', 'clean_probability')  # files of `save`
 
 _LARGE = 32  # pixels; above it the machine says to which size images are scaled
-_ADAMW = {'name': 'adamw', 'learning_rate': 2e-3, 'weight_decay': 1e-4}
 
 
 class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
@@ -345,22 +344,12 @@ def _usual(train: Dataset) -> ConfigDict:
     """The method, its sizes left to the data (noisy_jax/automatic.py)."""
     config = config_lib.default()
     config.name, config.phases = 'estimator', config_lib.PHASE_LISTS['finetuned']
-    config.report.cross_fit, config.eval_every, config.pretrain.temperature = 5, 0, 0.2
+    config.report.cross_fit, config.eval_every = 5, 0
     if jax.default_backend() == 'cpu':  # nothing is gained there by keeping images on the device, and a program whose
         config.resident_bytes = 0  # arguments they are serves data of the same length only, not the next fold
-    large = max(train.image.shape[1:3]) > _LARGE
-    with config.unlocked():
-        config.data.update({'image_size': -1 if large else 0, 'mean': (), 'std': ()})
-        config.model.update({'encoder': 'auto', 'width': -1})
-        config.augment.standard.padding, config.augment.simclr.blur_probability = -1, -1.0
-        config.loss_settings.elr.update({'beta': -1.0, 'lam': -1.0})
-        for phase in config_lib.PHASES:
-            config[phase].update({'epochs': -1, 'batch_size': -1, 'optimizer': config_lib.optimizer(**_ADAMW)})
-            config[phase].augment = 'none' if phase == 'select' else 'auto'
-        for phase in (config.pretrain, config.contrast):
-            phase.knn_every = 0
-        for phase in (config.classify, config.finetune):
-            phase.head_epochs = 0
+    config_lib.leave_to_data(config)
+    if max(train.image.shape[1:3]) <= _LARGE:
+        config.data.image_size = 0
     return config
 
 

@@ -21,9 +21,9 @@ Each can be changed by `--config.KEY=VALUE`, or in a file like those beside this
 before anything runs. Defaults are the paper's for CIFAR-10; the files of this folder change some. PHASE is one of
 `base`, `pretrain`, `classify`, `select`, `contrast`, `finetune`.
 
-`own_images.py` leaves settings to the data: a number as `-1`, a word as `'auto'`, a tuple as `()`. Any config may do so with
-those that `noisy_jax/automatic.py` knows (`KEYS`). What was chosen is said before training and stands in the work directory's
-config.json.
+`own_images.py` leaves settings to the data: a number as `-1`, a word as `'auto'`, a tuple as `()`. Any config may do so
+with those that `noisy_jax/automatic.py` knows (`KEYS`). What was chosen is said before training and stands in the work
+directory's config.json.
 
 This file is made by `python -m noisy_jax.reference > configs/README.md`, from `noisy_jax/config/defaults.py` and from
 what is allowed.
