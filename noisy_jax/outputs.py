@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -50,6 +51,12 @@ def new_file(path: str | os.PathLike) -> Iterator[TextIO]:
         with part.open('w', encoding='utf-8', errors='surrogateescape', newline='') as file:
             yield file
         part.rename(path)
+
+
+def end_of_pipe() -> int:
+    """The exit status where the reader of standard output (`| head`) has gone; nothing more is said about it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def _part(path: pathlib.Path) -> pathlib.Path:

@@ -59,11 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('stopped; nothing was written', file=sys.stderr)
+        print('stopped', file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return outputs.end_of_pipe()
     return 1 if broken else 0
 
 
@@ -77,8 +76,10 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     if out != '-':
         outputs.check_new(out)
     from noisy_jax.trained import TrainedClassifier
+    from noisy_jax.training import compiling
 
     classifier = TrainedClassifier.of_run(workdir)
+    compiling.keep_compiled(classifier.config.compile_cache)
     if classifier.image_shape[-1] not in (1, 3):
         raise InputError(f'{workdir}: images of {classifier.image_shape[-1]} channels; files have 1 (grey) or 3')
     counts, broken = collections.Counter(), 0

@@ -444,6 +444,17 @@ def test_class_names_that_a_list_would_take_for_numbers(tmp_path, capsys):
     assert clean(work, tmp_path / 'new') == 0
 
 
+def test_a_reader_who_goes(photos, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [f'--workdir={photos.work}', f'--out={tmp_path / "new"}', '--write']
+    call = [sys.executable, '-u', '-m', 'noisy_jax.clean', *arguments]
+    result = subprocess.run(call, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, '')
+    assert not (tmp_path / 'new').exists()
+
+
 def test_from_a_terminal(tmp_path):
     result = subprocess.run(
         [sys.executable, '-m', 'noisy_jax.clean', f'--workdir={tmp_path}', '--out=new'], capture_output=True, text=True

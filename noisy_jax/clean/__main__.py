@@ -62,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('stopped; nothing was written', file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        return outputs.end_of_pipe()
     return 0
 
 
@@ -162,13 +164,15 @@ def _rule(options: argparse.Namespace, folder: WorkDir, changes: Changes) -> str
     threshold = options.threshold
     if threshold is None:
         threshold = folder.load_json('summary')['label_issues']['threshold']
-    verb = 'are dropped' if options.mode == 'drop' else 'get the suggested label'
-    rule = f'suspects (clean probability below {threshold:g}) {verb}'
+    suspect = changes.suspect & ~changes.decided
+    same = int((suspect & (changes.new == changes.given)).sum())
+    fate = 'are left out' if options.mode == 'drop' else 'get the suggested label'
+    rule = f'{suspect.sum()} suspects (clean probability below {threshold:g}) {fate}'
+    rule += f', which {same} have already' if same else ''
     if not options.decisions:
         return rule
-    decided = int(changes.decided.sum())
-    others = f'of the other {len(changes.id) - decided}, '
-    return f'{decided} images become what was decided; {others}' + ('all stay' if options.only_decisions else rule)
+    decided = f'{changes.decided.sum()} images become what was decided'
+    return f'{decided}, all others stay' if options.only_decisions else f'{decided}; of the others, {rule}'
 
 
 def _table(changes: Changes) -> list[str]:

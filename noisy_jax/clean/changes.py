@@ -23,6 +23,7 @@ class Changes:
       id: str [N].
       given: names of classes, str [N].
       new: names of classes, str [N]; '' where the image is left out.
+      suspect: bool [N].
       decided: bool [N], whether a person has decided.
       class_names: all of the run's.
     """
@@ -30,6 +31,7 @@ class Changes:
     id: np.ndarray
     given: np.ndarray
     new: np.ndarray
+    suspect: np.ndarray
     decided: np.ndarray
     class_names: tuple[str, ...]
 
@@ -75,7 +77,7 @@ def suggested(
     suspect = labels['is_suspect'] if threshold is None else labels['clean_probability'] < threshold
     given = labels['given_label'].astype(object)  # names of any length may take their place
     new = np.where(suspect, _DROPPED if drop else labels['suggested_label'].astype(object), given)
-    return Changes(labels['id'], given, new, np.zeros(len(given), bool), class_names)
+    return Changes(labels['id'], given, new, suspect, np.zeros(len(given), bool), class_names)
 
 
 def unchanged(labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> Changes:
