@@ -153,6 +153,8 @@ def run(
         print(tables.render(summary))
     if last_classifier and config.report.page:
         judgement.write_report(folder, images.judged, method, last_classifier, issues)
+        if mesh_lib.is_main() and not quiet:
+            print(f'\n{folder.path}/report.html shows the list and lets you decide')
     return summary
 
 

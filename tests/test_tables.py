@@ -31,3 +31,14 @@ def test_unknown_things_are_left_out():
     assert 'noise added: human, 0.402 of the labels are wrong\n' in render({**SUMMARY, 'noise': human})
     assert 'selection' not in text
     assert 'None' not in text
+
+
+def test_a_run_without_a_test_set_shows_what_is_estimated():
+    phases = [{'name': 'classify', 'seconds': 4.0, 'valid_accuracy_last': 0.36, 'knn_agreement': 0.3}]
+    issues = {'suspects': 40, 'expected_precision': 0.83, 'expected_recall': None, 'estimated_noise_rate': 0.301}
+    lines = render({**SUMMARY, 'phases': phases, 'label_issues': issues}).splitlines()
+    assert lines[3].split() == ['phase', 'classifier', 'held-out', 'k-NN', 'agr.', 'seconds', 'images/s']
+    assert lines[4].split() == ['classify', 'Pre-trained', '0.360', '0.300', '4.0']
+    assert lines[-2].split() == ['list', 'of', 'wrong', 'labels', '40']
+    assert lines[-1].split()[:4] == ['expected', 'of', 'it', '0.830']
+    assert 'about 30 % of all labels are wrong' in lines[-1]

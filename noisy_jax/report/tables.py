@@ -2,31 +2,40 @@
 
 from typing import Any
 
+# Of a phase, what is known of it; without a test set how far it agrees with held-out labels, wrong ones among them.
+_COLUMNS = (
+    ('test_accuracy_last', 'test acc.'),
+    ('test_accuracy_best', 'best'),
+    ('valid_accuracy_last', 'held-out'),
+    ('knn_accuracy', 'k-NN'),
+    ('knn_agreement', 'k-NN agr.'),
+)
 _TITLES = {'base': 'Base', 'classify': 'Pre-trained', 'finetune': 'Fine-tuned'}
 
 
 def render(summary: dict[str, Any]) -> str:
     """The table at the end of a run, from a summary as in summary.json."""
-    noise = summary['noise']
+    noise, issues = summary['noise'], summary.get('label_issues')
+    columns = [column for column in _COLUMNS if any(column[0] in phase for phase in summary['phases'])]
     added = 'none' if noise['kind'] == 'none' else f'{noise["kind"]} {_number(noise["rate"])}'.strip()
     realised = f', {_number(noise["realised_rate"])} of the labels are wrong' if 'realised_rate' in noise else ''
     lines = [
         f'{summary["config"]}, seed {summary["seed"]}, {summary["device"]}',
         f'noise added: {added}{realised}',
         '',
-        f'{"phase":<12}{"classifier":<13}{"test acc.":>10}{"best":>8}{"k-NN":>8}{"seconds":>9}{"images/s":>10}',
+        f'{"phase":<12}{"classifier":<13}' + ''.join(f'{title:>10}' for _, title in columns) + f'{"seconds":>9}'
+        f'{"images/s":>10}',
     ]
     for phase in summary['phases']:
         title = _TITLES.get(phase['name'].split('_')[0], '')
         lines.append(
             f'{phase["name"]:<12}{title:<13}'
-            f'{_number(phase.get("test_accuracy_last")):>10}{_number(phase.get("test_accuracy_best")):>8}'
-            f'{_number(phase.get("knn_accuracy")):>8}{phase["seconds"]:>9.1f}'
-            f'{_number(phase.get("images_per_second"), 0):>10}'
+            + ''.join(f'{_number(phase.get(name)):>10}' for name, _ in columns)
+            + f'{phase["seconds"]:>9.1f}{_number(phase.get("images_per_second"), 0):>10}'
         )
     quality = [
         ('selection of pseudo-labels', 'selected', summary.get('selection')),
-        ('list of wrong labels', 'suspects', summary.get('label_issues')),
+        ('list of wrong labels', 'suspects', issues),
     ]
     if any(values for _, _, values in quality):
         lines += ['', f'{"":<28}{"count":>8}{"precision":>11}{"recall":>8}{"AUROC":>8}']
@@ -36,6 +45,11 @@ def render(summary: dict[str, Any]) -> str:
                 f'{title:<28}{values[count]:>8}{_number(values.get("precision")):>11}'
                 f'{_number(values.get("recall")):>8}{_number(values.get("auroc")):>8}'
             )
+    if issues:
+        lines.append(
+            f'  expected of it {_number(issues["expected_precision"]):>22}{_number(issues["expected_recall"]):>8}'
+            f'   (about {100 * issues["estimated_noise_rate"]:.0f} % of all labels are wrong)'
+        )
     return '\n'.join(lines)
 
 
