@@ -23,24 +23,9 @@ def get_config(argument: str = '') -> ConfigDict:
     usual = {'loss': 'elr', 'noise': 'none', 'rate': 0.0, 'phases': 'finetuned'}
     config, _ = defaults.with_argument(argument, usual)
     config.name = 'own_images'
-    with config.unlocked():
-        config.data.update({'name': 'auto', 'image_size': -1, 'mean': (), 'std': (), 'valid_fraction': 0.1})
-        config.model.update({'encoder': 'auto', 'width': -1})
-        config.augment.standard.padding, config.augment.simclr.blur_probability = -1, -1.0
-        config.loss_settings.elr.update({'beta': -1.0, 'lam': -1.0})
-        for phase in defaults.PHASES:
-            config[phase].update({'epochs': -1, 'batch_size': -1, 'optimizer': defaults.optimizer(**_ADAMW)})
-        for phase in (config.pretrain, config.contrast):
-            phase.update({'augment': 'auto', 'knn_every': 0})
-        for phase in (config.base, config.classify, config.finetune):
-            phase.augment = 'auto'
-        for phase in (config.classify, config.finetune):
-            phase.head_epochs = 0
-    config.pretrain.temperature = 0.2
+    defaults.leave_to_data(config)
+    config.data.name, config.data.valid_fraction = 'auto', 0.1
     config.early_stop = 'stable_predictions'
     config.report.cross_fit = 5 if 'pretrain' in config.phases else 0
     config.report.sort = 'suspicion'
     return config
-
-
-_ADAMW = {'name': 'adamw', 'learning_rate': 2e-3, 'weight_decay': 1e-4}

@@ -58,6 +58,7 @@ def run(
         if source.exists() and not (workdir / 'checkpoints' / phase).exists():
             shutil.copytree(source / 'labels', workdir / 'labels', dirs_exist_ok=True)
             shutil.copytree(source / 'checkpoint', workdir / 'checkpoints' / phase)
+    config.report.page = False  # of so many runs nobody looks at each
     summary = pipeline.run(config, workdir)
     for phase, target in kept.items():
         if not target.exists():

@@ -5,6 +5,9 @@
 --config=FILE or --config=FILE:ARGUMENT   a file of configs/; its docstring tells its arguments
 --config.KEY=VALUE                        changes one setting; the keys are those of noisy_jax/config/defaults.py
 --workdir=FOLDER                          gets everything the run writes; the same command again goes on from there
+--quiet                                   says nothing but warnings, errors and the table at the end
+
+Ctrl-C (or SIGTERM) once: saves, stops, and says the command that goes on; twice: stops at once.
 
 On several hosts the same command runs on each, with a --workdir that all of them see. Cloud TPU and Slurm are found by
 themselves; elsewhere:
@@ -13,6 +16,7 @@ themselves; elsewhere:
 --num_processes=N --process_id=I          how many there are, and which this is, from 0
 """
 
+import shlex
 import sys
 import warnings
 
@@ -24,9 +28,12 @@ from noisy_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'File with get_config(argument).', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for everything the run writes.')
+_QUIET = flags.DEFINE_boolean('quiet', False, 'Says nothing but warnings, errors and the table at the end.')
 _COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, on several hosts.')
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many processes run together.')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.')
+
+_STOPPED = 130  # exit status, as a shell has it for Ctrl-C
 
 
 def main(argv: list[str]) -> int:
@@ -39,20 +46,26 @@ def main(argv: list[str]) -> int:
     except InputError as error:
         return _refuse(error)
     warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
-    from noisy_jax import pipeline  # after parsing: --help and mistakes need no JAX
+    from noisy_jax.training.signals import Stopped, end_at_signal  # after parsing: --help and mistakes need no JAX
+
+    command = shlex.join(sys.orig_argv)
+    end_at_signal(_STOPPED, f'stopped; this goes on:\n{command}')
+    from noisy_jax import pipeline
+    from noisy_jax.report import tables
     from noisy_jax.training import mesh
-    from noisy_jax.training.signals import Stopped
 
     try:
         mesh.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-        pipeline.run(_CONFIG.value, _WORKDIR.value)
+        summary = pipeline.run(_CONFIG.value, _WORKDIR.value, quiet=_QUIET.value)
     except Stopped as stop:
-        print(f'stopped in {stop}; the same command goes on from there', file=sys.stderr)
-        return 130
+        print(f'stopped in {stop}, saved; this goes on:\n{command}', file=sys.stderr)
+        return _STOPPED
     except InputError as error:
         status = _refuse(error)
         mesh.leave(status)
         return status
+    if _QUIET.value and mesh.is_main():
+        print(tables.render(summary))
     return 0
 
 

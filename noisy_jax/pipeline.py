@@ -1,5 +1,6 @@
 """One run: data, labels, the phases in order (from the first unfinished one), the list of wrong labels, the summary."""
 
+import functools
 import importlib.metadata
 import os
 import pathlib
@@ -11,21 +12,21 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import automatic, data, label_issues, losses, models, phases, selection, splits
+from noisy_jax import automatic, data, judgement, losses, models, phases, selection, splits
 from noisy_jax import config as config_lib
-from noisy_jax.data import augment, noise
+from noisy_jax.data import augment, lazy, noise
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
-from noisy_jax.label_issues import LabelIssues
 from noisy_jax.report import tables
-from noisy_jax.training import classifier, compiling, optim, probe, representation
+from noisy_jax.training import classifier, compiling, optim, representation, tensorboard, work
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.evaluate import Evaluator
 from noisy_jax.training.loop import Journal, Session
 from noisy_jax.training.mesh import to_host
-from noisy_jax.training.method import create_network
+from noisy_jax.training.method import create_network, views
 from noisy_jax.training.metrics import MetricWriter
+from noisy_jax.training.progress import Progress
 from noisy_jax.training.signals import StopSignal
 from noisy_jax.training.state import Variables
 from noisy_jax.training.steps import normaliser
@@ -51,9 +52,14 @@ CHOICES = {
     **dict.fromkeys(('pretrain.method', 'contrast.method'), representation.METHODS),
 }
 
+_SHOWN = 12  # images of the pre-training whose views TensorBoard shows
+
 
 def run(
-    config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None = None
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    datasets: tuple[Dataset, Dataset | None] | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Runs `config` in `workdir`, or goes on where an earlier run of the same config stopped.
 
@@ -61,6 +67,7 @@ def run(
       config: as a file of configs/ gives it.
       workdir: gets everything the run writes.
       datasets: training and test set, instead of those that config.data names.
+      quiet: prints nothing, neither progress nor the table at the end; warnings come all the same.
 
     Returns:
       The summary, as in summary.json.
@@ -69,7 +76,8 @@ def run(
       InputError: settings, data or a work directory that cannot be used; nothing of an earlier run is lost.
       Stopped: a stop signal came; the same call goes on.
     """
-    config = _resolved(config, workdir, datasets)
+    lazy.quiet = quiet
+    config = _resolved(config, workdir, datasets, quiet)
     compiling.keep_compiled(config.compile_cache)
     options = compiling.compiler_options(config.xla_options)
     mesh = mesh_lib.make_mesh(config.devices)
@@ -84,12 +92,16 @@ def run(
     if mesh_lib.in_any_process(not folder.is_claimed):
         raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; take one that all share')
 
-    metrics = MetricWriter(folder.metrics)
+    board = _board(folder, config, images, method)
+    metrics = MetricWriter(folder.metrics, board)
     summary = _header(config, mesh) | {'noise': images.noise, 'phases': []}
     train, variables, trained = images.train, None, 0
-    encoders: dict[str, Variables] = {}  # by phase
-    last_classifier: dict[str, np.ndarray] = {}
-    with StopSignal() as stop:
+    pretrained: Variables | None = None
+    last_classifier: phases.Outcome | None = None
+    schedule = _schedule(config)
+    plan = work.plan(config, schedule, len(images.train), len(images.pool))
+    may_stop = config.early_stop != 'none'
+    with StopSignal() as stop, Progress(plan, quiet=quiet, at_most=may_stop) as progress:
         session = Session(
             mesh,
             config.seed,
@@ -99,47 +111,60 @@ def run(
             resident_bytes=config.resident_bytes,
             shard_state=config.shard_state,
             compiler_options=options,
+            progress=progress,
         )
-        for phase, name in _schedule(config):
+        for phase, name in schedule:
             without_labels = phase == 'pretrain' and config.pretrain.method in config_lib.LABEL_FREE
             inputs = phases.Inputs(variables, images.pool if without_labels else train)
             outcome, record, fresh = _run_phase(phase, name, method, inputs, session, folder)
             trained += fresh
+            progress.finish(name, record, trained=fresh)
             summary['phases'].append({'name': name, **record})
             if fresh:
                 folder.save_json('summary', summary)
             if 'probabilities' in outcome.arrays:
-                last_classifier = outcome.arrays
+                last_classifier = outcome
             if phase == 'base':  # only to compare: the other phases do not see it
                 continue
-            variables = encoders[phase] = outcome.variables
+            variables = outcome.variables
+            if phase == 'pretrain':
+                pretrained = variables
             if phase in ('classify', 'finetune'):
-                train = train.replace(label=selection.pseudo_labels(last_classifier['probabilities']), weight=None)
+                train = train.replace(label=selection.pseudo_labels(outcome.arrays['probabilities']), weight=None)
             if phase == 'select':
                 train = train.replace(weight=outcome.arrays['weight'], label=outcome.arrays['label'])
                 summary['selection'] = _judge_selection(train)
+                if board:
+                    board.histogram(f'{name}/losses', outcome.arrays['selection_losses'][-1])
+                    board.histogram(f'{name}/clean_probability', outcome.arrays['weight'])
     metrics.close()
     if last_classifier:
-        issues = _list_label_issues(config, folder, images, last_classifier, method, encoders)
+        issues = judgement.list_label_issues(folder, images, method, last_classifier, pretrained)
         summary['label_issues'] = issues.summary(images.judged.true_label) | {'cross_fit': config.report.cross_fit}
+        if board:
+            judgement.show(board, issues, images.judged)
+    if board:
+        board.close()
     summary['complete'] = True
     folder.save_json('summary', summary)
-    if mesh_lib.is_main():
+    if mesh_lib.is_main() and not quiet:
         if not trained:
             print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
         print(tables.render(summary))
+    if last_classifier and config.report.page:
+        judgement.write_report(folder, images.judged, method, last_classifier, issues)
     return summary
 
 
 def _resolved(
-    config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None
+    config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None, quiet: bool
 ) -> ConfigDict:
     """The config with what it leaves to the data chosen and said; checked before the data is looked at, and after."""
     config_lib.validate(automatic.placeholders(config), CHOICES)
     begun = (pathlib.Path(workdir) / 'config.json').exists()
     earlier = WorkDir.of_run(workdir).load_json('config') if begun else None
     config, table = automatic.choose(config, earlier, datasets)
-    if table and mesh_lib.is_main():
+    if table and mesh_lib.is_main() and not quiet:
         print(table, file=sys.stderr, flush=True)
     config_lib.validate(config, CHOICES)
     return config
@@ -186,15 +211,17 @@ def _method(
         network=network,
         normalise=normalise,
         evaluator=Evaluator(network, normalise, mesh, config.eval_batch_size, options),
-        fresh=_initialiser(network, train.image.shape[1:], config.seed),
+        fresh=_initialiser(network, train.image.shape[1:], config.seed, options),
         test=images.test,
         valid=images.valid,
     )
 
 
-def _initialiser(network: Any, shape: tuple[int, ...], seed: int) -> Callable[[str], dict[str, Any]]:
+def _initialiser(
+    network: Any, shape: tuple[int, ...], seed: int, options: compiling.Options
+) -> Callable[[str], dict[str, Any]]:
     """fresh(name): new variables, the same in every run of this seed."""
-    init = jax.jit(lambda key: network.init(key, jax.numpy.zeros((1, *shape)), train=False))
+    init = jax.jit(lambda key: network.init(key, jax.numpy.zeros((1, *shape)), train=False), compiler_options=options)
 
     def fresh(name: str) -> dict[str, Any]:
         names = (*config_lib.PHASES, 'encoder', *(f'{phase}_second' for phase in config_lib.PHASES))
@@ -202,6 +229,23 @@ def _initialiser(network: Any, shape: tuple[int, ...], seed: int) -> Callable[[s
         return {'batch_stats': {}, **variables}
 
     return fresh
+
+
+def _board(
+    folder: WorkDir, config: ConfigDict, images: splits.Splits, method: phases.Method
+) -> tensorboard.Board | None:
+    """For TensorBoard, where it is wanted and installed and the run is not over; with views that pre-training sees."""
+    wanted = config.report.tensorboard and tensorboard.is_installed()
+    if not wanted or not mesh_lib.is_main() or folder.is_complete:
+        return None
+    board = tensorboard.Board(folder.path / 'tensorboard')
+    if 'pretrain' in config.phases:
+        spread = np.linspace(0, len(images.pool) - 1, _SHOWN).astype(int)  # loaders may order by class
+        shown = images.pool.image[spread]
+        policy = views(method, config.pretrain)
+        two_views = jax.jit(functools.partial(augment.two_views, policy))
+        board.views(shown, np.asarray(two_views(jax.random.key(config.seed), shown)))
+    return board
 
 
 def _schedule(config: ConfigDict) -> list[tuple[str, str]]:
@@ -238,50 +282,6 @@ def _judge_selection(train: Dataset) -> dict[str, Any]:
     if train.true_label is None:
         return {'selected': int(np.sum(train.weight > 0.5))}
     return selection.quality(train.weight, train.label == train.true_label)
-
-
-def _list_label_issues(
-    config: ConfigDict,
-    folder: WorkDir,
-    images: splits.Splits,
-    classified: dict[str, np.ndarray],
-    method: phases.Method,
-    encoders: dict[str, Variables],
-) -> LabelIssues:
-    """Writes labels.csv and pred_probs.npy: the trust in each given label."""
-    judged, settings = images.judged, config.report
-    if settings.cross_fit:
-        probabilities = _cross_fitted(config, folder, judged, method, encoders['pretrain'])
-    else:
-        probabilities = images.in_order(classified['probabilities'], classified.get('valid_probabilities'))
-    issues = label_issues.find(probabilities, judged.label, threshold=settings.threshold, seed=config.seed)
-    folder.save_array('pred_probs', issues.probabilities)
-    folder.save_labels(
-        order=issues.by_suspicion if settings.sort == 'suspicion' else np.arange(len(judged)),
-        ids=judged.id,
-        class_names=judged.class_names,
-        given=judged.label,
-        suggested=issues.suggested,
-        pred_prob=issues.pred_prob,
-        clean_probability=issues.clean_probability,
-        is_suspect=issues.is_suspect,
-        true=judged.true_label,
-    )
-    return issues
-
-
-def _cross_fitted(
-    config: ConfigDict, folder: WorkDir, judged: Dataset, method: phases.Method, encoder: Variables
-) -> np.ndarray:
-    """Probabilities [N, C] by heads that did not see the label they judge, on embeddings that saw none; kept."""
-    name = f'labels/cross_fit_{config.report.cross_fit}'
-    if not folder.has_array(name):
-        embeddings = method.evaluator.embed(encoder, judged)
-        folds = config.report.cross_fit
-        probabilities = probe.cross_fit(embeddings, judged.label, judged.num_classes, folds=folds, seed=config.seed)
-        folder.save_array(name, probabilities)
-        mesh_lib.wait_for_all(name)
-    return folder.load_array(name)
 
 
 def _header(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict[str, Any]:

@@ -82,6 +82,14 @@ class WorkDir:
         """Whether config.json is there: else the process that writes has another folder."""
         return (self.path / 'config.json').exists()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether a run has ended here."""
+        try:
+            return self.load_json('summary')['complete']
+        except (InputError, KeyError):
+            return False
+
     def save_array(self, name: str, array: np.ndarray) -> None:
         """Writes `<name>.npy`, e.g. 'pred_probs' or 'labels/given'."""
         buffer = io.BytesIO()
@@ -118,6 +126,10 @@ class WorkDir:
     def save_text(self, name: str, text: str) -> None:
         """Writes a file as it is, e.g. 'report.html'."""
         self._write(name, text.encode())
+
+    def save_bytes(self, name: str, content: bytes) -> None:
+        """Writes a file as it is, e.g. 'plots/map.png'."""
+        self._write(name, content)
 
     def save_labels(
         self,

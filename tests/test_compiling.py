@@ -29,10 +29,8 @@ def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
 
 def test_own_options_win():
     text = f'xla_cpu_enable_fast_math=true,{OURS}=LIBRARY_FUSION_TYPE_DOT'
-    assert compiling.compiler_options(text) == {
-        'xla_cpu_enable_fast_math': True,
-        OURS: 'LIBRARY_FUSION_TYPE_DOT',
-    }
+    given = {'xla_cpu_enable_fast_math': True, OURS: 'LIBRARY_FUSION_TYPE_DOT'}
+    assert compiling.compiler_options(text) == compiling.OPTIONS['cpu'] | given
     assert compiling.compiler_options('none') == {}
 
 

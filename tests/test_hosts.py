@@ -61,7 +61,7 @@ def _metrics(workdir):
 
 @pytest.mark.parametrize('resident_bytes', [2**31, 0], ids=['resident', 'streamed'])
 def test_two_processes_learn_what_one_learns(tmp_path, resident_bytes):
-    changes = {'resident_bytes': resident_bytes, 'phases': ('base',)}
+    changes = {'resident_bytes': resident_bytes, 'phases': ('base',), 'report__page': not resident_bytes}
     if resident_bytes:
         changes |= {'phases': ('pretrain', 'classify', 'select'), 'shard_state': True, 'classify__average': 0.9}
     one, two = tmp_path / 'one', tmp_path / 'two'
@@ -84,6 +84,7 @@ def test_two_processes_learn_what_one_learns(tmp_path, resident_bytes):
         tolerance = {'base': 1e-5, 'pretrain': 1e-5, 'classify': 1e-3, 'select': 1e-2}[ours['phase']]
         assert ours['loss'] == pytest.approx(theirs['loss'], abs=tolerance)
     np.testing.assert_allclose(np.load(one / 'pred_probs.npy'), np.load(two / 'pred_probs.npy'), atol=1e-3)
+    assert (two / 'report.html').exists() == (not resident_bytes)
 
 
 def test_a_folder_that_is_not_shared_is_said(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from noisy_jax.errors import InputError
 
 def _long_enough():
     """Settings that learn."""
-    settings = config('rate=0.4', data__limit=0, data__test_limit=0)
+    settings = config('rate=0.4', data__limit=0, data__test_limit=0, report__page=True)
     settings.pretrain.epochs, settings.base.epochs = 15, 10
     settings.classify.head_epochs = settings.finetune.head_epochs = 5
     settings.classify.epochs = settings.finetune.epochs = 5
@@ -106,11 +107,29 @@ def test_metrics_have_a_line_for_every_epoch(run):
 
 def test_complete_run_only_rewrites_its_summary(run, capfd):
     summary, folder = run
-    before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
-    (folder / 'summary.json').unlink()
+
+    def contents():
+        return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+    before = contents()
     assert pipeline.run(_long_enough(), folder) == summary
     assert 'complete' in capfd.readouterr().err
-    assert {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()} == before
+    assert contents() == before
+    (folder / 'summary.json').unlink()
+    assert pipeline.run(_long_enough(), folder, quiet=True) == summary
+    assert capfd.readouterr() == ('', '')
+    board = folder / 'tensorboard'  # without a summary the run is not over: made anew
+    assert {path: text for path, text in contents().items() if board not in path.parents} == {
+        path: text for path, text in before.items() if board not in path.parents
+    }
+
+
+def test_quiet_and_without_tensorboard(tmp_path, capfd, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+    pipeline.run(config('phases=base'), tmp_path, quiet=True)
+    assert capfd.readouterr() == ('', '')
+    assert (tmp_path / 'metrics.jsonl').exists()
+    assert not (tmp_path / 'tensorboard').exists()
 
 
 def test_another_config_in_the_same_folder_is_refused(run):

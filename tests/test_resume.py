@@ -1,5 +1,7 @@
 """Killed in the middle of an epoch of each phase, a run ends with the same bits as one that was left alone."""
 
+import collections
+import csv
 import json
 import os
 import pathlib
@@ -36,16 +38,56 @@ def _arrays(folder):
     }
 
 
-def test_killed_in_each_phase(undisturbed, tmp_path):
+@pytest.fixture(scope='module')
+def killed(tmp_path_factory):
+    """Killed once in each phase."""
+    folder = tmp_path_factory.mktemp('killed')
     for phase, step in FATES:
-        assert launch(tmp_path, phase, step).returncode == -9
-        summary = tmp_path / 'summary.json'
+        assert launch(folder, phase, step).returncode == -9
+        summary = folder / 'summary.json'
         assert not summary.exists() or not json.loads(summary.read_text())['complete']
-    result = launch(tmp_path)
+    result = launch(folder)
     assert result.returncode == 0, result.stderr
-    assert _arrays(tmp_path) == _arrays(undisturbed)
-    assert (tmp_path / 'metrics.jsonl').read_text() == (undisturbed / 'metrics.jsonl').read_text()
-    assert not list(tmp_path.rglob('*.tmp'))
+    return folder
+
+
+def test_killed_in_each_phase(undisturbed, killed):
+    assert _arrays(killed) == _arrays(undisturbed)
+    assert (killed / 'metrics.jsonl').read_text() == (undisturbed / 'metrics.jsonl').read_text()
+    assert not list(killed.rglob('*.tmp'))
+
+
+def test_tensorboard_shows_every_epoch_once(undisturbed, killed):
+    pytest.importorskip('tensorboardX', reason='the extra `tensorboard` is not installed')
+    events = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    lines = [json.loads(line) for line in (killed / 'metrics.jsonl').read_text().splitlines()]
+    expected, epochs = {}, collections.Counter()
+    for line in lines:
+        epochs[line['phase']] += 1
+        for name, value in line.items():
+            if name not in ('phase', 'stage', 'epoch', 'step') and value is not None:
+                expected.setdefault(f'{line["phase"]}/{name}', []).append((epochs[line['phase']], value))
+    assert expected['classify/loss'][-1][0] == 4, 'over both stages'
+    boards = [
+        events.EventAccumulator(str(folder / 'tensorboard'), size_guidance={'scalars': 0}).Reload()
+        for folder in (killed, undisturbed)
+    ]
+    for board in boards:
+        shown = {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()['scalars']}
+        assert shown.keys() == expected.keys()
+        for tag, points in shown.items():
+            assert points == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected[tag]]
+        histograms = {'labels/loss', 'labels/clean_probability', 'select/losses', 'select/clean_probability'}
+        assert set(board.Tags()['histograms']) == histograms
+        assert all(board.Histograms(tag)[0].histogram_value.num == 300 for tag in histograms)
+        views, suspects = (board.Images(tag)[0] for tag in ('pretrain/views', 'labels/suspects'))
+        assert (views.height, views.width) == (3 * 8, 12 * 8)
+        assert (suspects.height, suspects.width) == (3 * 8, 8 * 8)
+    texts = [board.Tensors('labels/suspects/text_summary')[0].tensor_proto.string_val[0] for board in boards]
+    assert texts[0] == texts[1]
+    with (killed / 'labels.csv').open() as file:
+        first = min(csv.DictReader(file), key=lambda row: (float(row['clean_probability']), -float(row['pred_prob'])))
+    assert f'{first["given_label"]} → {first["suggested_label"]}' in texts[0].decode().splitlines()[2]
 
 
 def test_stop_signal_saves_in_the_middle_of_an_epoch(undisturbed, tmp_path):

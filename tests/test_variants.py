@@ -15,7 +15,7 @@ ROOT = variants.RESULTS.parents[2]
 NAMES = {(part, name) for data in variants.DATA for part, name in variants.variants_of(data)}
 AS_CONFIGURED = {'elr', 'single', 'simclr', 'sup_con', 'linear', 'mlp', 'symmetric'}
 AS_CONFIGURED |= {'cnn_small', 'handwriting', 'cnn6', 'standard'}  # of digits, of CIFAR-10
-README = (ROOT / 'README.md').read_text()
+README = (ROOT / 'experiments' / 'README.md').read_text()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ def config(argument='', **changes):
     result = runpy.run_path(str(CONFIGS / 'digits.py'))['get_config'](argument)
     result.data.limit, result.data.test_limit = 300, 100
     result.checkpoint_every = 1
+    result.report.page = False  # its own tests ask for it
     result.pretrain.epochs, result.contrast.epochs = 3, 2
     result.base.epochs, result.select.epochs = 3, 2
     for phase in (result.classify, result.finetune):

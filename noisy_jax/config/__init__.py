@@ -2,6 +2,7 @@
 
 from noisy_jax.config.arguments import (
     check_override,
+    leave_to_data,
     load,
     parse_argument,
     phase_list,
@@ -33,6 +34,7 @@ __all__ = [
     'check_override',
     'default',
     'flatten',
+    'leave_to_data',
     'load',
     'loss_settings',
     'optimizer',

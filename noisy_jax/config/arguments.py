@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from noisy_jax.config.defaults import LOSSES, PHASE_LISTS, PHASES, default, loss_settings
+from noisy_jax.config.defaults import LOSSES, PHASE_LISTS, PHASES, default, loss_settings, optimizer
 from noisy_jax.config.validation import flatten, nearest
 from noisy_jax.errors import InputError
 
@@ -39,6 +39,27 @@ def with_data(argument: str, name: str, num_classes: int = 10, **defaults: Any) 
     with config.unlocked():
         config.loss_settings = ConfigDict({loss: loss_settings(loss, num_classes) for loss in LOSSES})
     return config, given
+
+
+def leave_to_data(config: ConfigDict) -> None:
+    """Leaves sizes, network, epochs, views and normalisation to the data (noisy_jax/automatic.py).
+
+    AdamW, with rates for the networks and epochs that are chosen there; no head is trained alone.
+    """
+    rates = {'name': 'adamw', 'learning_rate': 2e-3, 'weight_decay': 1e-4}
+    with config.unlocked():
+        config.data.update({'image_size': -1, 'mean': (), 'std': ()})
+        config.model.update({'encoder': 'auto', 'width': -1})
+        config.augment.standard.padding, config.augment.simclr.blur_probability = -1, -1.0
+        config.loss_settings.elr.update({'beta': -1.0, 'lam': -1.0})
+        for phase in PHASES:
+            config[phase].update({'epochs': -1, 'batch_size': -1, 'optimizer': optimizer(**rates)})
+            if phase != 'select':
+                config[phase].augment = 'auto'
+        for phase in (config.classify, config.finetune):
+            phase.head_epochs = 0
+    config.pretrain.knn_every = config.contrast.knn_every = 0
+    config.pretrain.temperature = 0.2
 
 
 def set_rates(

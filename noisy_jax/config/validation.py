@@ -11,7 +11,7 @@ from noisy_jax.config.defaults import LABEL_FREE, PHASES, default
 from noisy_jax.errors import InputError
 
 # Keys (with wildcards) and the closed range of their values; None is open.
-_RANGES = {
+RANGES = {
     'noise.rate': (0.0, 1.0),
     'data.valid_fraction': (0.0, 0.9),
     'early_stop_below': (0.0, 1.0),
@@ -100,7 +100,7 @@ def validate(config: ConfigDict, choices: Mapping[str, Iterable[str]]) -> None:
         for pattern, allowed in choices.items():
             if fnmatch.fnmatchcase(key, pattern) and value not in allowed:
                 raise InputError(f'config.{key}: {value!r} is not allowed; choose one of {", ".join(allowed)}')
-        for pattern, (low, high) in _RANGES.items():
+        for pattern, (low, high) in RANGES.items():
             if fnmatch.fnmatchcase(key, pattern) and not _within(value, low, high):
                 limits = f'at least {low}' if high is None else f'from {low} to {high}'
                 raise InputError(f'config.{key}: {value!r} is not allowed; a number {limits}')
@@ -120,12 +120,12 @@ def validate(config: ConfigDict, choices: Mapping[str, Iterable[str]]) -> None:
 
 
 # Keys (with wildcards) of several numbers, and the least of each.
-_NUMBERS = {'data.mean': 0.0, 'data.std': 1e-6, '*.milestones': 0}
+NUMBERS = {'data.mean': 0.0, 'data.std': 1e-6, '*.milestones': 0}
 
 
 def _check_tuples(given: Mapping[str, Any]) -> None:
     for key, values in given.items():
-        for pattern, least in _NUMBERS.items():
+        for pattern, least in NUMBERS.items():
             if fnmatch.fnmatchcase(key, pattern) and not all(_within(value, least, None) for value in values):
                 raise InputError(f'config.{key}: {values!r} is not allowed; numbers of at least {least}')
 

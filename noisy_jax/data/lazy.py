@@ -35,6 +35,7 @@ from noisy_jax.errors import InputError
 _SHARE = 16  # images of a task: enough to outweigh its dispatch, few enough to spread a batch over the workers
 MEMORY_BYTES = 2**33  # images up to this size are decoded once and kept
 _PATIENCE = 3  # seconds before a progress bar appears
+quiet = False  # no bars at all in this process; they are for terminals only
 
 
 class Encoded(Protocol):
@@ -191,7 +192,7 @@ def images(encoded: Encoded, size: int, memory_bytes: int, workers: int) -> Imag
     if len(encoded) * height * width * 3 > memory_bytes:
         return Files(encoded, _common_shape(encoded, size), size, workers)
     result = np.empty((len(encoded), height, width, 1), np.uint8)
-    bar = tqdm(total=len(encoded), desc='decoding', unit='image', delay=_PATIENCE, disable=None, leave=False)
+    bar = _bar(len(encoded), 'decoding')
     with bar:
         for row, image in enumerate(_decoded(encoded, size, workers)):
             _check_size(encoded, row, image.shape, (height, width))
@@ -206,7 +207,7 @@ def images(encoded: Encoded, size: int, memory_bytes: int, workers: int) -> Imag
 def _common_shape(encoded: Encoded, size: int) -> tuple[int, int, int]:
     """[H, W, C] of all images, from their heads."""
     first, channels = decoded_shape(encoded.open(0), size, encoded.name(0))[:2], 1
-    bar = tqdm(total=len(encoded), desc='reading heads', unit='image', delay=_PATIENCE, disable=None, leave=False)
+    bar = _bar(len(encoded), 'reading heads')
     with concurrent.futures.ThreadPoolExecutor() as pool, bar:
         parts = pool.map(functools.partial(_shapes_of_share, size=size), _shares(encoded))
         for row, shape in enumerate(itertools.chain.from_iterable(parts)):
@@ -214,6 +215,10 @@ def _common_shape(encoded: Encoded, size: int) -> tuple[int, int, int]:
             channels = max(channels, shape[-1])
             bar.update()
     return (*first, channels)
+
+
+def _bar(total: int, title: str) -> tqdm:
+    return tqdm(total=total, desc=title, unit='image', delay=_PATIENCE, disable=quiet or None, leave=False)
 
 
 def _check_size(encoded: Encoded, row: int, shape: tuple[int, ...], first: tuple[int, int]) -> None:

@@ -175,7 +175,7 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
     else:
         images = np.lib.format.open_memmap(part, mode='w+', dtype=np.uint8, shape=shape)
     chunk = max(_CHUNK_BYTES // int(np.prod(shape[1:])), 1)
-    with tqdm(total=len(dataset), initial=done, desc=name, unit='image') as bar:
+    with tqdm(total=len(dataset), initial=done, desc=name, unit='image', disable=None) as bar:
         for start in range(done, len(dataset), chunk):
             stop = min(start + chunk, len(dataset))
             images[start:stop] = [fit_array(image, size) for image in dataset.image[start:stop]]

@@ -55,15 +55,15 @@ def classifier_phase(method: Method, inputs: Inputs, journal: Journal, settings:
 
     The outcome has `probabilities` [N, C] of the training set, `valid_probabilities` [V, C] of the images held out.
     """
-    plans = _plans(method.config, settings)
+    stages = plans(method.config, settings)
     first = new_head(method, inputs.variables, journal.phase)
     paired = settings.method in PAIRS
     start = pair.stack(first, new_head(method, inputs.variables, f'{journal.phase}_second')) if paired else first
-    trained = _train(method, inputs.train, journal, start, plans, settings.method)
+    trained = _train(method, inputs.train, journal, start, stages, settings.method)
     return _classified(method, inputs.train, journal, pair.unstack(trained) if paired else trained)
 
 
-def _plans(config: ConfigDict, settings: ConfigDict) -> list[Plan]:
+def plans(config: ConfigDict, settings: ConfigDict) -> list[Plan]:
     """The stages of a method, the head alone first."""
     head = Plan('head', optim.HEAD, settings.get('head_epochs', 0), settings.get('head_optimizer', settings.optimizer))
     whole = Plan('all', optim.CLASSIFIER, settings.epochs, settings.optimizer, settings.average, settings.mixup)
@@ -90,7 +90,7 @@ def new_head(method: Method, variables: Variables | None, name: str) -> Variable
 
 
 def _train(
-    method: Method, train: Dataset, journal: Journal, variables: Variables, plans: list[Plan], kind: str
+    method: Method, train: Dataset, journal: Journal, variables: Variables, stages: list[Plan], kind: str
 ) -> Variables:
     """Stage after stage with the loss of the method or of the config, whose memory goes on from each to the next."""
     own = method.config.get(kind, {})
@@ -102,7 +102,7 @@ def _train(
     if kind in PAIRS:
         memory = pair.stack(memory, memory)
     watch = _watch(method, journal)
-    for plan in plans:
+    for plan in stages:
         after, loss = watch, criterion
         if plan.stage == 'warmup' and own.get('negative_entropy'):
             loss = losses.with_negative_entropy(criterion)

@@ -42,6 +42,7 @@ class Session:
     resident_bytes: int = 2**31  # image arrays up to this size stay on the device
     shard_state: bool = False  # the optimiser's state and what a method remembers spread over the devices
     compiler_options: Options = dataclasses.field(default_factory=dict)
+    progress: Progress = dataclasses.field(default_factory=Progress)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,46 +196,45 @@ def fit(
     key = replicate(jax.random.key_data(jax.random.key(seed)), mesh)
     run = runner(stage.step, session, state)
     feed = Feed(dataset, mesh, stage.batch_size, session.resident_bytes)
-    progress = Progress(f'{journal.name} {stage.name}', stage.epochs, steps_per_epoch, first)
-    try:
-        for epoch in range(first // steps_per_epoch, stage.epochs):
-            last = epoch + 1 == stage.epochs
-            start, skip = time.monotonic(), max(first - epoch * steps_per_epoch, 0)
-            parts = []  # metrics stay on the device until the epoch is over
-            for given in feed.of_epoch(seed, epoch, skip):
-                if _stop_asked(session, skip + len(parts)):
-                    journal.save(stage.name, state)
-                    raise Stopped(f'{journal.name}, stage {stage.name}, epoch {epoch + 1} of {stage.epochs}')
-                with jax.transfer_guard('disallow'):
-                    state, metrics = run(state, feed.resident, given, key)
-                parts.append(metrics)
-                if len(parts) > _IN_FLIGHT:
-                    jax.block_until_ready(parts[-1 - _IN_FLIGHT])
-                progress.step()
-            fetched = to_host(parts)
-            values: Values = {name: float(np.mean([part[name] for part in fetched])) for name in fetched[0]}
-            if not np.isfinite(values['loss']):
-                raise InputError(
-                    f'loss is {values["loss"]} in phase {journal.name}, stage {stage.name}, epoch {epoch + 1}: '
-                    f'lower the learning rate of {journal.phase} in another work directory'
-                )
-            if epoch > first // steps_per_epoch or stage.epochs == 1:  # the first epoch also compiles
-                journal.record['images'] += len(parts) * stage.batch_size
-                journal.record['image_seconds'] += time.monotonic() - start
-            if after_epoch:
-                state, more = after_epoch(state, epoch)
-                values |= more
-            session.metrics.write(
-                phase=journal.name, stage=stage.name, epoch=epoch + 1, step=(epoch + 1) * steps_per_epoch, **values
-            )
-            progress.epoch(epoch + 1, values)
-            if not last and stage.stop_when and stage.stop_when(values):
-                last = journal.end(stage, epoch + 1)
-            if (epoch + 1) % session.checkpoint_every == 0 or last:
+    progress = session.progress
+    progress.begin(journal.name, stage.name, stage.epochs, steps_per_epoch, stage.batch_size, first)
+    for epoch in range(first // steps_per_epoch, stage.epochs):
+        last = epoch + 1 == stage.epochs
+        start, skip = time.monotonic(), max(first - epoch * steps_per_epoch, 0)
+        parts = []  # metrics stay on the device until the epoch is over
+        for given in feed.of_epoch(seed, epoch, skip):
+            if _stop_asked(session, skip + len(parts)):
                 journal.save(stage.name, state)
-            if last:
-                break
-    finally:
-        progress.close()
+                raise Stopped(f'{journal.name}, stage {stage.name}, epoch {epoch + 1} of {stage.epochs}')
+            with jax.transfer_guard('disallow'):
+                state, metrics = run(state, feed.resident, given, key)
+            parts.append(metrics)
+            if len(parts) > _IN_FLIGHT:
+                jax.block_until_ready(parts[-1 - _IN_FLIGHT])
+            progress.step()
+        fetched = to_host(parts)
+        seconds = time.monotonic() - start
+        values: Values = {name: float(np.mean([part[name] for part in fetched])) for name in fetched[0]}
+        if not np.isfinite(values['loss']):
+            raise InputError(
+                f'loss is {values["loss"]} in phase {journal.name}, stage {stage.name}, epoch {epoch + 1}: '
+                f'lower the learning rate of {journal.phase} in another work directory'
+            )
+        if epoch > first // steps_per_epoch or stage.epochs == 1:  # the first epoch also compiles
+            journal.record['images'] += len(parts) * stage.batch_size
+            journal.record['image_seconds'] += seconds
+        if after_epoch:
+            state, more = after_epoch(state, epoch)
+            values |= more
+        session.metrics.write(
+            phase=journal.name, stage=stage.name, epoch=epoch + 1, step=(epoch + 1) * steps_per_epoch, **values
+        )
+        progress.epoch(epoch + 1, values, seconds)
+        if not last and stage.stop_when and stage.stop_when(values):
+            last = journal.end(stage, epoch + 1)
+        if (epoch + 1) % session.checkpoint_every == 0 or last:
+            journal.save(stage.name, state)
+        if last:
+            break
     journal.leave(stage.name, journal.epochs(stage) * steps_per_epoch)
     return state

@@ -5,13 +5,15 @@ import os
 import pathlib
 
 from noisy_jax.training.mesh import is_main
+from noisy_jax.training.tensorboard import Board
 
 
 class MetricWriter:
-    """Appends to metrics.jsonl: {"phase", "stage", "epoch", "step", name: value, ...}."""
+    """Appends to metrics.jsonl: {"phase", "stage", "epoch", "step", name: value, ...}; a board shows the same."""
 
-    def __init__(self, path: pathlib.Path) -> None:
-        self._path = path
+    def __init__(self, path: pathlib.Path, board: Board | None = None) -> None:
+        self._path, self._board = path, board
+        self._shown = 0  # bytes that the board shows
         self._file = path.open('a', encoding='utf-8') if is_main() else None
 
     def write(self, *, phase: str, stage: str, epoch: int, step: int, **values: float | None) -> None:
@@ -20,6 +22,7 @@ class MetricWriter:
             line = {'phase': phase, 'stage': stage, 'epoch': epoch, 'step': step, **values}
             self._file.write(json.dumps(line) + '\n')
             self._file.flush()
+            self._show()
 
     def position(self) -> int:
         """The length of the file in bytes, to come back to with `rewind`."""
@@ -44,4 +47,14 @@ class MetricWriter:
 
     def close(self) -> None:
         if self._file:
+            self._show()
             self._file.close()
+
+    def _show(self) -> None:
+        """What is new to the board: at first all that an earlier process has left, after its `rewind`."""
+        if self._board:
+            with self._path.open('rb') as lines:
+                lines.seek(self._shown)
+                for line in lines:
+                    self._board.scalars(json.loads(line))
+                self._shown = lines.tell()

@@ -1,52 +1,172 @@
-"""What a person sees of a stage: a bar on a terminal, a line now and then in a log."""
+"""What a person sees of a run: a bar for each phase on a terminal, a line now and then in a log."""
 
+import math
+import shutil
 import sys
 import time
+from typing import Any
 
 from tqdm import tqdm
 
 from noisy_jax.training.mesh import is_main
+from noisy_jax.training.time_left import TimeLeft, Work, WorkPlan
 
-_LOG_EVERY = 20.0  # seconds between two lines where there is no terminal
+_LOG_EVERY = 20.0  # seconds between two lines of a log; in a long run a 50th of the time so far
+_DRAW_EVERY = 0.2  # seconds between two pictures of a bar
+_NARROW = 100  # columns; the loss has room in more
+
+# The accuracy that is shown is the first of these that is known.
+_ACCURACIES = {
+    'test_accuracy': 'test',
+    'knn_accuracy': 'k-NN',
+    'valid_accuracy': 'valid',
+    'knn_agreement': 'k-NN',
+    'accuracy': 'train',
+}
 
 
 class Progress:
-    """Phase, epoch, loss, accuracy, images/s and time left of one stage."""
+    """Says how far a run is and when it will be done, on stderr; only process 0 speaks."""
 
-    def __init__(self, title: str, epochs: int, steps_per_epoch: int, done: int) -> None:
-        self._title, self._epochs, self._steps_per_epoch = title, epochs, steps_per_epoch
-        self._total = epochs * steps_per_epoch
-        self._first = self._done = done
-        self._start = self._said = time.monotonic()
-        self._silent = not is_main()
-        self._terminal = sys.stderr.isatty() and not self._silent
-        self._bar = tqdm(
-            total=self._total,
-            initial=done,
-            desc=title,
-            disable=not self._terminal,
-            bar_format='{percentage:3.0f}%|{bar:20}| {desc} [{elapsed}, {remaining} left]',
+    def __init__(self, plan: WorkPlan | None = None, *, quiet: bool = False, at_most: bool = False) -> None:
+        """Without a `plan` nothing is said of phases to come; `at_most`: stages may end early."""
+        self._time_left, self._whole = TimeLeft(plan or {}), bool(plan)
+        self._about = 'at most' if at_most else 'about'
+        self._speaks = not quiet and is_main()
+        self._terminal = self._speaks and sys.stderr.isatty()
+        self._bar: tqdm | None = None
+        self._phase, self._images_per_second = '', 0.0
+        self._values: dict[str, float] = {}  # the newest of each metric
+        self._start = self._epoch_end = self._shown = time.monotonic()
+        self._since: float | None = None  # when the epoch began, a stage's first when it was compiled
+
+    def __enter__(self) -> 'Progress':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def begin(self, phase: str, stage: str, epochs: int, steps_per_epoch: int, batch_size: int, first: int) -> None:
+        """A stage of so many epochs begins, or goes on at the step `first`."""
+        if phase != self._phase:
+            self._close()
+            self._phase, self._values, self._images_per_second = phase, {}, 0.0
+        self._steps_per_epoch, self._batch_size = steps_per_epoch, batch_size
+        self._time_left.begin(
+            phase, stage, Work(epochs, float(steps_per_epoch * batch_size)), done=first / steps_per_epoch
         )
+        self._fresh, self._steps, self._since = True, 0, None
+        if self._terminal:
+            self._draw()
+        self._begun = time.monotonic()
 
     def step(self) -> None:
-        self._done += 1
-        self._bar.update()
-
-    def epoch(self, epoch: int, values: dict[str, float]) -> None:
-        """After an epoch (counted from 1): the newest metrics."""
-        text = f'epoch {epoch}/{self._epochs} ' + ' '.join(_short(name, value) for name, value in values.items())
-        if self._terminal:
-            self._bar.set_description_str(f'{self._title}, {text}', refresh=False)
-            return
+        self._steps += 1
         now = time.monotonic()
-        if not self._silent and (epoch == self._epochs or now - self._said > _LOG_EVERY):
-            left = (now - self._start) / max(self._done - self._first, 1) * (self._total - self._done)
-            print(f'{self._title:<16} {text} {left:.0f} s left', file=sys.stderr, flush=True)
-            self._said = now
+        self._since = self._since or now
+        if self._terminal and now - self._shown > _DRAW_EVERY:
+            self._draw()
+        elif not self._terminal and now - self._shown > max(_LOG_EVERY, (now - self._start) / 50):
+            self._log()
 
-    def close(self) -> None:
-        self._bar.close()
+    def epoch(self, epoch: int, values: dict[str, float | None], seconds: float) -> None:
+        """After an epoch (counted from 1): the newest metrics, and how long its steps took."""
+        now, begins = time.monotonic(), not self._time_left.is_known
+        took, besides = now - self._epoch_end, None
+        if self._fresh:
+            # A stage's first step is compiled before it runs, its first judgement too: the next ones are not.
+            seconds = max(seconds - (self._since - self._begun), 1e-3) if self._steps > 1 else seconds
+            took, besides = seconds, took - seconds
+        self._time_left.trained(epoch, took, besides)
+        self._images_per_second = self._steps * self._batch_size / seconds
+        self._values |= {name: value for name, value in values.items() if value is not None}
+        self._epoch_end = self._since = now
+        self._fresh, self._steps = False, 0
+        if self._terminal and begins and self._whole:
+            self._say(self._for_all_phases())
+        if self._terminal:
+            self._draw()
+        elif begins:
+            self._log()
+
+    def finish(self, phase: str, record: dict[str, Any], *, trained: bool) -> None:
+        """A phase is over; `record` as in the summary; `trained`: now, not by an earlier run."""
+        self._time_left.finish(phase)
+        self._close()
+        if trained:
+            rate = record['images_per_second']
+            parts = [f'{record["seconds"]:.1f} s', f'{rate:.0f} images/s' if rate else '', _accuracy(record)]
+            self._say(f'{phase:<11} {", ".join(filter(None, parts))}')
+
+    def _log(self) -> None:
+        self._shown = time.monotonic()
+        parts = [self._loss(), _accuracy(self._values), self._rate()]
+        if self._time_left.is_known:
+            parts += [f'{_duration(self._seconds_left()[0])} left', self._for_all_phases() if self._whole else '']
+        text = ', '.join(filter(None, parts))
+        self._say(f'{self._phase:<11} epoch {self._epochs()}  {text}'.rstrip())
+
+    def _draw(self) -> None:
+        """Narrow enough for 80 columns."""
+        self._shown = time.monotonic()
+        left = 'starting'
+        if self._time_left.is_known:
+            of_phase, of_all = map(_duration, self._seconds_left())
+            sign = '<' if self._about == 'at most' else '~'
+            left = f'left: {of_phase}' + (f', all {sign}{of_all}' if self._whole else '')
+        wide = shutil.get_terminal_size().columns >= _NARROW
+        parts = [self._loss() if wide else '', _accuracy(self._values), self._rate(), left]
+        picture = f'{self._phase} {self._epochs()} |{{bar}}| {" ".join(filter(None, parts))}'
+        done = self._time_left.share_done(more=self._steps / self._steps_per_epoch)
+        if self._bar is None:
+            self._bar = tqdm(total=1.0, initial=done, bar_format=picture, leave=False, dynamic_ncols=True)
+            return
+        self._bar.n, self._bar.bar_format = done, picture
+        self._bar.refresh()
+
+    def _epochs(self) -> str:
+        """Which epoch of the phase it is, of how many."""
+        done, total = self._time_left.epochs()
+        return f'{math.ceil(done + self._steps / self._steps_per_epoch)}/{total}'
+
+    def _seconds_left(self) -> tuple[float, float]:
+        """Of the phase, of all: what was left after the last epoch, less what has passed."""
+        passed = time.monotonic() - self._since if self._since else 0.0
+        of_phase, of_all = (max(seconds - passed, 0.0) for seconds in self._time_left.seconds())
+        return of_phase, of_all
+
+    def _for_all_phases(self) -> str:
+        return f'{self._about} {_duration(self._seconds_left()[1])} for all phases'
+
+    def _loss(self) -> str:
+        return f'loss {self._values["loss"]:.3f}' if self._values else ''
+
+    def _rate(self) -> str:
+        return f'{self._images_per_second:.0f} images/s' if self._images_per_second else ''
+
+    def _say(self, text: str) -> None:
+        if self._speaks:
+            tqdm.write(text, file=sys.stderr)
+            sys.stderr.flush()
+
+    def _close(self) -> None:
+        if self._bar:
+            self._bar.close()
+            self._bar = None
 
 
-def _short(name: str, value: float | None) -> str:
-    return f'{name.replace("accuracy", "acc")} {value:.3f}' if value is not None else ''
+def _accuracy(values: dict[str, Any]) -> str:
+    """'test 98.1%', of metrics or of a record."""
+    for name, title in _ACCURACIES.items():
+        value = values.get(f'{name}_last', values.get(name))
+        if value is not None:
+            return f'{title} {100 * value:.1f}%'
+    return ''
+
+
+def _duration(seconds: float) -> str:
+    """Rounded: '40 s', '12 min', '3.5 h', '2.1 days'."""
+    for limit, unit, name, digits in ((90, 1, 's', 0), (5400, 60, 'min', 0), (172_800, 3600, 'h', 1)):
+        if seconds < limit:
+            return f'{seconds / unit:.{digits}f} {name}'
+    return f'{seconds / 86_400:.1f} days'

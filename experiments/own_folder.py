@@ -1,0 +1,221 @@
+"""A folder of one's own, end to end: CIFAR-10 (JPEG 75) by people's labels, 40 % of them wrong; what is it worth?
+
+  python experiments/own_folder.py --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz    runs what is missing
+  python experiments/own_folder.py --table                                                     the tables from the JSON
+
+The first 5,000 images lie in class folders by the worst of CIFAR-10N's labels (Wei 2022). Then, as a user would:
+`noisy_jax.main --config=configs/own_images.py` and `noisy_jax.clean --mode=relabel|drop`. The list of wrong labels is
+compared with cleanlab's on the same cross-fitted probabilities, and on those of a plain classifier (cross-entropy, from
+scratch, the same network and epochs, five folds). Plain classifiers trained on the given, the cleaned and the right
+labels are tested on the 10,000 test images.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tarfile
+from typing import Any
+
+import numpy as np
+from cifar10 import HUMAN
+from ml_collections import ConfigDict
+from noisy_jax.trained import TrainedClassifier
+from sklearn.model_selection import StratifiedKFold
+
+from noisy_jax import data, label_issues, pipeline
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.workdir import WorkDir
+
+RESULTS = pathlib.Path(__file__).resolve().parent / 'results'
+ROOT = RESULTS.parents[1]
+COUNT, FOLDS = 5000, 5
+
+
+def lay_out(archive: pathlib.Path, human: pathlib.Path, folder: pathlib.Path, count: int, tests: int) -> None:
+    """`photos/CLASS/00012.jpg` by people's labels, `test/CLASS/...` by right ones, truth.json: the right classes."""
+    if (folder / 'truth.json').exists():
+        return
+    with np.load(human) as labels:
+        clean, given = labels['clean_label'], labels[HUMAN['worst']]
+    places = {}  # of a member: where it goes
+    truth = {}
+    with tarfile.open(archive, 'r|*') as members:
+        names: list[str] = []
+        images: dict[str, bytes] = {}
+        for member in members:
+            parts = pathlib.PurePosixPath(member.name).parts
+            if member.isfile() and len(parts) >= 3:
+                images['/'.join(parts[-3:])] = members.extractfile(member).read()
+    names = sorted({name.split('/')[1] for name in images if name.startswith('train/')})
+    # Within a class the files stand in the data set's order.
+    files = {row: sorted(name for name in images if name.startswith(f'train/{row}/')) for row in names}
+    seen = dict.fromkeys(names, 0)
+    for number, label in enumerate(clean[:count]):
+        name = names[label]
+        source = files[name][seen[name]]
+        seen[name] += 1
+        place = f'{names[given[number]]}/{number:05d}.jpg'
+        places[f'photos/{place}'], truth[place] = images[source], name
+    for name in names:
+        chosen = sorted(file for file in images if file.startswith(f'test/{name}/'))[: tests // len(names)]
+        places |= {file: images[file] for file in chosen}
+    for place, content in places.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(content)
+    (folder / 'truth.json').write_text(json.dumps(truth))
+
+
+def command(*arguments: Any) -> None:
+    """`python -m noisy_jax.X ...`, as from a terminal."""
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    subprocess.run([sys.executable, '-m', *map(str, arguments)], check=True, cwd=ROOT, env=environment)
+
+
+class Experiment:
+    """The run in `folder`, what was found about it so far, and the images with their right labels."""
+
+    def __init__(self, folder: pathlib.Path, changes: list[str]) -> None:
+        self.folder, self.results = folder, {}
+        self.workdir = folder / 'run'
+        self.photos = folder / 'photos'
+        command(
+            'noisy_jax.main',
+            '--config=configs/own_images.py',
+            f'--config.data.path={self.photos}',
+            f'--workdir={self.workdir}',
+            *changes,
+        )
+        work = WorkDir.of_run(self.workdir)
+        self.config, self.summary = ConfigDict(work.load_json('config')), work.load_json('summary')
+        for field in ('mean', 'std'):
+            self.config.data[field] = tuple(self.config.data[field])
+        self.labels, self.pred_probs = work.load_labels(), work.load_array('pred_probs')
+        self.images = data.load_split(self.config.data, 'train')
+        self.test = data.load_split({**self.config.data, 'path': str(folder / 'test')}, 'train')
+        truth, names = json.loads((folder / 'truth.json').read_text()), self.images.class_names
+        assert self.images.id.tolist() == self.labels['id'].tolist()
+        self.true = np.array([names.index(truth[name]) for name in self.images.id], np.int32)
+        self.given = self.images.label
+
+    def plain(self, name: str, train: Dataset) -> TrainedClassifier:
+        """The plain classifier on `train`: the run's network and epochs, from scratch, cross-entropy, none held out."""
+        config = self.config.copy_and_resolve_references()
+        config.update_from_flattened_dict(
+            {'name': name, 'phases': ('base',), 'loss': 'ce', 'early_stop': 'none', 'eval_every': 0}
+            | {'data.valid_fraction': 0.0, 'report.cross_fit': 0, 'report.page': False}
+        )
+        workdir = self.folder / 'plain' / name
+        pipeline.run(config, workdir, (train, None))
+        return TrainedClassifier.of_run(workdir)
+
+    def accuracy(self, classifier: TrainedClassifier) -> float:
+        return float(np.mean(classifier.predict_proba(self.test.image).argmax(1) == self.test.label))
+
+    def plain_probabilities(self) -> np.ndarray:
+        """Of the plain classifier on the given labels, each image by one that did not see it: [N, C]."""
+        found = np.zeros_like(self.pred_probs)
+        parts = StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(self.given, self.given)
+        for number, (fitted, left_out) in enumerate(parts):
+            classifier = self.plain(f'fold{number}', self.images.take(fitted))
+            found[left_out] = classifier.predict_proba(self.images.image[left_out])
+        return found
+
+    def judged(self, suspects: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+        """How good a list of rows is, and what its probabilities suggest for those that are wrong."""
+        wrong = self.given != self.true
+        hits = suspects[wrong[suspects]]
+        return {
+            'length': len(suspects),
+            'precision': len(hits) / len(suspects),
+            'recall': len(hits) / int(wrong.sum()),
+            'suggestion_accuracy': float(np.mean(probabilities.argmax(1)[hits] == self.true[hits])),
+        }
+
+    def lists(self) -> dict[str, dict[str, Any]]:
+        """Our list and cleanlab's, by their own lengths and by ours."""
+        from cleanlab import filter as cleanlab_filter
+        from cleanlab.rank import get_label_quality_scores
+
+        ours = label_issues.find(self.pred_probs, self.given, threshold=self.config.report.threshold)
+        plain = self.plain_probabilities()
+        length = int(ours.is_suspect.sum())
+        found = {'noisy_jax': self.judged(ours.by_suspicion[:length], self.pred_probs)}
+        of_plain = label_issues.find(plain, self.given)
+        found['noisy_jax, plain classifier'] = self.judged(np.flatnonzero(of_plain.is_suspect), plain)
+        for name, probabilities in (('same probabilities', self.pred_probs), ('plain classifier', plain)):
+            ranked = cleanlab_filter.find_label_issues(
+                self.given, probabilities, return_indices_ranked_by='self_confidence'
+            )
+            found[f'cleanlab, {name}'] = self.judged(ranked, probabilities)
+            by_quality = np.argsort(get_label_quality_scores(self.given, probabilities), kind='stable')
+            found[f'cleanlab, {name}, our length'] = self.judged(by_quality[:length], probabilities)
+        return found
+
+    def cleaned(self, mode: str) -> Dataset:
+        """What `noisy_jax.clean` makes of the folder."""
+        out = self.folder / f'photos_{mode}'
+        if not out.exists():
+            command('noisy_jax.clean', f'--workdir={self.workdir}', f'--out={out}', f'--mode={mode}', '--write')
+        return data.load_split({**self.config.data, 'path': str(out)}, 'train')
+
+    def accuracies(self) -> dict[str, float]:
+        """Test accuracies of plain classifiers by what they were trained on, and of the run's own classifiers."""
+        sets = {
+            'given labels': self.images,
+            'suspects relabelled': self.cleaned('relabel'),
+            'suspects dropped': self.cleaned('drop'),
+            'right labels': self.images.replace(label=self.true),
+        }
+        found = {name: self.accuracy(self.plain(name.replace(' ', '_'), images)) for name, images in sets.items()}
+        return found | {"the run's classifier": self.accuracy(TrainedClassifier.of_run(self.workdir))}
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    lay_out(arguments.images, arguments.human, arguments.work, arguments.count, arguments.tests)
+    experiment = Experiment(arguments.work, arguments.change)
+    wrong = experiment.given != experiment.true
+    kept = ('seed', 'device', 'versions', 'phases', 'label_issues')
+    return {
+        'images': len(wrong),
+        'wrong': float(wrong.mean()),
+        **{name: experiment.summary[name] for name in kept},
+        'lists': experiment.lists(),
+        'accuracies': experiment.accuracies(),
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Markdown: the lists of wrong labels, then the classifiers."""
+    lines = ['| list of wrong labels | images | precision | recall | suggestions right |', '|---|---|---|---|---|']
+    for name, values in results['lists'].items():
+        numbers = (values[key] for key in ('precision', 'recall', 'suggestion_accuracy'))
+        lines.append(f'| {name} | {values["length"]} | {" | ".join(f"{number:.2f}" for number in numbers)} |')
+    lines += ['', '| plain classifier trained on | test accuracy |', '|---|---|']
+    lines += [f'| {name} | {100 * value:.1f} |' for name, value in results['accuracies'].items()]
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--images', type=pathlib.Path, help='a tar of train/CLASS/* and test/CLASS/*')
+    parser.add_argument('--human', type=pathlib.Path, help='labels of CIFAR-10N, .npz')
+    parser.add_argument('--count', type=int, default=COUNT, help='training images')
+    parser.add_argument('--tests', type=int, default=10_000, help='test images')
+    parser.add_argument('--change', nargs='*', default=[], help='e.g. --config.pretrain.epochs=2')
+    parser.add_argument('--work', type=pathlib.Path, default=pathlib.Path('runs/own_folder'), help='images and runs')
+    parser.add_argument('--results', type=pathlib.Path, default=RESULTS / 'own_folder.json')
+    parser.add_argument('--table', action='store_true')
+    arguments = parser.parse_args()
+    if not arguments.table:
+        if not (arguments.images and arguments.human):
+            parser.error('--images and --human are needed, or --table')
+        arguments.results.write_text(json.dumps(run(arguments), indent=1) + '\n')
+    print(table(json.loads(arguments.results.read_text())))
+
+
+if __name__ == '__main__':
+    main()

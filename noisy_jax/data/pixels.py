@@ -1,0 +1,95 @@
+"""What people have for images in arrays, bytes, floats, numbers of any range, flat rows, as uint8 [N, H, W, C]."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from noisy_jax.errors import InputError
+
+_CHUNK = 4096  # rows that are scaled at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """How arrays become images, settled by the training data.
+
+    Attributes:
+      image_shape: (H, W, C). A shorter row is filled up with black pixels.
+      low: the number that becomes black.
+      high: the number that becomes white; where they are 0 and 1, bytes are pixels already.
+    """
+
+    image_shape: tuple[int, int, int]
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, rows: np.ndarray, shape: tuple[int, ...], image_shape: tuple[int, ...] | None = None) -> 'Pixels':
+        """Settles shape and range.
+
+        Bytes, and floats in [0, 1], are what they seem; other numbers are scaled by their smallest and largest. Flat
+        rows without `image_shape` are grey squares, if need be filled up to the next square.
+
+        Args:
+          rows: numbers [N, D] of the training images.
+          shape: of one image as it came: (H, W, C), (H, W) or (D,).
+          image_shape: (H, W) or (H, W, C) of flat rows.
+
+        Raises:
+          InputError: shapes that do not fit.
+        """
+        values = rows.shape[1]
+        if image_shape is not None:
+            _check(image_shape, values)
+            _check_same(shape, image_shape)
+            shape = tuple(image_shape)
+        elif len(shape) == 1:
+            side = max(math.isqrt(values - 1) + 1, 2)
+            shape = (side, side)
+        elif len(shape) > 3:
+            raise InputError(f'X: images of shape {shape}; (H, W, C), (H, W) or flat rows are needed')
+        low, high = (0.0, 1.0) if rows.dtype == np.uint8 else (float(rows.min()), float(rows.max()))
+        if low >= 0 and high <= 1:
+            low, high = 0.0, 1.0
+        return cls((*shape, 1)[:3], low, high if high > low else low + 1.0)
+
+    def images(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Numbers [N, D] of images that came in `shape` as uint8 [N, H, W, C]; those beyond the range are cut off.
+
+        Raises:
+          InputError: another shape, or numbers of another kind, e.g. 0 to 255 after a training with [0, 1].
+        """
+        _check_same(shape, self.image_shape)
+        pixels = rows
+        if rows.dtype != np.uint8 or (self.low, self.high) != (0.0, 1.0):
+            pixels = np.empty(rows.shape, np.uint8)
+            for start in range(0, len(rows), _CHUNK):
+                pixels[start : start + _CHUNK] = self._scaled(rows[start : start + _CHUNK])
+        missing = math.prod(self.image_shape) - rows.shape[1]
+        if missing:
+            pixels = np.pad(pixels, ((0, 0), (0, missing)))
+        return pixels.reshape(len(rows), *self.image_shape)
+
+    def _scaled(self, rows: np.ndarray) -> np.ndarray:
+        low, high = rows.min(), rows.max()
+        if (self.low, self.high) == (0.0, 1.0) and (low < -1 or high > 2):
+            raise InputError(f'X: numbers from {low:g} to {high:g}; bytes or [0, 1] are needed, as in training')
+        part = np.clip(rows.astype(np.float64), self.low, self.high)
+        return np.round((part - self.low) * (255 / (self.high - self.low)))
+
+
+def _check(image_shape: tuple[int, ...], values: int) -> None:
+    sizes = image_shape if isinstance(image_shape, (tuple, list)) else ()
+    if len(sizes) not in (2, 3) or not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):
+        raise InputError(f'image_shape: {image_shape!r} is not allowed; (H, W) or (H, W, C) of whole numbers above 0')
+    if math.prod(image_shape) != values:
+        raise InputError(
+            f'image_shape: {tuple(image_shape)} has {math.prod(image_shape)} values, an image of X has {values}'
+        )
+
+
+def _check_same(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Flat rows fit every shape; (H, W) is (H, W, 1)."""
+    if len(shape) > 1 and (*shape, 1)[:3] != (*wanted, 1)[:3]:
+        raise InputError(f'X: images of shape {shape}; {tuple(wanted)} is needed')

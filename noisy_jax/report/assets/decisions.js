@@ -1,0 +1,65 @@
+// What a person decided on each image: kept in this browser, downloaded as CSV.
+const images = data.gallery; // columns; an image is its place in them
+const places = images.index.map((_, place) => place);
+const decisions = new Map(); // place -> [decision, label]
+const storageKey = `noisy_jax:${data.run}`;
+let isKept = true; // whether the browser keeps decisions
+
+function readDecisions() {
+  try {
+    const stored = JSON.parse(localStorage.getItem(storageKey) ?? '{}');
+    for (const place of places) {
+      const found = stored[images.index[place]];
+      if (found && (found[0] === 'drop' || data.classes.includes(found[1]))) decisions.set(place, found);
+    }
+    localStorage.setItem(storageKey, JSON.stringify(stored));
+  } catch {
+    isKept = false;
+  }
+}
+
+function keepDecisions() {
+  try {
+    // Others may be there, of images that this page does not show.
+    const stored = JSON.parse(localStorage.getItem(storageKey) ?? '{}');
+    for (const place of places) {
+      if (decisions.has(place)) stored[images.index[place]] = decisions.get(place);
+      else delete stored[images.index[place]];
+    }
+    localStorage.setItem(storageKey, JSON.stringify(stored));
+  } catch {
+    isKept = false;
+  }
+}
+
+/** Decides on images: 'accept', 'keep', 'drop', 'undo', or 'other' with the number of a class. */
+function decide(chosen, kind, other) {
+  for (const place of chosen) {
+    const given = images.given[place];
+    const label = { accept: images.suggested[place], keep: given, other }[kind];
+    if (kind === 'undo') decisions.delete(place);
+    else if (kind === 'drop') decisions.set(place, ['drop', '']);
+    else decisions.set(place, [label === given ? 'keep' : 'relabel', data.classes[label]]);
+  }
+  keepDecisions();
+}
+
+const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+
+function decisionsAsCsv() {
+  const rows = [...decisions.keys()]
+    .sort((a, b) => images.index[a] - images.index[b])
+    .map((place) => [images.index[place], images.id[place], data.classes[images.given[place]], ...decisions.get(place)]);
+  return [['index', 'id', 'given_label', 'decision', 'label'], ...rows]
+    .map((row) => `${row.map(quoted).join(',')}\n`)
+    .join('');
+}
+
+$('download').addEventListener('click', () => {
+  const link = element('a', { download: 'reviewed.csv' });
+  link.href = URL.createObjectURL(new Blob([decisionsAsCsv()], { type: 'text/csv' }));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+});
+
+readDecisions();

@@ -1,0 +1,109 @@
+"""report.html: one file that shows a run and lets a person review its suspects, without any network."""
+
+import hashlib
+import importlib.resources
+import json
+import string
+from typing import Any
+
+import numpy as np
+
+from noisy_jax.report import charts, sections
+from noisy_jax.report.findings import Findings
+from noisy_jax.report.thumbnails import data_uri
+from noisy_jax.report.wording import count, escape, sentences
+from noisy_jax.workdir import WorkDir
+
+_SCRIPTS = ('threshold.js', 'decisions.js', 'gallery.js', 'review.js', 'map.js')
+
+
+def write(folder: WorkDir, images: Any, *, gallery: int, thumbnail: int) -> None:
+    """Writes report.html of a finished run with a classifier; the same run gives the same bytes.
+
+    Args:
+      folder: of the run, with labels/noise_matrix.npy; labels/map.npy and map_rows.npy are shown where they are.
+      images: uint8 [N, H, W, C] of the judged images in the order of `index`; indexed once, with the rows shown.
+      gallery: how many images it shows, the most suspicious ones.
+      thumbnail: pixels of their longer side, at most.
+
+    Raises:
+      InputError: a file of the run is missing or broken.
+    """
+    findings = Findings.of(folder)
+    rows = findings.by_suspicion[:gallery]
+    shown = images[np.sort(rows)][np.argsort(np.argsort(rows))] if len(rows) else ()  # read in their order on the disk
+    data = {
+        'run': _fingerprint(findings),
+        'classes': findings.classes,
+        'images': len(findings.given),
+        'wrong': round(float((1 - findings.clean).sum()), 3),
+        'true_wrong': None if findings.true is None else int((findings.given != findings.true).sum()),
+        'threshold': findings.threshold,
+        'one_group': findings.is_one_group,
+        'cuts': findings.cuts(),
+        'gallery': _columns(findings, rows) | {'image': [data_uri(image, thumbnail) for image in shown]},
+        'map': _map(folder, findings, rows),
+    }
+    text = string.Template(_asset('page.html')).substitute(
+        title=escape(findings.title),
+        style=_asset('style.css'),
+        script='\n'.join(_asset(name) for name in _SCRIPTS),
+        # In JSON a < stands in texts alone: so no name can end the script or begin another.
+        data=json.dumps(data, separators=(',', ':')).replace('<', '\\u003c'),
+        sentences=''.join(f'<p>{text}</p>' for text in sentences(findings)),
+        overview=sections.overview(findings),
+        histogram=charts.histogram(findings),
+        classes=sections.classes(findings),
+        confusion=sections.confusion(findings),
+        training=sections.training(findings),
+        map_size=_map_size(data),
+        machine=escape(_machine(findings.summary)),
+    )
+    folder.save_text('report.html', text)
+
+
+def _asset(name: str) -> str:
+    return (importlib.resources.files('noisy_jax.report') / 'assets' / name).read_text(encoding='utf-8')
+
+
+def _fingerprint(findings: Findings) -> str:
+    """Names the run, so that decisions on its images are found again also after another report of it."""
+    config = {key: value for key, value in findings.config.items() if key != 'report'}
+    labels = [findings.id.tolist(), findings.given.tolist()]
+    return hashlib.sha256(json.dumps([config, labels], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _columns(findings: Findings, rows: np.ndarray) -> dict[str, list]:
+    """What the page knows of these images, by column."""
+    return {
+        'index': findings.index[rows].tolist(),
+        'id': findings.id[rows].tolist(),
+        'given': findings.given[rows].tolist(),
+        'suggested': findings.suggested[rows].tolist(),
+        'pred_prob': findings.pred_prob[rows].tolist(),
+        'clean': findings.clean[rows].tolist(),
+    }
+
+
+def _map(folder: WorkDir, findings: Findings, shown: np.ndarray) -> dict[str, list] | None:
+    """The 2-D map with its sides scaled to [0, 1], and each point's place in the gallery or -1."""
+    if not folder.has_array('labels/map'):
+        return None
+    rows, places = folder.load_array('labels/map_rows'), folder.load_array('labels/map').astype(np.float64)
+    places = (places - places.min(0)) / np.maximum(np.ptp(places, axis=0), 1e-12)
+    place_of = np.full(len(findings.given), -1)
+    place_of[shown] = np.arange(len(shown))
+    x, y = places.round(4).T.tolist()
+    return {'x': x, 'y': y, 'place': place_of[rows].tolist()} | _columns(findings, rows)
+
+
+def _map_size(data: dict[str, Any]) -> str:
+    size, images = len(data['map']['x']) if data['map'] else 0, count(data['images'], 'image')
+    if size == data['images']:
+        return f'all {images}'
+    return f'{count(size)} of {images}: the most suspicious and an even choice of the others'
+
+
+def _machine(summary: dict[str, Any]) -> str:
+    versions = ', '.join(f'{name} {version}' for name, version in summary['versions'].items() if version)
+    return f'{summary["config"]}, seed {summary["seed"]}, on {summary["device"]}; {versions}'

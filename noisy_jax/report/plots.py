@@ -1,0 +1,136 @@
+"""plots/*.png of a run, where matplotlib is installed."""
+
+import importlib.util
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noisy_jax.report.charts import ACCURACIES, BINS
+from noisy_jax.report.findings import Findings
+from noisy_jax.workdir import WorkDir
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CONFUSED = 30  # classes up to which they are named
+
+
+def write(folder: WorkDir) -> bool:
+    """Writes plots/: accuracy_and_loss, clean_probability, confusion and, where labels/map.npy is, map.
+
+    Returns:
+      Whether matplotlib is there to draw them.
+
+    Raises:
+      InputError: a file of the run is missing or broken.
+    """
+    if importlib.util.find_spec('matplotlib') is None:
+        return False
+    findings = Findings.of(folder)
+    figures = {
+        'accuracy_and_loss': _accuracy_and_loss(findings),
+        'clean_probability': _clean_probability(findings),
+        'confusion': _confusion(findings),
+    }
+    if folder.has_array('labels/map'):
+        rows, places = folder.load_array('labels/map_rows'), folder.load_array('labels/map')
+        figures['map'] = _map(findings, rows, places)
+    for name, figure in figures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format='png', dpi=120, metadata={'Software': None})
+        folder.save_bytes(f'plots/{name}.png', buffer.getvalue())
+    return True
+
+
+def _figure(width: float, height: float) -> 'Figure':
+    from matplotlib.figure import Figure  # not pyplot: it would set the backend of the whole process
+
+    return Figure(figsize=(width, height), layout='constrained')
+
+
+def _accuracy_and_loss(findings: Findings) -> 'Figure':
+    """By epoch, the phases one after the other."""
+    figure, lines = _figure(10, 6), findings.epochs
+    above, below = figure.subplots(2, 1, sharex=True)
+    names = [line['phase'] for line in lines]
+    starts = [row for row, name in enumerate(names) if row == 0 or names[row - 1] != name]
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        part, epochs = lines[start:end], np.arange(start, end) + 1
+        for number, name in enumerate(ACCURACIES):
+            values = np.array([line.get(name) for line in part], float)  # None becomes NaN
+            known = np.isfinite(values)
+            above.plot(epochs[known], values[known], f'C{number}', marker='.', markersize=3)
+        below.plot(epochs, [line['loss'] for line in part], 'C0', marker='.', markersize=3)
+        for axes in (above, below):
+            axes.axvline(start + 0.5, color='0.8', linewidth=1)
+        above.text(start + 0.7, 1.06, names[start], rotation=30, fontsize=8, transform=above.get_xaxis_transform())
+    for number, (name, title) in enumerate(ACCURACIES.items()):
+        if any(line.get(name) is not None for line in lines):
+            above.plot([], [], f'C{number}', label=title)
+    above.set(ylabel='accuracy', ylim=(0, 1.02))
+    if above.get_legend_handles_labels()[0]:
+        above.legend(fontsize=8)
+    below.set(xlabel='epoch', ylabel='loss')
+    return figure
+
+
+def _clean_probability(findings: Findings) -> 'Figure':
+    figure = _figure(10, 4)
+    left, right = figure.subplots(1, 2)
+    groups = [findings.loss[~findings.is_suspect], findings.loss[findings.is_suspect]]
+    left.hist(groups, BINS, range=(0, 1), stacked=True, color=['C0', 'C1'], label=['trusted', 'suspect'])
+    top = left.get_ylim()[1]
+    xs = np.linspace(0, 1, 500)
+    for component, name, style in zip(findings.components, ('right', 'wrong'), ('-', '--'), strict=False):
+        left.plot(
+            xs,
+            component.density(xs) * len(findings.loss) / BINS,
+            color='black',
+            linestyle=style,
+            label=f'component of {name} labels',
+        )
+    left.set(xlabel='loss on the given label, scaled', ylabel='images', ylim=(0, top))
+    left.legend(fontsize=8)
+    right.hist(findings.clean, 50, range=(0, 1))
+    right.axvline(findings.threshold, color='C3', linestyle='--', label=f'threshold {findings.threshold:g}')
+    right.set(xlabel='clean probability', ylabel='images', yscale='log')
+    right.legend(fontsize=8)
+    return figure
+
+
+def _confusion(findings: Findings) -> 'Figure':
+    figure, classes = _figure(11, 5), findings.classes
+    shares = findings.counts / np.maximum(findings.counts.sum(1, keepdims=True), 1)
+    kinds = (
+        (shares, 'share of the given class', 'suggested label', 'given label'),
+        (findings.noise_matrix, 'estimated noise: P(given | right)', 'given label', 'right label'),
+    )
+    for axes, (matrix, title, across, down) in zip(figure.subplots(1, 2), kinds, strict=True):
+        image = axes.imshow(matrix, vmin=0, vmax=1, cmap='Blues', interpolation='nearest')
+        axes.set(title=title, xlabel=across, ylabel=down)
+        if len(classes) <= _CONFUSED:
+            names = [name.replace('$', r'\$') for name in classes]  # matplotlib reads mathematics between two $
+            axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=8)
+            axes.set_yticks(range(len(classes)), names, fontsize=8)
+        figure.colorbar(image, ax=axes, shrink=0.8)
+    return figure
+
+
+def _map(findings: Findings, rows: np.ndarray, places: np.ndarray) -> 'Figure':
+    figure = _figure(8, 7)
+    axes = figure.subplots()
+    suspect = findings.is_suspect[rows]
+    colours = {'c': findings.given[rows], 'cmap': 'tab10' if len(findings.classes) <= 10 else 'hsv'}
+    drawn = axes.scatter(*places.T, s=10, linewidths=0, alpha=0.7, **colours)
+    axes.scatter(*places[suspect].T, s=26, facecolors='none', edgecolors='black', linewidths=0.4, label='suspect')
+    axes.set(xticks=[], yticks=[], title='embeddings, coloured by given label')
+    handles, _ = axes.get_legend_handles_labels()
+    if len(findings.classes) <= _CONFUSED:
+        known = np.unique(findings.given[rows])
+        patches = drawn.legend_elements(num=list(known))[0]
+        for patch, label in zip(patches, known, strict=False):
+            patch.set_label(findings.classes[label].replace('$', r'\$'))
+        handles = [*handles, *patches]
+    axes.legend(handles=handles, fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
+    return figure

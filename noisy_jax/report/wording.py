@@ -1,0 +1,123 @@
+"""The run in a few sentences, and how numbers are written; HTML."""
+
+import html
+from typing import Any
+
+from noisy_jax.report.findings import TITLES, Findings
+
+_SPACE = '\N{NO-BREAK SPACE}'
+
+
+def percent(value: float | None) -> str:
+    """0.405 as '40.5 %'; nothing is rounded to all or none."""
+    if value is None:
+        return 'unknown'
+    if 0 < value < 0.0005:
+        return f'<{_SPACE}0.1{_SPACE}%'
+    if 0.9995 <= value < 1:
+        return f'>{_SPACE}99.9{_SPACE}%'
+    return f'{100 * value:.1f}{_SPACE}%'
+
+
+def count(number: int, thing: str = '') -> str:
+    """1437, 'image' as '1,437 images'."""
+    return f'{number:,}{_SPACE}{thing}{"" if number == 1 else "s"}' if thing else f'{number:,}'
+
+
+def sentences(findings: Findings) -> list[str]:
+    """Paragraphs as HTML: what was judged, what was found, how far that can be trusted, how good the classifier is."""
+    return [_found(findings), _trust(findings), _accuracy(findings)]
+
+
+def _found(findings: Findings) -> str:
+    data, issues = findings.data, findings.issues
+    classes = len(findings.classes)
+    text = f'{count(data["images"], "image")} with a label, of {classes} class{"" if classes == 1 else "es"}'
+    text += f'; {count(data["held_out"])} of them were held out from training' if data['held_out'] else ''
+    text += f'; {count(data["unlabelled"])} more without a label joined pre-training' if data['unlabelled'] else ''
+    if findings.is_one_group:
+        return (
+            f'{text}. <strong>No label stands out.</strong> The losses on the given labels form one group only, so '
+            'that the mixture cannot tell wrong labels from right ones, and every label is trusted. The images are '
+            'still shown below, those first whose given label the classifier finds least likely beside its own choice.'
+        )
+    if not issues['suspects']:
+        return f'{text}. <strong>None is suspected</strong> of being wrong at the threshold {findings.threshold:g}.'
+    return (
+        f'{text}. About <strong>{percent(issues["estimated_noise_rate"])} of the labels are estimated to be wrong'
+        f'</strong>; {count(issues["suspects"])} are listed as suspects, because the probability that the given label '
+        f'is right (the <em>clean probability</em>) is below {findings.threshold:g}.'
+    )
+
+
+def _trust(findings: Findings) -> str:
+    issues, folds = findings.issues, findings.issues['cross_fit']
+    parts = []
+    if issues['suspects']:
+        parts.append(
+            f'If the fitted mixture is right, {percent(issues["expected_precision"])} of the suspects are wrong '
+            f'(expected precision), and they are {percent(issues["expected_recall"])} of all wrong labels (expected '
+            'recall).'
+        )
+    if findings.true is not None:
+        wrong = float((findings.given != findings.true).mean())
+        parts.append(f'Measured against the known true labels, {percent(wrong)} are wrong;')
+        if issues['suspects']:
+            parts.append(
+                f'of the suspects <strong>{percent(issues["precision"])}</strong> are (precision), which is '
+                f'<strong>{percent(issues["recall"])}</strong> of all wrong labels (recall), and for '
+                f'{percent(issues["suggestion_accuracy"])} of those found the suggested label is the true one.'
+            )
+        else:
+            parts.append('none of them is found.')
+    if folds:
+        parts.append(f'Each label was judged by a classifier that had not seen it (cross-fitted, {folds} folds).')
+    else:
+        seen = 'with these labels in its training (in-sample)'
+        held = ', except the held-out ones' if findings.data['held_out'] else ''
+        parts.append(
+            f'The labels were judged by a classifier {seen}{held}: a wrong label that it learned by heart looks '
+            'right, is missed, and is not in the estimates. <code>--config.report.cross_fit=5</code> '
+            'judges each by a classifier that did not see it.'
+        )
+    return ' '.join(parts)
+
+
+def _accuracy(findings: Findings) -> str:
+    phase = last_classifier(findings.summary)
+    name, parts = TITLES[phase['name'].split('_')[0]], []
+    if 'test_accuracy_last' in phase:
+        accuracy = percent(phase['test_accuracy_last'])
+        parts.append(f'The last classifier ({name}) is right on <strong>{accuracy}</strong> of the test images.')
+    if 'valid_accuracy_last' in phase:
+        parts.append(
+            f'On held-out images {"it" if parts else f"the last classifier ({name})"} agrees with '
+            f'{percent(phase["valid_accuracy_last"])} of the given labels. These are partly wrong themselves: that is '
+            'no accuracy, and even a perfect classifier would agree only where they are right.'
+        )
+    return ' '.join(parts) or 'There were neither test nor held-out images to measure the classifier on.'
+
+
+def last_classifier(summary: dict[str, Any]) -> dict[str, Any]:
+    """The record of the phase whose classifier came last; base counts only where it is alone."""
+    found = [phase for phase in summary['phases'] if phase['name'].split('_')[0] in TITLES]
+    return found[-1]
+
+
+def tiles(findings: Findings) -> list[tuple[str, str, str]]:
+    """The numbers to see first: (name, value, what it is)."""
+    issues, phase = findings.issues, last_classifier(findings.summary)
+    rows = [
+        ('labels', count(findings.data['images']), 'images with a given label'),
+        ('suspects', count(issues['suspects']), f'{percent(issues["suspects"] / len(findings.given))} of the labels'),
+        ('estimated noise', percent(issues['estimated_noise_rate']), 'of the labels are wrong'),
+    ]
+    if 'test_accuracy_last' in phase:
+        rows.append(('test accuracy', percent(phase['test_accuracy_last']), 'of the last classifier'))
+    elif 'valid_accuracy_last' in phase:
+        rows.append(('agreement', percent(phase['valid_accuracy_last']), 'with held-out, partly wrong labels'))
+    return rows
+
+
+def escape(text: Any) -> str:
+    return html.escape(str(text))

@@ -1,0 +1,73 @@
+"""What TensorBoard shows of a run: the metrics, and a few pictures and histograms. Needs the extra `tensorboard`."""
+
+import importlib.util
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+
+from noisy_jax.data.dataset import Dataset
+
+_FLUSH_SECONDS = 20
+_COLUMNS, _ROWS = 8, 3  # of the suspects that are shown
+
+
+class Board:
+    """The folder tensorboard/ of a work directory, made anew by every process that goes on with the run.
+
+    So no point is there twice, whatever was lost with the process before: the truth is in metrics.jsonl.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        from tensorboardX import SummaryWriter  # writes in a thread of its own
+
+        shutil.rmtree(folder, ignore_errors=True)
+        self._writer = SummaryWriter(str(folder), flush_secs=_FLUSH_SECONDS)
+        self._epochs: dict[str, int] = {}
+
+    def scalars(self, line: dict[str, Any]) -> None:
+        """A line of metrics.jsonl, in order: `phase/name` over the epochs of the phase, whatever their stage."""
+        phase = line['phase']
+        self._epochs[phase] = self._epochs.get(phase, 0) + 1
+        for name, value in line.items():
+            if name not in ('phase', 'stage', 'epoch', 'step') and value is not None:
+                self._writer.add_scalar(f'{phase}/{name}', value, self._epochs[phase])
+
+    def views(self, images: np.ndarray, views: np.ndarray) -> None:
+        """Images uint8 [N, H, W, C], a column each, above two views float32 [N, 2, H, W, C] of it."""
+        views = (255 * np.clip(views, 0, 1)).round().astype(np.uint8)
+        self._image('pretrain/views', np.concatenate([images[None], views.swapaxes(0, 1)]))
+
+    def histogram(self, tag: str, values: np.ndarray) -> None:
+        finite = values[np.isfinite(values)]
+        if len(finite):
+            self._writer.add_histogram(tag, finite, 0)
+
+    def suspects(
+        self, judged: Dataset, order: np.ndarray, suggested: np.ndarray, clean_probability: np.ndarray
+    ) -> None:
+        """The first images of `order` [N], and what they are called; `suggested` and `clean_probability` [N]."""
+        rows = order[: min(_COLUMNS * _ROWS, len(order))]
+        images = np.zeros((_ROWS * _COLUMNS, *judged.image.shape[1:]), np.uint8)
+        images[: len(rows)] = judged.image[rows]
+        self._image('labels/suspects', images.reshape(_ROWS, _COLUMNS, *images.shape[1:]))
+        lines = ['row, column | given → suggested | clean probability | image', '---|---|---|---']
+        for place, row in enumerate(rows):
+            names = (judged.class_names[label] for label in (judged.label[row], suggested[row]))
+            where = f'{place // _COLUMNS + 1}, {place % _COLUMNS + 1}'
+            lines.append(f'{where} | {" → ".join(names)} | {clean_probability[row]:.3f} | {judged.id[row]}')
+        self._writer.add_text('labels/suspects', '\n'.join(lines), 0)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _image(self, tag: str, grid: np.ndarray) -> None:
+        """uint8 [rows, columns, H, W, C]."""
+        rows, columns, height, width, channels = grid.shape
+        picture = grid.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+        self._writer.add_image(tag, picture, 0, dataformats='HWC')
+
+
+def is_installed() -> bool:
+    return importlib.util.find_spec('tensorboardX') is not None

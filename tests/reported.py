@@ -1,0 +1,85 @@
+"""Work directories as finished runs leave them, and their reports, without any training."""
+
+import json
+import pathlib
+
+import numpy as np
+from tiny import config
+
+from noisy_jax import label_issues
+from noisy_jax.report import page
+from noisy_jax.workdir import WorkDir
+
+HOSTILE = ('</script><b>bold', '"><img src=x onerror=alert(1)>', 'O\'Neill & "Söhne", GmbH', '=1+1$x$')
+
+
+def judge(classes, images, *, noise, certainty, seed=0):
+    """Probabilities [N, C] of a classifier that is right where it is certain, given and true labels [N]."""
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, classes, images)
+    given = np.where(rng.random(images) < noise, (true + rng.integers(1, classes, images)) % classes, true)
+    logits = rng.normal(size=(images, classes)) * (1 if certainty else 0.01)
+    logits[np.arange(images), true] += certainty
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return probabilities.astype(np.float32), given, true
+
+
+def run_of(
+    path,
+    *,
+    names=HOSTILE,
+    images=400,
+    noise=0.3,
+    certainty=3.5,
+    threshold=0.5,
+    true=True,
+    cross_fit=0,
+    gallery=300,
+    shape=(8, 8, 3),
+):
+    """Writes the files of a run and its report.html; returns the folder."""
+    probabilities, given, truth = judge(len(names), images, noise=noise, certainty=certainty)
+    issues = label_issues.find(probabilities, given, threshold=threshold)
+    known = truth if true else None
+    folder, rows = WorkDir(path), np.arange(images)
+    folder.claim(config('noise=none', data__path='photos').to_dict())
+    folder.save_json('data', {'classes': names, 'image_shape': shape, 'images': images, 'held_out': 0, 'unlabelled': 0})
+    folder.save_array('pred_probs', issues.probabilities)
+    folder.save_array('labels/noise_matrix', issues.noise_matrix())
+    folder.save_labels(
+        order=issues.by_suspicion,
+        ids=np.array([f'train/{row:05d} "&ä\'.jpg' for row in rows]),
+        class_names=names,
+        given=given,
+        suggested=issues.suggested,
+        pred_prob=issues.pred_prob,
+        clean_probability=issues.clean_probability,
+        is_suspect=issues.is_suspect,
+        true=known,
+    )
+    phases = [{'name': 'classify', 'seconds': 1.5, 'test_accuracy_last': 0.9, 'test_accuracy_best': 0.95}]
+    folder.save_json(
+        'summary',
+        {
+            'config': 'made',
+            'seed': 0,
+            'device': 'none',
+            'versions': {'python': '3'},
+            'noise': {'kind': 'none'},
+            'phases': phases,
+            'label_issues': issues.summary(known) | {'cross_fit': cross_fit},
+        },
+    )
+    lines = [{'phase': 'classify', 'stage': s, 'epoch': 1, 'loss': 1.0, 'test_accuracy': 0.9} for s in ('head', 'all')]
+    folder.metrics.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    folder.save_array('labels/map', probabilities[:, :2])
+    folder.save_array('labels/map_rows', rows.astype(np.int32))
+    pixels = np.random.default_rng(0).integers(0, 256, (images, *shape), np.uint8)
+    page.write(WorkDir.of_run(path), pixels, gallery=gallery, thumbnail=96)
+    return pathlib.Path(path)
+
+
+def read_data(folder):
+    """The JSON of a report."""
+    source = (folder / 'report.html').read_text(encoding='utf-8')
+    return json.loads(source.split('<script type="application/json" id="data">')[1].split('</script>')[0])

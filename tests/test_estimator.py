@@ -1,0 +1,337 @@
+"""NoisyLabelClassifier: the method as a scikit-learn estimator, on real digits."""
+
+import doctest
+import json
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from conftest import refused
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from tiny import CONFIGS
+
+import noisy_jax
+from noisy_jax import NoisyLabelClassifier, config
+from noisy_jax.data import noise
+from noisy_jax.data.pixels import Pixels
+from noisy_jax.training.metrics import MetricWriter
+
+X, DIGIT = load_digits(return_X_y=True)  # [1797, 64] in 0..16
+NAMES = np.array(['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'])
+TRAIN, TEST, BARE = slice(0, 1200), slice(1200, None), slice(1000, 1200)
+
+
+def tiny(**changes):
+    """The least that trains at all."""
+    least = {'encoder': 'cnn_small', 'loss': 'ce', 'pretrain_epochs': 1, 'epochs': 1, 'rounds': 0, 'augment': 'none'}
+    return NoisyLabelClassifier(**least | {'cross_fit': 0} | changes)
+
+
+@pytest.fixture(scope='module')
+def noisy():
+    """Names of the training images: 40 % are wrong, and the last 200 images have none."""
+    wrong = noise.symmetric(DIGIT[TRAIN], 0.4, 10, np.random.default_rng(0))
+    names = NAMES[wrong]
+    names[BARE] = '?'
+    return names
+
+
+@pytest.fixture(scope='module')
+def fitted(noisy):
+    settings = {'pretrain_epochs': 20, 'epochs': 10, 'batch_size': 100}
+    return NoisyLabelClassifier(unlabelled='?', **settings).fit(X[TRAIN], noisy)
+
+
+def test_predicts_clean_labels_after_wrong_ones(fitted):
+    assert fitted.score(X[TEST], NAMES[DIGIT[TEST]]) > 0.9
+    assert list(fitted.classes_) == sorted(NAMES)
+    probabilities = fitted.predict_proba(X[TEST])
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert (fitted.predict(X[TEST]) == fitted.classes_[probabilities.argmax(1)]).all()
+
+
+def test_lists_wrong_labels(fitted, noisy):
+    issues, right = fitted.label_issues_, NAMES[DIGIT[TRAIN]][:1000]
+    assert (issues['index'] == np.arange(1000)).all()
+    assert (issues['given_label'] == noisy[:1000]).all()
+    assert issues.dtype['given_label'] == issues.dtype['suggested_label'] == fitted.classes_.dtype
+    wrong, suspect = issues['given_label'] != right, issues['is_suspect']
+    assert (wrong & suspect).sum() / suspect.sum() > 0.9
+    assert (wrong & suspect).sum() / wrong.sum() > 0.85
+    assert (issues['suggested_label'] == right)[wrong].mean() > 0.85
+    assert (suspect == (issues['clean_probability'] < 0.5)).all()
+    assert fitted.noise_rate_ == pytest.approx(wrong.mean(), abs=0.1)
+
+
+def test_unlabelled_images_join_the_pre_training_alone(fitted):
+    assert len(fitted.clean_probability_) == 1200
+    assert np.isnan(fitted.clean_probability_[BARE]).all()
+    assert (fitted.clean_probability_[:1000] == fitted.label_issues_['clean_probability']).all()
+    assert '?' not in fitted.classes_
+
+
+def test_images_in_every_form(fitted):
+    expected = fitted.predict_proba(X[:50])
+    for images in (X[:50].reshape(-1, 8, 8), X[:50].reshape(-1, 8, 8, 1), X[:50].astype(np.uint8), X[:50].tolist()):
+        np.testing.assert_array_equal(fitted.predict_proba(images), expected)
+    assert fitted.image_shape_ == (8, 8, 1)
+    assert fitted.n_features_in_ == 64
+
+
+def test_embeddings(fitted):
+    embeddings = fitted.transform(X[:50])
+    assert embeddings.shape == (50, 128)
+    assert len(fitted.get_feature_names_out()) == 128
+
+
+@pytest.mark.parametrize('kept', ['pickle', 'save'])
+def test_kept_and_read_back(fitted, kept, tmp_path):
+    if kept == 'pickle':
+        back = pickle.loads(pickle.dumps(fitted))
+    else:
+        fitted.save(tmp_path)
+        assert not list(tmp_path.rglob('*.pkl'))
+        back = NoisyLabelClassifier.load(tmp_path)
+    np.testing.assert_array_equal(back.predict_proba(X[TEST]), fitted.predict_proba(X[TEST]))
+    np.testing.assert_array_equal(back.label_issues_, fitted.label_issues_)
+    np.testing.assert_array_equal(back.clean_probability_, fitted.clean_probability_)
+    assert back.label_issues_.dtype == fitted.label_issues_.dtype
+    assert back.classes_.dtype == fitted.classes_.dtype
+    assert back.get_params() == fitted.get_params()
+    assert back.noise_rate_ == fitted.noise_rate_
+    refused_shape(back)
+
+
+@pytest.mark.parametrize(
+    'classes', [np.array([-1, 1], np.int8), np.array([0.5, 2.0]), np.array([b'a', b'b']), np.array(['a', 'b'], object)]
+)
+def test_labels_of_every_type_are_saved(fitted, classes, tmp_path):
+    other = clone(fitted).set_params(image_shape=(8, 8), unlabelled=np.nan, config=config.default(), workdir=tmp_path)
+    other.__dict__ |= {name: value for name, value in vars(fitted).items() if name.endswith('_') or name[0] == '_'}
+    other.classes_ = classes
+    fields = [(name, classes.dtype if 'label' in name else kind) for name, kind in fitted.label_issues_.dtype.descr]
+    other.label_issues_ = np.zeros(3, fields)
+    for name in ('given_label', 'suggested_label'):
+        other.label_issues_[name] = classes[[0, 1, 1]]
+    other.save(tmp_path / 'saved')
+    back = NoisyLabelClassifier.load(tmp_path / 'saved')
+    assert back.classes_.dtype == classes.dtype
+    assert back.classes_.tolist() == classes.tolist()
+    assert back.label_issues_.tolist() == other.label_issues_.tolist()
+    assert back.image_shape == (8, 8)
+    assert back.config.to_dict() == config.default().to_dict()
+    assert back.config.phases == config.default().phases
+    assert back.workdir == str(tmp_path)
+    assert np.isnan(back.unlabelled)
+
+
+def refused_shape(fitted):
+    refused(lambda: fitted.predict(X.reshape(-1, 4, 16)), 'X', '(4, 16)', '(8, 8, 1)')
+    with pytest.raises(ValueError, match='60 features'):
+        fitted.predict(X[:, :60])
+
+
+def test_what_cannot_be_read_or_saved(fitted, tmp_path):
+    refused(lambda: NoisyLabelClassifier.load(tmp_path / 'nothing'), tmp_path / 'nothing', 'save')
+    fitted.save(tmp_path / 'half')
+    (tmp_path / 'half' / 'estimator.json').write_text('{"parameters": {}}')
+    refused(lambda: NoisyLabelClassifier.load(tmp_path / 'half'), 'half', 'save')
+    with pytest.raises(NotFittedError):
+        tiny().save(tmp_path)
+    (tmp_path / 'file').write_text('')
+    refused(lambda: fitted.save(tmp_path / 'file'), 'file')
+    other = pickle.loads(pickle.dumps(fitted)).set_params(random_state=np.random.RandomState(0))
+    refused(lambda: other.save(tmp_path / 'state'), 'random_state', 'JSON')
+
+
+def test_parameters():
+    classifier = tiny(random_state=3)
+    assert clone(classifier).get_params() == classifier.get_params()
+    assert classifier.set_params(loss='elr').loss == 'elr'
+    with pytest.raises(TypeError, match='sample_weight'):
+        classifier.fit(X, DIGIT, sample_weight=np.ones(len(X)))
+
+
+def test_with_the_tools_of_scikit_learn(capfd):
+    whole, part = make_pipeline(FunctionTransformer(np.sqrt), tiny(batch_size=32)), slice(0, 200)
+    scores = cross_val_score(whole, X[part], DIGIT[part], cv=2)
+    assert np.isfinite(scores).all()
+    settings = {'noisylabelclassifier__random_state': [np.int64(0)]}
+    search = GridSearchCV(whole, settings, cv=2, refit=False).fit(X[part], DIGIT[part])
+    assert search.best_score_ == scores.mean()  # the same seed, the same result
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ('', '')  # verbose=False
+
+
+def test_a_work_directory_stays_with_the_settings_of_a_config(tmp_path):
+    given = tiny(
+        loss=None,
+        config=f'{CONFIGS}/digits.py:loss=nce,phases=pretrained',
+        workdir=tmp_path,
+        batch_size=32,
+        threshold=0.3,
+    )
+    errors = []
+
+    def fit():  # a notebook may call it from a thread, which sees no signals
+        try:
+            given.fit(X[:100], DIGIT[:100])
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=fit)
+    thread.start()
+    thread.join()
+    assert not errors
+    settings = json.loads((tmp_path / 'config.json').read_text())
+    assert (settings['loss'], settings['noise']['kind']) == ('nce', 'none')
+    assert (settings['classify']['epochs'], settings['classify']['head_epochs']) == (1, 10)
+    assert settings['report']['threshold'] == 0.3
+    assert (tmp_path / 'labels.csv').exists()
+
+    before = (tmp_path / 'metrics.jsonl').stat()
+    again = clone(given).fit(X[:100], DIGIT[:100])
+    assert (tmp_path / 'metrics.jsonl').stat() == before
+    np.testing.assert_array_equal(again.predict_proba(X[:10]), given.predict_proba(X[:10]))
+    refused(lambda: clone(given).fit(X[100:200], DIGIT[:100]), 'workdir', 'other images')
+    refused(lambda: clone(given).fit(X[:100], DIGIT[100:200]), 'labels')
+
+
+def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
+    classifier, write = tiny(batch_size=32, workdir=tmp_path), MetricWriter.write
+    with monkeypatch.context() as patched:
+        patched.setattr(MetricWriter, 'write', lambda *a, **k: (write(*a, **k), signal.raise_signal(signal.SIGINT)))
+        with pytest.raises(KeyboardInterrupt, match='classify'):
+            classifier.fit(X[:100], DIGIT[:100])
+    assert not hasattr(classifier, 'classifier_')
+    classifier.fit(X[:100], DIGIT[:100])
+    lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+    assert [json.loads(line)['phase'] for line in lines] == ['pretrain', 'classify']
+
+
+@pytest.mark.parametrize(
+    ('changes', 'images', 'labels', 'words'),
+    [
+        ({'image_shape': (8, 9)}, X, DIGIT, ('image_shape', '72', '64')),
+        ({'image_shape': 8}, X, DIGIT, ('image_shape', '(H, W, C)')),
+        ({'image_shape': (4, 16)}, X.reshape(-1, 8, 8), DIGIT, ('(8, 8)', '(4, 16)')),
+        ({}, X.reshape(-1, 2, 2, 4, 4), DIGIT, ('(2, 2, 4, 4)', '(H, W, C)')),
+        ({}, X, np.zeros(len(X)), ('y', 'one class')),
+        ({}, X[:3], np.array(['a', 1, 'b'], object), ('y', 'strings')),
+        ({'unlabelled': 7}, X, np.full(len(X), 7), ('y', 'all 1797', 'unlabelled')),
+        ({'loss': 'none'}, X, DIGIT, ('config.loss', "'none'")),
+        ({'epochs': 'many'}, X, DIGIT, ('epochs', "'many'")),
+        ({'encoder': 'lenet'}, X, DIGIT, ('encoder', 'lenet')),
+        ({'config': 'nothing.py'}, X, DIGIT, ('nothing.py',)),
+        ({'batch_size': 4000}, X, DIGIT, ('batch_size', '4000', '1797')),
+        ({'random_state': -1}, X, DIGIT, ('seed', '-1')),
+    ],
+)
+def test_what_cannot_be_fitted(changes, images, labels, words):
+    refused(lambda: tiny(**changes).fit(images, labels), *words)
+
+
+@pytest.mark.parametrize(
+    ('images', 'labels', 'words'),
+    [
+        (X[:10], DIGIT[:9], r'\[10, 9\]'),
+        (X[:2], np.array([0, None]), 'Unknown label type'),
+        (X[:2], np.array(['a', np.nan], object), 'NaN'),
+        (X[:2], [0.0, np.nan], 'NaN'),
+        (np.full((2, 4), np.nan), [0, 1], 'NaN'),
+        (X[:0].reshape(0, 8, 8), [], '0 sample'),
+    ],
+)
+def test_what_scikit_learn_refuses(images, labels, words):
+    with pytest.raises(ValueError, match=words):
+        tiny().fit(images, labels)
+
+
+def test_pixels_of_bytes_and_of_floats_are_the_same():
+    photographs = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3)).astype(np.uint8)
+    rows = photographs.reshape(5, -1)
+    for numbers in (rows, rows / 255, (rows / 255).astype(np.float32)):
+        pixels = Pixels.of(numbers, (4, 6, 3))
+        np.testing.assert_array_equal(pixels.images(numbers, (4, 6, 3)), photographs)
+        np.testing.assert_array_equal(pixels.images(rows, (72,)), photographs)
+    unfolded = Pixels.of(rows, (72,), image_shape=(4, 6, 3))
+    np.testing.assert_array_equal(unfolded.images(rows / 255, (72,)), photographs)
+    refused(lambda: unfolded.images(rows.astype(float), (72,)), 'X', '255', '[0, 1]')
+
+
+def test_pixels_of_other_numbers_and_short_rows():
+    rows = np.array([[-10.0, 0, 10, 5, 0], [0, 0, 0, 0, 30]])
+    pixels = Pixels.of(rows, (5,))
+    assert pixels.image_shape == (3, 3, 1)
+    images = pixels.images(rows, (5,))[..., 0]
+    np.testing.assert_array_equal(images[0].ravel(), [0, 64, 128, 96, 64, 0, 0, 0, 0])
+    assert pixels.images(rows + 100, (5,)).max() == 255  # beyond the training's range: cut off
+    assert Pixels.of(np.zeros((2, 1)), (1,)).images(np.zeros((2, 1)), (1,)).shape == (2, 2, 2, 1)
+
+
+def test_large_images_are_scaled_as_in_training():
+    images = np.random.default_rng(0).integers(0, 256, (20, 40, 48)).astype(np.uint8)
+    classifier = tiny(augment='none').fit(images, np.arange(20) % 2)
+    assert classifier.classifier_.image_shape == (32, 32, 1)
+    assert classifier.image_shape_ == (40, 48, 1)
+    assert classifier.predict(images[:3]).shape == (3,)
+
+
+def test_the_example_of_the_docstring():
+    runner = doctest.DocTestRunner()
+    for example in doctest.DocTestFinder(recurse=False).find(NoisyLabelClassifier, 'NoisyLabelClassifier'):
+        runner.run(example)
+    assert tuple(runner.summarize()) == (0, 6)
+
+
+def test_the_package_waits_with_jax():
+    code = 'import sys, noisy_jax; assert "jax" not in sys.modules; noisy_jax.NoisyLabelClassifier'
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+    with pytest.raises(AttributeError, match='NoisyLabelRegressor'):
+        noisy_jax.NoisyLabelRegressor  # noqa: B018
+
+
+# Fits of several sizes, each with programs of its own, would take minutes.
+FAST = {
+    'check_dict_unchanged',
+    'check_estimator_sparse_array',
+    'check_estimator_sparse_tag',
+    'check_estimators_empty_data_messages',
+    'check_estimators_unfitted',
+    'check_fit2d_1sample',
+    'check_methods_subset_invariance',
+    'check_no_attributes_set_in_init',
+    'check_parameters_default_constructible',
+    'check_requires_y_none',
+    'check_supervised_y_no_nan',
+    'check_transformers_unfitted',
+    'check_valid_tag_types',
+}
+
+
+def _check(estimator, check, fast):
+    name = getattr(check, 'func', check).__name__
+    if (name in FAST) != fast:
+        pytest.skip('with -m slow' if fast else 'in the fast suite')
+    check(estimator)
+
+
+@parametrize_with_checks([tiny(epochs=10)])
+def test_checks_of_scikit_learn(estimator, check):
+    _check(estimator, check, True)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([tiny(epochs=10)])
+def test_all_checks_of_scikit_learn(estimator, check):
+    _check(estimator, check, False)

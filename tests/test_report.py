@@ -1,0 +1,280 @@
+"""report.html and plots/ of a run: what they say, without a browser."""
+
+import base64
+import html
+import io
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import refused
+from PIL import Image
+from reported import judge, read_data, run_of
+from tiny import config
+
+from noisy_jax import pipeline
+from noisy_jax.data import digits
+from noisy_jax.report import page, plots
+from noisy_jax.report.charts import histogram
+from noisy_jax.report.findings import Findings
+from noisy_jax.report.thumbnails import data_uri
+from noisy_jax.report.wording import count, percent
+from noisy_jax.training import embedding_map
+from noisy_jax.workdir import WorkDir
+
+
+def _text(folder):
+    return html.unescape(re.sub('<[^>]+>', '', (folder / 'report.html').read_text(encoding='utf-8')))
+
+
+def _settings():
+    changes = {'report__page': True, 'report__gallery': 120, 'data__valid_fraction': 0.1}
+    return config('rate=0.4,phases=pretrained', pretrain__epochs=5, **changes)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A run on digits with everything that a report can show."""
+    folder = tmp_path_factory.mktemp('trained')
+    return folder, pipeline.run(_settings(), folder)
+
+
+@pytest.fixture(scope='module')
+def judged(tmp_path_factory):
+    """A work directory as a run leaves it, of 400 images of four classes with names that could do harm."""
+    return run_of(tmp_path_factory.mktemp('judged') / 'work')
+
+
+def test_a_run_leaves_a_report_of_its_numbers(trained):
+    folder, summary = trained
+    data, text, issues = read_data(folder), _text(folder), summary['label_issues']
+    assert data['images'] == 300
+    assert data['cuts']['suspects'][500] == issues['suspects']
+    assert f'{count(issues["suspects"])} are listed as suspects' in text
+    for name in ('estimated_noise_rate', 'expected_precision', 'precision', 'recall'):
+        assert percent(issues[name]) in text
+    last = summary['phases'][-1]
+    assert f'(Pre-trained) is right on {percent(last["test_accuracy_last"])} of the test images' in text
+    assert f'agrees with {percent(last["valid_accuracy_last"])} of the given labels' in text
+    assert 'in-sample' in text
+    assert 'except the held-out ones' in text
+    assert all(f'<figcaption>{phase["name"]}<' in (folder / 'report.html').read_text() for phase in summary['phases'])
+    assert len(data['map']['x']) == 300
+
+
+def test_the_gallery_shows_the_most_suspicious_images(trained):
+    folder, _ = trained
+    gallery, labels = read_data(folder)['gallery'], WorkDir.of_run(folder).load_labels()
+    assert len(gallery['image']) == 120
+    assert gallery['clean'] == sorted(gallery['clean'])
+    assert gallery['clean'][-1] <= np.delete(labels['clean_probability'], gallery['index']).min() + 1e-6
+    images = digits.load('train', limit=300).image
+    for place in (0, 60, 119):
+        row = gallery['index'][place]
+        kind, _, encoded = gallery['image'][place].partition(',')
+        assert kind == 'data:image/png;base64'
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+        np.testing.assert_array_equal(shown, images[row, ..., 0])
+        assert str(gallery['given'][place]) == labels['given_label'][row]
+        assert str(gallery['suggested'][place]) == labels['suggested_label'][row]
+
+
+def test_the_map_is_laid_out_once_and_a_rerun_writes_the_same_bytes(trained, monkeypatch):
+    folder, summary = trained
+    before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    monkeypatch.setattr(embedding_map, 'lay_out', None)
+    assert pipeline.run(_settings(), folder) == summary
+    assert {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()} == before
+
+
+def test_a_page_that_cannot_be_written_loses_nothing(trained, monkeypatch):
+    def fail(*_, **__):
+        raise OSError('no space left')
+
+    folder, summary = trained
+    for name in ('summary.json', 'labels.csv'):
+        (folder / name).unlink()
+    monkeypatch.setattr(page, 'write', fail)
+    with pytest.raises(OSError, match='no space left'):
+        pipeline.run(_settings(), folder)
+    assert json.loads((folder / 'summary.json').read_text()) == summary
+    assert len(WorkDir.of_run(folder).load_labels()['index']) == 300
+
+
+def test_every_threshold_has_its_counts(judged):
+    findings = Findings.of(WorkDir.of_run(judged))
+    cuts = read_data(judged)['cuts']
+    wrong = findings.given != findings.true
+    for at in (0, 1, 123, 500, 877, 1000):
+        below = findings.clean < at / 1000
+        assert cuts['threshold'][at] == at / 1000
+        assert cuts['suspects'][at] == below.sum()
+        assert cuts['caught'][at] == pytest.approx((1 - findings.clean)[below].sum(), abs=1e-3)
+        assert cuts['hits'][at] == (below & wrong).sum()
+        upper = findings.loss[below & (findings.loss > findings.components[0].mean)]
+        assert cuts['border'][at] == (pytest.approx(upper.min(), abs=1e-4) if len(upper) else None)
+
+
+def test_the_components_are_those_of_the_mixture(judged):
+    """Their posterior is the clean probability again."""
+    findings = Findings.of(WorkDir.of_run(judged))
+    right, wrong = (component.density(findings.loss) for component in findings.components)
+    assert np.abs(right / (right + wrong) - findings.clean).max() < 0.05
+    assert sum(component.weight for component in findings.components) == pytest.approx(1)
+    assert histogram(findings).count('<polyline') == 2
+
+
+def test_names_cannot_break_out_of_the_page(judged):
+    source = (judged / 'report.html').read_text(encoding='utf-8')
+    assert source.count('<script') == source.count('</script>') == 2
+    assert '<b>bold' not in source
+    assert '<img src=x' not in source
+    data = read_data(judged)
+    assert data['classes'] == json.loads((judged / 'data.json').read_text())['classes']
+    assert any('"&ä\'.jpg' in name for name in data['gallery']['id'])
+    assert not re.search(r'(src|href)=.?(https?:)?//', source), 'nothing comes from elsewhere'
+
+
+def test_labels_that_form_one_group_are_shown_by_margin(tmp_path):
+    folder = run_of(tmp_path / 'work', noise=0, certainty=0)
+    data, text = read_data(folder), _text(folder)
+    assert data['one_group']
+    assert 'No label stands out' in text
+    assert 'expected precision)' not in text
+    findings = Findings.of(WorkDir.of_run(folder))
+    assert findings.components == []
+    probabilities = np.load(folder / 'pred_probs.npy')
+    margin = probabilities[np.arange(400), findings.given] - probabilities.max(1)
+    np.testing.assert_allclose(margin[data['gallery']['index']], np.sort(margin)[:300], atol=1e-6)
+    plots.write(WorkDir.of_run(folder))
+
+
+def test_a_threshold_between_thousandths_and_one_that_suspects_none(tmp_path):
+    data = read_data(run_of(tmp_path / 'third', threshold=1 / 3))
+    assert data['cuts']['threshold'][333] == data['threshold'] == 1 / 3
+    folder = run_of(tmp_path / 'none', threshold=0.0)
+    assert 'None is suspected' in _text(folder)
+    assert read_data(folder)['cuts']['suspects'][0] == 0
+
+
+def test_many_classes_get_a_list_instead_of_a_matrix(tmp_path):
+    names = tuple(f'class {number}' for number in range(40))
+    folder = run_of(tmp_path / 'work', names=names, true=False, cross_fit=5)
+    source, counts = (folder / 'report.html').read_text(), Findings.of(WorkDir.of_run(folder)).counts
+    assert 'class="matrix"' not in source
+    np.fill_diagonal(counts, 0)
+    given, suggested = np.unravel_index(counts.argmax(), counts.shape)
+    row = source[source.index('id="confusions"') :].split('<tbody>')[1].split('</tr>')[0]
+    assert re.findall('data-sort="([^"]*)"', row)[:3] == [names[given], names[suggested], str(counts.max())]
+    assert 'cross-fitted, 5 folds' in source
+    assert 'Measured against' not in source
+    assert 'hits' not in read_data(folder)['cuts']
+
+
+def test_images_are_read_once_only_those_shown_and_in_order(tmp_path):
+    class Lazy:
+        asked = ()
+
+        def __getitem__(self, rows):
+            self.asked = (*self.asked, rows)
+            return np.zeros((len(rows), 4, 4, 3), np.uint8)
+
+    lazy = Lazy()
+    folder = run_of(tmp_path / 'work')
+    page.write(WorkDir.of_run(folder), lazy, gallery=30, thumbnail=16)
+    assert len(lazy.asked) == 1
+    assert len(lazy.asked[0]) == 30
+    assert (np.diff(lazy.asked[0]) > 0).all()
+    page.write(WorkDir.of_run(folder), lazy, gallery=0, thumbnail=16)
+    assert read_data(folder)['gallery']['image'] == []
+    assert len(lazy.asked) == 1
+
+
+@pytest.mark.parametrize(('shape', 'mode', 'size'), [((8, 8, 1), 'L', (8, 8)), ((100, 50, 3), 'RGB', (32, 64))])
+def test_thumbnails_keep_colours_and_are_never_enlarged(shape, mode, size):
+    image = np.full(shape, 200, np.uint8)
+    decoded = Image.open(io.BytesIO(base64.b64decode(data_uri(image, 64).partition(',')[2])))
+    assert (decoded.mode, decoded.size) == (mode, size)
+    assert np.abs(np.asarray(decoded).astype(int) - 200).max() <= 2
+
+
+def test_a_run_without_labels_csv_is_refused(judged, tmp_path):
+    folder = shutil.copytree(judged, tmp_path / 'work')
+    (folder / 'labels.csv').unlink()
+    refused(lambda: page.write(WorkDir.of_run(folder), None, gallery=5, thumbnail=32), 'labels.csv cannot be read')
+
+
+@pytest.mark.parametrize(('value', 'text'), [(0, '0.0 %'), (1e-5, '< 0.1 %'), (0.405, '40.5 %'), (0.9999, '> 99.9 %')])
+def test_nothing_is_rounded_to_all_or_none(value, text):
+    assert percent(value).replace('\N{NO-BREAK SPACE}', ' ') == text
+
+
+def test_plots(judged):
+    pytest.importorskip('matplotlib', reason='plots need matplotlib')
+    assert plots.write(WorkDir.of_run(judged))
+    for name in ('accuracy_and_loss', 'clean_probability', 'confusion', 'map'):
+        with Image.open(judged / 'plots' / f'{name}.png') as image:
+            assert np.asarray(image.convert('L')).std() > 5, f'{name} is not empty'
+
+
+def test_without_matplotlib_there_are_no_plots(judged, tmp_path, monkeypatch):
+    folder = shutil.copytree(judged, tmp_path / 'work', ignore=shutil.ignore_patterns('plots'))
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    assert not plots.write(WorkDir.of_run(folder))
+    assert not (folder / 'plots').exists()
+
+
+def test_the_map_takes_the_most_suspicious_and_an_even_choice(monkeypatch):
+    monkeypatch.setattr(embedding_map, 'MOST', 20)
+    by_suspicion = np.random.default_rng(0).permutation(100)
+    rows = embedding_map.choose(by_suspicion)
+    assert len(set(rows)) == 20
+    assert set(by_suspicion[:10]) < set(rows)
+    rest = np.array(sorted(set(rows) - set(by_suspicion[:10])))
+    assert np.diff(rest).max() < 25
+    np.testing.assert_array_equal(embedding_map.choose(by_suspicion[:15]), np.sort(by_suspicion[:15]))
+
+
+@pytest.mark.parametrize('size', [1, 2, 5, 40])
+def test_groups_of_embeddings_stay_apart_on_the_map(size):
+    rng = np.random.default_rng(0)
+    group = np.arange(size) % 2
+    places = embedding_map.lay_out((10 * group[:, None] + rng.normal(size=(size, 8))).astype(np.float32), seed=0)
+    assert places.shape == (size, 2)
+    assert places.dtype == np.float32
+    assert np.isfinite(places).all()
+    if size == 40:
+        centres = np.array([places[group == g].mean(0) for g in (0, 1)])
+        nearest = np.linalg.norm(places[:, None] - centres, axis=-1).argmin(1)
+        assert (nearest == group).all()
+
+
+def test_the_assets_are_installed(tmp_path):
+    pytest.importorskip('setuptools', reason='building needs setuptools')
+    root, source = pathlib.Path(__file__).resolve().parents[1], tmp_path / 'source'
+    shutil.copytree(root / 'noisy_jax', source / 'noisy_jax', ignore=shutil.ignore_patterns('__pycache__'))
+    for name in ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'):
+        shutil.copy(root / name, source)
+    command = [
+        sys.executable,
+        '-c',
+        'import setuptools; setuptools.setup()',
+        '-q',
+        'build_py',
+        '-d',
+        tmp_path / 'built',
+    ]
+    subprocess.run(command, check=True, cwd=source)
+    built, assets = (folder / 'noisy_jax' / 'report' / 'assets' for folder in (tmp_path / 'built', root))
+    assert {path.name for path in built.iterdir()} == {path.name for path in assets.iterdir()}
+
+
+def test_judge_makes_what_it_says():
+    probabilities, given, true = judge(5, 400, noise=0.3, certainty=3.5)
+    assert np.mean(given != true) == pytest.approx(0.3, abs=0.08)
+    assert np.mean(probabilities.argmax(1) == true) > 0.8

@@ -1,0 +1,382 @@
+"""report.html as a person uses it, in headless Chromium without a network."""
+
+import csv
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from reported import HOSTILE, read_data, run_of
+
+webdriver = pytest.importorskip('selenium.webdriver', reason='the report is tried in a browser by selenium, not found')
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+CHROMEDRIVER = shutil.which('chromedriver')
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and CHROMEDRIVER), reason='the report is tried in chromium with chromedriver, which are not both here'
+)
+FLAGS = (
+    'headless=new no-sandbox disable-gpu disable-dev-shm-usage no-first-run disable-background-networking '
+    'disable-component-update disable-sync host-resolver-rules=MAP\xa0*\xa0~NOTFOUND window-size=1200,900'
+)
+
+
+class Page:
+    """The browser with a report in it."""
+
+    def __init__(self, driver, downloads):
+        self.driver, self.downloads = driver, downloads
+
+    def open(self, folder, keep=False):
+        self.driver.get((folder / 'report.html').as_uri())
+        if not keep:
+            self.js('localStorage.clear()')
+            self.driver.refresh()
+        return self
+
+    def js(self, code, *arguments):
+        return self.driver.execute_script(code, *arguments)
+
+    def find(self, selector):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def text(self, selector):
+        return self.js('return document.querySelector(arguments[0]).textContent', selector)
+
+    def click(self, selector):
+        self.js('arguments[0].scrollIntoView({block: "center"})', self.find(selector))
+        self.find(selector).click()
+
+    def choose(self, name, text):
+        Select(self.find(f'#{name}')).select_by_visible_text(text)
+
+    def places(self):
+        return self.js('return [...document.querySelectorAll(".card")].map((card) => Number(card.dataset.place))')
+
+    def decided(self):
+        return self.js('return [...document.querySelectorAll(".card")].map((card) => card.dataset.decision)')
+
+    def listed(self):
+        return int(re.match(r'([\d,]+) images', self.text('#status-line'))[1].replace(',', ''))
+
+    def focus(self, number):
+        self.js('document.querySelectorAll(".card")[arguments[0]].focus()', number)
+
+    def focused(self):
+        return self.js('return [...document.querySelectorAll(".card")].indexOf(document.activeElement)')
+
+    def press(self, *keys):
+        for key in keys:
+            self.driver.switch_to.active_element.send_keys(key)
+
+    def devtools(self, command, **settings):
+        return self.driver.execute_cdp_cmd(command, settings)
+
+    def download(self):
+        path = self.downloads / 'reviewed.csv'
+        path.unlink(missing_ok=True)
+        self.click('#download')
+        WebDriverWait(self.driver, 20, poll_frequency=0.05).until(lambda _: path.exists())
+        with path.open(encoding='utf-8', newline='') as file:
+            return list(csv.reader(file))
+
+
+@pytest.fixture(scope='module')
+def browser(tmp_path_factory):
+    downloads = tmp_path_factory.mktemp('downloads')
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS.split(' '), f'user-data-dir={tmp_path_factory.mktemp("profile")}'):
+        options.add_argument('--' + flag.replace('\xa0', ' '))
+    options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
+    options.add_experimental_option('prefs', {'download.default_directory': str(downloads)})
+    driver = webdriver.Chrome(options, Service(CHROMEDRIVER, env={**os.environ, 'NO_PROXY': '*'}))
+    yield Page(driver, downloads)
+    driver.quit()
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return run_of(tmp_path_factory.mktemp('report') / 'work')
+
+
+@pytest.fixture
+def page(browser, folder):
+    """The report, as if for the first time; afterwards the browser must have nothing to complain of."""
+    browser.driver.get_log('browser'), browser.driver.get_log('performance')
+    yield browser.open(folder)
+    assert browser.driver.get_log('browser') == []
+    for entry in browser.driver.get_log('performance'):
+        message = json.loads(entry['message'])['message']
+        if message['method'] == 'Network.requestWillBeSent':
+            assert not message['params']['request']['url'].startswith(('http', 'ws', 'ftp'))
+
+
+@pytest.fixture
+def data(folder):
+    return read_data(folder)
+
+
+def test_only_suspects_are_listed_the_most_suspicious_first(page, data):
+    assert page.listed() == data['cuts']['suspects'][500]
+    assert page.places() == list(range(48))
+    assert page.text('.card .file') == data['gallery']['id'][0]
+    assert page.js('return [...document.images].every((image) => image.complete && image.naturalWidth === 8)')
+
+
+def test_names_are_shown_as_they_are_and_run_nothing(page, data):
+    names = page.js('return [...document.querySelectorAll("#classes button.link")].map((b) => b.textContent)')
+    assert tuple(names) == HOSTILE
+    assert not page.js('return document.querySelectorAll("main b:not(.tile b), img:not(.picture img)").length')
+    given, suggested = (HOSTILE[data['gallery'][side][0]] for side in ('given', 'suggested'))
+    assert page.text('.card .labels') == f'{given} → {suggested}'
+    assert page.find('.card img').get_attribute('alt').endswith(f'given {given}, suggested {suggested}')
+
+
+def test_filters_sorting_and_pages(page, data):
+    gallery = {name: np.array(values) for name, values in data['gallery'].items()}
+    suspect = gallery['clean'] < 0.5
+    page.choose('given', HOSTILE[1])
+    page.choose('suggested', HOSTILE[2])
+    expected = np.flatnonzero(suspect & (gallery['given'] == 1) & (gallery['suggested'] == 2))
+    assert page.places() == expected[:48].tolist()
+    page.choose('suggested', 'any class')
+    page.choose('given', 'any class')
+    page.choose('scope', 'all on this page')
+    assert page.listed() == 300
+    page.choose('sort', 'file')
+    page.choose('size', '24')
+    assert page.places() == np.argsort(gallery['id'])[:24].tolist()
+    page.click('#next')
+    assert page.places() == np.argsort(gallery['id'])[24:48].tolist()
+    assert page.text('#page-line') == 'page 2 of 13'
+    page.choose('sort', 'surest suggestion')
+    assert page.places()[0] == gallery['pred_prob'].argmax()
+    assert page.text('#page-line') == 'page 1 of 13'
+    page.find('#search').send_keys(gallery['id'][7][6:11])
+    assert page.places() == [7]
+    page.find('#search').send_keys('nothing like it')
+    assert page.places() == []
+    assert 'No image fits' in page.text('#cards')
+
+
+def test_the_threshold_moves_everything_at_once(page, data):
+    cuts = data['cuts']
+    x = page.find('#marker').get_attribute('transform')
+    page.find('#cut').send_keys(*[Keys.ARROW_LEFT] * 40)
+    at = cuts['threshold'].index(0.1)
+    assert page.js('return document.getElementById("cut-number").value') == '0.1'
+    assert page.listed() == cuts['suspects'][at] < cuts['suspects'][500]
+    assert page.text('#suspects').startswith(f'{cuts["suspects"][at]} (')
+    assert page.text('#precision').startswith(f'{100 * cuts["caught"][at] / cuts["suspects"][at]:.1f}'[:4])
+    assert page.text('#true-recall') == f'{100 * cuts["hits"][at] / data["true_wrong"]:.1f}\N{NO-BREAK SPACE}%'
+    assert page.find('#marker').get_attribute('transform') != x
+    assert '--config.report.threshold=0.1' in page.text('#rerun')
+    page.find('#cut-number').send_keys(Keys.CONTROL, 'a', Keys.NULL, '0.777')
+    assert page.text('#suspects').startswith(f'{cuts["suspects"][777]} (')
+    assert page.listed() == (np.array(data['gallery']['clean']) < 0.777).sum() > cuts['suspects'][500]
+
+
+def test_decisions_are_downloaded_as_csv(page, data, folder):
+    gallery = data['gallery']
+    page.choose('size', '24')
+    page.click('#select-page')
+    page.click('[data-bulk=accept]')
+    page.click('#select-none')
+    assert page.decided() == ['relabel'] * 24
+    page.click('.card:nth-child(2) [data-decide=keep]')
+    page.click('.card:nth-child(3) [data-decide=drop]')
+    page.click('.card:nth-child(5) [data-decide=accept]')  # pressed already: undone
+    page.click('.card:nth-child(4) [data-decide=other]')
+    other = next(label for label in range(4) if label not in (gallery['given'][3], gallery['suggested'][3]))
+    page.find('#choose-search').send_keys(HOSTILE[other], Keys.ENTER)
+    assert page.decided()[:6] == ['relabel', 'keep', 'drop', 'relabel', '', 'relabel']
+    assert page.text('.card:nth-child(4) .badge') == f'→ {HOSTILE[other]}'
+    assert page.text('#download') == 'Download decisions (23)'
+
+    header, *rows = page.download()
+    assert header == ['index', 'id', 'given_label', 'decision', 'label']
+    assert [int(row[0]) for row in rows] == sorted(gallery['index'][place] for place in range(24) if place != 4)
+    found = {int(row[0]): row[1:] for row in rows}
+    decisions = {0: ('relabel', gallery['suggested'][0]), 1: ('keep', gallery['given'][1]), 3: ('relabel', other)}
+    for place, (decision, label) in decisions.items():
+        given = HOSTILE[gallery['given'][place]]
+        assert found[gallery['index'][place]] == [gallery['id'][place], given, decision, HOSTILE[label]]
+    assert found[gallery['index'][2]][2:] == ['drop', '']
+
+    page.open(folder, keep=True)  # the browser keeps them
+    assert page.text('#download') == 'Download decisions (23)'
+    page.choose('status', 'dropped')
+    assert page.places() == [2]
+    page.choose('status', 'undecided')
+    assert page.listed() == data['cuts']['suspects'][500] - 23
+
+
+def test_all_that_fit_the_filters_are_decided_at_once(page, data):
+    page.choose('given', HOSTILE[0])
+    fitting = page.listed()
+    page.click('#select-all')
+    assert f'{fitting} selected' in page.text('#status-line')
+    page.click('[data-bulk=other]')
+    page.find('#choose-class').send_keys(Keys.ESCAPE)
+    assert page.text('#download') == 'Download decisions (0)'
+    page.click('[data-bulk=drop]')
+    assert {row[2] for row in page.download()[1:]} == {HOSTILE[0]}
+    page.click('[data-bulk=undo]')
+    assert page.text('#download') == 'Download decisions (0)'
+
+
+def test_keys(page):
+    page.focus(0)
+    page.press(Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    columns = page.focused() - 1
+    assert columns > 1
+    page.press(Keys.ARROW_UP, Keys.ARROW_LEFT)
+    assert page.focused() == 0
+    page.press('a', 'k', 'd', 'a', Keys.ARROW_LEFT, 'u')
+    assert page.decided()[:5] == ['relabel', 'keep', 'drop', '', '']
+    assert page.focused() == 4
+    page.press('x')
+    assert '1 selected' in page.text('#status-line')
+    page.press('x')
+    assert 'selected' not in page.text('#status-line')
+    page.press('n')
+    assert page.places()[0] == 48
+    assert page.focused() == 0
+    page.press('p')
+    assert page.places()[0] == 0
+    page.press('?')
+    assert page.find('#help').is_displayed()
+    page.press(Keys.ESCAPE)
+    assert not page.find('#help').is_displayed()
+    page.find('#search').send_keys('ak?dn')  # letters of a text, no keys
+    assert page.text('#download') == 'Download decisions (3)'
+    assert not page.find('#help').is_displayed()
+
+
+def test_tab_reaches_everything_and_everything_has_a_name(page):
+    page.choose('size', '24')
+    page.focus(0)
+    page.press(Keys.TAB)
+    assert page.js('return document.activeElement.type') == 'checkbox'
+    assert page.js('return getComputedStyle(document.activeElement).outlineStyle') == 'solid'
+    nameless = page.js("""
+      const named = (e) => e.textContent.trim() || e.ariaLabel || e.labels?.length || e.alt;
+      return [...document.querySelectorAll('button, input, select, canvas, a, svg[role=img]')]
+        .filter((e) => !named(e) || e.tabIndex < 0 && !e.matches('svg')).map((e) => e.outerHTML)""")
+    assert nameless == []
+
+
+def test_tables_are_sorted_by_their_heads(page):
+    page.click('#classes th:nth-child(2) button')
+    column = (
+        'return [...document.querySelectorAll("#classes tbody tr")].map((row) => Number(row.cells[1].dataset.sort))'
+    )
+    sizes = page.js(column)
+    assert sizes == sorted(sizes, reverse=True)
+    page.click('#classes th:nth-child(2) button')
+    assert page.js(column) == sorted(sizes)
+    assert page.find('#classes th:nth-child(2)').get_attribute('aria-sort') == 'ascending'
+
+
+def test_a_class_shows_its_images(page, data):
+    page.click('#classes [data-given="2"]')
+    given = np.array(data['gallery']['given'])[np.array(data['gallery']['clean']) < 0.5]
+    assert page.listed() == (given == 2).sum()
+
+
+def test_the_map_shows_images_by_keys_and_opens_them(page, data):
+    page.js('document.getElementById("canvas").scrollIntoView()')
+    page.find('#canvas').send_keys(Keys.ARROW_RIGHT)
+    assert data['gallery']['id'][1] in page.text('#tip')
+    assert page.find('#tip img').get_attribute('src') == data['gallery']['image'][1]
+    page.press(Keys.ENTER)
+    assert page.js('return document.activeElement.dataset.place') == '1'
+    drawn = 'return document.getElementById("canvas").toDataURL()'
+    before = page.js(drawn)
+    page.click('#map-legend li:nth-child(1) button')
+    assert page.js(drawn) != before
+
+
+def test_a_phone_needs_no_sideways_scrolling(page):
+    page.devtools('Emulation.setDeviceMetricsOverride', width=360, height=700, deviceScaleFactor=2, mobile=True)
+    try:
+        page.driver.refresh()
+        assert page.js('return [innerWidth, document.documentElement.scrollWidth]') == [360, 360]
+        assert page.js('return document.querySelector(".card").offsetWidth') < 360 / 2
+    finally:
+        page.devtools('Emulation.clearDeviceMetricsOverride')
+
+
+def _contrast(first, second):
+    """WCAG's ratio of two CSS colours 'rgb(r, g, b)'."""
+    values = [np.array(re.findall(r'[\d.]+', colour)[:3], float) / 255 for colour in (first, second)]
+    linear = [np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4) for v in values]
+    low, high = sorted(float(v @ [0.2126, 0.7152, 0.0722]) for v in linear)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_light_and_dark_have_contrast(page):
+    pairs = """
+      const behind = (e) => { const c = getComputedStyle(e).backgroundColor;
+        return c === 'rgba(0, 0, 0, 0)' && e.parentElement ? behind(e.parentElement) : c; };
+      const shown = [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.disabled
+        && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())
+        && !e.closest('svg, .matrix .other'));
+      return [getComputedStyle(document.body).backgroundColor, [...new Set(shown.map((e) =>
+        [getComputedStyle(e).color, behind(e)].join(' on ')))]]"""
+    pages = []
+    for scheme in ('light', 'dark'):
+        page.devtools('Emulation.setEmulatedMedia', features=[{'name': 'prefers-color-scheme', 'value': scheme}])
+        background, found = page.js(pairs)
+        pages.append(background)
+        for pair in found:
+            assert _contrast(*pair.split(' on ')) >= 4.5, f'{scheme}: {pair}'
+    page.devtools('Emulation.setEmulatedMedia', features=[])
+    assert _contrast(*pages) > 10
+
+
+def test_without_storage_the_page_works_and_says_so(page, folder):
+    blocked = 'Object.defineProperty(window, "localStorage", {get() { throw new Error("blocked"); }});'
+    added = page.devtools('Page.addScriptToEvaluateOnNewDocument', source=blocked)
+    try:
+        page.open(folder, keep=True)
+        assert 'does not keep decisions' in page.text('#note')
+        page.click('.card [data-decide=drop]')
+        assert page.download()[1][3] == 'drop'
+    finally:
+        page.devtools('Page.removeScriptToEvaluateOnNewDocument', identifier=added['identifier'])
+
+
+def test_thousands_of_images_stay_a_page_in_the_document(page, tmp_path):
+    folder = run_of(tmp_path / 'work', names=('a', 'b', 'c', 'd'), images=6000, gallery=5000)
+    page.open(folder)
+    nodes = 'return document.querySelectorAll("*").length'
+    assert page.js(nodes) < 2500
+    page.choose('scope', 'all on this page')
+    assert page.listed() == 5000
+    page.choose('size', '96')
+    page.js('document.getElementById("cut-number").focus()')
+    page.find('#cut-number').send_keys(Keys.ARROW_UP)
+    page.click('#select-all')
+    page.click('[data-bulk=accept]')
+    assert page.text('#download') == 'Download decisions (5,000)'
+    for _ in range(3):
+        page.click('#next')
+    assert page.text('#page-line') == 'page 4 of 53'
+    assert page.js(nodes) < 4000
+    assert page.js('return document.images.length') == 96
+    assert len(page.download()) == 5001
+
+
+def test_where_every_label_is_trusted_there_is_no_threshold(page, tmp_path):
+    page.open(run_of(tmp_path / 'work', noise=0, certainty=0))
+    assert not page.find('#cut').is_displayed()
+    assert page.listed() == 300
+    assert page.places() == list(range(48))

@@ -1,0 +1,110 @@
+"""Ctrl-C and SIGTERM as the command gets them: status 130, no traceback, and the command that goes on."""
+
+import os
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from noisy_jax.training.signals import StopSignal
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def _start(*arguments, start=('-m', 'noisy_jax.main')):
+    return subprocess.Popen(
+        [sys.executable, *start, *arguments],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _read_until(process, words):
+    for line in process.stderr:
+        if words in line:
+            return
+    pytest.fail(f'{words!r} was not said')
+
+
+def _ended(process):
+    """The lines of stderr, and the command after them."""
+    rest = process.stderr.read()
+    assert process.wait() == 130, rest
+    assert 'Traceback' not in rest
+    said, _, command = rest.partition('goes on:\n')
+    return [line for line in f'{said}goes on:'.splitlines() if line], shlex.split(command)
+
+
+def _tiny(workdir, epochs=60):
+    changes = {'data.limit': 200, 'data.test_limit': 50, 'pretrain.batch_size': 64, 'classify.batch_size': 64}
+    changes |= {'pretrain.epochs': epochs, 'classify.head_epochs': 0, 'classify.epochs': 1}
+    options = [f'--config.{key}={value}' for key, value in changes.items()]
+    return '--config=configs/digits.py:phases=pretrained', f'--workdir={workdir}', *options
+
+
+def test_once_saves_and_says_the_command_that_goes_on(tmp_path):
+    workdir = tmp_path / "a run's folder"
+    process = _start(*_tiny(workdir))
+    _read_until(process, 'for all phases')  # the first epoch is over
+    process.send_signal(signal.SIGINT)
+    lines, command = _ended(process)
+    assert lines[0] == 'stopping after this step, saving ... (Ctrl-C again: at once)'
+    assert lines[-1].startswith('stopped in pretrain, stage encoder, epoch ')
+    assert lines[-1].endswith(' of 60, saved; this goes on:')
+    assert command == [sys.executable, '-m', 'noisy_jax.main', *_tiny(workdir)]
+    before = (workdir / 'metrics.jsonl').read_text()
+    quiet = subprocess.run([*command, '--quiet'], cwd=ROOT, capture_output=True, text=True)
+    assert quiet.returncode == 0, quiet.stderr
+    assert all(line.startswith('warning: ') for line in quiet.stderr.splitlines())
+    assert quiet.stdout.startswith('digits, seed 0')
+    assert (workdir / 'metrics.jsonl').read_text().startswith(before)
+
+
+def test_twice_ends_at_once(tmp_path):
+    process = _start(*_tiny(tmp_path, epochs=100_000))
+    _read_until(process, 'for all phases')
+    process.send_signal(signal.SIGTERM)
+    _read_until(process, 'stopping after this step')
+    process.send_signal(signal.SIGTERM)
+    lines, command = _ended(process)
+    assert lines[-1].endswith('this goes on:')
+    assert command[1:] == ['-m', 'noisy_jax.main', *_tiny(tmp_path, epochs=100_000)]
+
+
+_LOADING = """
+import signal, sys
+from noisy_jax import main, splits
+
+def load(*_):
+    print('reading images', file=sys.stderr, flush=True)
+    signal.pause()
+
+splits.load = load
+sys.exit(main.main(sys.argv))
+"""
+
+
+def test_before_training(tmp_path):
+    process = _start(*_tiny(tmp_path / 'work'), start=('-c', _LOADING))
+    _read_until(process, 'reading images')
+    process.send_signal(signal.SIGINT)
+    lines, command = _ended(process)
+    assert lines[0] == 'stopped; this goes on:'
+    assert command[-1] == _tiny(tmp_path)[-1]
+    assert not (tmp_path / 'work').exists()
+
+
+def test_within_a_program_the_second_is_as_it_was():
+    old = signal.getsignal(signal.SIGINT)
+    with StopSignal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is old
