@@ -128,9 +128,9 @@ class Experiment:
         hits = suspects[wrong[suspects]]
         return {
             'length': len(suspects),
-            'precision': len(hits) / len(suspects),
+            'precision': len(hits) / max(len(suspects), 1),
             'recall': len(hits) / int(wrong.sum()),
-            'suggestion_accuracy': float(np.mean(probabilities.argmax(1)[hits] == self.true[hits])),
+            'suggestion_accuracy': float(np.sum(probabilities.argmax(1)[hits] == self.true[hits]) / max(len(hits), 1)),
         }
 
     def lists(self) -> dict[str, dict[str, Any]]:
@@ -172,10 +172,10 @@ class Experiment:
         return found | {"the run's classifier": self.accuracy(TrainedClassifier.of_run(self.workdir))}
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
+def run(arguments: argparse.Namespace, changes: list[str]) -> dict[str, Any]:
     arguments.work.mkdir(parents=True, exist_ok=True)
     lay_out(arguments.images, arguments.human, arguments.work, arguments.count, arguments.tests)
-    experiment = Experiment(arguments.work, arguments.change)
+    experiment = Experiment(arguments.work, changes)
     wrong = experiment.given != experiment.true
     kept = ('seed', 'device', 'versions', 'phases', 'label_issues')
     return {
@@ -204,15 +204,14 @@ def main() -> None:
     parser.add_argument('--human', type=pathlib.Path, help='labels of CIFAR-10N, .npz')
     parser.add_argument('--count', type=int, default=COUNT, help='training images')
     parser.add_argument('--tests', type=int, default=10_000, help='test images')
-    parser.add_argument('--change', nargs='*', default=[], help='e.g. --config.pretrain.epochs=2')
     parser.add_argument('--work', type=pathlib.Path, default=pathlib.Path('runs/own_folder'), help='images and runs')
     parser.add_argument('--results', type=pathlib.Path, default=RESULTS / 'own_folder.json')
     parser.add_argument('--table', action='store_true')
-    arguments = parser.parse_args()
+    arguments, changes = parser.parse_known_args()  # --config.KEY=VALUE is for the run
     if not arguments.table:
         if not (arguments.images and arguments.human):
             parser.error('--images and --human are needed, or --table')
-        arguments.results.write_text(json.dumps(run(arguments), indent=1) + '\n')
+        arguments.results.write_text(json.dumps(run(arguments, changes), indent=1) + '\n')
     print(table(json.loads(arguments.results.read_text())))
 
 
