@@ -17,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 from tiny import CONFIGS
 
 import noisy_jax
@@ -279,6 +279,7 @@ def test_pixels_of_other_numbers_and_short_rows():
     assert Pixels.of(np.zeros((2, 1)), (1,)).images(np.zeros((2, 1)), (1,)).shape == (2, 2, 2, 1)
 
 
+@pytest.mark.slow
 def test_large_images_are_scaled_as_in_training():
     images = np.random.default_rng(0).integers(0, 256, (20, 40, 48)).astype(np.uint8)
     classifier = tiny(augment='none').fit(images, np.arange(20) % 2)
@@ -301,15 +302,18 @@ def test_the_package_waits_with_jax():
         noisy_jax.NoisyLabelRegressor  # noqa: B018
 
 
-# Fits of several sizes, each with programs of its own, would take minutes.
+# Of scikit-learn's checks these fit once at most; the others fit data of many sizes, which takes minutes.
 FAST = {
     'check_dict_unchanged',
+    'check_do_not_raise_errors_in_init_or_set_params',
+    'check_estimator_cloneable',
     'check_estimator_sparse_array',
-    'check_estimator_sparse_tag',
+    'check_estimator_tags_renamed',
     'check_estimators_empty_data_messages',
     'check_estimators_unfitted',
     'check_fit2d_1sample',
     'check_methods_subset_invariance',
+    'check_mixin_order',
     'check_no_attributes_set_in_init',
     'check_parameters_default_constructible',
     'check_requires_y_none',
@@ -319,19 +323,12 @@ FAST = {
 }
 
 
-def _check(estimator, check, fast):
-    name = getattr(check, 'func', check).__name__
-    if (name in FAST) != fast:
-        pytest.skip('with -m slow' if fast else 'in the fast suite')
-    check(estimator)
+def checks():
+    for estimator, check in estimator_checks_generator(tiny(epochs=10)):
+        name = getattr(check, 'func', check).__name__
+        yield pytest.param(estimator, check, id=name, marks=() if name in FAST else pytest.mark.slow)
 
 
-@parametrize_with_checks([tiny(epochs=10)])
+@pytest.mark.parametrize(('estimator', 'check'), list(checks()))
 def test_checks_of_scikit_learn(estimator, check):
-    _check(estimator, check, True)
-
-
-@pytest.mark.slow
-@parametrize_with_checks([tiny(epochs=10)])
-def test_all_checks_of_scikit_learn(estimator, check):
-    _check(estimator, check, False)
+    check(estimator)
