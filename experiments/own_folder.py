@@ -104,7 +104,13 @@ class Experiment:
         config = self.config.copy_and_resolve_references()
         config.update_from_flattened_dict(
             {'name': name, 'phases': ('base',), 'loss': 'ce', 'early_stop': 'none', 'eval_every': 0}
-            | {'base.epochs': EPOCHS, 'data.valid_fraction': 0.0, 'report.cross_fit': 0, 'report.page': False}
+            | {
+                'base.epochs': EPOCHS,
+                'data.valid_fraction': 0.0,
+                'report.cross_fit': 0,
+                'report.page': False,
+                'report.tensorboard': False,
+            }
         )
         workdir = self.folder / 'plain' / name
         pipeline.run(config, workdir, (train, None))
