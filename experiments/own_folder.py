@@ -24,7 +24,7 @@ from cifar10 import HUMAN
 from ml_collections import ConfigDict
 from sklearn.model_selection import StratifiedKFold
 
-from noisy_jax import data, label_issues, pipeline
+from noisy_jax import data, label_issues, pipeline, splits
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.trained import TrainedClassifier
 from noisy_jax.workdir import WorkDir
@@ -33,6 +33,8 @@ RESULTS = pathlib.Path(__file__).resolve().parent / 'results'
 ROOT = RESULTS.parents[1]
 COUNT = 5000  # training images
 FOLDS, EPOCHS = 3, 20  # of plain classifiers
+_PARTS = ('', 'valid_')  # of the labelled images: trained on, held out
+_OF_A_LIST = ('precision', 'recall')
 
 
 def lay_out(archive: pathlib.Path, human: pathlib.Path, folder: pathlib.Path, count: int, tests: int) -> None:
@@ -139,24 +141,32 @@ class Experiment:
             'suggestion_accuracy': float(np.sum(probabilities.argmax(1)[hits] == self.true[hits]) / max(len(hits), 1)),
         }
 
+    def last_classifier(self) -> np.ndarray:
+        """Of the run's last classifier, which has seen nine tenths of the labels: [N, C]."""
+        arrays = [WorkDir.of_run(self.workdir).load_array(f'labels/finetune_{name}probabilities') for name in _PARTS]
+        return splits.load(self.config).in_order(*arrays)
+
     def lists(self) -> dict[str, dict[str, Any]]:
-        """Our list and cleanlab's, by their own lengths and by ours."""
-        from cleanlab import filter as cleanlab_filter
+        """Our list and cleanlab's on each kind of probabilities, by their own lengths, and all by that of the first."""
+        from cleanlab.filter import find_label_issues
         from cleanlab.rank import get_label_quality_scores
 
-        ours = label_issues.find(self.pred_probs, self.given, threshold=self.config.report.threshold)
-        plain = self.plain_probabilities()
-        length = int(ours.is_suspect.sum())
-        found = {'noisy_jax': self.judged(ours.by_suspicion[:length], self.pred_probs)}
-        of_plain = label_issues.find(plain, self.given)
-        found['noisy_jax, plain classifier'] = self.judged(np.flatnonzero(of_plain.is_suspect), plain)
-        for name, probabilities in (('same probabilities', self.pred_probs), ('plain classifier', plain)):
-            ranked = cleanlab_filter.find_label_issues(
-                self.given, probabilities, return_indices_ranked_by='self_confidence'
-            )
-            found[f'cleanlab, {name}'] = self.judged(ranked, probabilities)
+        kinds = {
+            'cross-fitted': self.pred_probs,
+            'last classifier': self.last_classifier(),
+            'plain classifier': self.plain_probabilities(),
+        }
+        length, found = int(self.labels['is_suspect'].sum()), {}
+        for name, probabilities in kinds.items():
+            issues = label_issues.find(probabilities, self.given, threshold=self.config.report.threshold)
+            ranked = find_label_issues(self.given, probabilities, return_indices_ranked_by='self_confidence')
             by_quality = np.argsort(get_label_quality_scores(self.given, probabilities), kind='stable')
-            found[f'cleanlab, {name}, our length'] = self.judged(by_quality[:length], probabilities)
+            own = {'noisy_jax': np.flatnonzero(issues.is_suspect), 'cleanlab': ranked}
+            same = {'noisy_jax': issues.by_suspicion[:length], 'cleanlab': by_quality[:length]}
+            for tool in own:
+                judged = self.judged(own[tool], probabilities)
+                at_length = self.judged(same[tool], probabilities)
+                found[f'{tool}, {name}'] = judged | {f'{key}_at_length': at_length[key] for key in _OF_A_LIST}
         return found
 
     def cleaned(self, mode: str) -> Dataset:
@@ -195,10 +205,15 @@ def run(arguments: argparse.Namespace, changes: list[str]) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> str:
     """Markdown: the lists of wrong labels, then the classifiers."""
-    lines = ['| list of wrong labels | images | precision | recall | suggestions right |', '|---|---|---|---|---|']
+    length = next(iter(results['lists'].values()))['length']
+    lines = [
+        f'| list of wrong labels | images | precision | recall | suggestions right | of {length}: precision | recall |',
+        '|---|---|---|---|---|---|---|',
+    ]
+    columns = ('precision', 'recall', 'suggestion_accuracy', 'precision_at_length', 'recall_at_length')
     for name, values in results['lists'].items():
-        numbers = (values[key] for key in ('precision', 'recall', 'suggestion_accuracy'))
-        lines.append(f'| {name} | {values["length"]} | {" | ".join(f"{number:.2f}" for number in numbers)} |')
+        numbers = ' | '.join(f'{values[column]:.2f}' for column in columns)
+        lines.append(f'| {name} | {values["length"]} | {numbers} |')
     lines += ['', '| plain classifier trained on | test accuracy |', '|---|---|']
     lines += [f'| {name} | {100 * value:.1f} |' for name, value in results['accuracies'].items()]
     return '\n'.join(lines)
