@@ -1,11 +1,11 @@
-"""What a command leaves behind: under its name only when it is whole, and never in the place of something else."""
+"""What a command leaves behind: its exit status; files, under their name only when whole, never in another's place."""
 
 import contextlib
 import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from noisy_jax.errors import InputError
@@ -53,10 +53,23 @@ def new_file(path: str | os.PathLike) -> Iterator[TextIO]:
         part.rename(path)
 
 
-def end_of_pipe() -> int:
-    """The exit status where the reader of standard output (`| head`) has gone; nothing more is said about it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
+def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
+    """Of a command that does `work`: what that returns (None: 0), or the status of how it failed.
+
+    2: something that a person can mend, said in one line; 130: Ctrl-C, `stopped` is said; 141: the reader of standard
+    output (`| head`) has gone.
+    """
+    try:
+        return work() or 0
+    except InputError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _part(path: pathlib.Path) -> pathlib.Path:

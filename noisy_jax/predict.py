@@ -11,6 +11,7 @@ import collections
 import concurrent.futures
 import contextlib
 import csv
+import functools
 import os
 import pathlib
 import sys
@@ -53,17 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--out', required=True, help="the CSV, a new file; '-': standard output")
     parser.add_argument('--all', action='store_true', help='also the probability of every class, a column each')
     options = parser.parse_args(argv)
-    try:
-        broken = predict(options.workdir, options.images, options.out, all_classes=options.all)
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('stopped', file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return outputs.end_of_pipe()
-    return 1 if broken else 0
+    work = functools.partial(predict, options.workdir, options.images, options.out, all_classes=options.all)
+    return outputs.exit_status(lambda: int(work() > 0), stopped='stopped')
 
 
 def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -> int:

@@ -36,6 +36,16 @@ def refused(call, *words):
         assert str(word) in message
 
 
+def refused_by_command(capsys, status, *words):
+    """Checks that a command ended with one line that holds all `words`, and status 2."""
+    assert status == 2
+    message = capsys.readouterr().err
+    assert message.startswith('error: ')
+    assert message.count('\n') == 1, message
+    for word in words:
+        assert word in message
+
+
 @pytest.fixture(scope='session')
 def golden():
     """Returns load(name) -> dict of arrays, each file read once."""

@@ -10,6 +10,7 @@ import sys
 import digit_files
 import numpy as np
 import pytest
+from conftest import refused_by_command as refused
 from PIL import Image
 
 from noisy_jax import config, data
@@ -22,15 +23,6 @@ from noisy_jax.workdir import WorkDir
 
 def clean(work, out, *options):
     return command.main([f'--workdir={work}', f'--out={out}', *map(str, options)])
-
-
-def refused(capsys, status, *words):
-    assert status == 2
-    message = capsys.readouterr().err
-    assert message.startswith('error: ')
-    assert message.count('\n') == 1, message
-    for word in words:
-        assert word in message
 
 
 def by_pixels(dataset):

@@ -9,6 +9,7 @@ import sys
 import digit_files
 import numpy as np
 import pytest
+from conftest import refused_by_command as refused
 from PIL import Image
 
 from noisy_jax import predict as command
@@ -24,15 +25,6 @@ def predict(work, images, out, *options):
 def rows_of(file):
     with open(file, newline='') as text:
         return list(csv.DictReader(text))
-
-
-def refused(capsys, status, *words):
-    assert status == 2
-    message = capsys.readouterr().err
-    assert message.startswith('error: ')
-    assert message.count('\n') == 1, message
-    for word in words:
-        assert word in message
 
 
 def test_the_images_of_the_run(photos, tmp_path, capsys, monkeypatch):

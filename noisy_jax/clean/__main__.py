@@ -54,17 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--write', action='store_true', help='writes; else only says what would be written')
     options = parser.parse_args(argv)
     again = ['python', '-m', 'noisy_jax.clean', *(sys.argv[1:] if argv is None else argv), '--write']
-    try:
-        clean(options, shlex.join(again))
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('stopped; nothing was written', file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return outputs.end_of_pipe()
-    return 0
+    return outputs.exit_status(lambda: clean(options, shlex.join(again)))
 
 
 def clean(options: argparse.Namespace, command: str) -> None:

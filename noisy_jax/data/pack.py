@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import data
+from noisy_jax import data, outputs
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.errors import InputError
@@ -60,15 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'--{name}', type=type(default), default=default, choices=choices, help='config.data.' + name
         )
     settings = vars(parser.parse_args(argv))
-    try:
-        pack(settings.pop('out'), **settings)
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('stopped; the same command goes on from there', file=sys.stderr)
-        return 130
-    return 0
+    return outputs.exit_status(
+        lambda: pack(settings.pop('out'), **settings), stopped='stopped; the same command goes on from there'
+    )
 
 
 def pack(out: str | os.PathLike, **settings: Any) -> None:

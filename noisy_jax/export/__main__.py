@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisy_jax import outputs
-from noisy_jax.errors import InputError
 
 if TYPE_CHECKING:
     from noisy_jax.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
@@ -36,18 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--workdir', required=True, help='of the run')
     parser.add_argument('--out', required=True, help='a new folder')
     options = parser.parse_args(argv)
-    try:
-        outputs.check_new(options.out)
-        from noisy_jax.trained import TrainedClassifier
+    return outputs.exit_status(lambda: _export_run(options.workdir, options.out))
 
-        export(TrainedClassifier.of_run(options.workdir), options.out)
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('stopped; nothing was written', file=sys.stderr)
-        return 130
-    return 0
+
+def _export_run(workdir: str, out: str) -> None:
+    outputs.check_new(out)
+    from noisy_jax.trained import TrainedClassifier
+
+    export(TrainedClassifier.of_run(workdir), out)
 
 
 def export(classifier: 'TrainedClassifier', out: str) -> None:
