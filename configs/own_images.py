@@ -16,16 +16,20 @@ from noisy_jax import config as defaults
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config of an argument such as 'loss=ce,phases=pretrained'.
+    """The config of an argument such as 'loss=ce,phases=pretrained,smoke'.
 
-    Arguments: loss=ce|nfl_rce|elr|..., phases=base|pretrained|finetuned|all.
+    Arguments: loss=ce|nfl_rce|elr|..., phases=base|pretrained|finetuned|all, smoke (a try of minutes).
     """
-    usual = {'loss': 'elr', 'noise': 'none', 'rate': 0.0, 'phases': 'finetuned'}
-    config, _ = defaults.with_argument(argument, usual)
+    usual = {'loss': 'elr', 'noise': 'none', 'rate': 0.0, 'phases': 'finetuned', 'smoke': False}
+    config, given = defaults.with_argument(argument, usual)
     config.name = 'own_images'
     defaults.leave_to_data(config)
     config.data.name, config.data.valid_fraction = 'auto', 0.1
     config.early_stop = 'stable_predictions'
     config.report.cross_fit = 5 if 'pretrain' in config.phases else 0
     config.report.sort = 'suspicion'
+    if given['smoke']:
+        defaults.shrink(config)
+        for phase in defaults.PHASES:
+            config[phase].batch_size = -1
     return config

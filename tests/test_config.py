@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+from noisy_jax import automatic
 from noisy_jax import config as config_lib
 from noisy_jax.errors import InputError
 from noisy_jax.pipeline import CHOICES
@@ -15,7 +16,7 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 def test_configs_of_the_repository_are_valid(path):
     for argument in ('', ':loss=ce,phases=base', ':loss=nfl_rce,noise=asymmetric,rate=0.2', ':phases=finetuned'):
         config = config_lib.load(f'{path}{argument}')
-        config_lib.validate(config, CHOICES)
+        config_lib.validate(automatic.placeholders(config), CHOICES)
         assert config.is_locked
 
 
@@ -82,7 +83,7 @@ def test_smoke(path):
     if path.stem == 'digits':
         return
     config = config_lib.load(f'{path}:smoke')
-    config_lib.validate(config, CHOICES)
+    config_lib.validate(automatic.placeholders(config), CHOICES)
     assert config.name == f'{path.stem}_smoke'
     assert config.data.image_size <= 32
     assert config.is_locked
