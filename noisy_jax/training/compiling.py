@@ -13,8 +13,8 @@ Options = dict[str, str | bool]
 # By platform, only what was measured to help (experiments/README.md). Where XLA does not know one, it is left out.
 OPTIONS: dict[str, Options] = {
     # XLA's newer CPU library takes 3 times as long as Eigen for the weight gradient of a convolution; its reductions
-    # (BatchNorm) stay. LLVM's level 1 compiles small programs in a third of the time; a step of ResNet-18 (batch 64) takes
-    # 1.79 s, by the default level 1.75 s. Level 0 gives wrong gradients.
+    # (BatchNorm) stay. LLVM's level 1 compiles small programs in a third of the time; a step of ResNet-18 (batch 64)
+    # takes 1.79 s, by the default level 1.75 s. Level 0 gives wrong gradients.
     'cpu': {
         'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE',
         'xla_backend_optimization_level': '1',
