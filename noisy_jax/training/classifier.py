@@ -225,24 +225,27 @@ def _watch(method: Method, journal: Journal) -> AfterEpoch:
             return current, values
         paired = method.config[journal.phase].method in PAIRS
         variables = pair.unstack(current.averaged) if paired else current.averaged
+        guesses = None if method.valid is None else method.evaluator.log_probabilities(variables, method.valid)
         if judged:
-            values = _accuracies(method, variables)
+            values = _accuracies(method, variables, guesses)
             journal.best('test_accuracy_best', values.get('test_accuracy'))
-        if method.valid is not None:
-            current, stability = _stability(method, current, variables)
+        if guesses is not None:
+            current, stability = _stability(current, guesses)
             values |= stability
         return current, values
 
     return watch
 
 
-def _stability(method: Method, current: TrainState, variables: Variables) -> tuple[TrainState, dict[str, float]]:
+def _stability(current: TrainState, guesses: np.ndarray) -> tuple[TrainState, dict[str, float]]:
     """How many predictions on the validation split changed since the last epoch, and the mean of the last epochs.
+
+    `guesses` [V, C] are its (log) probabilities.
 
     Needs no right label: while a network learns what is common its predictions settle (Ciortan 2021, section 3).
     """
     before, counts = to_host((current.extra[state.PREDICTIONS], current.extra[state.CHANGED]))
-    now = method.evaluator.log_probabilities(variables, method.valid).argmax(-1).astype(np.int32)
+    now = guesses.argmax(-1).astype(np.int32)
     counts = np.append(counts[1:], np.float32(np.sum(now != before)))
     newest = {state.PREDICTIONS: now, state.CHANGED: counts}
     placed = {name: mesh_lib.place_like(array, current.extra[name]) for name, array in newest.items()}
@@ -250,24 +253,26 @@ def _stability(method: Method, current: TrainState, variables: Variables) -> tup
     return current.replace(extra={**current.extra, **placed}), values
 
 
-def _accuracies(method: Method, variables: Variables) -> dict[str, float]:
-    """On the test set against its labels; on the validation split against its given, noisy labels."""
+def _accuracies(method: Method, variables: Variables, guesses: np.ndarray | None) -> dict[str, float]:
+    """On the test set against its labels; on the validation split against its given, noisy labels.
+
+    `guesses` [V, C] are the (log) probabilities of the validation split, where there is one.
+    """
     values = {}
     if method.test is not None:
         values['test_accuracy'] = method.evaluator.accuracy(variables, method.test, method.test.label)
-    if method.valid is not None:
-        values['valid_accuracy'] = method.evaluator.accuracy(variables, method.valid, method.valid.label)
+    if guesses is not None:
+        values['valid_accuracy'] = float(np.mean(guesses.argmax(-1) == method.valid.label))
     return values
 
 
 def _classified(method: Method, train: Dataset, journal: Journal, variables: Variables) -> Outcome:
-    values = _accuracies(method, variables)
+    of_valid = None if method.valid is None else method.evaluator.predict(variables, method.valid)
+    values = _accuracies(method, variables, of_valid)
     if 'test_accuracy' in values:
         journal.record['test_accuracy_last'] = values['test_accuracy']
         journal.best('test_accuracy_best', values['test_accuracy'])
     if 'valid_accuracy' in values:
         journal.record['valid_accuracy_last'] = values['valid_accuracy']
     arrays = {'probabilities': method.evaluator.predict(variables, train)}
-    if method.valid is not None:
-        arrays['valid_probabilities'] = method.evaluator.predict(variables, method.valid)
-    return Outcome(variables, arrays)
+    return Outcome(variables, arrays if of_valid is None else {**arrays, 'valid_probabilities': of_valid})
