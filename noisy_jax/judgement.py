@@ -6,6 +6,7 @@ from noisy_jax import label_issues, splits
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.label_issues import LabelIssues
 from noisy_jax.report import page, plots
+from noisy_jax.report.findings import Findings
 from noisy_jax.training import embedding_map, probe, tensorboard
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.method import Method, Outcome
@@ -67,8 +68,9 @@ def write_report(
             folder.save_array('labels/map', embedding_map.lay_out(embeddings, method.config.seed))
     if mesh_lib.is_main():
         settings = method.config.report
-        page.write(folder, judged.image, gallery=settings.gallery, thumbnail=settings.thumbnail)
-        plots.write(folder)
+        findings = Findings.of(folder)
+        page.write(folder, findings, judged.image, gallery=settings.gallery, thumbnail=settings.thumbnail)
+        plots.write(folder, findings)
 
 
 def show(board: tensorboard.Board, issues: LabelIssues, judged: Dataset) -> None:

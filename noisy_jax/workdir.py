@@ -123,12 +123,8 @@ class WorkDir:
         """
         return _read_json(self.path / f'{name}.json')
 
-    def save_text(self, name: str, text: str) -> None:
-        """Writes a file as it is, e.g. 'report.html'."""
-        self._write(name, text.encode())
-
     def save_bytes(self, name: str, content: bytes) -> None:
-        """Writes a file as it is, e.g. 'plots/map.png'."""
+        """Writes a file as it is, e.g. 'report.html'."""
         self._write(name, content)
 
     def save_labels(

@@ -8,6 +8,7 @@ from tiny import config
 
 from noisy_jax import label_issues
 from noisy_jax.report import page
+from noisy_jax.report.findings import Findings
 from noisy_jax.workdir import WorkDir
 
 HOSTILE = ('</script><b>bold', '"><img src=x onerror=alert(1)>', 'O\'Neill & "Söhne", GmbH', '=1+1$x$')
@@ -75,7 +76,7 @@ def run_of(
     folder.save_array('labels/map', probabilities[:, :2])
     folder.save_array('labels/map_rows', rows.astype(np.int32))
     pixels = np.random.default_rng(0).integers(0, 256, (images, *shape), np.uint8)
-    page.write(WorkDir.of_run(path), pixels, gallery=gallery, thumbnail=96)
+    page.write(folder, Findings.of(folder), pixels, gallery=gallery, thumbnail=96)
     return pathlib.Path(path)
 
 

@@ -28,6 +28,16 @@ from noisy_jax.training import embedding_map
 from noisy_jax.workdir import WorkDir
 
 
+def _write(folder, images, **settings):
+    work = WorkDir.of_run(folder)
+    page.write(work, Findings.of(work), images, **settings)
+
+
+def _draw(folder):
+    work = WorkDir.of_run(folder)
+    return plots.write(work, Findings.of(work))
+
+
 def _text(folder):
     return html.unescape(re.sub('<[^>]+>', '', (folder / 'report.html').read_text(encoding='utf-8')))
 
@@ -151,7 +161,7 @@ def test_labels_that_form_one_group_are_shown_by_margin(tmp_path):
     probabilities = np.load(folder / 'pred_probs.npy')
     margin = probabilities[np.arange(400), findings.given] - probabilities.max(1)
     np.testing.assert_allclose(margin[data['gallery']['index']], np.sort(margin)[:300], atol=1e-6)
-    plots.write(WorkDir.of_run(folder))
+    _draw(folder)
 
 
 def test_a_threshold_between_thousandths_and_one_that_suspects_none(tmp_path):
@@ -186,11 +196,11 @@ def test_images_are_read_once_only_those_shown_and_in_order(tmp_path):
 
     lazy = Lazy()
     folder = run_of(tmp_path / 'work')
-    page.write(WorkDir.of_run(folder), lazy, gallery=30, thumbnail=16)
+    _write(folder, lazy, gallery=30, thumbnail=16)
     assert len(lazy.asked) == 1
     assert len(lazy.asked[0]) == 30
     assert (np.diff(lazy.asked[0]) > 0).all()
-    page.write(WorkDir.of_run(folder), lazy, gallery=0, thumbnail=16)
+    _write(folder, lazy, gallery=0, thumbnail=16)
     assert read_data(folder)['gallery']['image'] == []
     assert len(lazy.asked) == 1
 
@@ -206,7 +216,7 @@ def test_thumbnails_keep_colours_and_are_never_enlarged(shape, mode, size):
 def test_a_run_without_labels_csv_is_refused(judged, tmp_path):
     folder = shutil.copytree(judged, tmp_path / 'work')
     (folder / 'labels.csv').unlink()
-    refused(lambda: page.write(WorkDir.of_run(folder), None, gallery=5, thumbnail=32), 'labels.csv cannot be read')
+    refused(lambda: _write(folder, None, gallery=5, thumbnail=32), 'labels.csv cannot be read')
 
 
 @pytest.mark.parametrize(('value', 'text'), [(0, '0.0 %'), (1e-5, '< 0.1 %'), (0.405, '40.5 %'), (0.9999, '> 99.9 %')])
@@ -216,7 +226,7 @@ def test_nothing_is_rounded_to_all_or_none(value, text):
 
 def test_plots(judged):
     pytest.importorskip('matplotlib', reason='plots need matplotlib')
-    assert plots.write(WorkDir.of_run(judged))
+    assert _draw(judged)
     for name in ('accuracy_and_loss', 'clean_probability', 'confusion', 'map'):
         with Image.open(judged / 'plots' / f'{name}.png') as image:
             assert np.asarray(image.convert('L')).std() > 5, f'{name} is not empty'
@@ -225,7 +235,7 @@ def test_plots(judged):
 def test_without_matplotlib_there_are_no_plots(judged, tmp_path, monkeypatch):
     folder = shutil.copytree(judged, tmp_path / 'work', ignore=shutil.ignore_patterns('plots'))
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    assert not plots.write(WorkDir.of_run(folder))
+    assert not _draw(folder)
     assert not (folder / 'plots').exists()
 
 

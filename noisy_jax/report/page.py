@@ -17,11 +17,12 @@ from noisy_jax.workdir import WorkDir
 _SCRIPTS = ('threshold.js', 'decisions.js', 'gallery.js', 'review.js', 'map.js')
 
 
-def write(folder: WorkDir, images: Any, *, gallery: int, thumbnail: int) -> None:
+def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thumbnail: int) -> None:
     """Writes report.html of a finished run with a classifier; the same run gives the same bytes.
 
     Args:
-      folder: of the run, with labels/noise_matrix.npy; labels/map.npy and map_rows.npy are shown where they are.
+      folder: of the run; labels/map.npy and map_rows.npy are shown where they are.
+      findings: of the run.
       images: uint8 [N, H, W, C] of the judged images in the order of `index`; indexed once, with the rows shown.
       gallery: how many images it shows, the most suspicious ones.
       thumbnail: pixels of their longer side, at most.
@@ -29,7 +30,6 @@ def write(folder: WorkDir, images: Any, *, gallery: int, thumbnail: int) -> None
     Raises:
       InputError: a file of the run is missing or broken.
     """
-    findings = Findings.of(folder)
     rows = findings.by_suspicion[:gallery]
     shown = images[np.sort(rows)][np.argsort(np.argsort(rows))] if len(rows) else ()  # read in their order on the disk
     data = {
@@ -59,7 +59,7 @@ def write(folder: WorkDir, images: Any, *, gallery: int, thumbnail: int) -> None
         map_size=_map_size(data),
         machine=escape(_machine(findings.summary)),
     )
-    folder.save_text('report.html', text)
+    folder.save_bytes('report.html', text.encode())
 
 
 def _asset(name: str) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _CONFUSED = 30  # classes up to which they are named
 
 
-def write(folder: WorkDir) -> bool:
+def write(folder: WorkDir, findings: Findings) -> bool:
     """Writes plots/: accuracy_and_loss, clean_probability, confusion and, where labels/map.npy is, map.
 
     Returns:
@@ -27,7 +27,6 @@ def write(folder: WorkDir) -> bool:
     """
     if importlib.util.find_spec('matplotlib') is None:
         return False
-    findings = Findings.of(folder)
     figures = {
         'accuracy_and_loss': _accuracy_and_loss(findings),
         'clean_probability': _clean_probability(findings),

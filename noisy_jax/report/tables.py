@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from noisy_jax.report.findings import TITLES
+
 # Of a phase, what is known of it; without a test set how far it agrees with held-out labels, wrong ones among them.
 _COLUMNS = (
     ('test_accuracy_last', 'test acc.'),
@@ -10,7 +12,6 @@ _COLUMNS = (
     ('knn_accuracy', 'k-NN'),
     ('knn_agreement', 'k-NN agr.'),
 )
-_TITLES = {'base': 'Base', 'classify': 'Pre-trained', 'finetune': 'Fine-tuned'}
 
 
 def render(summary: dict[str, Any]) -> str:
@@ -27,7 +28,7 @@ def render(summary: dict[str, Any]) -> str:
         f'{"images/s":>10}',
     ]
     for phase in summary['phases']:
-        title = _TITLES.get(phase['name'].split('_')[0], '')
+        title = TITLES.get(phase['name'].split('_')[0], '')
         lines.append(
             f'{phase["name"]:<12}{title:<13}'
             + ''.join(f'{_number(phase.get(name)):>10}' for name, _ in columns)
