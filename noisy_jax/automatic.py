@@ -150,7 +150,8 @@ def choose(
     if not keys:
         return config, ''
     chosen = config.copy_and_resolve_references()
-    values = {key: (value, 'chosen before') for key, value in _leaves(earlier or {}).items() if key in keys}
+    before = dict(config_lib.flatten(ConfigDict(earlier or {})))
+    values = {key: (_from_json(before[key]), 'chosen before') for key in keys if key in before}
     title = ''
     if len(values) < len(keys):
         if 'data.name' in keys:
@@ -185,12 +186,8 @@ def _set(config: ConfigDict, values: Mapping[str, Any]) -> None:
     config.update_from_flattened_dict(dict(values))
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaf = tuple(value) if isinstance(value, list) else value
-        leaves |= _leaves(value, f'{prefix}{key}.') if isinstance(value, Mapping) else {prefix + key: leaf}
-    return leaves
+def _from_json(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _some(count: int) -> np.ndarray:

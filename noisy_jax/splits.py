@@ -79,15 +79,13 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     judged = everything if labelled.all() else everything.take(np.flatnonzero(labelled))
     judged = noise.with_noise(judged, config.noise, config.seed)
     train_rows, valid_rows = np.arange(len(judged)), np.arange(0)
-    train, valid, pool = judged, None, judged
+    train, valid = judged, None
     if settings.valid_fraction:
         train_rows, valid_rows = split(judged, settings.valid_fraction, config.seed)
         train, valid = judged.take(train_rows), judged.take(valid_rows)
+    pool = train
     if not labelled.all():
-        seen = np.sort(np.append(np.flatnonzero(labelled)[train_rows], np.flatnonzero(~labelled)))
-        pool = everything.take(seen)
-    else:
-        pool = train
+        pool = everything.take(np.sort(np.append(np.flatnonzero(labelled)[train_rows], np.flatnonzero(~labelled))))
     return Splits(judged, train_rows, valid_rows, train, valid, pool, test, noise.describe(judged, config.noise))
 
 

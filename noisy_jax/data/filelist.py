@@ -37,8 +37,8 @@ def load(
     A list is text, in each line a path, white space, a label; `.csv` and `.tsv` files have the columns path, label (a
     first row that names them is left out), where an empty label is none: an image that only pre-training sees. Empty
     lines are left out. Labels are whole numbers from 0 on; where one of the training list is no number, all are names
-    of classes. A path may stand in a list only once: its copy could be
-    held out while it is trained on, and would count twice.
+    of classes. A path may stand in a list only once: its copy could be held out while it is trained on, and would count
+    twice.
 
     Args:
       split: 'train' or 'test'.

@@ -146,12 +146,7 @@ class Rows(_Lazy):
         return Rows(self._array, self._rows, size)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
-        stored = self._array[self._rows[rows]]
-        return (
-            np.asarray(scaled(np.asarray(stored), self._size))
-            if len(stored)
-            else np.empty((0, *self.shape[1:]), np.uint8)
-        )
+        return scaled(np.asarray(self._array[self._rows[rows]]), self._size)
 
 
 Images = np.ndarray | Files | Rows
@@ -170,7 +165,12 @@ def scaled(images: Images, size: int) -> Images:
         return images
     if isinstance(images, np.memmap):
         images = Rows(images, np.arange(len(images)))
-    return images.scaled(size) if isinstance(images, _Lazy) else np.stack([fit_array(each, size) for each in images])
+    if isinstance(images, _Lazy):
+        return images.scaled(size)
+    result = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
+    for row, image in enumerate(images):
+        result[row] = fit_array(image, size)
+    return result
 
 
 def images(encoded: Encoded, size: int, memory_bytes: int, workers: int) -> Images:

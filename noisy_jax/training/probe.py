@@ -38,9 +38,9 @@ def cross_fit(
     Returns:
       float32 [N, C]; a class that a head did not see has probability 0 there.
     """
-    few = np.bincount(labels)
+    _, counts = np.unique(labels, return_counts=True)
     folds = min(folds, len(labels))
-    splitter = StratifiedKFold if few[few > 0].min() >= folds else KFold
+    splitter = StratifiedKFold if counts.min() >= folds else KFold
     parts = list(splitter(folds, shuffle=True, random_state=seed).split(embeddings, labels))
     best, least = None, np.inf
     with threadpool_limits(1):  # threads of small products wait for each other: on a busy machine 30 times as long
