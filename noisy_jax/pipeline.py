@@ -37,6 +37,7 @@ CHOICES = {
     'noise.kind': noise.KINDS,
     'loss': losses.CRITERIA,
     '*.loss': losses.CRITERIA,  # of a method
+    '*.head_loss': ('same', *losses.CRITERIA),
     'model.encoder': tuple(models.ENCODERS),
     'model.stem': models.STEMS,
     'model.classifier': tuple(models.CLASSIFIERS),

@@ -238,6 +238,7 @@ def default() -> ConfigDict:
     )
     config.classify = classifier(
         head_epochs=20,  # of a new head alone, before all weights are trained
+        head_loss='same',  # of these epochs: any loss, or 'same' as the epochs after them
         head_optimizer=optimizer(),
         optimizer=optimizer(),
         **how,
@@ -258,6 +259,7 @@ def default() -> ConfigDict:
     )
     config.finetune = classifier(
         head_epochs=20,
+        head_loss='same',
         head_optimizer=optimizer(),
         optimizer=optimizer(weight_decay=1e-5),
         weighted=False,  # whether labels count by their clean probability

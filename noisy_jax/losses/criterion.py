@@ -54,6 +54,18 @@ def with_negative_entropy(criterion: Criterion) -> Criterion:
     return criterion._replace(loss=loss)
 
 
+def remembering(criterion: Criterion, other: Criterion) -> Criterion:
+    """`criterion`, which also keeps the memory of `other`: a stage by the one prepares a stage by the other."""
+
+    def init(num_samples: int, num_classes: int) -> Extra:
+        return {**other.init(num_samples, num_classes), **criterion.init(num_samples, num_classes)}
+
+    def remember(memory: Extra, index: jax.Array, logits: jax.Array) -> Extra:
+        return criterion.remember(other.remember(memory, index, logits), index, logits)
+
+    return Criterion(criterion.loss, init, remember)
+
+
 def _elr(*, beta: float, lam: float) -> Criterion:
     def init(num_samples: int, num_classes: int) -> Extra:
         return {'elr_targets': jnp.zeros((num_samples, num_classes), jnp.float32)}

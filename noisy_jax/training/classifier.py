@@ -96,14 +96,15 @@ def _train(
     own = method.config.get(kind, {})
     name = own.get('loss', method.config.loss)
     criterion = losses.criterion(name, **method.config.loss_settings[name])
+    of_head = _head_criterion(method.config, journal.phase, name, criterion)
     # Whole rows for every device, on any usual number of them, so that the memory can be spread.
     rows = -(-len(train) // 256) * 256 if journal.session.shard_state else len(train)
-    memory = criterion.init(rows, train.num_classes)
+    memory = of_head.init(rows, train.num_classes)
     if kind in PAIRS:
         memory = pair.stack(memory, memory)
     watch = _watch(method, journal)
     for plan in stages:
-        after, loss = watch, criterion
+        after, loss = watch, of_head if plan.trained == optim.HEAD else criterion
         if plan.stage == 'warmup' and own.get('negative_entropy'):
             loss = losses.with_negative_entropy(criterion)
         if plan.split and plan.epochs:
@@ -114,6 +115,14 @@ def _train(
         final = fit_classifier(method, train, journal, variables, plan, loss, memory, after, kind)
         variables, memory = final.averaged, final.extra
     return variables
+
+
+def _head_criterion(config: ConfigDict, phase: str, name: str, criterion: losses.Criterion) -> losses.Criterion:
+    """The loss of a head alone; it also keeps what the loss of all weights, `name`, will need."""
+    own = config[phase].get('head_loss', 'same')
+    if own in ('same', name):
+        return criterion
+    return losses.remembering(losses.criterion(own, **config.loss_settings[own]), criterion)
 
 
 def fit_classifier(
