@@ -1,0 +1,257 @@
+"""Fifteen minutes on one GPU, in three calls that share a work folder: an encoder, and classifiers on it.
+
+  python experiments/visit.py probes  --images cifar10_jpeg.tar.xz --work W --out OUT
+  python experiments/visit.py encoder --images ... --work W --out OUT --epochs 280
+  python experiments/visit.py cells   --images ... --human cifar10n_labels.npz --work W --out OUT
+
+probes   recipes of SimCLR side by side on nine tenths of the training images, judged by k-NN on the tenth held out; the
+         best is kept in W/recipe.json
+encoder  SimCLR by that recipe on all training images; the encoder as bfloat16 in parts below 15 MiB, its k-NN curve
+cells    classifiers side by side on that encoder; accuracies by epoch, probabilities of the training set
+
+`--smoke` shrinks everything for a try on a CPU; the numbers then mean nothing.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+COMMON = {'model.dtype': 'bfloat16', 'checkpoint_every': 1000, 'eval_every': 1, 'report.page': False}
+COMMON |= {'report.tensorboard': False, 'contrast.knn_every': 0}
+SIMCLR = {'pretrain.batch_size': 512, 'pretrain.knn_every': 5}
+SGD = SIMCLR | {'pretrain.optimizer.weight_decay': 5e-4, 'pretrain.optimizer.warmup_epochs': 2}
+# The demo of the original; lightly's recipe (SGD 0.06 for 128, T 0.5, crops from 0.08), and what differs from it.
+PROBES = {
+    'adam_paper': SIMCLR
+    | {
+        'pretrain.optimizer.name': 'adam',
+        'pretrain.optimizer.learning_rate': 1e-3,
+        'pretrain.optimizer.weight_decay': 1e-6,
+        'pretrain.optimizer.schedule': 'constant',
+        'pretrain.augment': 'moco',
+        'pretrain.temperature': 0.5,
+    },
+    'sgd12_t05_crop08': SGD
+    | {'pretrain.optimizer.learning_rate': 0.12, 'pretrain.temperature': 0.5, 'augment.simclr.min_scale': 0.08},
+    'sgd12_t05': SGD | {'pretrain.optimizer.learning_rate': 0.12, 'pretrain.temperature': 0.5},
+    'sgd12_t02': SGD | {'pretrain.optimizer.learning_rate': 0.12, 'pretrain.temperature': 0.2},
+    'sgd24_t02_decay1e-4': SGD
+    | {
+        'pretrain.optimizer.learning_rate': 0.24,
+        'pretrain.temperature': 0.2,
+        'pretrain.optimizer.weight_decay': 1e-4,
+    },
+}
+TRAIN = {'classify.batch_size': 512, 'classify.head_epochs': 20, 'classify.epochs': 25}
+SLOW, SURE = {'classify.optimizer.encoder_scale': 0.1}, {'classify.head_loss': 'nfl_rce'}
+STRONG = {'loss_settings.elr.lam': 7.0}
+CELLS: dict[str, dict[str, Any]] = {
+    'elr80_slow': {'set': SLOW},
+    'sure_elr80_slow': {'set': SURE | SLOW},
+    'sure_elr80_lam7': {'set': SURE | STRONG},
+    'nfl80_slow': {'loss': 'nfl_rce', 'set': SLOW},
+    'elr40_slow': {'rate': 0.4, 'set': SLOW},
+    'elr_worst_slow': {'human': 'worst', 'set': SLOW},
+    'elr40_third': {'rate': 0.4, 'set': {'classify.optimizer.encoder_scale': 0.3}},
+    'elr80_third': {'set': {'classify.optimizer.encoder_scale': 0.3}},
+    'elr_worst_third': {'human': 'worst', 'set': {'classify.optimizer.encoder_scale': 0.3}},
+}
+
+
+def arrays(arguments: argparse.Namespace) -> pathlib.Path:
+    import cifar10
+
+    return cifar10.unpack(arguments.images, arguments.work / 'cifar10')
+
+
+def probe_arrays(arguments: argparse.Namespace) -> pathlib.Path:
+    """Nine tenths of the training images; the tenth that is held out stands as test set. No test image is seen."""
+    import cifar10
+
+    folder = arguments.work / 'cifar10_probe'
+    if folder.exists():
+        return folder
+    source = {path.stem: np.load(path, mmap_mode='r') for path in arrays(arguments).glob('*.npy')}
+    held = np.arange(len(source['labels'])) % 10 == 0
+    kept = {'class_names': source['class_names'], 'images': source['images'][~held], 'labels': source['labels'][~held]}
+    return cifar10.keep(folder, kept | {'test_images': source['images'][held], 'test_labels': source['labels'][held]})
+
+
+def run_job(name: str, job: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """One run in this process; its result in W/results."""
+    import cells as table_cells
+    import cifar10
+
+    human, phases = job.get('human'), tuple(job['phases'])
+    noise = 'none' if human else 'symmetric'
+    argument = f'loss={job.get("loss", "elr")},noise={noise},rate={job.get("rate", 0.8)},phases=all,data=arrays'
+    config = runpy.run_path(str(ROOT / 'configs' / 'cifar10.py'))['get_config'](argument)
+    config.update_from_flattened_dict(COMMON | job['set'])
+    data = arguments.work / job['data']
+    if human:
+        data = cifar10.with_human_labels(data, arguments.human, human, arguments.work / f'cifar10_{human}')
+    config.phases, config.seed, config.data.path = phases, job.get('seed', 0), str(data)
+    if arguments.smoke:
+        config.model.encoder, config.data.limit, config.data.test_limit = 'resnet_tiny', 1000, 500
+    workdir, results = arguments.work / 'runs' / name, arguments.work / 'results'
+    started = time.time()
+    summary = table_cells.run(config, workdir, arguments.work / 'store', labels=human or '')
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    result = {'name': name, 'job': job, 'seconds': time.time() - started}
+    result |= {key: summary.get(key) for key in ('device', 'versions', 'seed', 'phases', 'selection', 'label_issues')}
+    result['noise'] = {key: value for key, value in summary['noise'].items() if key != 'transition_matrix'}
+    results.mkdir(exist_ok=True)
+    if 'classify' in phases:
+        np.save(results / f'{name}_probabilities.npy', np.load(workdir / 'pred_probs.npy').astype(np.float16))
+        lines = [line for line in lines if line['phase'] != 'pretrain']
+    (results / f'{name}.json').write_text(json.dumps(result | {'epochs': lines}))
+
+
+def together(jobs: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """All jobs side by side on one card, each in a process of its own; the results of those that ended in time."""
+    command = [sys.executable, *sys.argv]
+    running = {}
+    for name, job in jobs.items():
+        log = (arguments.work / f'{name}.log').open('w')
+        share = str(round(0.88 / len(jobs), 3))
+        environment = {**os.environ, 'JOB': json.dumps([name, job]), 'XLA_PYTHON_CLIENT_MEM_FRACTION': share}
+        running[name] = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    limit, results = time.time() + arguments.seconds, {}
+    for name, process in running.items():
+        try:
+            code = process.wait(max(limit - time.time(), 1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = 'out of time'
+        result = arguments.work / 'results' / f'{name}.json'
+        if code == 0:
+            results[name] = json.loads(result.read_text())
+        else:
+            tail = (arguments.work / f'{name}.log').read_text().replace('\r', '\n').splitlines()[-12:]
+            print(f'== {name}: {code}', *tail, sep='\n')
+        metrics = arguments.work / 'runs' / name / 'metrics.jsonl'
+        for line in map(json.loads, metrics.read_text().splitlines() if metrics.exists() else ()):
+            shown = [key for key in ('knn_accuracy', 'test_accuracy') if line.get(key) is not None]
+            if shown and (line['phase'] == 'pretrain' or line['epoch'] % 5 == 0 or line['epoch'] == 1):
+                print(name, line['phase'], line['stage'], line['epoch'], *(round(line[key], 4) for key in shown))
+    return results
+
+
+def probes(arguments: argparse.Namespace) -> None:
+    probe_arrays(arguments)
+    jobs = {
+        name: {'phases': ['pretrain'], 'data': 'cifar10_probe', 'set': recipe | {'pretrain.epochs': arguments.epochs}}
+        for name, recipe in PROBES.items()
+    }
+    results = together(jobs, arguments)
+    reached = {name: result['phases'][0]['knn_accuracy'] for name, result in results.items()}
+    best = max(reached, key=reached.get)
+    (arguments.work / 'recipe.json').write_text(json.dumps([best, PROBES[best]]))
+    (arguments.out / 'probes.json').write_text(json.dumps(results))
+    print('k-NN on held-out training images:', reached, 'best:', best)
+
+
+def encoder(arguments: argparse.Namespace) -> None:
+    arrays(arguments)
+    best = arguments.work / 'recipe.json'
+    name, recipe = (arguments.recipe, PROBES[arguments.recipe]) if arguments.recipe else json.loads(best.read_text())
+    recipe = recipe | {'pretrain.epochs': arguments.epochs, 'pretrain.knn_every': 40}
+    if 'pretrain.optimizer.warmup_epochs' in recipe:
+        recipe['pretrain.optimizer.warmup_epochs'] = min(10, arguments.epochs // 3)
+    job = {'phases': ['pretrain'], 'data': 'cifar10', 'recipe': name, 'set': recipe}
+    (arguments.work / 'encoder.json').write_text(json.dumps(job))
+    results = together({'encoder': job}, arguments)
+    (arguments.out / 'encoder.json').write_text(json.dumps(results))
+    if results:
+        pack(arguments)
+
+
+def pack(arguments: argparse.Namespace) -> None:
+    """Encoder and projection head as bfloat16 bits (uint16), small arrays as float32, in files below 15 MiB."""
+    os.environ['JAX_PLATFORMS'] = 'cpu'
+    import jax
+    import ml_dtypes
+
+    from noisy_jax.training.checkpoints import Checkpoints
+
+    newest = max((arguments.work / 'store').glob('pretrain_*/checkpoint'), key=lambda path: path.stat().st_mtime)
+    checkpoints = Checkpoints(newest)
+    leaves = jax.tree_util.tree_leaves_with_path(checkpoints.restore_outcome())
+    checkpoints.close()
+    named = {jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf) for path, leaf in leaves}
+    parts: list[dict[str, np.ndarray]] = [{}]
+    for name in sorted(name for name in named if 'classifier' not in name):
+        leaf = named[name]
+        value = leaf.astype(ml_dtypes.bfloat16).view(np.uint16) if leaf.size > 4096 else leaf.astype(np.float32)
+        if sum(each.nbytes for each in parts[-1].values()) + value.nbytes > 14 * 2**20:
+            parts.append({})
+        parts[-1][name] = value
+    for number, part in enumerate(parts):
+        np.savez_compressed(arguments.out / f'cifar10_simclr_{number}.npz', **part)
+    print('packed', sum(map(len, parts)), 'arrays in', len(parts), 'files')
+
+
+def packed_encoder(folder: pathlib.Path = ROOT / 'experiments' / 'encoders') -> dict[str, Any]:
+    """The variables that `pack` wrote: float32, {'params': {'encoder', 'projection'}, 'batch_stats': ...}."""
+    import ml_dtypes
+    from flax.traverse_util import unflatten_dict
+
+    arrays = {}
+    for part in sorted(folder.glob('cifar10_simclr_*.npz')):
+        with np.load(part) as file:
+            arrays |= {name: file[name] for name in file.files}
+    wide = {
+        name: array.view(ml_dtypes.bfloat16).astype(np.float32) if array.dtype == np.uint16 else array
+        for name, array in arrays.items()
+    }
+    return unflatten_dict(wide, sep='/')
+
+
+def cells(arguments: argparse.Namespace) -> None:
+    of_encoder = json.loads((arguments.work / 'encoder.json').read_text())['set']
+    jobs = {}
+    for name in arguments.only or CELLS:
+        cell = CELLS[name]
+        settings = of_encoder | TRAIN | ({'classify.epochs': arguments.epochs} if arguments.epochs else {})
+        jobs[name] = cell | {'phases': ['pretrain', 'classify'], 'data': 'cifar10', 'set': settings | cell['set']}
+    results = together(jobs, arguments)
+    (arguments.out / 'cells.json').write_text(json.dumps(results))
+    files = (arguments.work / 'results').glob('*_probabilities.npy')
+    np.savez_compressed(arguments.out / 'probabilities.npz', **{file.stem: np.load(file) for file in files})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('part', choices=('probes', 'encoder', 'cells'))
+    parser.add_argument('--images', type=pathlib.Path, required=True, help='CIFAR-10 as a tar of class folders')
+    parser.add_argument('--human', type=pathlib.Path, help='the labels of CIFAR-10N (.npz)')
+    parser.add_argument('--work', type=pathlib.Path, required=True, help='where the calls find what the others made')
+    parser.add_argument('--out', type=pathlib.Path, required=True, help='what is brought home')
+    parser.add_argument('--epochs', type=int, default=0, help='of a probe, of the encoder, of all weights in a cell')
+    parser.add_argument('--seconds', type=float, default=300, help='after which what still runs is ended')
+    parser.add_argument('--recipe', choices=tuple(PROBES), help='of the encoder; else the best probe')
+    parser.add_argument('--only', nargs='*', choices=tuple(CELLS), help='cells')
+    parser.add_argument('--smoke', action='store_true')
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if 'JOB' in os.environ:
+        run_job(*json.loads(os.environ['JOB']), arguments)
+    else:
+        started = time.time()
+        {'probes': probes, 'encoder': encoder, 'cells': cells}[arguments.part](arguments)
+        print(f'{time.time() - started:.0f} s')
+
+
+if __name__ == '__main__':
+    sys.path.insert(0, str(ROOT))
+    main()
