@@ -8,7 +8,7 @@ import numpy as np
 from noisy_jax import selection
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class LabelIssues:
     """A judgement of N given labels.
 

@@ -1,6 +1,4 @@
-"""The method's phases, each a short function over `fit`: (method, inputs, journal) -> outcome.
-
-How an encoder is trained is in `training/representation.py`, a classifier in `training/classifier.py`.
+"""The method's phases, each a short function (context, belief, journal) -> the next belief.
 
 base      the classifier from scratch on the given labels, only to compare
 pretrain  (a1) contrast of views of the images alone (SimCLR, MoCo)
@@ -11,91 +9,84 @@ finetune  (b3) head, then all weights, on the pseudo-labels
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
-from noisy_jax import losses, selection
+from noisy_jax import losses, schedule, selection
+from noisy_jax.belief import Belief
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.methods import METHODS
+from noisy_jax.methods.classification import Classifier
 from noisy_jax.training import knn, optim
-from noisy_jax.training.classifier import Plan, classifier_phase, fit_classifier, new_head
+from noisy_jax.training.context import Context
 from noisy_jax.training.evaluate import over_dataset
-from noisy_jax.training.loop import Journal
+from noisy_jax.training.journal import Journal
+from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.mesh import place_like, to_host
-from noisy_jax.training.method import Inputs, Method, Outcome, Phase
-from noisy_jax.training.representation import representation_phase
-from noisy_jax.training.state import LOSSES, TrainState, Variables
+from noisy_jax.training.method import Memory, Method
+from noisy_jax.training.stage import FORWARD, Stage, Values
+from noisy_jax.training.state import LOSSES, TrainState, Variables, stack, unstack
+from noisy_jax.training.task import Task
+from noisy_jax.training.time_left import Work, WorkPlan
+from noisy_jax.training.train import train
+from noisy_jax.training.watch import ClassifierWatch, EncoderWatch, accuracies, embedding_quality
 
 
-def base(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
+def base(context: Context, belief: Belief, journal: Journal) -> Belief:
     """All weights from scratch, for as many epochs as head and network have in `classify`."""
-    return classifier_phase(method, inputs.from_scratch(), journal, method.config.base)
+    return _classifier(context, dataclasses.replace(belief, variables=None), journal)
 
 
-def pretrain(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
+def pretrain(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(a1) Contrast of two views of each image; labels play no part (SimCLR, MoCo), unless asked for."""
-    start = inputs.variables or method.fresh('encoder')
-    return representation_phase(method, inputs.train, journal, start, method.config.pretrain)
+    start = belief.variables or context.initial('encoder')
+    images = _believed(context, belief) if method_of(context.config, 'pretrain').sees_labels else context.splits.pool
+    return dataclasses.replace(belief, variables=_representation(context, images, journal, start))
 
 
-def classify(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
-    """(a2) A new head, then all weights, on the given labels."""
-    return classifier_phase(method, inputs, journal, method.config.classify)
+def classify(context: Context, belief: Belief, journal: Journal) -> Belief:
+    """(a2) A new head, then all weights, on the given labels; its predictions are the next labels."""
+    return _relabelled(_classifier(context, belief, journal))
 
 
-def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
+def select(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(b1) A new head on the pseudo-labels; the losses of its last epochs tell clean from noisy (Arazo 2019, eq. 1).
 
-    With `neighbours`, an image's pseudo-label is first replaced by that of its neighbours.
+    With `neighbours`, an image's pseudo-label is first replaced by that of its neighbours. The encoder stays as it is:
+    the head serves the losses alone.
     """
-    settings, network, session = method.config.select, method.network, journal.session
-    variables = new_head(method, inputs.variables, journal.phase)
-    embeddings = method.evaluator.embed(variables, inputs.train)  # [N, D]: the encoder rests, so once is enough
-    train = inputs.train
+    settings, images = context.config.select, _believed(context, belief)
+    variables = _new_head(context, belief.variables, journal.phase)
+    embeddings = context.evaluator.embed(variables, images)  # [N, D]: the encoder is frozen, so once is enough
     if settings.neighbours:
-        label = knn.label_of_neighbours(embeddings, train.label, k=settings.neighbours, num_classes=train.num_classes)
-        train = train.replace(label=label)
-
-    def per_sample(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
-        logits = network.apply(variables, batch['embedding'], train=False, method='classify')
-        values = losses.cross_entropy(logits, batch['label'])
-        return values + losses.negative_entropy(logits) if settings.negative_entropy else values
-
-    per_sample_losses = over_dataset(per_sample, session.mesh, method.evaluator.batch_size, session.compiler_options)
-
-    def remember(current: TrainState, epoch: int) -> tuple[TrainState, dict]:
-        arrays = {'embedding': embeddings, 'label': train.label}
-        newest = per_sample_losses(current.variables, arrays)  # [N]
-        history = np.append(to_host(current.extra[LOSSES])[1:], newest[None], axis=0)  # [E, N]
-        return current.replace(extra={**current.extra, LOSSES: place_like(history, current.extra[LOSSES])}), {}
-
-    history = np.full((settings.history, len(inputs.train)), np.nan, np.float32)
-    plan = Plan('head', optim.HEAD, settings.epochs, settings.optimizer)
-    extra = {LOSSES: history}
-    trained = fit_classifier(method, train, journal, variables, plan, losses.criterion('ce'), extra, remember)
-    recorded = to_host(trained.extra[LOSSES])[-min(settings.epochs, settings.history) :]
-    weight = selection.clean_probability(recorded, history=settings.history, seed=session.seed)
-    # The encoder is the one before: the head served the losses alone.
-    arrays = {'selection_losses': recorded, 'weight': weight.astype(np.float32), 'label': train.label}
-    return Outcome(inputs.variables, arrays)
+        classes = images.num_classes
+        label = knn.label_of_neighbours(embeddings, images.label, k=settings.neighbours, num_classes=classes)
+        images = images.replace(label=label)
+    _, memory = train(SelectionHead(embeddings), Task(context, journal, images), variables)
+    recorded = to_host(memory[LOSSES])[-min(settings.epochs, settings.history) :]  # [E, N]
+    weight = selection.clean_probability(recorded, history=settings.history, seed=journal.session.seed)
+    return dataclasses.replace(belief, label=images.label, weight=weight.astype(np.float32), selection_losses=recorded)
 
 
-def contrast(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
+def contrast(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(b2) Supervised contrastive on the pseudo-labels, positives weighted by clean probability."""
-    settings = method.config.contrast
     # Below this floor a pair would have no say at all, and a row of such pairs no gradient.
-    weighted = inputs.train.replace(weight=np.maximum(inputs.train.weight, settings.min_weight))
-    return representation_phase(method, weighted, journal, inputs.variables, settings)
+    weight = np.maximum(belief.weight, context.config.contrast.min_weight)
+    images = _believed(context, belief).replace(weight=weight)
+    return dataclasses.replace(belief, variables=_representation(context, images, journal, belief.variables))
 
 
-def finetune(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
+def finetune(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(b3) A new head, then all weights, on the pseudo-labels."""
-    settings = method.config.finetune
-    train = inputs.train
-    if not settings.weighted:
-        train = train.replace(weight=np.ones(len(train), np.float32))
-    return classifier_phase(method, dataclasses.replace(inputs, train=train), journal, settings)
+    if not context.config.finetune.weighted:
+        belief = dataclasses.replace(belief, weight=np.ones_like(belief.weight))
+    return _relabelled(_classifier(context, belief, journal))
 
 
+Phase = Callable[[Context, Belief, Journal], Belief]
 PHASES: dict[str, Phase] = {
     'base': base,
     'pretrain': pretrain,
@@ -104,3 +95,107 @@ PHASES: dict[str, Phase] = {
     'contrast': contrast,
     'finetune': finetune,
 }
+
+
+def method_of(config: ConfigDict, phase: str) -> Method:
+    """How a phase trains."""
+    return SelectionHead() if phase == 'select' else METHODS[config[phase].method]
+
+
+def work_plan(config: ConfigDict, *, images: int, pool: int) -> WorkPlan:
+    """The work of every stage by the name of its phase: images times passes through the network.
+
+    Args:
+      config: a full config.
+      images: how many are trained on.
+      pool: how many pre-training by a method that reads no label sees.
+    """
+    plan: WorkPlan = {}
+    for entry in schedule.entries(config):
+        method = method_of(config, entry.phase)
+        count = pool if entry.phase == 'pretrain' and not method.sees_labels else images
+        stages = [stage for stage in method.stages(config, entry.phase) if stage.epochs]
+        plan[entry.name] = {stage.name: Work(stage.epochs, count * stage.passes) for stage in stages}
+    return plan
+
+
+class SelectionHead(Classifier):
+    """A linear head on frozen embeddings [N, D] by cross-entropy, which keeps the losses of its last epochs."""
+
+    def __init__(self, embeddings: np.ndarray | None = None) -> None:
+        self._embeddings = embeddings
+
+    def loss(self, config: ConfigDict) -> str:
+        return 'ce'
+
+    def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
+        own = config[phase]
+        optimizer = optim.settings_of(config, phase, head=True)
+        return [Stage('head', optim.HEAD, own.epochs, own.batch_size, optimizer, passes=FORWARD)]
+
+    def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
+        return {LOSSES: np.full((task.settings.history, len(task.train)), np.nan, np.float32)}
+
+    def after_epoch(self, task: Task, stage: Stage) -> AfterEpoch:
+        network, session = task.context.network, task.journal.session
+
+        def per_sample(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
+            logits = network.apply(variables, batch['embedding'], train=False, method='classify')
+            values = losses.cross_entropy(logits, batch['label'])
+            return values + losses.negative_entropy(logits) if task.settings.negative_entropy else values
+
+        run = over_dataset(per_sample, session.mesh, task.context.evaluator.batch_size, session.compiler_options)
+
+        def remember(current: TrainState, epoch: int) -> tuple[TrainState, Values]:
+            del epoch
+            newest = run(current.variables, {'embedding': self._embeddings, 'label': task.train.label})  # [N]
+            history = np.append(to_host(current.extra[LOSSES])[1:], newest[None], axis=0)  # [E, N]
+            return current.remember({LOSSES: place_like(history, current.extra[LOSSES])}), {}
+
+        return remember
+
+
+def _believed(context: Context, belief: Belief) -> Dataset:
+    return context.splits.train.replace(label=belief.label, weight=belief.weight)
+
+
+def _relabelled(belief: Belief) -> Belief:
+    label = selection.pseudo_labels(belief.probabilities)
+    return dataclasses.replace(belief, label=label, weight=np.ones(len(label), np.float32))
+
+
+def _new_head(context: Context, variables: Variables | None, name: str) -> Variables:
+    """The encoder so far with a new classifier head: what the old head memorised must not come back."""
+    initial = context.initial(name)
+    if variables is None:
+        return initial
+    return {
+        kind: {**variables[kind], **({'classifier': tree['classifier']} if 'classifier' in tree else {})}
+        for kind, tree in initial.items()
+    }
+
+
+def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
+    """A new head, then all weights, by the method of the phase; the projection head is frozen."""
+    method, task = method_of(context.config, journal.phase), Task(context, journal, _believed(context, belief))
+    heads = [_new_head(context, belief.variables, journal.phase + end) for end in ('', '_second')[: method.networks]]
+    start = stack(*heads) if method.networks == 2 else heads[0]
+    variables, _ = train(method, task, start, ClassifierWatch(task, method.networks))
+    if method.networks == 2:
+        variables = unstack(variables)
+    valid, of_valid = context.splits.valid, None
+    if valid is not None:
+        of_valid = context.evaluator.predict(variables, valid)
+    values = accuracies(context, variables, of_valid)
+    journal.record |= {f'{name}_last': value for name, value in values.items()}
+    journal.best('test_accuracy_best', values.get('test_accuracy'))
+    probabilities = context.evaluator.predict(variables, task.train)
+    return dataclasses.replace(belief, variables=variables, probabilities=probabilities, valid_probabilities=of_valid)
+
+
+def _representation(context: Context, images: Dataset, journal: Journal, start: Variables) -> Variables:
+    """Encoder and projection head (MoPro: the classifier too) by the method of the phase; k-NN scores the outcome."""
+    task = Task(context, journal, images)
+    variables, _ = train(method_of(context.config, journal.phase), task, start, EncoderWatch(task))
+    journal.record |= embedding_quality(task, variables, linear=context.config.linear_probe)
+    return variables

@@ -18,8 +18,8 @@ from noisy_jax.models.network import Network
 from noisy_jax.training import compiling
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
+from noisy_jax.training.context import create_network
 from noisy_jax.training.evaluate import Evaluator
-from noisy_jax.training.method import create_network
 from noisy_jax.training.state import Variables
 from noisy_jax.training.steps import Normalise, normaliser
 from noisy_jax.workdir import WorkDir

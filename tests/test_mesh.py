@@ -15,6 +15,8 @@ import functools, json
 import jax, numpy as np, optax
 from noisy_jax import losses, models
 from noisy_jax.data import augment, digits
+from noisy_jax.methods.classification import classification_step
+from noisy_jax.methods.simclr import contrastive_step
 from noisy_jax.training import mesh as mesh_lib, optim, state, steps
 
 data = digits.load('train', limit=160).replace(weight=np.linspace(0.1, 1, 160))
@@ -24,15 +26,18 @@ normalise = steps.normaliser((0.3,), (0.4,))
 optimizer = optax.sgd(1.0)  # the change of the parameters is the gradient
 views = augment.policy('handwriting')
 
+def learner(trained):
+    return steps.Learner(network, optimizer, views, normalise, trained)
+
 def contrastive(loss):
-    return steps.contrastive_step(network, optimizer, loss, views, normalise, trained=optim.REPRESENTATION)
+    return contrastive_step(learner(optim.REPRESENTATION), loss)
 
 elr = losses.criterion('elr', beta=0.7, lam=3.0)
 cases = {
     'nt_xent': (contrastive(lambda a, b, batch: losses.nt_xent(a, b)), optim.REPRESENTATION, {}),
     'sup_con': (contrastive(lambda a, b, batch: losses.sup_con(a, b, batch['label'], batch['weight'])),
                 optim.REPRESENTATION, {}),
-    'elr': (steps.classification_step(network, optimizer, elr, views, normalise, trained=optim.CLASSIFIER),
+    'elr': (classification_step(learner(optim.CLASSIFIER), elr),
             optim.CLASSIFIER, elr.init(len(data), 10)),
 }
 batch = next(data.batches(0, 0, batch_size=128))

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _same, _variables
+from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _learner, _same, _variables
 
 from noisy_jax import losses
 from noisy_jax.data import augment
+from noisy_jax.methods.classification import mixed_step
+from noisy_jax.methods.mixing import Mixing, balance, draw_mixing, refine, sharpen
 from noisy_jax.training import optim, state
-from noisy_jax.training.mixup import Mixing, balance, draw_mixing, refine, sharpen
-from noisy_jax.training.steps import classification_step
 
 
 def test_mixing_by_hand():
@@ -44,8 +44,8 @@ def test_balance_is_the_divergence_from_uniform():
 
 def _mixed(loss, extra, batch, mixup=0.4):
     criterion = losses.criterion(loss, **({'beta': 0.7, 'lam': 3.0} if loss == 'elr' else {}))
-    views = augment.policy('none')
-    step = classification_step(NETWORK, OPTIMIZER, criterion, views, NORMALISE, trained=optim.CLASSIFIER, mixup=mixup)
+    learner = _learner(optim.CLASSIFIER, augment.policy('none'))
+    step = mixed_step(learner, criterion, mixup, refined=state.CLEAN in extra)
     start = state.create(_variables(), OPTIMIZER, optim.CLASSIFIER, criterion.init(1437, 10) | extra)
     return jax.jit(step)(start, batch, jax.random.key(1))
 
@@ -68,11 +68,7 @@ def test_labels_without_trust_play_no_part_with_bootstrapping():
 
 def test_mixup_learns():
     criterion = losses.criterion('ce')
-    step = jax.jit(
-        classification_step(
-            NETWORK, OPTIMIZER, criterion, augment.policy('none'), NORMALISE, trained=optim.CLASSIFIER, mixup=1.0
-        )
-    )
+    step = jax.jit(mixed_step(_learner(optim.CLASSIFIER, augment.policy('none')), criterion, 1.0))
     now = state.create(_variables(), OPTIMIZER, optim.CLASSIFIER)
     for _ in range(40):
         now, _ = step(now, _batch(), jax.random.key(1))

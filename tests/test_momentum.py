@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_steps import NETWORK, NORMALISE, OPTIMIZER, VIEWS, _batch, _same, _variables
+from test_steps import NETWORK, OPTIMIZER, VIEWS, _batch, _learner, _same, _variables
 from tiny import config
 
 from noisy_jax import losses, pipeline
 from noisy_jax.errors import InputError
-from noisy_jax.training import momentum, optim, state
+from noisy_jax.methods import METHODS, mopro, queue
+from noisy_jax.training import optim, state
 
 
 def _unit(key, *shape):
@@ -51,17 +52,17 @@ def test_gradients_reach_the_query_alone():
 
 
 def test_the_newest_keys_replace_the_oldest():
-    queue = jnp.zeros(5, int)
+    keys = jnp.zeros(5, int)
     for step in range(4):
-        queue = momentum.enqueue(queue, jnp.array([10, 11]) + 10 * step, jnp.int32(step))
-    assert queue.tolist() == [31, 40, 41, 21, 30]
+        keys = queue.enqueue(keys, jnp.array([10, 11]) + 10 * step, jnp.int32(step))
+    assert keys.tolist() == [31, 40, 41, 21, 30]
 
 
 def test_corrected_labels_by_hand():
     labels = jnp.array([0, 0, 0, 1])
     predicted = jnp.array([[0.0, 1.0, 0.0], [0.5, 0.3, 0.2], [0.1, 0.5, 0.4], [0.0, 0.0, 1.0]])
     similar = jnp.array([[0.0, 0.9, 0.1], [0.4, 0.3, 0.3], [0.1, 0.4, 0.5], [0.6, 0.0, 0.4]])
-    corrected, belongs = momentum.correct(labels, predicted, similar, alpha=0.5, threshold=0.8)
+    corrected, belongs = mopro.correct(labels, predicted, similar, alpha=0.5, threshold=0.8)
     # Sure of 1; unsure, and the given 0 is likely; unsure, and 0 is not; 0.7 is not sure, and 1 is not likely.
     assert corrected.tolist() == [1, 0, 0, 1]
     assert belongs.tolist() == [True, True, False, False]
@@ -70,7 +71,7 @@ def test_corrected_labels_by_hand():
 def test_prototypes_by_hand():
     prototypes = jnp.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
     z, labels = jnp.array([[0.0, 1.0], [0.6, 0.8], [0.8, 0.6], [1.0, 0.0]]), jnp.array([0, 1, 1, 2])
-    moved = momentum.move_prototypes(prototypes, z, labels, jnp.array([True, True, True, False]), 0.75)
+    moved = mopro.move_prototypes(prototypes, z, labels, jnp.array([True, True, True, False]), 0.75)
     np.testing.assert_allclose(moved[0], np.array([0.75, 0.25]) / np.hypot(0.75, 0.25), rtol=1e-6)
     np.testing.assert_allclose(moved[1], np.array([1, 1]) / np.sqrt(2), rtol=1e-6)  # unseen so far: its mean at once
     np.testing.assert_array_equal(moved[2], prototypes[2])  # its sample belongs to no class
@@ -78,40 +79,21 @@ def test_prototypes_by_hand():
 
 @functools.cache
 def _step(kind):
-    common = {'temperature': 0.2, 'momentum': 0.9}
-    if kind == 'mopro':
-        step = momentum.mopro_step(
-            NETWORK,
-            OPTIMIZER,
-            VIEWS,
-            VIEWS,
-            NORMALISE,
-            trained=(*optim.REPRESENTATION, *optim.HEAD),
-            prototype_momentum=0.9,
-            alpha=0.5,
-            threshold=0.8,
-            prototype_step=1,
-            start_step=3,
-            **common,
-        )
-    else:
-        step = momentum.moco_step(
-            NETWORK,
-            OPTIMIZER,
-            VIEWS,
-            NORMALISE,
-            trained=optim.REPRESENTATION,
-            supervised=kind == 'sup_moco',
-            **common,
-        )
-    return jax.jit(step)
+    method, common = METHODS[kind], {'temperature': 0.2, 'momentum': 0.9}
+    learner = _learner(method.trained)
+    if kind != 'mopro':
+        return jax.jit(method.step_of(learner, **common))
+    numbers = mopro.MoProNumbers(
+        prototype_momentum=0.9, alpha=0.5, threshold=0.8, prototype_step=1, start_step=3, **common
+    )
+    return jax.jit(mopro.mopro_step(learner, VIEWS, numbers))
 
 
 def _start(kind):
-    trained = (*optim.REPRESENTATION, *(optim.HEAD if kind == 'mopro' else ()))
-    classes = 10 if kind == 'mopro' else 0
-    extra = momentum.start(NETWORK, _variables(), (8, 8, 1), jax.random.key(0), size=128, num_classes=classes)
-    return state.create(_variables(), OPTIMIZER, trained, extra)
+    extra = queue.start(NETWORK, _variables(), (8, 8, 1), jax.random.key(0), size=128)
+    if kind == 'mopro':
+        extra[mopro.PROTOTYPES] = jnp.zeros((10, extra[queue.QUEUE].shape[1]))
+    return state.create(_variables(), OPTIMIZER, METHODS[kind].trained, extra)
 
 
 @pytest.mark.parametrize('kind', ['moco', 'sup_moco', 'mopro'])
@@ -123,18 +105,18 @@ def test_a_step_moves_encoder_average_and_queue(kind):
     old, average, newest = (
         jax.tree.leaves(tree)
         for tree in (
-            start.extra[momentum.MOMENTUM]['params'],
-            new.extra[momentum.MOMENTUM]['params'],
+            start.extra[queue.MOMENTUM]['params'],
+            new.extra[queue.MOMENTUM]['params'],
             {name: new.params[name] for name in optim.REPRESENTATION},
         )
     )
     for before, ours, after in zip(old, average, newest, strict=True):
         np.testing.assert_allclose(ours, 0.9 * before + 0.1 * after, rtol=1e-5, atol=1e-7)
-    queue = np.asarray(new.extra[momentum.QUEUE])
-    np.testing.assert_allclose(np.linalg.norm(queue, axis=1), 1, rtol=1e-5)
-    assert not np.isclose(queue[:64], start.extra[momentum.QUEUE][:64]).all(1).any()
-    np.testing.assert_array_equal(queue[64:], start.extra[momentum.QUEUE][64:])
-    assert new.extra[momentum.QUEUE_LABELS].tolist() == _batch()['label'].tolist() + [-1] * 64
+    keys = np.asarray(new.extra[queue.QUEUE])
+    np.testing.assert_allclose(np.linalg.norm(keys, axis=1), 1, rtol=1e-5)
+    assert not np.isclose(keys[:64], start.extra[queue.QUEUE][:64]).all(1).any()
+    np.testing.assert_array_equal(keys[64:], start.extra[queue.QUEUE][64:])
+    assert new.extra[queue.QUEUE_LABELS].tolist() == _batch()['label'].tolist() + [-1] * 64
 
 
 @pytest.mark.parametrize('kind', ['moco', 'sup_moco', 'mopro'])
@@ -164,7 +146,7 @@ def test_a_key_knows_nothing_of_its_batch(kind):
     others = images.copy()
     others[1:] = 255 - others[1:]
     first, second = (
-        _step(kind)(_start(kind), {**_batch(), 'image': given}, jax.random.key(1))[0].extra[momentum.QUEUE]
+        _step(kind)(_start(kind), {**_batch(), 'image': given}, jax.random.key(1))[0].extra[queue.QUEUE]
         for given in (images, others)
     )
     np.testing.assert_allclose(first[0], second[0], atol=1e-6)

@@ -6,13 +6,15 @@ import json
 import jax
 import numpy as np
 import pytest
-from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _same, _variables
+from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _learner, _same, _variables
 from tiny import config
 
 from noisy_jax import losses, pipeline, selection
 from noisy_jax.data import augment
-from noisy_jax.training import optim, pair, state
-from noisy_jax.training.steps import classification_step
+from noisy_jax.methods.classification import classification_step
+from noisy_jax.methods.dividemix import MixMatch, dividemix_step
+from noisy_jax.methods.pair import pair_step
+from noisy_jax.training import optim, state
 
 VIEWS = augment.policy('none')
 
@@ -21,7 +23,7 @@ VIEWS = augment.policy('none')
 def _both():
     """Two networks of different initial weights."""
     other = NETWORK.init(jax.random.key(7), np.zeros((1, 8, 8, 1), np.float32))
-    return pair.stack(_variables(), other)
+    return state.stack(_variables(), other)
 
 
 def _network(variables, number):
@@ -30,7 +32,7 @@ def _network(variables, number):
 
 @functools.cache
 def _dividemix(**settings):
-    return jax.jit(pair.dividemix_step(NETWORK, OPTIMIZER, VIEWS, NORMALISE, trained=optim.CLASSIFIER, **settings))
+    return jax.jit(dividemix_step(_learner(optim.CLASSIFIER, VIEWS), MixMatch(**settings)))
 
 
 def _after(step, extra, batch=None):
@@ -40,7 +42,7 @@ def _after(step, extra, batch=None):
 
 def test_the_pair_comes_apart_as_it_was_put_together():
     first, second = (_network(_both(), number) for number in (0, 1))
-    apart = pair.unstack(_both())
+    apart = state.unstack(_both())
     assert _same(apart.pop(state.SECOND), second)
     assert _same(apart, first)
 
@@ -48,8 +50,8 @@ def test_the_pair_comes_apart_as_it_was_put_together():
 def test_each_network_is_trained_as_if_alone():
     """Without mixup, memory and views there is nothing to teach."""
     criterion = losses.criterion('ce')
-    step = pair.pair_step(NETWORK, OPTIMIZER, criterion, VIEWS, NORMALISE, trained=optim.CLASSIFIER)
-    alone = classification_step(NETWORK, OPTIMIZER, criterion, VIEWS, NORMALISE, trained=optim.CLASSIFIER)
+    step = pair_step(_learner(optim.CLASSIFIER, VIEWS), criterion)
+    alone = classification_step(_learner(optim.CLASSIFIER, VIEWS), criterion)
     together, _ = _after(jax.jit(step), {})
     for number in (0, 1):
         start = state.create(_network(_both(), number), OPTIMIZER, optim.CLASSIFIER)
@@ -63,11 +65,9 @@ def test_each_network_is_trained_as_if_alone():
 def test_a_network_remembers_what_the_average_of_the_other_says():
     """ELR+: the targets of one are predictions of the other's averaged weights."""
     criterion = losses.criterion('elr', beta=0.7, lam=3.0)
-    step = pair.pair_step(
-        NETWORK, OPTIMIZER, criterion, VIEWS, NORMALISE, trained=optim.CLASSIFIER, average=0.9, mixup=1.0
-    )
+    step = pair_step(_learner(optim.CLASSIFIER, VIEWS, average=0.9), criterion, mixup=1.0)
     memory = criterion.init(1437, 10)
-    new, _ = _after(jax.jit(step), {**pair.stack(memory, memory), state.AVERAGE: _both()})
+    new, _ = _after(jax.jit(step), {**state.stack(memory, memory), state.AVERAGE: _both()})
     images = NORMALISE(_batch()['image'] / np.float32(255))
     for number in (0, 1):
         logits, _ = NETWORK.apply(_network(_both(), 1 - number), images, train=False)
@@ -129,9 +129,9 @@ def test_a_network_is_taught_on_its_own_views():
     """The other one's averaged weights see the very images of the one that learns by them (ELR+'s code)."""
     drawn = augment.policy('handwriting')
     criterion = losses.criterion('elr', beta=0.0, lam=3.0)
-    step = pair.pair_step(NETWORK, OPTIMIZER, criterion, drawn, NORMALISE, trained=optim.CLASSIFIER)
+    step = pair_step(_learner(optim.CLASSIFIER, drawn), criterion)
     memory = criterion.init(1437, 10)
-    new, _ = _after(jax.jit(step), pair.stack(memory, memory))
+    new, _ = _after(jax.jit(step), state.stack(memory, memory))
     keys = jax.random.split(jax.random.fold_in(jax.random.key(1), 0), 3)
     for number in (0, 1):
         images = NORMALISE(augment.apply(drawn, keys[number], _batch()['image']))

@@ -9,8 +9,10 @@ import pytest
 
 from noisy_jax import losses, models
 from noisy_jax.data import augment, digits
+from noisy_jax.methods.classification import classification_step
+from noisy_jax.methods.simclr import contrastive_step
 from noisy_jax.training import optim, state
-from noisy_jax.training.steps import classification_step, contrastive_step, normaliser, weighted_mean
+from noisy_jax.training.steps import Learner, normaliser, weighted_mean
 
 NETWORK = models.create('cnn_small', num_classes=10, image_size=8)
 NORMALISE = normaliser((0.3,), (0.4,))
@@ -28,19 +30,23 @@ def _batch():
     return next(digits.load('train').batches(0, 0, batch_size=64))
 
 
+def _learner(trained, augment=VIEWS, **settings):
+    return Learner(NETWORK, OPTIMIZER, augment, NORMALISE, trained, **settings)
+
+
 @functools.cache
 def _step(kind):
     """(jitted step, trained parts, what it remembers)"""
     if kind in ('head', 'all', 'elr'):
         trained = optim.HEAD if kind == 'head' else optim.CLASSIFIER
         criterion = losses.criterion('elr', beta=0.7, lam=3.0) if kind == 'elr' else losses.criterion('ce')
-        step = classification_step(NETWORK, OPTIMIZER, criterion, VIEWS, NORMALISE, trained=trained)
+        step = classification_step(_learner(trained), criterion)
         return jax.jit(step), trained, criterion.init(1437, 10)
     loss = {
         'nt_xent': lambda z1, z2, batch: losses.nt_xent(z1, z2),
         'sup_con': lambda z1, z2, batch: losses.sup_con(z1, z2, batch['label'], batch['weight']),
     }[kind]
-    step = contrastive_step(NETWORK, OPTIMIZER, loss, VIEWS, NORMALISE, trained=optim.REPRESENTATION)
+    step = contrastive_step(_learner(optim.REPRESENTATION), loss)
     return jax.jit(step), optim.REPRESENTATION, {}
 
 
@@ -110,7 +116,7 @@ def test_elr_remembers_the_samples_of_the_batch_only():
 
 def test_the_average_follows_the_variables():
     criterion = losses.criterion('ce')
-    step = classification_step(NETWORK, OPTIMIZER, criterion, VIEWS, NORMALISE, trained=optim.CLASSIFIER, average=0.15)
+    step = classification_step(_learner(optim.CLASSIFIER, average=0.15), criterion)
     now = state.create(_variables(), OPTIMIZER, optim.CLASSIFIER, {state.AVERAGE: _variables()})
     expected, step = now.variables, jax.jit(step)
     for decay in (0.1, 0.15, 0.15):  # 1 / 10, then 2 / 11 would be more than asked for

@@ -3,14 +3,12 @@
 import pytest
 from tiny import config
 
-from noisy_jax.training import work
+from noisy_jax import phases
 from noisy_jax.training.time_left import TimeLeft, Work
-
-SCHEDULE = [(phase, phase) for phase in ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')]
 
 
 def test_the_work_of_each_stage():
-    plan = work.plan(config(), SCHEDULE, images=100, pool=150)
+    plan = phases.work_plan(config(), images=100, pool=150)
     assert plan == {
         'base': {'all': Work(3, 300)},  # a pass with gradient counts 3
         'pretrain': {'encoder': Work(3, 900)},  # of two views, also of images without a label
@@ -24,13 +22,13 @@ def test_the_work_of_each_stage():
 def test_the_work_of_other_methods():
     changes = {'pretrain__method': 'sup_moco', 'base__mixup': 1.0, 'finetune__head_epochs': 0}
     changes |= {'classify__method': 'dividemix', 'dividemix__warmup_epochs': 4, 'finetune__method': 'bootstrap'}
-    plan = work.plan(config(bootstrap__warmup_epochs=5, **changes), [*SCHEDULE, ('select', 'select_2')], 100, 150)
+    plan = phases.work_plan(config(bootstrap__warmup_epochs=5, rounds=2, **changes), images=100, pool=150)
     assert plan['base'] == {'all': Work(3, 400)}  # labels are predicted before they are mixed
     assert plan['pretrain'] == {'encoder': Work(3, 400)}  # the momentum encoder has no gradient; labels are needed
     # Two networks; one says something to the other; in the end two views, and the losses of the next split.
     assert plan['classify'] == {'head': Work(2, 400), 'warmup': Work(4, 800), 'all': Work(2, 1800)}
     assert plan['finetune'] == {'warmup': Work(5, 400), 'all': Work(2, 500)}  # a stage of no epochs is none
-    assert list(plan)[-1] == 'select_2'
+    assert list(plan)[-3:] == ['select_2', 'contrast_2', 'finetune_2']
 
 
 def test_time_left_by_hand():

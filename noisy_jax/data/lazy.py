@@ -15,6 +15,8 @@ around it does not go in parallel in threads: on many cores with small images pr
 """
 
 import concurrent.futures
+import contextlib
+import contextvars
 import functools
 import itertools
 import multiprocessing
@@ -35,7 +37,7 @@ from noisy_jax.errors import InputError
 _SHARE = 16  # images of a task: enough to outweigh its dispatch, few enough to spread a batch over the workers
 MEMORY_BYTES = 2**33  # images up to this size are decoded once and kept
 _PATIENCE = 3  # seconds before a progress bar appears
-quiet = False  # no bars at all in this process; they are for terminals only
+_QUIET = contextvars.ContextVar('quiet', default=False)  # no bars at all; they are for terminals only
 
 
 class Encoded(Protocol):
@@ -217,8 +219,18 @@ def _common_shape(encoded: Encoded, size: int) -> tuple[int, int, int]:
     return (*first, channels)
 
 
+@contextlib.contextmanager
+def progress(*, quiet: bool) -> Iterator[None]:
+    """Whether images that are decoded within the block show no progress bar."""
+    token = _QUIET.set(quiet)
+    try:
+        yield
+    finally:
+        _QUIET.reset(token)
+
+
 def _bar(total: int, title: str) -> tqdm:
-    return tqdm(total=total, desc=title, unit='image', delay=_PATIENCE, disable=quiet or None, leave=False)
+    return tqdm(total=total, desc=title, unit='image', delay=_PATIENCE, disable=_QUIET.get() or None, leave=False)
 
 
 def _check_size(encoded: Encoded, row: int, shape: tuple[int, ...], first: tuple[int, int]) -> None:

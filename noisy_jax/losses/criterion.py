@@ -36,6 +36,10 @@ class Criterion(NamedTuple):
     init: Callable[[int, int], Extra] = _nothing
     remember: Callable[[Extra, jax.Array, jax.Array], Extra] = _as_it_is
 
+    def memory(self, extra: Extra) -> Extra:
+        """Its own memory among all that a state remembers."""
+        return {name: extra[name] for name in self.init(1, 1)}
+
     def rows(self, memory: Extra, index: jax.Array) -> Extra:
         """Of its own memory, what belongs to the samples `index` [B]: {name: [B, ...]}."""
         return {name: memory[name][index] for name in self.init(1, 1)}

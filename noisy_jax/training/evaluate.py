@@ -10,8 +10,9 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from noisy_jax.data.augment import to_float
+from noisy_jax.data.augment import Policy, to_float, two_views
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.schedule import PHASES
 from noisy_jax.training.compiling import Options
 from noisy_jax.training.mesh import own_rows, replicate, shard_batch, to_host
 from noisy_jax.training.state import SECOND, Variables
@@ -106,3 +107,25 @@ class Evaluator:
     def accuracy(self, variables: Variables, dataset: Dataset, labels: np.ndarray) -> float:
         """The fraction of `labels` [N] that the classifier predicts."""
         return float(np.mean(self.log_probabilities(variables, dataset).argmax(-1) == labels))
+
+
+def initialiser(
+    network: nn.Module, shape: tuple[int, ...], seed: int, options: Options | None = None
+) -> Callable[[str], Variables]:
+    """initial(name): newly initialised variables for images of `shape`, the same in every run of `seed`.
+
+    The names are those of the phases, 'encoder', and with '_second' those of the other of two networks.
+    """
+    init = jax.jit(lambda key: network.init(key, jnp.zeros((1, *shape)), train=False), compiler_options=options)
+    names = (*PHASES, 'encoder', *(f'{phase}_second' for phase in PHASES))
+
+    def initial(name: str) -> Variables:
+        variables = to_host(init(jax.random.fold_in(jax.random.key(seed), names.index(name))))
+        return {'batch_stats': {}, **variables}
+
+    return initial
+
+
+def views_of(augment: Policy, seed: int, images: np.ndarray) -> np.ndarray:
+    """Two views float32 [N, 2, H, W, C] of each of a few images uint8 [N, H, W, C]."""
+    return np.asarray(jax.jit(lambda key: two_views(augment, key, images))(jax.random.key(seed)))

@@ -2,6 +2,7 @@
 
 import jax
 import optax
+from ml_collections import ConfigDict
 
 from noisy_jax.errors import InputError
 
@@ -11,6 +12,11 @@ HEAD = ('classifier',)  # the encoder rests, its BatchNorm statistics too
 
 OPTIMIZERS = ('sgd', 'adam', 'adamw')
 SCHEDULES = ('cosine', 'step', 'constant')
+
+
+def settings_of(config: ConfigDict, phase: str, *, head: bool) -> ConfigDict:
+    """The optimiser's settings of a phase: those of its head alone, or of everything it trains."""
+    return config[phase].get('head_optimizer', config[phase].optimizer) if head else config[phase].optimizer
 
 
 def learning_rate_schedule(

@@ -40,10 +40,32 @@ class TrainState:
     def variables(self) -> Variables:
         return {'params': self.params, 'batch_stats': self.batch_stats}
 
+    def remember(self, memory: dict[str, Any]) -> 'TrainState':
+        """The state with these arrays of `extra` replaced or added."""
+        return self.replace(extra={**self.extra, **memory})
+
     @property
     def averaged(self) -> Variables:
         """The moving average of the variables where one is kept, else the variables."""
         return self.extra.get(AVERAGE, self.variables)
+
+
+def stack(first: Variables, second: Variables) -> Variables:
+    """Two networks as one tree of arrays [2, ...]."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), first, second)
+
+
+def one_of(stacked: Any, number: int) -> Any:
+    """The tree of one of two networks, 0 or 1."""
+    return jax.tree.map(lambda leaf: leaf[number], stacked)
+
+
+def unstack(stacked: Variables) -> Variables:
+    """The first network's variables, those of the other under SECOND: a prediction is then the mean of both.
+
+    (Of their probabilities; the codes of DivideMix and ELR+ add the logits.)
+    """
+    return {**one_of(stacked, 0), SECOND: one_of(stacked, 1)}
 
 
 def create(

@@ -1,0 +1,40 @@
+"""What a run believes of its training images: what one phase hands on to the next."""
+
+import dataclasses
+
+import numpy as np
+
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.training.state import Variables
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Belief:
+    """The network, and the labels of T training images, as the newest phase left them.
+
+    Attributes:
+      variables: of the network; None: not trained yet.
+      label: int32 [T], what the next phase trains on: the given labels, later pseudo-labels.
+      weight: float32 [T], the trust in each label.
+      probabilities: float32 [T, C] of the newest classifier, or None.
+      valid_probabilities: float32 [V, C] of the held-out images, or None.
+      selection_losses: float32 [E, T], what the newest weights were told by, or None.
+    """
+
+    variables: Variables | None
+    label: np.ndarray
+    weight: np.ndarray
+    probabilities: np.ndarray | None = None
+    valid_probabilities: np.ndarray | None = None
+    selection_losses: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, train: Dataset) -> 'Belief':
+        """Before any phase: the given labels, all trusted alike."""
+        return cls(None, train.label, train.weight)
+
+    def arrays_since(self, before: 'Belief') -> dict[str, np.ndarray]:
+        """By name, the arrays that are not those of `before`."""
+        names = (field.name for field in dataclasses.fields(self) if field.name != 'variables')
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not getattr(before, name)}

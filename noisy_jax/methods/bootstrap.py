@@ -1,0 +1,49 @@
+"""Dynamic bootstrapping with mixup (Arazo 2019, "Unsupervised Label Noise Modeling and Loss Correction").
+
+https://arxiv.org/abs/1904.11238
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from noisy_jax.methods import trust
+from noisy_jax.methods.classification import Classifier, mixed_step, warmup_stage
+from noisy_jax.training.loop import AfterEpoch
+from noisy_jax.training.method import Memory
+from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
+from noisy_jax.training.state import Variables
+from noisy_jax.training.steps import Learner, Step
+from noisy_jax.training.task import Task
+
+_THRESHOLD = 0.5  # clean probability of a label that is trusted
+
+
+class Bootstrap(Classifier):
+    """One network on mixed images; a beta mixture on its losses says how far labels are refined by its predictions."""
+
+    def loss(self, config: ConfigDict) -> str:
+        return config.bootstrap.loss
+
+    def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
+        head, whole = super().stages(config, phase)
+        own = config.bootstrap
+        passes = GRADIENT + 2 * FORWARD  # the predictions that refine the labels, the losses of the next selection
+        mixed = dataclasses.replace(whole, mixup=own.mixup, passes=passes)
+        return [head, warmup_stage(whole, own.warmup_epochs, mixup=own.mixup), mixed]
+
+    def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
+        memory = super().memory(task, stage, variables, memory)
+        return memory | _trust(task)(variables, None) if stage.name == 'all' else memory
+
+    def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
+        if stage.name != 'all':
+            return super().step(task, stage, learner)
+        return mixed_step(learner, self.criterion(task, stage), stage.mixup, refined=True)
+
+    def after_epoch(self, task: Task, stage: Stage) -> AfterEpoch | None:
+        return trust.renewed(_trust(task), _THRESHOLD) if stage.name == 'all' else None
+
+
+def _trust(task: Task) -> trust.Trust:
+    return trust.by_losses(task, networks=1, mixture='beta', threshold=_THRESHOLD)

@@ -1,0 +1,131 @@
+"""A classifier by one network: the head alone, then all weights. The base of the methods for classifiers."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from noisy_jax import losses
+from noisy_jax.losses import Criterion
+from noisy_jax.methods.mixing import balance, draw_mixing, refine
+from noisy_jax.training import optim
+from noisy_jax.training.method import Memory, Method
+from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
+from noisy_jax.training.state import CLEAN, TrainState, Variables
+from noisy_jax.training.steps import ASIDE, Batch, Learner, Metrics, Step, weighted_mean
+from noisy_jax.training.task import Task
+
+
+class Classifier(Method):
+    """A new head alone for `head_epochs`, then all weights, by the losses of the config."""
+
+    def loss(self, config: ConfigDict) -> str:
+        """The name of the loss of all weights."""
+        return config.loss
+
+    def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
+        own = config[phase]
+        head = Stage(
+            'head',
+            optim.HEAD,
+            own.get('head_epochs', 0),
+            own.batch_size,
+            optim.settings_of(config, phase, head=True),
+            passes=FORWARD,
+        )
+        whole = Stage(
+            'all',
+            optim.CLASSIFIER,
+            own.epochs,
+            own.batch_size,
+            optim.settings_of(config, phase, head=False),
+            passes=GRADIENT + (FORWARD if own.mixup else 0),
+            average=own.average,
+            mixup=own.mixup,
+        )
+        return [head, whole]
+
+    def criterion(self, task: Task, stage: Stage) -> Criterion:
+        """The loss of a stage; that of a head also keeps the memory of the loss after it."""
+        config = task.context.config
+        name = self.loss(config)
+        criterion = losses.criterion(name, **config.loss_settings[name])
+        of_head = task.settings.get('head_loss', 'same')
+        if stage.name != 'head' or of_head in ('same', name):
+            return criterion
+        return losses.remembering(losses.criterion(of_head, **config.loss_settings[of_head]), criterion)
+
+    def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
+        count = len(task.train)
+        if task.journal.session.shard_state:
+            count = -(-count // 256) * 256  # whole rows for every device, on any usual number of them
+        return {**self.criterion(task, stage).init(count, task.train.num_classes), **memory}
+
+    def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
+        criterion = self.criterion(task, stage)
+        return mixed_step(learner, criterion, stage.mixup) if stage.mixup else classification_step(learner, criterion)
+
+
+def classification_step(learner: Learner, criterion: Criterion) -> Step:
+    """Trains a classifier on (image, label); losses are weighted by `weight`."""
+
+    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+        index, labels = batch['index'], batch['label']
+        images = learner.augmented(jax.random.fold_in(key, state.step), batch['image'])  # [B, H, W, C]
+
+        def loss_of(variables: Variables) -> tuple[jax.Array, tuple]:
+            logits, batch_stats = learner.logits_in_training(variables, images)  # [B, C]
+            memory = criterion.remember(criterion.memory(state.extra), index, logits)
+            values = criterion.loss(logits, labels, criterion.rows(memory, index))  # [B]
+            return weighted_mean(values, batch['weight']), (batch_stats, (logits, memory))
+
+        new, loss, (logits, memory) = learner.descend(state, loss_of)
+        return new.remember(memory), {'loss': loss, 'accuracy': jnp.mean(logits.argmax(-1) == labels)}
+
+    return step
+
+
+def mixed_step(learner: Learner, criterion: Criterion, alpha: float, *, refined: bool = False) -> Step:
+    """`classification_step` on images and labels mixed by shares from Beta(alpha, alpha) (Zhang 2018).
+
+    What a loss remembers is predicted by the averaged weights on the images as they are (Liu 2020, ELR+). With
+    `refined`, labels are first refined by the same predictions and the clean probabilities of the state, and the
+    classes are kept in balance (dynamic bootstrapping, Arazo 2019, eq. 16 and 17).
+    """
+
+    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+        key, index, weight = jax.random.fold_in(key, state.step), batch['index'], batch['weight']
+        images = learner.augmented(key, batch['image'])  # [B, H, W, C]
+        reference = learner.logits(state.averaged, images)  # [B, C]
+        memory = criterion.remember(criterion.memory(state.extra), index, reference)
+        if refined:
+            labels = refine(batch['label'], jax.nn.softmax(reference), state.extra[CLEAN][index])  # [B, C]
+        else:
+            labels = jax.nn.one_hot(batch['label'], reference.shape[-1])
+        mixing = draw_mixing(jax.random.fold_in(key, ASIDE), len(images), alpha)
+        images, labels, weight, rows = jax.tree.map(mixing, (images, labels, weight, criterion.rows(memory, index)))
+
+        def loss_of(variables: Variables) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+            logits, batch_stats = learner.logits_in_training(variables, images)  # [B, C]
+            loss = weighted_mean(criterion.loss(logits, labels, rows), weight)
+            return loss + (balance(logits) if refined else 0.0), (batch_stats, logits)
+
+        new, loss, logits = learner.descend(state, loss_of)
+        return new.remember(memory), {'loss': loss, 'accuracy': jnp.mean(logits.argmax(-1) == labels.argmax(-1))}
+
+    return step
+
+
+def warmup_stage(whole: Stage, epochs: int, *, mixup: float = 0.0) -> Stage:
+    """All weights at a constant rate, before labels are told apart."""
+    constant = ConfigDict(whole.optimizer.to_dict() | {'schedule': 'constant', 'warmup_epochs': 0})
+    return Stage(
+        'warmup',
+        whole.trained,
+        epochs,
+        whole.batch_size,
+        constant,
+        passes=GRADIENT + (FORWARD if mixup else 0),
+        mixup=mixup,
+    )

@@ -1,0 +1,137 @@
+"""DivideMix (Li 2020, "DivideMix: Learning with Noisy Labels as Semi-supervised Learning"); arXiv 2002.07394."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from noisy_jax import losses
+from noisy_jax.losses import Criterion, cross_entropy
+from noisy_jax.methods import pair, trust
+from noisy_jax.methods.classification import warmup_stage
+from noisy_jax.methods.elr_plus import PASSES, Pair
+from noisy_jax.methods.mixing import balance, draw_mixing, refine, sharpen
+from noisy_jax.training.loop import AfterEpoch
+from noisy_jax.training.method import Memory
+from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
+from noisy_jax.training.state import CLEAN, TrainState, Variables
+from noisy_jax.training.steps import Batch, Learner, Metrics, Step, weighted_mean
+from noisy_jax.training.task import Task
+
+
+class DivideMix(Pair):
+    """Two networks; after a warm-up each learns by MixMatch from the labels that the other trusts."""
+
+    def loss(self, config: ConfigDict) -> str:
+        return config.dividemix.loss
+
+    def criterion(self, task: Task, stage: Stage) -> Criterion:
+        criterion = super().criterion(task, stage)
+        penalised = stage.name == 'warmup' and task.context.config.dividemix.negative_entropy
+        return losses.with_negative_entropy(criterion) if penalised else criterion
+
+    def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
+        head, whole = super().stages(config, phase)
+        own = config.dividemix
+        warmup = dataclasses.replace(warmup_stage(whole, own.warmup_epochs), passes=PASSES)
+        # Two views, learnt from and guessed at; then the losses of the next selection.
+        passes = 2 * (2 * (GRADIENT + FORWARD) + FORWARD)
+        return [head, warmup, dataclasses.replace(whole, mixup=own.mixup, passes=passes)]
+
+    def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
+        memory = super().memory(task, stage, variables, memory)
+        return memory | _trust(task)(variables, None) if stage.name == 'all' else memory
+
+    def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
+        if stage.name != 'all':
+            return super().step(task, stage, learner)
+        own = task.context.config.dividemix
+        mixmatch = MixMatch(
+            threshold=own.threshold,
+            temperature=own.temperature,
+            mixup=stage.mixup,
+            unlabelled_weight=own.unlabelled_weight,
+            rampup_steps=max(own.rampup_epochs * (len(task.train) // stage.batch_size), 1),
+        )
+        return dividemix_step(learner, mixmatch)
+
+    def after_epoch(self, task: Task, stage: Stage) -> AfterEpoch | None:
+        threshold = task.context.config.dividemix.threshold
+        return trust.renewed(_trust(task), threshold) if stage.name == 'all' else None
+
+
+def _trust(task: Task) -> trust.Trust:
+    own = task.context.config.dividemix
+    return trust.by_losses(task, networks=2, mixture='gaussian', threshold=own.threshold, history=own.history)
+
+
+@dataclasses.dataclass(frozen=True)
+class MixMatch:
+    """Settings of DivideMix's step.
+
+    Attributes:
+      threshold: least clean probability of a trusted sample.
+      temperature: of the sharpening, below 1.
+      mixup: alpha of the shares.
+      unlabelled_weight: of the squared error on samples that are not trusted.
+      rampup_steps: over which that weight rises from 0.
+    """
+
+    threshold: float = 0.5
+    temperature: float = 0.5
+    mixup: float = 4.0
+    unlabelled_weight: float = 25.0
+    rampup_steps: float = 1
+
+
+def dividemix_step(learner: Learner, own: MixMatch) -> Step:
+    """DivideMix (Li 2020, algorithm 1): MixMatch on what the other network trusts and what it does not.
+
+    `state.extra[CLEAN]` [2, N] holds each network's clean probabilities; a network learns by those of the other. A
+    sample that is trusted keeps its label by that probability, the network's own prediction for the rest; another takes
+    the mean prediction of both networks. Both are sharpened and mixed.
+
+    A batch is drawn from all samples, so that trusted and other ones come as they are in the data; its code draws as
+    many of each, trains one network after the other, and lets the one in training guess by the batch's statistics.
+    Both networks see the same two views here, and guess in evaluation mode.
+    """
+
+    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+        keys = pair.keys(key, state)
+        views = learner.two_views(keys[2], batch['image'])  # [B, 2, H, W, C]
+        images = views.reshape(-1, *views.shape[2:])  # [2B, H, W, C], a pair side by side
+        trusts = state.extra[CLEAN][::-1, batch['index']]  # [2, B], of the other network
+        ramp = jnp.minimum(state.step / own.rampup_steps, 1.0)
+
+        def guess(variables: Variables) -> jax.Array:
+            return jax.nn.softmax(learner.logits(variables, images)).reshape(*views.shape[:2], -1).mean(1)  # [B, C]
+
+        guesses = pair.of_each(guess)(state.variables)  # [2, B, C]
+        guessed = guesses.mean(0)
+
+        def loss_of_one(
+            variables: Variables, guess: jax.Array, trust: jax.Array, key: jax.Array
+        ) -> tuple[jax.Array, tuple]:
+            trusted = trust > own.threshold
+            target = jnp.where(trusted[:, None], refine(batch['label'], guess, trust), guessed)
+            target = jnp.repeat(sharpen(target, own.temperature), 2, axis=0)  # [2B, C], for both views
+            mixing = draw_mixing(key, len(images), own.mixup, own_larger=True)
+            logits, batch_stats = learner.logits_in_training(variables, mixing(images))  # [2B, C]
+            target = mixing(target)
+            labelled = jnp.repeat(trusted * batch['weight'], 2)  # of the larger share
+            unlabelled = jnp.repeat(~trusted * batch['weight'], 2)
+            error = jnp.mean((jax.nn.softmax(logits) - target) ** 2, axis=-1)
+            loss = weighted_mean(cross_entropy(logits, target), labelled) + balance(logits)
+            loss += ramp * own.unlabelled_weight * weighted_mean(error, unlabelled)
+            accuracy = jnp.mean(logits.argmax(-1) == target.argmax(-1))
+            return loss, (batch_stats, (accuracy, trusted.mean()))
+
+        def loss_of(variables: Variables) -> tuple[jax.Array, tuple]:
+            values, more = pair.of_each(loss_of_one)(variables, guesses, trusts, keys[:2])
+            return values.sum(), more
+
+        new, loss, (accuracy, trusted) = learner.descend(state, loss_of)
+        return new, {'loss': loss / 2, 'accuracy': accuracy.mean(), 'trusted': trusted.mean()}
+
+    return step

@@ -1,0 +1,42 @@
+"""ELR+ (Liu 2020, "Early-Learning Regularization Prevents Memorization of Noisy Labels"); arXiv 2007.00151."""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from noisy_jax.methods.classification import Classifier
+from noisy_jax.methods.pair import pair_step
+from noisy_jax.training.method import Memory
+from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
+from noisy_jax.training.state import Variables, stack
+from noisy_jax.training.steps import Learner, Step
+from noisy_jax.training.task import Task
+
+# Both networks' gradients, and what each says for the memory of the other.
+PASSES, HEAD_PASSES = 2 * (GRADIENT + FORWARD), 2 * (FORWARD + FORWARD)
+
+
+class Pair(Classifier):
+    """Two networks by the losses of the config; what a loss remembers for one is predicted by the other."""
+
+    networks = 2
+
+    def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
+        head, whole = super().stages(config, phase)
+        return [dataclasses.replace(head, passes=HEAD_PASSES), dataclasses.replace(whole, passes=PASSES)]
+
+    def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
+        first = super().memory(task, stage, variables, {})
+        return {**stack(first, first), **memory}
+
+    def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
+        return pair_step(learner, self.criterion(task, stage), mixup=stage.mixup)
+
+
+class ELRPlus(Pair):
+    """Two networks with mixup and averaged weights; with the loss `elr` of the config."""
+
+    def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
+        head, whole = super().stages(config, phase)
+        own = config.elr_plus
+        return [head, dataclasses.replace(whole, average=own.average, mixup=own.mixup)]

@@ -1,0 +1,69 @@
+"""What the phases of a run share."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from noisy_jax import models
+from noisy_jax.data import augment as aug
+from noisy_jax.models.network import Network
+from noisy_jax.splits import Splits
+from noisy_jax.training.compiling import Options
+from noisy_jax.training.evaluate import Evaluator, initialiser
+from noisy_jax.training.state import Variables
+from noisy_jax.training.steps import Normalise, normaliser
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What all phases share.
+
+    Attributes:
+      config: all settings.
+      network: with `embed`, `project` and `classify`.
+      normalise: images in [0, 1] to what the network takes.
+      evaluator: whole data sets through the network.
+      initial: newly initialised variables for a name, the same in every run of the seed.
+      splits: training, held-out and test images.
+    """
+
+    config: ConfigDict
+    network: Network
+    normalise: Normalise
+    evaluator: Evaluator
+    initial: Callable[[str], Variables]
+    splits: Splits
+
+    @classmethod
+    def create(cls, config: ConfigDict, splits: Splits, mesh: Mesh, options: Options) -> 'Context':
+        """The network and its evaluation by `config` for the images of `splits`."""
+        shape = splits.train.image.shape[1:]
+        network = create_network(config, splits.train.num_classes, shape[0])
+        normalise = normaliser(config.data.mean, config.data.std)
+        evaluator = Evaluator(network, normalise, mesh, config.eval_batch_size, options)
+        return cls(config, network, normalise, evaluator, initialiser(network, shape, config.seed, options), splits)
+
+    def policy(self, name: str) -> aug.Policy:
+        """The augmentation of that name by the run's settings."""
+        return aug.policy(name, **self.config.augment.get(name, {}))
+
+
+def create_network(config: ConfigDict, num_classes: int, image_size: int) -> Network:
+    """The network of a config, for images of `image_size` pixels of height."""
+    own = config.model
+    return models.create(
+        own.encoder,
+        num_classes=num_classes,
+        projection=own.projection,
+        projection_dim=own.projection_dim,
+        classifier=own.classifier,
+        width=own.width,
+        stem=own.stem,
+        batch_norm_splits=own.batch_norm_splits,
+        batch_norm_blocks=own.batch_norm_blocks,
+        dtype=jnp.dtype(own.dtype),
+        image_size=image_size,
+    )

@@ -1,0 +1,83 @@
+"""Where one phase stands, kept through restarts."""
+
+import copy
+import time
+import zlib
+from typing import Any
+
+from noisy_jax.training.checkpoints import Checkpoints
+from noisy_jax.training.session import Session
+from noisy_jax.training.stage import Stage
+from noisy_jax.training.state import TrainState
+
+
+class Journal:
+    """Where one phase stands, kept through restarts: its checkpoints, and what it measured (`record`).
+
+    `phase` names its settings, `name` the phase itself where it comes in several rounds.
+    """
+
+    def __init__(self, phase: str, session: Session, checkpoints: Checkpoints, name: str = '') -> None:
+        self.phase, self.name, self.session, self.checkpoints = phase, name or phase, session, checkpoints
+        meta = checkpoints.meta
+        self.record: dict[str, Any] = meta.get('record', {'seconds': 0.0, 'images': 0, 'image_seconds': 0.0})
+        self.stages_done: list[str] = meta.get('stages_done', [])
+        self._saved_stage: str | None = meta.get('stage')
+        self._offset = 0  # steps of the stages before this one
+        self._start = time.monotonic() - self.record['seconds']
+        position = meta['metrics_position'] if meta else session.metrics.start_of(self.name)
+        session.metrics.rewind(position)
+
+    def seed(self, stage: str) -> int:
+        """A number for `stage` that is the same in every run of this seed: seeds its order and its keys."""
+        return zlib.crc32(f'{self.session.seed}/{self.name}/{stage}'.encode())
+
+    def is_past(self, stage: str) -> bool:
+        """Whether the newest checkpoint belongs to a later stage."""
+        return stage in self.stages_done and self._saved_stage != stage
+
+    def restore(self, stage: str, state: TrainState) -> TrainState:
+        """The saved state where the newest checkpoint is of this stage, else `state`."""
+        return self.checkpoints.restore(state) if self._saved_stage == stage else state
+
+    def save(self, stage: str, state: TrainState) -> None:
+        self.checkpoints.save(self._offset + int(state.step), state, self.meta(stage))
+
+    def leave(self, stage: str, steps: int) -> None:
+        """The stage is over after `steps` steps."""
+        self._offset += steps
+        if stage not in self.stages_done:
+            self.stages_done.append(stage)
+
+    def end(self, stage: Stage, epochs: int) -> bool:
+        """The stage ends after so many epochs, before its time; True."""
+        self.record.setdefault('stopped_after_epoch', {})[stage.name] = epochs
+        return True
+
+    def epochs(self, stage: Stage) -> int:
+        """How many epochs the stage has: fewer where it ended before its time."""
+        return self.record.get('stopped_after_epoch', {}).get(stage.name, stage.epochs)
+
+    def meta(self, stage: str | None) -> dict[str, Any]:
+        self.record['seconds'] = time.monotonic() - self._start
+        return {
+            'stage': stage,
+            'stages_done': list(self.stages_done),
+            'record': copy.deepcopy(self.record),
+            'metrics_position': self.session.metrics.position(),
+        }
+
+    def best(self, name: str, value: float | None) -> None:
+        """Keeps the largest value of a metric in the record."""
+        if value is not None:
+            self.record[name] = max(value, self.record.get(name, value))
+
+    def summary(self) -> dict[str, Any]:
+        """The record as summary.json shows it; images/s of training alone, without compilation where it can be told."""
+        values = dict(self.record)
+        images, seconds = values.pop('images'), values.pop('image_seconds')
+        return values | {'images_per_second': images / seconds if seconds else None}
+
+    @property
+    def next_step(self) -> int:
+        return max(self._offset, self.checkpoints.step) + 1

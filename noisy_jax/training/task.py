@@ -1,0 +1,51 @@
+"""The training of one phase."""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.training import optim
+from noisy_jax.training.context import Context
+from noisy_jax.training.journal import Journal
+from noisy_jax.training.stage import Stage
+from noisy_jax.training.state import Variables
+from noisy_jax.training.steps import Learner
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """The training of one phase on `train`, whose labels and weights are those believed now."""
+
+    context: Context
+    journal: Journal
+    train: Dataset
+
+    @property
+    def phase(self) -> str:
+        return self.journal.phase
+
+    @property
+    def settings(self) -> ConfigDict:
+        """The settings of the phase."""
+        return self.context.config[self.phase]
+
+    def learner(self, stage: Stage, variables: Variables) -> Learner:
+        """What the steps of `stage` are made of; parts that the network has not are not trained."""
+        context = self.context
+        return Learner(
+            network=context.network,
+            optimizer=optim.optimizer(
+                **stage.optimizer,
+                epochs=stage.epochs,
+                steps_per_epoch=self.steps_per_epoch(stage),
+                batch_size=stage.batch_size,
+            ),
+            augment=context.policy(self.settings.augment),
+            normalise=context.normalise,
+            trained=tuple(part for part in stage.trained if part in variables['params']),
+            average=stage.average,
+        )
+
+    def steps_per_epoch(self, stage: Stage) -> int:
+        return max(len(self.train) // stage.batch_size, 1)

@@ -1,0 +1,58 @@
+"""train(): a method's stages one after the other."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+from noisy_jax.training import state
+from noisy_jax.training.loop import AfterEpoch, fit
+from noisy_jax.training.method import Memory, Method
+from noisy_jax.training.stage import Values
+from noisy_jax.training.state import TrainState, Variables
+from noisy_jax.training.task import Task
+
+
+class Watch(Protocol):
+    """What is measured after every epoch, with what the state must remember for it."""
+
+    stop_when: Callable[[Values], bool] | None
+
+    def memory(self) -> Memory: ...
+
+    def __call__(self, state: TrainState, epoch: int) -> tuple[TrainState, Values]: ...
+
+
+def train(method: Method, task: Task, variables: Variables, watch: Watch | None = None) -> tuple[Variables, Memory]:
+    """Trains `variables` by the stages of `method`; what one remembers goes on to the next.
+
+    Returns:
+      The variables (averaged ones where a stage averages), and what the last stage remembers.
+    """
+    memory: Memory = {}
+    for stage in method.stages(task.context.config, task.phase):
+        if not stage.epochs:
+            continue
+        learner = task.learner(stage, variables)
+        memory = method.memory(task, stage, variables, memory)
+        if stage.average:
+            memory = {**memory, state.AVERAGE: variables}
+        after = [method.after_epoch(task, stage)]
+        if watch:
+            memory, after = {**memory, **watch.memory()}, [watch, *after]
+            stage = dataclasses.replace(stage, stop_when=watch.stop_when)
+        start = state.create(variables, learner.optimizer, learner.trained, memory)
+        step = method.step(task, stage, learner)
+        final = fit(stage, step, start, task.train, task.journal, _chained(after))
+        variables, memory = final.averaged, final.extra
+    return variables, memory
+
+
+def _chained(hooks: list[AfterEpoch | None]) -> AfterEpoch:
+    def after(current: TrainState, epoch: int) -> tuple[TrainState, Values]:
+        values: Values = {}
+        for hook in filter(None, hooks):
+            current, more = hook(current, epoch)
+            values |= more
+        return current, values
+
+    return after

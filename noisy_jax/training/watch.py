@@ -1,0 +1,129 @@
+"""What is measured after every epoch, and at the end of a phase: accuracies, stability, k-NN."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from noisy_jax.data.dataset import NO_LABEL
+from noisy_jax.training import knn, probe
+from noisy_jax.training.context import Context
+from noisy_jax.training.mesh import place_like, to_host
+from noisy_jax.training.stage import Values
+from noisy_jax.training.state import CHANGED, PREDICTIONS, TrainState, Variables, unstack
+from noisy_jax.training.task import Task
+
+_STABLE_EPOCHS = 5  # of the rolling mean of predictions that changed
+_MOST_AGAINST_ITSELF = 50_000  # images whose neighbours are found among themselves; the time grows with the square
+
+
+class ClassifierWatch:
+    """Accuracies every `eval_every` epochs; where images are held out, how many predictions on them change."""
+
+    def __init__(self, task: Task, networks: int) -> None:
+        self._context, self._journal, self._networks = task.context, task.journal, networks
+        self._valid = task.context.splits.valid
+
+    def memory(self) -> dict[str, np.ndarray]:
+        """What the state remembers of the held-out images."""
+        if self._valid is None:
+            return {}
+        count = len(self._valid)
+        return {PREDICTIONS: np.full(count, -1, np.int32), CHANGED: np.full(_STABLE_EPOCHS, count, np.float32)}
+
+    @property
+    def stop_when(self) -> Callable[[Values], bool] | None:
+        """Whether few predictions on held-out images still change (Ciortan 2021, section 3); needs no right label."""
+        config = self._context.config
+        if self._valid is None or config.early_stop != 'stable_predictions':
+            return None
+        return functools.partial(_is_stable, most=config.early_stop_below * len(self._valid))
+
+    def __call__(self, state: TrainState, epoch: int) -> tuple[TrainState, Values]:
+        config, values = self._context.config, {}
+        evaluated = bool(config.eval_every) and (epoch + 1) % config.eval_every == 0
+        if not evaluated and self._valid is None:
+            return state, values
+        variables = unstack(state.averaged) if self._networks == 2 else state.averaged
+        guesses = None
+        if self._valid is not None:
+            guesses = self._context.evaluator.log_probabilities(variables, self._valid)  # [V, C]
+        if evaluated:
+            values = accuracies(self._context, variables, guesses)
+            self._journal.best('test_accuracy_best', values.get('test_accuracy'))
+        if guesses is not None:
+            state, stability = _stability(state, guesses)
+            values |= stability
+        return state, values
+
+
+def accuracies(context: Context, variables: Variables, guesses: np.ndarray | None) -> dict[str, float]:
+    """On the test set against its labels; on held-out images against their given, noisy labels.
+
+    `guesses` [V, C] are the (log) probabilities of the held-out images, where there are any.
+    """
+    values, splits = {}, context.splits
+    if splits.test is not None:
+        values['test_accuracy'] = context.evaluator.accuracy(variables, splits.test, splits.test.label)
+    if guesses is not None:
+        values['valid_accuracy'] = float(np.mean(guesses.argmax(-1) == splits.valid.label))
+    return values
+
+
+def _is_stable(values: Values, most: float) -> bool:
+    return values.get('valid_changed_mean', np.inf) <= most
+
+
+def _stability(state: TrainState, guesses: np.ndarray) -> tuple[TrainState, dict[str, float]]:
+    """How many held-out predictions changed since the last epoch, and the mean of the last epochs."""
+    before, counts = to_host((state.extra[PREDICTIONS], state.extra[CHANGED]))
+    now = guesses.argmax(-1).astype(np.int32)
+    counts = np.append(counts[1:], np.float32(np.sum(now != before)))
+    newest = {PREDICTIONS: now, CHANGED: counts}
+    placed: dict[str, Any] = {name: place_like(array, state.extra[name]) for name, array in newest.items()}
+    values = {'valid_changed': float(counts[-1]), 'valid_changed_mean': float(counts.mean())}
+    return state.remember(placed), values
+
+
+class EncoderWatch:
+    """k-NN accuracy every `knn_every` epochs."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def memory(self) -> dict[str, np.ndarray]:
+        return {}
+
+    stop_when = None
+
+    def __call__(self, state: TrainState, epoch: int) -> tuple[TrainState, Values]:
+        every = self._task.settings.knn_every
+        if not every or (epoch + 1) % every:
+            return state, {}
+        return state, embedding_quality(self._task, state.variables)
+
+
+def embedding_quality(task: Task, variables: Variables, *, linear: bool = False) -> dict[str, float]:
+    """Accuracy of weighted k-NN, and with `linear` of a linear probe, on test embeddings by the training embeddings.
+
+    It scores the encoder and trains nothing, so that true labels serve where they are known. Without a test set each
+    training image is found by the others, and where its label may be wrong this is an agreement, no accuracy.
+    """
+    context, train = task.context, task.train
+    if np.any(train.label == NO_LABEL):
+        train = train.take(np.flatnonzero(train.label != NO_LABEL))
+    known = train.label if train.true_label is None else train.true_label
+    bank = context.evaluator.embed(variables, train)
+    test = context.splits.test
+    if test is None:
+        if len(train) > _MOST_AGAINST_ITSELF:
+            return {}
+        votes = knn.label_of_neighbours(bank, known, k=200, num_classes=train.num_classes)
+        name = 'knn_agreement' if train.true_label is None else 'knn_accuracy'
+        return {name: float(np.mean(votes == known))}
+    queries = context.evaluator.embed(variables, test)
+    values = {'knn_accuracy': knn.accuracy(bank, known, queries, test.label, num_classes=train.num_classes)}
+    if linear:
+        values['linear_probe_accuracy'] = probe.accuracy(bank, known, queries, test.label)
+    return values
