@@ -26,7 +26,7 @@ from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.pixels import Pixels
 from noisy_jax.errors import InputError
-from noisy_jax.trained import TrainedClassifier
+from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.training.signals import Stopped
 from noisy_jax.workdir import WorkDir
 
@@ -86,7 +86,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         `given_label`, `suggested_label`, `pred_prob` (of the suggested one), `clean_probability`, `is_suspect`.
       clean_probability_: float64 [N], that the given label is right; NaN for an image without.
       noise_rate_: estimated fraction of wrong labels.
-      classifier_: noisy_jax.trained.TrainedClassifier.
+      classifier_: noisy_jax.inference.trained.TrainedClassifier.
       image_shape_: (H, W, C).
       n_features_in_: H W C as they came, D of flat rows.
 

@@ -15,7 +15,8 @@ import dataclasses
 import jax
 import numpy as np
 
-from noisy_jax import losses, selection
+from noisy_jax import losses
+from noisy_jax.labels import selection
 from noisy_jax.training import knn, optim
 from noisy_jax.training.classifier import Plan, classifier_phase, fit_classifier, new_head
 from noisy_jax.training.evaluate import over_dataset

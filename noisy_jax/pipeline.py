@@ -12,11 +12,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import automatic, data, judgement, losses, models, phases, selection, splits
+from noisy_jax import automatic, data, losses, models, phases, results
 from noisy_jax import config as config_lib
-from noisy_jax.data import augment, lazy, noise
+from noisy_jax.data import augment, lazy, noise, splits
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
+from noisy_jax.labels import selection
 from noisy_jax.report import tables
 from noisy_jax.training import classifier, compiling, optim, representation, tensorboard, work
 from noisy_jax.training import mesh as mesh_lib
@@ -87,7 +88,7 @@ def run(
     method = _method(config, images, mesh, options)
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
     folder.claim(config.to_dict(), may_differ=config_lib.MACHINE)
-    _keep_given(folder, images.judged)
+    _keep_given(folder, images.labelled)
     folder.save_json('data', images.description)
     mesh_lib.wait_for_all('workdir')
     if mesh_lib.in_any_process(not folder.is_claimed):
@@ -140,10 +141,10 @@ def run(
                     board.histogram(f'{name}/clean_probability', outcome.arrays['weight'])
     metrics.close()
     if last_classifier:
-        issues = judgement.list_label_issues(folder, images, method, last_classifier, pretrained)
-        summary['label_issues'] = issues.summary(images.judged.true_label) | {'cross_fit': config.report.cross_fit}
+        issues = results.find_label_issues(folder, images, method, last_classifier, pretrained)
+        summary['label_issues'] = issues.numbers | {'cross_fit': config.report.cross_fit}
         if board:
-            judgement.show(board, issues, images.judged)
+            results.show(board, issues, images.labelled)
     if board:
         board.close()
     summary['complete'] = True
@@ -153,7 +154,7 @@ def run(
             print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
         print(tables.render(summary))
     if last_classifier and config.report.page:
-        judgement.write_report(folder, images.judged, method, last_classifier, issues)
+        results.write_report(folder, images.labelled, method, last_classifier.variables, issues)
         if mesh_lib.is_main() and not quiet:
             print(f'\n{folder.path}/report.html shows the list and lets you decide')
     return summary

@@ -9,8 +9,9 @@ import pytest
 from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _same, _variables
 from tiny import config
 
-from noisy_jax import losses, pipeline, selection
+from noisy_jax import losses, pipeline
 from noisy_jax.data import augment
+from noisy_jax.labels import selection
 from noisy_jax.training import optim, pair, state
 from noisy_jax.training.steps import classification_step
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
-from noisy_jax import selection
+from noisy_jax.labels import selection
 
 EPOCHS = pytest.mark.parametrize('epoch', [0, 1, 6])
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax import outputs
+from noisy_jax import command, files
 from noisy_jax.clean import copies, originals
 from noisy_jax.clean.changes import Changes, decide, suggested, unchanged
 from noisy_jax.errors import InputError
@@ -28,7 +28,7 @@ _PAIRS = 10  # of labels
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and cleans; returns the exit status (2: something a person can mend, 130: stopped)."""
+    """Parses the command line and cleans; returns the exit status (2: user error, 130: stopped)."""
     parser = argparse.ArgumentParser(
         'python -m noisy_jax.clean', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--write', action='store_true', help='writes; else only says what would be written')
     options = parser.parse_args(argv)
     again = ['python', '-m', 'noisy_jax.clean', *(sys.argv[1:] if argv is None else argv), '--write']
-    return outputs.exit_status(lambda: clean(options, shlex.join(again)))
+    return command.exit_status(lambda: clean(options, shlex.join(again)))
 
 
 def clean(options: argparse.Namespace, command: str) -> None:
@@ -83,10 +83,10 @@ def clean(options: argparse.Namespace, command: str) -> None:
         return
     linked = 0
     if listing:
-        with outputs.new_file(options.out) as file:
+        with files.new_file(options.out) as file:
             copies.write_list(pathlib.Path(file.name), changes, found)
     else:
-        with outputs.new_folder(options.out) as new:
+        with files.new_folder(options.out) as new:
             linked = copies.write(new, settings, changes, found, copy=options.copy)
     _say_written(options, settings, found, linked)
 
@@ -101,7 +101,7 @@ def _check(options: argparse.Namespace, settings: dict[str, Any], names: tuple[s
         raise InputError(f'--out: {options.out} must end in .csv with --mode csv')
     if settings['name'] not in originals.KINDS and not listing:
         raise InputError(f'data.name={settings["name"]} has no files to copy; take --mode csv and an --out of *.csv')
-    outputs.check_new(options.out)
+    files.check_new(options.out)
     root = pathlib.Path(settings['path'])
     if not listing and root.is_dir() and pathlib.Path(options.out).resolve().is_relative_to(root.resolve()):
         raise InputError(f'--out: {options.out} lies in {root}, the data itself; take another place')

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import data, outputs
+from noisy_jax import command, data, files
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.errors import InputError
@@ -49,7 +49,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and packs; returns the exit status (2: something a person can mend, 130: stopped)."""
+    """Parses the command line and packs; returns the exit status (2: user error, 130: stopped)."""
     program = 'python -m noisy_jax.data.pack'
     usage = f'{program} --out=FOLDER --name=LOADER --path=PATH [--image_size=128 ...]; --help'
     parser = argparse.ArgumentParser(program, usage=usage, description=__doc__.partition('\n')[0])
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'--{name}', type=type(default), default=default, choices=choices, help='config.data.' + name
         )
     settings = vars(parser.parse_args(argv))
-    return outputs.exit_status(
+    return command.exit_status(
         lambda: pack(settings.pop('out'), **settings), stopped='stopped; the same command goes on from there'
     )
 
@@ -106,7 +106,7 @@ def _refuse_other_contents(folder: pathlib.Path) -> None:
         return
     if not folder.is_dir():
         raise InputError(f'--out: {folder} is a file; a new folder is needed')
-    others = sorted(child.name for child in folder.iterdir() if child.name != f'{_STATE}.new')
+    others = sorted(child.name for child in folder.iterdir() if child != files.partial(folder / _STATE))
     if others and _STATE not in others:
         raise InputError(f'--out: {folder} holds other files ({others[0]}); a new folder is needed')
     if others and _state(folder)['complete']:
@@ -151,7 +151,8 @@ def _fingerprint(dataset: Dataset) -> str:
 
 def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, state: dict[str, Any]) -> None:
     """`name`.npy, which stands under that name when it is whole."""
-    whole, part = folder / f'{name}.npy', folder / f'{name}.npy.part'
+    whole = folder / f'{name}.npy'
+    part = files.partial(whole)
     height, width, channels = dataset.image.shape[1:]
     shape = (len(dataset), size or height, size or width, channels)
     done = state['done'].get(name, 0)
@@ -182,10 +183,7 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
 
 
 def _note(folder: pathlib.Path, state: dict[str, Any]) -> None:
-    """Replaced in one step: a kill leaves the state before or after."""
-    file = folder / f'{_STATE}.new'
-    file.write_text(json.dumps(state, indent=1))
-    file.replace(folder / _STATE)
+    files.write(folder / _STATE, json.dumps(state, indent=1).encode())
 
 
 if __name__ == '__main__':

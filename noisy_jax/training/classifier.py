@@ -9,9 +9,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import losses, selection
+from noisy_jax import losses
 from noisy_jax.data import augment as aug
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.labels import selection
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training import optim, pair, state
 from noisy_jax.training.evaluate import over_dataset

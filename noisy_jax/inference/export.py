@@ -14,33 +14,32 @@ README.txt              how to load each, with code
 import argparse
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from noisy_jax import outputs
+from noisy_jax import command, files
 
 if TYPE_CHECKING:
-    from noisy_jax.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
+    from noisy_jax.inference.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
 
 _TORCHVISION = ('resnet18', 'resnet50')
 _TORCHVISION_WIDTH = 64
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and exports; returns the exit status (2: something a person can mend, 130: stopped)."""
+    """Parses the command line and exports; returns the exit status (2: user error, 130: stopped)."""
     parser = argparse.ArgumentParser(
         'python -m noisy_jax.export', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
     parser.add_argument('--workdir', required=True, help='of the run')
     parser.add_argument('--out', required=True, help='a new folder')
     options = parser.parse_args(argv)
-    return outputs.exit_status(lambda: _export_run(options.workdir, options.out))
+    return command.exit_status(lambda: _export_run(options.workdir, options.out))
 
 
 def _export_run(workdir: str, out: str) -> None:
-    outputs.check_new(out)
-    from noisy_jax.trained import TrainedClassifier
+    files.check_new(out)
+    from noisy_jax.inference.trained import TrainedClassifier
 
     export(TrainedClassifier.of_run(workdir), out)
 
@@ -53,7 +52,7 @@ def export(classifier: 'TrainedClassifier', out: str) -> None:
     """
     import safetensors.numpy
 
-    from noisy_jax.export import programs, torchvision
+    from noisy_jax.inference import programs, torchvision
 
     facts = _facts(classifier)
     arrays = torchvision.own_names(classifier.variables)
@@ -61,7 +60,7 @@ def export(classifier: 'TrainedClassifier', out: str) -> None:
         if facts['classifier'] != 'linear':  # torchvision's networks have no other
             arrays = {name: array for name, array in arrays.items() if name.startswith('encoder/')}
         arrays = torchvision.state_dict(arrays)
-    with outputs.new_folder(out) as folder:
+    with files.new_folder(out) as folder:
         metadata = {name: json.dumps(fact) for name, fact in facts.items()}  # this format has text alone
         (folder / 'encoder.safetensors').write_bytes(safetensors.numpy.save(arrays, metadata))
         for name, program in programs.exported(classifier).items():
@@ -155,7 +154,3 @@ def _readme(facts: dict[str, Any]) -> str:
     else:
         text += _OWN
     return text + (_PAIR if facts['networks'] == 2 else '')
-
-
-if __name__ == '__main__':
-    sys.exit(main())
