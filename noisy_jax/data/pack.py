@@ -6,7 +6,7 @@
 
 Options are the settings of config.data (noisy_jax/config/defaults.py). The folder --out gets images.npy, labels.npy,
 ids.npy, class_names.npy, true_labels.npy where they are known, the same of the test set as test_*.npy, and pack.json.
-After a stop of any kind the same command goes on; a finished pack, or a folder with other files, is never written to.
+After any stop, rerun the same command to resume; a finished pack, or a folder with other files, is never written to.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import command, data, files
+from noisy_jax import data, files
+from noisy_jax.command import exit_status
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.errors import InputError
@@ -60,13 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'--{name}', type=type(default), default=default, choices=choices, help='config.data.' + name
         )
     settings = vars(parser.parse_args(argv))
-    return command.exit_status(
-        lambda: pack(settings.pop('out'), **settings), stopped='stopped; the same command goes on from there'
+    return exit_status(
+        lambda: pack(settings.pop('out'), **settings), stopped='stopped; rerun the same command to resume'
     )
 
 
 def pack(out: str | os.PathLike, **settings: Any) -> None:
-    """Writes the training and test set of `settings` (as in config.data) to the folder `out`, or goes on with it.
+    """Writes the training and test set of `settings` (as in config.data) to the folder `out`, or resumes there.
 
     Raises:
       InputError: data that cannot be used, or a folder that holds anything but an unfinished pack of the same data.
@@ -143,7 +144,7 @@ def _claim(folder: pathlib.Path, made_of: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    """Of everything but the pixels: tells whether a pack goes on with the data that it began with."""
+    """Identifies everything but the pixels: a pack resumes with the data that it began with."""
     names = '\n'.join((*dataset.class_names, *dataset.id)).encode()
     true = b'' if dataset.true_label is None else dataset.true_label.tobytes()
     return f'{len(dataset)} images, {zlib.crc32(names + dataset.label.tobytes() + true):08x}'
@@ -162,7 +163,7 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
         try:
             images = np.lib.format.open_memmap(part, mode='r+')
         except (OSError, ValueError) as error:
-            raise InputError(f'{part}: cannot be gone on with ({error}); remove the folder {folder}') from error
+            raise InputError(f'{part}: cannot be resumed ({error}); remove the folder {folder}') from error
         if images.shape != shape:
             raise InputError(
                 f'{part}: images are {images.shape}, now they would be {shape}; remove the folder {folder}'

@@ -17,7 +17,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from noisy_jax import command, files
+from noisy_jax.command import exit_status
+from noisy_jax.files import check_new, new_folder
 
 if TYPE_CHECKING:
     from noisy_jax.inference.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
@@ -34,11 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--workdir', required=True, help='of the run')
     parser.add_argument('--out', required=True, help='a new folder')
     options = parser.parse_args(argv)
-    return command.exit_status(lambda: _export_run(options.workdir, options.out))
+    return exit_status(lambda: _export_run(options.workdir, options.out))
 
 
 def _export_run(workdir: str, out: str) -> None:
-    files.check_new(out)
+    check_new(out)
     from noisy_jax.inference.trained import TrainedClassifier
 
     export(TrainedClassifier.of_run(workdir), out)
@@ -60,7 +61,7 @@ def export(classifier: 'TrainedClassifier', out: str) -> None:
         if facts['classifier'] != 'linear':  # torchvision's networks have no other
             arrays = {name: array for name, array in arrays.items() if name.startswith('encoder/')}
         arrays = torchvision.state_dict(arrays)
-    with files.new_folder(out) as folder:
+    with new_folder(out) as folder:
         metadata = {name: json.dumps(fact) for name, fact in facts.items()}  # this format has text alone
         (folder / 'encoder.safetensors').write_bytes(safetensors.numpy.save(arrays, metadata))
         for name, program in programs.exported(classifier).items():

@@ -23,10 +23,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from noisy_jax import command, files
+from noisy_jax.command import exit_status
 from noisy_jax.data.decoding import decode
 from noisy_jax.data.folder import SUFFIXES
 from noisy_jax.errors import InputError
+from noisy_jax.files import check_new, new_file
 
 if TYPE_CHECKING:
     from noisy_jax.inference.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--all', action='store_true', help='also the probability of every class, a column each')
     options = parser.parse_args(argv)
     work = functools.partial(predict, options.workdir, options.images, options.out, all_classes=options.all)
-    return command.exit_status(lambda: int(work() > 0), stopped='stopped')
+    return exit_status(lambda: int(work() > 0), stopped='stopped')
 
 
 def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -> int:
@@ -67,7 +68,7 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     """
     files = image_files(images)
     if out != '-':
-        files.check_new(out)
+        check_new(out)
     from noisy_jax.inference.trained import TrainedClassifier
     from noisy_jax.training import compiling
 
@@ -177,14 +178,14 @@ def _read(file: str, shape: tuple[int, int, int]) -> np.ndarray | InputError:
         return error
     if image.shape[:2] != (height, width):
         found = f'{image.shape[1]}x{image.shape[0]}'
-        return InputError(f'{file}: {found} pixels; this classifier has learnt images of {width}x{height}')
+        return InputError(f'{file}: {found} pixels; this classifier was trained on images of {width}x{height}')
     if channels == 1 and image.shape[-1] == 3:
         return np.asarray(Image.fromarray(image).convert('L'))[..., None]
     return np.broadcast_to(image, shape)  # a grey one has the same value in every channel
 
 
 def _output(out: str) -> contextlib.AbstractContextManager[TextIO]:
-    return contextlib.nullcontext(sys.stdout) if out == '-' else files.new_file(out)
+    return contextlib.nullcontext(sys.stdout) if out == '-' else new_file(out)
 
 
 def _summarise(out: str, counts: collections.Counter, broken: int) -> None:

@@ -152,8 +152,14 @@ class TrainedClassifier:
 
 
 def config_from_json(values: dict[str, Any]) -> ConfigDict:
-    """A config as config.json has it."""
-    return ConfigDict(values)
+    """A config, or a part of one, from JSON, which has lists for its tuples."""
+
+    def restored(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: restored(each) for name, each in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    return ConfigDict(restored(values))
 
 
 def _outcome(folder: WorkDir, phase: str) -> Variables:
