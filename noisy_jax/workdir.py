@@ -30,12 +30,12 @@ _TEXT = {'pred_prob': '{:.6f}'.format, 'clean_probability': '{:.6f}'.format, 'is
 class WorkDir:
     """The files of one run.
 
-    config.json, data.json (classes, image shape, numbers of images), metrics.jsonl, labels/, labels.csv,
-    pred_probs.npy, summary.json, checkpoints/, plots/, report.html, tensorboard/.
+    config.json; data.json (classes, image shape, numbers of images); metrics.jsonl; labels/ (arrays of every phase);
+    labels.csv; pred_probs.npy; summary.json; checkpoints/; plots/; report.html; tensorboard/.
     """
 
     def __init__(self, path: str | os.PathLike, writes: bool = True) -> None:
-        """`writes`: whether this process is the one that writes; the others see the same folder."""
+        """`writes`: whether this is the process that writes; the others share the folder."""
         self.path, self._writes = pathlib.Path(path), writes
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class WorkDir:
         return self.path / 'checkpoints' / phase
 
     def claim(self, config: dict[str, Any], may_differ: tuple[str, ...] = ()) -> None:
-        """Writes config.json, or checks that the one there is the same but for the keys (patterns) that `may_differ`.
+        """Writes config.json, or checks that the existing one is the same except for the keys (patterns) `may_differ`.
 
         Raises:
           InputError: another run's work directory; names each key that differs.
@@ -81,12 +81,12 @@ class WorkDir:
 
     @property
     def is_claimed(self) -> bool:
-        """Whether config.json is there: else the process that writes has another folder."""
+        """Whether config.json exists: if not, the process that writes has another folder."""
         return (self.path / 'config.json').exists()
 
     @property
     def is_complete(self) -> bool:
-        """Whether a run has ended here."""
+        """Whether the run is finished."""
         try:
             return self.load_json('summary')['complete']
         except (InputError, KeyError):
@@ -146,7 +146,7 @@ class WorkDir:
         self.save_bytes('labels.csv', file.getvalue().encode())
 
     def load_labels(self) -> dict[str, np.ndarray]:
-        """The columns of labels.csv by name, each [N], in the order of `index`, as are the rows of pred_probs.npy.
+        """The columns of labels.csv by name, each [N], in the order of `index` and of the rows of pred_probs.npy.
 
         Labels and ids are str, numbers float64, `index` int64, `is_suspect` bool; 'true_label' only where known.
 

@@ -1,5 +1,7 @@
 """Label issues: by hand, by known noise, and against cleanlab."""
 
+import csv
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -7,6 +9,7 @@ from sklearn.datasets import load_digits
 from noisy_jax.data import noise
 from noisy_jax.labels import cross_fit
 from noisy_jax.labels.issues import LabelIssues, find
+from noisy_jax.workdir import WorkDir
 
 CLEAN = np.array([0.9, 0.2, 1.0, 0.6])
 GIVEN = np.array([0, 0, 1, 1])
@@ -42,6 +45,25 @@ def test_equal_trust_is_ordered_by_how_sure_the_classifier_is():
 def test_a_class_that_nobody_gave_keeps_its_row():
     issues = LabelIssues(np.zeros(2, int), np.eye(3, dtype=np.float32)[[0, 0]], np.ones(2))
     np.testing.assert_array_equal(issues.noise_matrix, np.eye(3))
+
+
+def test_a_work_directory_gives_the_same_issues_back(tmp_path):
+    """Also where labels.csv, which is rounded, would put a label on the other side of the threshold."""
+    clean = np.array([0.9, 0.5 - 1e-9, 1.0, 0.6])
+    issues = LabelIssues(GIVEN, PROBABILITIES, clean, true=np.array([0, 1, 1, 1]))
+    folder = WorkDir(tmp_path)
+    folder.save_array('labels/given', GIVEN)
+    folder.save_array('labels/true', issues.true)
+    folder.save_json('summary', {'label_issues': issues.numbers})
+    issues.save(folder, np.array(['a', 'b', 'c', 'd']), ('x', 'y'), sort='suspicion')
+    back = LabelIssues.load(folder)
+    assert back.numbers == issues.numbers
+    np.testing.assert_array_equal(back.noise_matrix, issues.noise_matrix)
+    table = folder.load_labels()
+    assert table['is_suspect'].tolist() == back.is_suspect.tolist() == [False, True, False, False]
+    assert table['clean_probability'].tolist() == [0.9, 0.5, 1.0, 0.6]
+    assert table['true_label'].tolist() == ['x', 'y', 'y', 'y']
+    assert [row[0] for row in csv.reader((tmp_path / 'labels.csv').open())] == ['index', '1', '3', '0', '2']
 
 
 @pytest.fixture(scope='module')

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from noisy_jax.clean.changes import CHANGES_HEADER, Changes
 from noisy_jax.clean.originals import Originals
+from noisy_jax.data import arrays
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.errors import InputError
 
@@ -150,10 +151,7 @@ def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:
         for start in _progress(range(0, len(dataset), chunk)):
             images[start : start + chunk] = dataset.image[start : start + chunk]
         images.flush()
-        arrays = {'labels': dataset.label, 'ids': dataset.id, 'true_labels': dataset.true_label}
-        for name, array in arrays.items():
-            if array is not None:
-                np.save(out / f'{prefix}{name}.npy', array)
+        arrays.save_labels(out, dataset, prefix)
     np.save(out / 'class_names.npy', np.array(changes.class_names))
 
 

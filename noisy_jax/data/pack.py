@@ -23,13 +23,14 @@ from tqdm import tqdm
 
 from noisy_jax import data, files
 from noisy_jax.command import exit_status
+from noisy_jax.data import arrays
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.errors import InputError
 
 _STATE = 'pack.json'
 _MOST_WORKERS = 256
-_CHUNK_BYTES = 2**25  # written between two notes of progress; what a kill costs
+_CHUNK_BYTES = 2**25  # written between two saves of the state: what a kill costs
 _DEFAULTS: dict[str, Any] = {
     'name': 'folder',
     'path': '',
@@ -92,10 +93,7 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
         _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state)
     np.save(folder / 'class_names.npy', np.array(train.class_names))
     for prefix, dataset in reversed(splits):
-        np.save(folder / f'{prefix}ids.npy', dataset.id)
-        if dataset.true_label is not None:
-            np.save(folder / f'{prefix}true_labels.npy', dataset.true_label)
-        np.save(folder / f'{prefix}labels.npy', dataset.label)
+        arrays.save_labels(folder, dataset, prefix)
     _note(folder, state | {'complete': True})
     print(
         f'{folder}: {len(train)} training images, {len(test or ())} test images; --config.data.name=arrays reads them'
@@ -123,7 +121,7 @@ def _state(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _claim(folder: pathlib.Path, made_of: dict[str, Any]) -> dict[str, Any]:
-    """The state of the unfinished pack that stands there, or a new one."""
+    """The state of the unfinished pack that is there, or a new one."""
     if not (folder / _STATE).exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +149,7 @@ def _fingerprint(dataset: Dataset) -> str:
 
 
 def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, state: dict[str, Any]) -> None:
-    """`name`.npy, which stands under that name when it is whole."""
+    """Writes `name`.npy, which gets that name when it is whole."""
     whole = folder / f'{name}.npy'
     part = files.partial(whole)
     height, width, channels = dataset.image.shape[1:]

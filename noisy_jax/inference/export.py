@@ -7,7 +7,7 @@ writes a folder with
 encoder.safetensors     the weights; a ResNet-18 or ResNet-50 by torchvision's names, to be loaded in PyTorch
 classifier.stablehlo    images -> probabilities, a program that JAX alone runs on CPU, GPU or TPU
 encoder.stablehlo       images -> embeddings, likewise
-export.json             classes, size of the images, mean and deviation, what else a program needs to know
+export.json             classes, image size, mean and standard deviation, and what else a program needs
 README.txt              how to load each, with code
 """
 
@@ -58,11 +58,11 @@ def export(classifier: 'TrainedClassifier', out: str) -> None:
     facts = _facts(classifier)
     arrays = torchvision.own_names(classifier.variables)
     if facts['weights'] == 'torchvision':
-        if facts['classifier'] != 'linear':  # torchvision's networks have no other
+        if facts['classifier'] != 'linear':  # the only classifier of torchvision's networks
             arrays = {name: array for name, array in arrays.items() if name.startswith('encoder/')}
         arrays = torchvision.state_dict(arrays)
     with new_folder(out) as folder:
-        metadata = {name: json.dumps(fact) for name, fact in facts.items()}  # this format has text alone
+        metadata = {name: json.dumps(fact) for name, fact in facts.items()}  # the format allows text only
         (folder / 'encoder.safetensors').write_bytes(safetensors.numpy.save(arrays, metadata))
         for name, program in programs.exported(classifier).items():
             (folder / f'{name}.stablehlo').write_bytes(program)
@@ -94,7 +94,7 @@ def _facts(classifier: 'TrainedClassifier') -> dict[str, Any]:
 
 
 _PROGRAMS = """\
-A classifier that noisy_jax has trained. Images are uint8 [B, {height}, {width}, {channels}], any B; those of other
+A classifier trained by noisy_jax. Images are uint8 [B, {height}, {width}, {channels}], any B; those of other
 sizes are first scaled by their shorter side and cropped in the middle.
 
 classifier.stablehlo: images -> probabilities float32 [B, {count}], columns as "classes" in export.json.
@@ -126,7 +126,7 @@ pip install torch torchvision safetensors:
 """
 
 _OWN = """
-encoder.safetensors: the weights of encoder and classifier by our own names, 'encoder/...' and 'classifier/...';
+encoder.safetensors: the weights of encoder and classifier by noisy_jax's names, 'encoder/...' and 'classifier/...';
 convolutions are [H, W, in, out], linear layers [in, out]. Only a ResNet-18 or ResNet-50 has torchvision's names.
 
     from safetensors.numpy import load_file
@@ -134,7 +134,7 @@ convolutions are [H, W, in, out], linear layers [in, out]. Only a ResNet-18 or R
 """
 
 _PAIR = """
-The classifier is two networks: classifier.stablehlo is the mean of what both say; the other files are of the first.
+The classifier is two networks: classifier.stablehlo averages their probabilities; the other files are of the first.
 """
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from noisy_jax.inference.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
 
 _CHUNKS_AHEAD = 2  # decoded while the network is busy
-_NAMED = 10  # broken images, and classes of the summary, that are named one by one
+_NAMED = 10  # unreadable images, and classes in the summary, that are listed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -> int:
-    """Writes the CSV and says what is in it; returns how many images could not be read.
+    """Writes the CSV and prints a summary; returns how many images could not be read.
 
     Raises:
       InputError: a run, images or an output that cannot be used.
@@ -100,7 +100,7 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
 
 
 def image_files(images: str) -> list[str]:
-    """The files that --images names, as they can be opened from the current folder; of a folder, sorted.
+    """The files that --images names, relative to the current folder; those of a folder are sorted.
 
     Raises:
       InputError: nothing of this name, no image in it, a list that is empty or no text.
@@ -142,7 +142,7 @@ def _walk(root: str) -> Iterator[str]:
 
 
 def _predictions(classifier: 'TrainedClassifier', files: list[str]) -> Iterator[tuple[str, np.ndarray | InputError]]:
-    """Each file with its probabilities [C], or with what is wrong with it; a few batches are in memory at a time."""
+    """Each file with its probabilities [C] or the error of reading it; a few batches are in memory at a time."""
     size = classifier.config.eval_batch_size
     ahead: collections.deque[list[concurrent.futures.Future]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(thread_name_prefix='decode') as pool:
@@ -170,7 +170,7 @@ def _classified(
 
 
 def _read(file: str, shape: tuple[int, int, int]) -> np.ndarray | InputError:
-    """An image as the classifier takes it, uint8 [H, W, C], or what is wrong with it."""
+    """An image as the classifier takes it, uint8 [H, W, C], or the error of reading it."""
     height, width, channels = shape
     try:
         image = decode(file, height if height == width else 0)
