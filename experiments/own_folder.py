@@ -24,9 +24,11 @@ from cifar10 import HUMAN
 from ml_collections import ConfigDict
 from sklearn.model_selection import StratifiedKFold
 
-from noisy_jax import data, label_issues, pipeline, splits
+from noisy_jax import data, pipeline
+from noisy_jax.data import splits
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.trained import TrainedClassifier
+from noisy_jax.inference.trained import TrainedClassifier
+from noisy_jax.labels import issues as label_issues
 from noisy_jax.workdir import WorkDir
 
 RESULTS = pathlib.Path(__file__).resolve().parent / 'results'

@@ -22,7 +22,7 @@ import numpy as np
 import sklearn
 from sklearn.mixture import GaussianMixture
 
-from noisy_jax import selection
+from noisy_jax.labels import selection
 from noisy_jax.training import knn
 
 RESULTS = pathlib.Path(__file__).resolve().parent / 'results'

@@ -15,9 +15,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import losses, schedule, selection
+from noisy_jax import losses, schedule
 from noisy_jax.belief import Belief
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.labels import selection
 from noisy_jax.methods import METHODS
 from noisy_jax.methods.classification import Classifier
 from noisy_jax.training import knn, optim

@@ -12,12 +12,11 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from noisy_jax import automatic, data, losses, methods, models, phases, schedule
+from noisy_jax import automatic, data, losses, methods, models, phases, results, schedule
 from noisy_jax import config as config_lib
-from noisy_jax import judgement as results
-from noisy_jax import splits as splits_lib
 from noisy_jax.belief import Belief
 from noisy_jax.data import augment, lazy, noise
+from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.report import tables
@@ -77,10 +76,10 @@ def run(
       InputError: settings, data or a work directory that cannot be used; nothing of an earlier run is lost.
       Stopped: a stop signal came; the same call resumes.
     """
-    config = _resolved(config, workdir, datasets, quiet)
-    compiling.keep_compiled(config.compile_cache)
-    mesh, options = mesh_lib.make_mesh(config.devices), compiling.compiler_options(config.xla_options)
     with lazy.progress(quiet=quiet):
+        config = _resolved(config, workdir, datasets, quiet)
+        compiling.keep_compiled(config.compile_cache)
+        mesh, options = mesh_lib.make_mesh(config.devices), compiling.compiler_options(config.xla_options)
         splits = splits_lib.load(config, datasets)
     _check_batches(config, len(splits.train), mesh)
     context = Context.create(config, splits, mesh, options)
@@ -101,11 +100,17 @@ def run(
             progress.finish(entry.name, record, trained=is_new)
             summary['phases'].append({'name': entry.name, **record})
             if entry.phase == 'select':
-                summary['selection'] = results.selection(belief, splits.train, entry.name, board)
+                summary['selection'] = results.selection_quality(splits.train, belief)
+                if board:
+                    results.show_selection(board, entry.name, belief)
             if is_new:
                 folder.save_json('summary', summary)
         metrics.close()
-    issues = results.find(folder, context, beliefs, board)
+    issues = results.find_label_issues(folder, context, beliefs)
+    if board:
+        if issues:
+            results.show_label_issues(board, issues, splits.labelled)
+        board.close()
     summary |= {'label_issues': issues.numbers | {'cross_fit': config.report.cross_fit}} if issues else {}
     summary['complete'] = True
     folder.save_json('summary', summary)
@@ -152,7 +157,7 @@ def _claimed(workdir: str | os.PathLike, context: Context) -> WorkDir:
     splits = context.splits
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
     folder.claim(context.config.to_dict(), may_differ=config_lib.MACHINE)
-    for name, labels in (('labels/given', splits.judged.label), ('labels/true', splits.judged.true_label)):
+    for name, labels in (('labels/given', splits.labelled.label), ('labels/true', splits.labelled.true_label)):
         if labels is None:
             continue
         if not folder.has_array(name):

@@ -1,4 +1,4 @@
-"""The files of a work directory: every one is written whole or not at all."""
+"""The layout of a work directory; each file in it is written whole or not at all."""
 
 import csv
 import fnmatch
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from noisy_jax import files
 from noisy_jax.errors import InputError
 
 LABELS_HEADER = (
@@ -23,17 +24,18 @@ LABELS_HEADER = (
 )
 
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
+_TEXT = {'pred_prob': '{:.6f}'.format, 'clean_probability': '{:.6f}'.format, 'is_suspect': int}
 
 
 class WorkDir:
     """The files of one run.
 
-    config.json, data.json (classes, image shape, numbers of images), metrics.jsonl, labels/, labels.csv,
-    pred_probs.npy, summary.json, checkpoints/, plots/, report.html, tensorboard/.
+    config.json; data.json (classes, image shape, numbers of images); metrics.jsonl; labels/ (arrays of every phase);
+    labels.csv; pred_probs.npy; summary.json; checkpoints/; plots/; report.html; tensorboard/.
     """
 
     def __init__(self, path: str | os.PathLike, writes: bool = True) -> None:
-        """`writes`: whether this process is the one that writes; the others see the same folder."""
+        """`writes`: whether this is the process that writes; the others share the folder."""
         self.path, self._writes = pathlib.Path(path), writes
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ class WorkDir:
         return self.path / 'checkpoints' / phase
 
     def claim(self, config: dict[str, Any], may_differ: tuple[str, ...] = ()) -> None:
-        """Writes config.json, or checks that the one there is the same but for the keys (patterns) that `may_differ`.
+        """Writes config.json, or checks that the existing one is the same except for the keys (patterns) `may_differ`.
 
         Raises:
           InputError: another run's work directory; names each key that differs.
@@ -67,7 +69,7 @@ class WorkDir:
         path = self.path / 'config.json'
         text = json.dumps(config, indent=1, sort_keys=True)
         if not path.exists():
-            return self._write('config.json', text.encode())
+            return self.save_bytes('config.json', text.encode())
         before, now = _leaves(_read_json(path)), _leaves(json.loads(text))
         differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         keys = [key for key in differing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in may_differ)]
@@ -79,12 +81,12 @@ class WorkDir:
 
     @property
     def is_claimed(self) -> bool:
-        """Whether config.json is there: else the process that writes has another folder."""
+        """Whether config.json exists: if not, the process that writes has another folder."""
         return (self.path / 'config.json').exists()
 
     @property
     def is_complete(self) -> bool:
-        """Whether a run has ended here."""
+        """Whether the run is finished."""
         try:
             return self.load_json('summary')['complete']
         except (InputError, KeyError):
@@ -94,7 +96,7 @@ class WorkDir:
         """Writes `<name>.npy`, e.g. 'pred_probs' or 'labels/given'."""
         buffer = io.BytesIO()
         np.save(buffer, array)
-        self._write(f'{name}.npy', buffer.getvalue())
+        self.save_bytes(f'{name}.npy', buffer.getvalue())
 
     def load_array(self, name: str) -> np.ndarray:
         """Reads what `save_array` wrote.
@@ -113,7 +115,7 @@ class WorkDir:
 
     def save_json(self, name: str, value: dict[str, Any]) -> None:
         """Writes `<name>.json`, e.g. 'summary' or 'data'."""
-        self._write(f'{name}.json', (json.dumps(value, indent=1) + '\n').encode())
+        self.save_bytes(f'{name}.json', (json.dumps(value, indent=1) + '\n').encode())
 
     def load_json(self, name: str) -> dict[str, Any]:
         """Reads 'config', 'data' or 'summary'.
@@ -124,34 +126,27 @@ class WorkDir:
         return _read_json(self.path / f'{name}.json')
 
     def save_bytes(self, name: str, content: bytes) -> None:
-        """Writes a file as it is, e.g. 'report.html'."""
-        self._write(name, content)
+        """Writes a file as it is, e.g. 'report.html', if this is the process that writes."""
+        if self._writes:
+            files.write(self.path / name, content)
 
-    def save_labels(
-        self,
-        *,
-        order: np.ndarray,
-        ids: np.ndarray,
-        class_names: tuple[str, ...],
-        given: np.ndarray,
-        suggested: np.ndarray,
-        pred_prob: np.ndarray,
-        clean_probability: np.ndarray,
-        is_suspect: np.ndarray,
-        true: np.ndarray | None,
-    ) -> None:
-        """Writes labels.csv, a row per labelled training image, in `order` [N]; labels by class name."""
-        text = io.StringIO(newline='')
-        writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(LABELS_HEADER + (('true_label',) if true is not None else ()))
-        for i in order:
-            row = [i, ids[i], class_names[given[i]], class_names[suggested[i]]]
-            row += [f'{pred_prob[i]:.6f}', f'{clean_probability[i]:.6f}', int(is_suspect[i])]
-            writer.writerow(row + ([class_names[true[i]]] if true is not None else []))
-        self._write('labels.csv', text.getvalue().encode())
+    def save_labels(self, columns: dict[str, np.ndarray], order: np.ndarray) -> None:
+        """Writes labels.csv, a row per labelled training image.
+
+        Args:
+          columns: as `load_labels` returns them; 'true_label' may be absent.
+          order: int [N], the rows in the order in which they are written.
+        """
+        header = LABELS_HEADER + (('true_label',) if 'true_label' in columns else ())
+        text = [[_TEXT.get(name, str)(value) for value in columns[name][order].tolist()] for name in header]
+        file = io.StringIO(newline='')
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(header)
+        writer.writerows(zip(*text, strict=True))
+        self.save_bytes('labels.csv', file.getvalue().encode())
 
     def load_labels(self) -> dict[str, np.ndarray]:
-        """The columns of labels.csv by name, each [N], in the order of `index`, as are the rows of pred_probs.npy.
+        """The columns of labels.csv by name, each [N], in the order of `index` and of the rows of pred_probs.npy.
 
         Labels and ids are str, numbers float64, `index` int64, `is_suspect` bool; 'true_label' only where known.
 
@@ -170,18 +165,6 @@ class WorkDir:
         columns['is_suspect'] = columns['is_suspect'] == 1
         order = np.argsort(columns['index'])
         return {name: values[order] for name, values in columns.items()}
-
-    def _write(self, name: str, content: bytes) -> None:
-        if not self._writes:
-            return
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + '.tmp')
-        with temporary.open('wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -55,15 +55,15 @@ def work_dir(work, train, suggested, unlabelled=0, **settings):
     folder.save_json('data', {'classes': list(train.class_names), 'images': len(train), 'unlabelled': unlabelled})
     folder.save_json('summary', {'label_issues': {'threshold': 0.5}})
     suspect = np.asarray(suggested) != train.label
-    folder.save_labels(
-        order=np.arange(len(train)),
-        ids=train.id,
-        class_names=train.class_names,
-        given=train.label,
-        suggested=np.asarray(suggested),
-        pred_prob=np.full(len(train), 0.9),
-        clean_probability=np.where(suspect, 0.3, 0.8),
-        is_suspect=suspect,
-        true=None,
-    )
+    names = np.array(train.class_names)
+    columns = {
+        'index': np.arange(len(train)),
+        'id': train.id,
+        'given_label': names[train.label],
+        'suggested_label': names[np.asarray(suggested)],
+        'pred_prob': np.full(len(train), 0.9),
+        'clean_probability': np.where(suspect, 0.3, 0.8),
+        'is_suspect': suspect,
+    }
+    folder.save_labels(columns, order=columns['index'])
     return work

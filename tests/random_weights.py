@@ -6,7 +6,7 @@ import numpy as np
 import tiny
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from noisy_jax.trained import TrainedClassifier
+from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.training.state import SECOND
 
 

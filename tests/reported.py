@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from tiny import config
 
-from noisy_jax import label_issues
+from noisy_jax.labels import issues as label_issues
 from noisy_jax.report import page
 from noisy_jax.report.findings import Findings
 from noisy_jax.workdir import WorkDir
@@ -40,24 +40,14 @@ def run_of(
 ):
     """Writes the files of a run and its report.html; returns the folder."""
     probabilities, given, truth = judge(len(names), images, noise=noise, certainty=certainty)
-    issues = label_issues.find(probabilities, given, threshold=threshold)
-    known = truth if true else None
+    issues = label_issues.find(probabilities, given, truth if true else None, threshold=threshold)
     folder, rows = WorkDir(path), np.arange(images)
     folder.claim(config('noise=none', data__path='photos').to_dict())
     folder.save_json('data', {'classes': names, 'image_shape': shape, 'images': images, 'held_out': 0, 'unlabelled': 0})
-    folder.save_array('pred_probs', issues.probabilities)
-    folder.save_array('labels/noise_matrix', issues.noise_matrix())
-    folder.save_labels(
-        order=issues.by_suspicion,
-        ids=np.array([f'train/{row:05d} "&ä\'.jpg' for row in rows]),
-        class_names=names,
-        given=given,
-        suggested=issues.suggested,
-        pred_prob=issues.pred_prob,
-        clean_probability=issues.clean_probability,
-        is_suspect=issues.is_suspect,
-        true=known,
-    )
+    folder.save_array('labels/given', given)
+    if true:
+        folder.save_array('labels/true', truth)
+    issues.save(folder, np.array([f'train/{row:05d} "&ä\'.jpg' for row in rows]), names, sort='suspicion')
     phases = [{'name': 'classify', 'seconds': 1.5, 'test_accuracy_last': 0.9, 'test_accuracy_best': 0.95}]
     folder.save_json(
         'summary',
@@ -68,7 +58,7 @@ def run_of(
             'versions': {'python': '3'},
             'noise': {'kind': 'none'},
             'phases': phases,
-            'label_issues': issues.summary(known) | {'cross_fit': cross_fit},
+            'label_issues': issues.numbers | {'cross_fit': cross_fit},
         },
     )
     lines = [{'phase': 'classify', 'stage': s, 'epoch': 1, 'loss': 1.0, 'test_accuracy': 0.9} for s in ('head', 'all')]
@@ -76,7 +66,7 @@ def run_of(
     folder.save_array('labels/map', probabilities[:, :2])
     folder.save_array('labels/map_rows', rows.astype(np.int32))
     pixels = np.random.default_rng(0).integers(0, 256, (images, *shape), np.uint8)
-    page.write(folder, Findings.of(folder), pixels, gallery=gallery, thumbnail=96)
+    page.write(folder, Findings.load(folder), pixels, gallery=gallery, thumbnail=96)
     return pathlib.Path(path)
 
 

@@ -12,9 +12,9 @@ import pytest
 import safetensors.numpy
 from random_weights import random_classifier
 
-from noisy_jax.export import __main__ as command
-from noisy_jax.export import torchvision
-from noisy_jax.trained import TrainedClassifier
+from noisy_jax.inference import export as command
+from noisy_jax.inference import torchvision
+from noisy_jax.inference.trained import TrainedClassifier
 
 
 def export(classifier, out):

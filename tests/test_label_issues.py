@@ -1,13 +1,15 @@
-"""The list of wrong labels: by hand, by known noise, and against cleanlab."""
+"""Label issues: by hand, by known noise, and against cleanlab."""
+
+import csv
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from noisy_jax import label_issues
 from noisy_jax.data import noise
-from noisy_jax.label_issues import LabelIssues
-from noisy_jax.training import probe
+from noisy_jax.labels import cross_fit
+from noisy_jax.labels.issues import LabelIssues, find
+from noisy_jax.workdir import WorkDir
 
 CLEAN = np.array([0.9, 0.2, 1.0, 0.6])
 GIVEN = np.array([0, 0, 1, 1])
@@ -20,8 +22,8 @@ def test_properties_by_hand():
     assert issues.is_suspect.tolist() == [False, True, False, False]
     assert issues.by_suspicion.tolist() == [1, 3, 0, 2]
     # Right class 0: of image 0 all (0.9 + 0.1) and of image 3 the doubtful 0.4, given as 1; image 1 trusted by 0.2.
-    np.testing.assert_allclose(issues.noise_matrix(), np.array([[1.2 / 1.6, 0.4 / 1.6], [0.8 / 2.4, 1.6 / 2.4]]))
-    summary = issues.summary()
+    np.testing.assert_allclose(issues.noise_matrix, np.array([[1.2 / 1.6, 0.4 / 1.6], [0.8 / 2.4, 1.6 / 2.4]]))
+    summary = issues.numbers
     assert summary['suspects'] == 1
     assert summary['estimated_noise_rate'] == pytest.approx(1.3 / 4)
     assert summary['expected_precision'] == pytest.approx(0.8)
@@ -29,9 +31,9 @@ def test_properties_by_hand():
 
 
 def test_the_threshold_moves_the_list():
-    issues = LabelIssues(GIVEN, PROBABILITIES, CLEAN, threshold=0.7)
+    issues = LabelIssues(GIVEN, PROBABILITIES, CLEAN, threshold=0.7, true=np.array([0, 1, 1, 1]))
     assert issues.is_suspect.tolist() == [False, True, False, True]
-    values = issues.summary(true=np.array([0, 1, 1, 1]))
+    values = issues.numbers
     assert (values['precision'], values['recall'], values['suggestion_accuracy']) == (0.5, 1.0, 1.0)
 
 
@@ -42,7 +44,26 @@ def test_equal_trust_is_ordered_by_how_sure_the_classifier_is():
 
 def test_a_class_that_nobody_gave_keeps_its_row():
     issues = LabelIssues(np.zeros(2, int), np.eye(3, dtype=np.float32)[[0, 0]], np.ones(2))
-    np.testing.assert_array_equal(issues.noise_matrix(), np.eye(3))
+    np.testing.assert_array_equal(issues.noise_matrix, np.eye(3))
+
+
+def test_a_work_directory_gives_the_same_issues_back(tmp_path):
+    """Also where labels.csv, which is rounded, would put a label on the other side of the threshold."""
+    clean = np.array([0.9, 0.5 - 1e-9, 1.0, 0.6])
+    issues = LabelIssues(GIVEN, PROBABILITIES, clean, true=np.array([0, 1, 1, 1]))
+    folder = WorkDir(tmp_path)
+    folder.save_array('labels/given', GIVEN)
+    folder.save_array('labels/true', issues.true)
+    folder.save_json('summary', {'label_issues': issues.numbers})
+    issues.save(folder, np.array(['a', 'b', 'c', 'd']), ('x', 'y'), sort='suspicion')
+    back = LabelIssues.load(folder)
+    assert back.numbers == issues.numbers
+    np.testing.assert_array_equal(back.noise_matrix, issues.noise_matrix)
+    table = folder.load_labels()
+    assert table['is_suspect'].tolist() == back.is_suspect.tolist() == [False, True, False, False]
+    assert table['clean_probability'].tolist() == [0.9, 0.5, 1.0, 0.6]
+    assert table['true_label'].tolist() == ['x', 'y', 'y', 'y']
+    assert [row[0] for row in csv.reader((tmp_path / 'labels.csv').open())] == ['index', '1', '3', '0', '2']
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +71,7 @@ def judged():
     """Digits with 40 % wrong labels, judged on their pixels by heads that did not see them."""
     images, true = load_digits(return_X_y=True)
     given = noise.corrupt(true, 'symmetric', 0.4, 10, 0)
-    return probe.cross_fit(images, given, 10, folds=5, seed=0), given, true
+    return cross_fit.cross_fit(images, given, 10, folds=5, seed=0), given, true
 
 
 def test_cross_fitted_probabilities_find_wrong_labels(judged):
@@ -59,7 +80,7 @@ def test_cross_fitted_probabilities_find_wrong_labels(judged):
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
     assert np.mean(probabilities.argmax(1) == true) > 0.85
     assert np.mean(probabilities.argmax(1) == given) < 0.65, 'no head knows the label that it judges'
-    values = label_issues.find(probabilities, given).summary(true)
+    values = find(probabilities, given, true).numbers
     assert values['precision'] > 0.85
     assert values['recall'] > 0.85
     assert values['estimated_noise_rate'] == pytest.approx(0.4, abs=0.08)
@@ -74,7 +95,7 @@ def test_a_label_does_not_move_its_own_judgement():
     changed[7] = (true[7] + 1) % 10
     given = [np.append(labels, []).astype(int) for labels in (true, changed)]
     parts = [(np.delete(np.arange(200), rows), rows) for rows in np.array_split(np.arange(200), 4)]
-    found = [probe.out_of_fold(images, labels, 10, parts, 0.01) for labels in given]
+    found = [cross_fit.out_of_fold(images, labels, 10, parts, 0.01) for labels in given]
     np.testing.assert_array_equal(found[0][:50], found[1][:50])
     assert not np.array_equal(found[0][50:], found[1][50:])
 
@@ -82,7 +103,7 @@ def test_a_label_does_not_move_its_own_judgement():
 def test_classes_with_fewer_samples_than_folds():
     rng = np.random.default_rng(0)
     labels = np.array([0] * 20 + [1] * 20 + [2] * 2)
-    found = probe.cross_fit(rng.normal(size=(42, 3)) + labels[:, None], labels, 4, folds=5)
+    found = cross_fit.cross_fit(rng.normal(size=(42, 3)) + labels[:, None], labels, 4, folds=5)
     assert found.shape == (42, 4)
     assert np.isfinite(found).all()
     assert (found[:, 3] == 0).all()
@@ -92,11 +113,11 @@ def test_cleanlab_reads_the_probabilities(judged, tmp_path):
     """pred_probs.npy goes straight into cleanlab; at the same length neither list is much better."""
     filter = pytest.importorskip('cleanlab.filter', reason='needs cleanlab')
     probabilities, given, true = judged
-    np.save(tmp_path / 'pred_probs.npy', label_issues.find(probabilities, given).probabilities)
+    np.save(tmp_path / 'pred_probs.npy', find(probabilities, given).probabilities)
     ranked = filter.find_label_issues(
         given, np.load(tmp_path / 'pred_probs.npy'), return_indices_ranked_by='self_confidence'
     )
-    ours = label_issues.find(probabilities, given).by_suspicion[: len(ranked)]
+    ours = find(probabilities, given).by_suspicion[: len(ranked)]
     wrong = given != true
     precision = {name: wrong[rows].mean() for name, rows in (('cleanlab', ranked), ('ours', ours))}
     assert precision['cleanlab'] > 0.8

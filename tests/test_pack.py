@@ -57,7 +57,7 @@ def test_a_packed_folder_is_the_folder(photos, tmp_path, capsys):
         _same(ours, theirs)
     # Never written to again.
     before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / 'out').iterdir()}
-    assert not [name for name in before if name.endswith(('.part', '.new'))]
+    assert not [name for name in before if name.endswith('.part')]
     assert pack.main(arguments) == 2
     assert 'finished pack' in capsys.readouterr().err
     assert before == {file.name: file.stat().st_mtime_ns for file in (tmp_path / 'out').iterdir()}

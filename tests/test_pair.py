@@ -9,8 +9,9 @@ import pytest
 from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _learner, _same, _variables
 from tiny import config
 
-from noisy_jax import losses, pipeline, selection
+from noisy_jax import losses, pipeline
 from noisy_jax.data import augment
+from noisy_jax.labels import selection
 from noisy_jax.methods.classification import classification_step
 from noisy_jax.methods.dividemix import MixMatch, dividemix_step
 from noisy_jax.methods.pair import pair_step

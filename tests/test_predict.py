@@ -12,9 +12,9 @@ import pytest
 from conftest import refused_by_command as refused
 from PIL import Image
 
-from noisy_jax import predict as command
 from noisy_jax.data import digits
-from noisy_jax.trained import TrainedClassifier
+from noisy_jax.inference import predict as command
+from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.workdir import WorkDir
 
 
@@ -29,7 +29,7 @@ def rows_of(file):
 
 def test_the_images_of_the_run(photos, tmp_path, capsys, monkeypatch):
     """Several batches, in order: what the run itself said of each."""
-    monkeypatch.setattr('noisy_jax.predict._CHUNKS_AHEAD', 1)
+    monkeypatch.setattr('noisy_jax.inference.predict._CHUNKS_AHEAD', 1)
     assert predict(photos.work, photos.root / 'train', tmp_path / 'out.csv', '--all') == 0
     labels, probabilities = WorkDir.of_run(photos.work).load_labels(), np.load(photos.work / 'pred_probs.npy')
     names = TrainedClassifier.of_run(photos.work).class_names

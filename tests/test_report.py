@@ -19,23 +19,23 @@ from tiny import config
 
 from noisy_jax import pipeline
 from noisy_jax.data import digits
+from noisy_jax.labels import embedding_map
 from noisy_jax.report import page, plots
 from noisy_jax.report.charts import histogram
 from noisy_jax.report.findings import Findings
 from noisy_jax.report.thumbnails import data_uri
 from noisy_jax.report.wording import count, percent
-from noisy_jax.training import embedding_map
 from noisy_jax.workdir import WorkDir
 
 
 def _write(folder, images, **settings):
     work = WorkDir.of_run(folder)
-    page.write(work, Findings.of(work), images, **settings)
+    page.write(work, Findings.load(work), images, **settings)
 
 
 def _draw(folder):
     work = WorkDir.of_run(folder)
-    return plots.write(work, Findings.of(work))
+    return plots.write(work, Findings.load(work))
 
 
 def _text(folder):
@@ -117,14 +117,14 @@ def test_a_page_that_cannot_be_written_loses_nothing(trained, monkeypatch):
 
 
 def test_every_threshold_has_its_counts(judged):
-    findings = Findings.of(WorkDir.of_run(judged))
+    findings = Findings.load(WorkDir.of_run(judged))
     cuts = read_data(judged)['cuts']
     wrong = findings.given != findings.true
     for at in (0, 1, 123, 500, 877, 1000):
-        below = findings.clean < at / 1000
+        below = findings.clean_probability < at / 1000
         assert cuts['threshold'][at] == at / 1000
         assert cuts['suspects'][at] == below.sum()
-        assert cuts['caught'][at] == pytest.approx((1 - findings.clean)[below].sum(), abs=1e-3)
+        assert cuts['caught'][at] == pytest.approx((1 - findings.clean_probability)[below].sum(), abs=1e-3)
         assert cuts['hits'][at] == (below & wrong).sum()
         upper = findings.loss[below & (findings.loss > findings.components[0].mean)]
         assert cuts['border'][at] == (pytest.approx(upper.min(), abs=1e-4) if len(upper) else None)
@@ -132,9 +132,9 @@ def test_every_threshold_has_its_counts(judged):
 
 def test_the_components_are_those_of_the_mixture(judged):
     """Their posterior is the clean probability again."""
-    findings = Findings.of(WorkDir.of_run(judged))
+    findings = Findings.load(WorkDir.of_run(judged))
     right, wrong = (component.density(findings.loss) for component in findings.components)
-    assert np.abs(right / (right + wrong) - findings.clean).max() < 0.05
+    assert np.abs(right / (right + wrong) - findings.clean_probability).max() < 0.05
     assert sum(component.weight for component in findings.components) == pytest.approx(1)
     assert histogram(findings).count('<polyline') == 2
 
@@ -156,7 +156,7 @@ def test_labels_that_form_one_group_are_shown_by_margin(tmp_path):
     assert data['one_group']
     assert 'No label stands out' in text
     assert 'expected precision)' not in text
-    findings = Findings.of(WorkDir.of_run(folder))
+    findings = Findings.load(WorkDir.of_run(folder))
     assert findings.components == []
     probabilities = np.load(folder / 'pred_probs.npy')
     margin = probabilities[np.arange(400), findings.given] - probabilities.max(1)
@@ -175,7 +175,7 @@ def test_a_threshold_between_thousandths_and_one_that_suspects_none(tmp_path):
 def test_many_classes_get_a_list_instead_of_a_matrix(tmp_path):
     names = tuple(f'class {number}' for number in range(40))
     folder = run_of(tmp_path / 'work', names=names, true=False, cross_fit=5)
-    source, counts = (folder / 'report.html').read_text(), Findings.of(WorkDir.of_run(folder)).counts
+    source, counts = (folder / 'report.html').read_text(), Findings.load(WorkDir.of_run(folder)).counts
     assert 'class="matrix"' not in source
     np.fill_diagonal(counts, 0)
     given, suggested = np.unravel_index(counts.argmax(), counts.shape)

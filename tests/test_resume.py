@@ -54,7 +54,7 @@ def killed(tmp_path_factory):
 def test_killed_in_each_phase(undisturbed, killed):
     assert _arrays(killed) == _arrays(undisturbed)
     assert (killed / 'metrics.jsonl').read_text() == (undisturbed / 'metrics.jsonl').read_text()
-    assert not list(killed.rglob('*.tmp'))
+    assert not list(killed.rglob('*.part'))
 
 
 def test_tensorboard_shows_every_epoch_once(undisturbed, killed):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
-from noisy_jax import selection
+from noisy_jax.labels import selection
 
 EPOCHS = pytest.mark.parametrize('epoch', [0, 1, 6])
 
@@ -109,7 +109,7 @@ def test_epochs_before_the_history_do_not_count(two_groups):
     ids=['equal', 'equal in every epoch', 'one sample', 'one sample, two epochs', 'equal but for rounding'],
 )
 def test_equal_losses_trust_every_label(losses):
-    clean = _warned(losses, 'all equal or there is but one sample')
+    clean = _warned(losses, 'all equal, or there is one sample only')
     np.testing.assert_array_equal(clean, np.ones(np.shape(losses)[-1]))
 
 
@@ -122,7 +122,7 @@ def test_one_group_trusts_every_label(seed):
 def test_epochs_that_cancel_trust_every_label():
     """Their mean is the same for all samples, of which scikit-learn would complain."""
     epoch = np.random.default_rng(0).uniform(size=50)
-    clean = _warned([epoch, 1 - epoch], 'did not settle', 'one group only')
+    clean = _warned([epoch, 1 - epoch], 'did not converge', 'one group only')
     np.testing.assert_array_equal(clean, np.ones(50))
 
 
@@ -151,7 +151,7 @@ def test_all_nan_trusts_none():
 
 
 def test_a_single_finite_loss():
-    clean = _warned([np.nan, 0.4, np.inf], '2 of 3 samples', 'but one sample')
+    clean = _warned([np.nan, 0.4, np.inf], '2 of 3 samples', 'one sample only')
     np.testing.assert_array_equal(clean, [0, 1, 0])
 
 
@@ -216,13 +216,13 @@ def test_one_group_of_many_trusts_every_label():
 
 
 def test_equal_losses_of_many_trust_every_label():
-    clean = _warned(np.full((5, MANY), 2.0, np.float32), 'all equal or there is but one sample')
+    clean = _warned(np.full((5, MANY), 2.0, np.float32), 'all equal, or there is one sample only')
     np.testing.assert_array_equal(clean, np.ones(MANY))
 
 
 def test_epochs_of_many_that_cancel_trust_every_label():
     epoch = np.random.default_rng(0).uniform(size=MANY)
-    clean = _warned([epoch, 1 - epoch], 'did not settle', 'one group only')
+    clean = _warned([epoch, 1 - epoch], 'did not converge', 'one group only')
     np.testing.assert_array_equal(clean, np.ones(MANY))
 
 

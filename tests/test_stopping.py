@@ -79,7 +79,8 @@ def test_twice_ends_at_once(tmp_path):
 
 _LOADING = """
 import signal, sys
-from noisy_jax import main, splits
+from noisy_jax import main
+from noisy_jax.data import splits
 
 def load(*_):
     print('reading images', file=sys.stderr, flush=True)

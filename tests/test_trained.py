@@ -10,7 +10,7 @@ from conftest import refused
 from random_weights import random_classifier
 
 from noisy_jax.data import digits, folder
-from noisy_jax.trained import TrainedClassifier
+from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.state import SECOND
 from noisy_jax.workdir import WorkDir

@@ -1,4 +1,4 @@
-"""What becomes of each label: as the run suggests, and as a person has decided."""
+"""What becomes of each label: as the run suggests, or as a person decided."""
 
 import collections
 import csv
@@ -24,8 +24,8 @@ class Changes:
       given: names of classes, str [N].
       new: names of classes, str [N]; '' where the image is left out.
       suspect: bool [N].
-      decided: bool [N], whether a person has decided.
-      class_names: all of the run's.
+      decided: bool [N], whether a person decided.
+      class_names: C names.
     """
 
     id: np.ndarray
@@ -51,12 +51,12 @@ class Changes:
         return tuple(sorted(set(self.given) - set(self.new)))
 
     def pairs(self) -> list[tuple[tuple[str, str], int]]:
-        """((given, new), how many) of the images with another label, the most frequent first."""
+        """((given, new), count) of the relabelled images, the most frequent first."""
         changed = self.relabelled
         return collections.Counter(zip(self.given[changed], self.new[changed], strict=True)).most_common()
 
     def rows(self) -> list[tuple[int, str, str, str, str]]:
-        """Those of changes.csv: what does not stay as it was."""
+        """Rows of changes.csv: every image that is relabelled or left out."""
         return [
             (int(i), self.id[i], self.given[i], self.new[i], 'decision' if self.decided[i] else 'suspect')
             for i in np.flatnonzero(self.new != self.given)
@@ -70,12 +70,12 @@ def suggested(
 
     Args:
       labels: `WorkDir.load_labels()`.
-      class_names: all of the run's.
+      class_names: C names.
       drop: whether suspects are left out.
-      threshold: of the clean probability below which a label is suspect; None: as the run says.
+      threshold: clean probability below which a label is suspect; None: as in the run.
     """
     suspect = labels['is_suspect'] if threshold is None else labels['clean_probability'] < threshold
-    given = labels['given_label'].astype(object)  # names of any length may take their place
+    given = labels['given_label'].astype(object)  # new names can be longer
     new = np.where(suspect, _DROPPED if drop else labels['suggested_label'].astype(object), given)
     return Changes(labels['id'], given, new, suspect, np.zeros(len(given), bool), class_names)
 
@@ -86,7 +86,7 @@ def unchanged(labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> Ch
 
 
 def decide(changes: Changes, file: str | os.PathLike) -> Changes:
-    """`changes`, but as a CSV of decisions says where it says something.
+    """`changes` overridden by a CSV of decisions.
 
     Its columns are index, id, given_label, decision (relabel, keep, drop) and label (the new one of relabel).
 
@@ -99,7 +99,7 @@ def decide(changes: Changes, file: str | os.PathLike) -> Changes:
         index = _index(row, changes)
         fault = _fault(row, index, changes)
         if not fault and index in first:
-            fault = f'index {index} stands in line {first[index]} too; once only'
+            fault = f'index {index} is in line {first[index]} too; once only'
         if fault:
             raise InputError(f'{file}, line {line}: {fault}')
         first[index] = line
@@ -128,7 +128,7 @@ def _index(row: list[str], changes: Changes) -> int | None:
 
 
 def _fault(row: list[str], index: int | None, changes: Changes) -> str:
-    """What is wrong with a decision; nothing: ''."""
+    """What is wrong with a decision; '' if nothing."""
     if len(row) != len(DECISIONS_HEADER):
         return f'{len(row)} values; {len(DECISIONS_HEADER)} are needed'
     if index is None:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from noisy_jax.clean.changes import CHANGES_HEADER, Changes
 from noisy_jax.clean.originals import Originals
+from noisy_jax.data import arrays
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.errors import InputError
 
@@ -41,7 +42,7 @@ class Files:
                 self.linked += 1
                 return
             except OSError:
-                pass  # another disk, or files of someone else
+                pass  # another disk, or another owner's files
         shutil.copy2(source, path)
 
     def free(self, folder: str, name: str, mark: str) -> str:
@@ -62,9 +63,9 @@ def write(
     Args:
       out: an empty folder.
       settings: config.data of the run.
-      changes: what becomes of the judged images.
-      originals: those images, and what goes along: images without a label, the test set.
-      copy: copies files, instead of linking them.
+      changes: what becomes of the listed images.
+      originals: those images, images without a label and the test set.
+      copy: whether files are copied instead of linked.
     """
     files = Files(out, copy)
     if settings['name'] == 'folder':
@@ -78,10 +79,10 @@ def write(
 
 
 def write_list(file: pathlib.Path, changes: Changes, originals: Originals | None) -> None:
-    """path,label of every image that stays, in the order of the originals; no label where there was none."""
+    """Writes path,label of every image that stays, in the order of the originals; no label where there was none."""
     rows = [(changes.id[i], changes.new[i]) for i in np.flatnonzero(changes.kept)]
     if originals is not None:
-        place = dict(zip(changes.id, originals.judged, strict=True))
+        place = dict(zip(changes.id, originals.listed, strict=True))
         rows += [(originals.train.id[row], '') for row in originals.unlabelled]
         place |= {originals.train.id[row]: row for row in originals.unlabelled}
         rows.sort(key=lambda row: place[row[0]])
@@ -105,7 +106,7 @@ def _folder(files: Files, changes: Changes, originals: Originals) -> None:
     for i in _progress(moves):
         *level, before, name = parts[i]
         target = files.free('/'.join((*level, changes.new[i])), name, f'from_{before}')
-        files.place(train.image.name(originals.judged[i]), target)
+        files.place(train.image.name(originals.listed[i]), target)
     for row in _progress(originals.unlabelled):
         files.place(train.image.name(row), train.id[row])
     for row in _progress(range(len(test or ()))):
@@ -118,7 +119,7 @@ def _file_list(
 ) -> None:
     """Files in the same paths, labels.csv and class_names.txt, test.csv."""
     train, test = originals.train, originals.test
-    for row in _progress([*originals.judged[changes.kept], *originals.unlabelled]):
+    for row in _progress([*originals.listed[changes.kept], *originals.unlabelled]):
         files.place(train.image.name(row), _inside(train.id[row]))
     write_list(out / 'labels.csv', changes, originals)
     (out / 'class_names.txt').write_text(''.join(f'{name}\n' for name in changes.class_names), encoding='utf-8')
@@ -141,8 +142,8 @@ def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:
     train, test = originals.train, originals.test
     label = np.full(len(train), NO_LABEL, np.int32)
     number = {name: number for number, name in enumerate(changes.class_names)}
-    label[originals.judged[changes.kept]] = [number[name] for name in changes.new[changes.kept]]
-    rows = np.sort(np.concatenate([originals.judged[changes.kept], originals.unlabelled]))
+    label[originals.listed[changes.kept]] = [number[name] for name in changes.new[changes.kept]]
+    rows = np.sort(np.concatenate([originals.listed[changes.kept], originals.unlabelled]))
     splits = [('', train.replace(label=label).take(rows)), *([('test_', test)] if test is not None else [])]
     for prefix, dataset in splits:
         images = np.lib.format.open_memmap(out / f'{prefix}images.npy', 'w+', np.uint8, dataset.image.shape)
@@ -150,10 +151,7 @@ def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:
         for start in _progress(range(0, len(dataset), chunk)):
             images[start : start + chunk] = dataset.image[start : start + chunk]
         images.flush()
-        arrays = {'labels': dataset.label, 'ids': dataset.id, 'true_labels': dataset.true_label}
-        for name, array in arrays.items():
-            if array is not None:
-                np.save(out / f'{prefix}{name}.npy', array)
+        arrays.save_labels(out, dataset, prefix)
     np.save(out / 'class_names.npy', np.array(changes.class_names))
 
 

@@ -1,4 +1,4 @@
-"""The data that a run was made on, as its loader finds it now."""
+"""The data set of a run, as its loader finds it now."""
 
 import dataclasses
 import os
@@ -16,32 +16,32 @@ KINDS = ('folder', 'filelist', 'arrays')  # of data.name: what can be copied
 
 @dataclasses.dataclass(frozen=True)
 class Originals:
-    """Images by where they belong.
+    """All images of a data set, by what the run knows of them.
 
     Attributes:
-      train: all of the training set; image files are not decoded.
-      judged: rows of `train`, in the order of labels.csv, int [N].
+      train: the whole training set; image files are not decoded.
+      listed: rows of `train` in labels.csv, in its order, int [N].
       unlabelled: rows of `train` that have no label, int [U].
-      left_out: how many of `train` have a label that the run has not judged.
+      left_out: how many of `train` have a label but are not in labels.csv.
       test: the whole test set, or None.
     """
 
     train: Dataset
-    judged: np.ndarray
+    listed: np.ndarray
     unlabelled: np.ndarray
     left_out: int
     test: Dataset | None
 
 
 def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
-    """The originals of the judged images `ids` [N].
+    """The originals of the images `ids` [N].
 
     Args:
       settings: config.data of the run, with the path where the data is now.
       ids: as in labels.csv.
 
     Raises:
-      InputError: data that is not there any more, or is not that of the run.
+      InputError: data that is not there any more or is not that of the run.
     """
     path = settings['path']
     if not os.path.exists(path):
@@ -49,8 +49,8 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
             f'data.path: there is no {pathlib.Path(path).absolute()}, where the images of this run are looked for; '
             '--data names the place'
         )
-    # Everything, also where the run took a part. Arrays stay as they are; of files, which are only looked at, a size
-    # says that those the run did not take may have another.
+    # All images, also where the run used a part. Arrays stay as they are; for files, which are not decoded, any size
+    # tells the loader that theirs may differ.
     size = 0 if settings['name'] == 'arrays' else 1
     everything = {'limit': 0, 'test_limit': 0, 'max_classes': 0, 'memory_bytes': 0, 'image_size': size, 'workers': 0}
     train, test = (data.load_split(settings | everything, split) for split in ('train', 'test'))
@@ -64,5 +64,5 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
             '--data names the folder where it has moved'
         )
     unlabelled = np.flatnonzero(train.label == NO_LABEL)
-    judged = np.array([rows[name] for name in ids])
-    return Originals(train, judged, unlabelled, len(train) - len(unlabelled) - len(judged), test)
+    listed = np.array([rows[name] for name in ids])
+    return Originals(train, listed, unlabelled, len(train) - len(unlabelled) - len(listed), test)

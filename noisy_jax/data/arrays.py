@@ -45,6 +45,13 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0) -> Dataset 
     return dataset.replace(image=lazy.scaled(dataset.image, image_size))
 
 
+def save_labels(folder: pathlib.Path, dataset: Dataset, prefix: str = '') -> None:
+    """Writes ids, true labels where known and labels as `load` reads them; `prefix` is 'test_' for the test set."""
+    for name, array in (('ids', dataset.id), ('true_labels', dataset.true_label), ('labels', dataset.label)):
+        if array is not None:
+            np.save(folder / f'{prefix}{name}.npy', array)
+
+
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     if path == pathlib.Path() or not path.exists():  # '' is Path('.')
         raise InputError(

@@ -6,7 +6,7 @@
 
 Options are the settings of config.data (noisy_jax/config/defaults.py). The folder --out gets images.npy, labels.npy,
 ids.npy, class_names.npy, true_labels.npy where they are known, the same of the test set as test_*.npy, and pack.json.
-After a stop of any kind the same command goes on; a finished pack, or a folder with other files, is never written to.
+After any stop, rerun the same command to resume; a finished pack, or a folder with other files, is never written to.
 """
 
 import argparse
@@ -21,14 +21,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import data, outputs
+from noisy_jax import data, files
+from noisy_jax.command import exit_status
+from noisy_jax.data import arrays
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.errors import InputError
 
 _STATE = 'pack.json'
 _MOST_WORKERS = 256
-_CHUNK_BYTES = 2**25  # written between two notes of progress; what a kill costs
+_CHUNK_BYTES = 2**25  # written between two saves of the state: what a kill costs
 _DEFAULTS: dict[str, Any] = {
     'name': 'folder',
     'path': '',
@@ -49,7 +51,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and packs; returns the exit status (2: something a person can mend, 130: stopped)."""
+    """Parses the command line and packs; returns the exit status (2: user error, 130: stopped)."""
     program = 'python -m noisy_jax.data.pack'
     usage = f'{program} --out=FOLDER --name=LOADER --path=PATH [--image_size=128 ...]; --help'
     parser = argparse.ArgumentParser(program, usage=usage, description=__doc__.partition('\n')[0])
@@ -60,13 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'--{name}', type=type(default), default=default, choices=choices, help='config.data.' + name
         )
     settings = vars(parser.parse_args(argv))
-    return outputs.exit_status(
-        lambda: pack(settings.pop('out'), **settings), stopped='stopped; the same command goes on from there'
+    return exit_status(
+        lambda: pack(settings.pop('out'), **settings), stopped='stopped; rerun the same command to resume'
     )
 
 
 def pack(out: str | os.PathLike, **settings: Any) -> None:
-    """Writes the training and test set of `settings` (as in config.data) to the folder `out`, or goes on with it.
+    """Writes the training and test set of `settings` (as in config.data) to the folder `out`, or resumes there.
 
     Raises:
       InputError: data that cannot be used, or a folder that holds anything but an unfinished pack of the same data.
@@ -91,10 +93,7 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
         _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state)
     np.save(folder / 'class_names.npy', np.array(train.class_names))
     for prefix, dataset in reversed(splits):
-        np.save(folder / f'{prefix}ids.npy', dataset.id)
-        if dataset.true_label is not None:
-            np.save(folder / f'{prefix}true_labels.npy', dataset.true_label)
-        np.save(folder / f'{prefix}labels.npy', dataset.label)
+        arrays.save_labels(folder, dataset, prefix)
     _note(folder, state | {'complete': True})
     print(
         f'{folder}: {len(train)} training images, {len(test or ())} test images; --config.data.name=arrays reads them'
@@ -106,7 +105,7 @@ def _refuse_other_contents(folder: pathlib.Path) -> None:
         return
     if not folder.is_dir():
         raise InputError(f'--out: {folder} is a file; a new folder is needed')
-    others = sorted(child.name for child in folder.iterdir() if child.name != f'{_STATE}.new')
+    others = sorted(child.name for child in folder.iterdir() if child != files.partial(folder / _STATE))
     if others and _STATE not in others:
         raise InputError(f'--out: {folder} holds other files ({others[0]}); a new folder is needed')
     if others and _state(folder)['complete']:
@@ -122,7 +121,7 @@ def _state(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _claim(folder: pathlib.Path, made_of: dict[str, Any]) -> dict[str, Any]:
-    """The state of the unfinished pack that stands there, or a new one."""
+    """The state of the unfinished pack that is there, or a new one."""
     if not (folder / _STATE).exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -143,15 +142,16 @@ def _claim(folder: pathlib.Path, made_of: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    """Of everything but the pixels: tells whether a pack goes on with the data that it began with."""
+    """Identifies everything but the pixels: a pack resumes with the data that it began with."""
     names = '\n'.join((*dataset.class_names, *dataset.id)).encode()
     true = b'' if dataset.true_label is None else dataset.true_label.tobytes()
     return f'{len(dataset)} images, {zlib.crc32(names + dataset.label.tobytes() + true):08x}'
 
 
 def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, state: dict[str, Any]) -> None:
-    """`name`.npy, which stands under that name when it is whole."""
-    whole, part = folder / f'{name}.npy', folder / f'{name}.npy.part'
+    """Writes `name`.npy, which gets that name when it is whole."""
+    whole = folder / f'{name}.npy'
+    part = files.partial(whole)
     height, width, channels = dataset.image.shape[1:]
     shape = (len(dataset), size or height, size or width, channels)
     done = state['done'].get(name, 0)
@@ -161,7 +161,7 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
         try:
             images = np.lib.format.open_memmap(part, mode='r+')
         except (OSError, ValueError) as error:
-            raise InputError(f'{part}: cannot be gone on with ({error}); remove the folder {folder}') from error
+            raise InputError(f'{part}: cannot be resumed ({error}); remove the folder {folder}') from error
         if images.shape != shape:
             raise InputError(
                 f'{part}: images are {images.shape}, now they would be {shape}; remove the folder {folder}'
@@ -182,10 +182,7 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
 
 
 def _note(folder: pathlib.Path, state: dict[str, Any]) -> None:
-    """Replaced in one step: a kill leaves the state before or after."""
-    file = folder / f'{_STATE}.new'
-    file.write_text(json.dumps(state, indent=1))
-    file.replace(folder / _STATE)
+    files.write(folder / _STATE, json.dumps(state, indent=1).encode())
 
 
 if __name__ == '__main__':

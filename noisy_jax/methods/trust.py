@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from noisy_jax import losses, selection
+from noisy_jax import losses
 from noisy_jax.data import augment as aug
+from noisy_jax.labels import selection
 from noisy_jax.methods import pair
 from noisy_jax.training.evaluate import over_dataset
 from noisy_jax.training.loop import AfterEpoch

@@ -23,7 +23,7 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
     Args:
       folder: of the run; labels/map.npy and map_rows.npy are shown where they are.
       findings: of the run.
-      images: uint8 [N, H, W, C] of the judged images in the order of `index`; indexed once, with the rows shown.
+      images: uint8 [N, H, W, C] of the labelled images; indexed once, with the rows shown.
       gallery: how many images it shows, the most suspicious ones.
       thumbnail: pixels of their longer side, at most.
 
@@ -36,8 +36,8 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
         'run': _fingerprint(findings),
         'classes': findings.classes,
         'images': len(findings.given),
-        'wrong': round(float((1 - findings.clean).sum()), 3),
-        'true_wrong': None if findings.true is None else int((findings.given != findings.true).sum()),
+        'wrong': round(float((1 - findings.clean_probability).sum()), 3),
+        'true_wrong': None if findings.is_wrong is None else int(findings.is_wrong.sum()),
         'threshold': findings.threshold,
         'one_group': findings.is_one_group,
         'cuts': findings.cuts(),
@@ -75,13 +75,15 @@ def _fingerprint(findings: Findings) -> str:
 
 def _columns(findings: Findings, rows: np.ndarray) -> dict[str, list]:
     """What the page knows of these images, by column."""
+    clean = findings.clean_probability[rows]
+    crosses = (clean.round(6) < findings.threshold) != findings.is_suspect[rows]
     return {
-        'index': findings.index[rows].tolist(),
+        'index': rows.tolist(),
         'id': findings.id[rows].tolist(),
         'given': findings.given[rows].tolist(),
         'suggested': findings.suggested[rows].tolist(),
-        'pred_prob': findings.pred_prob[rows].tolist(),
-        'clean': findings.clean[rows].tolist(),
+        'pred_prob': findings.pred_prob[rows].astype(np.float64).round(6).tolist(),
+        'clean': np.where(crosses, clean, clean.round(6)).tolist(),
     }
 
 

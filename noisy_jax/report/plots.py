@@ -91,7 +91,7 @@ def _clean_probability(findings: Findings) -> 'Figure':
         )
     left.set(xlabel='loss on the given label, scaled', ylabel='images', ylim=(0, top))
     left.legend(fontsize=8)
-    right.hist(findings.clean, 50, range=(0, 1))
+    right.hist(findings.clean_probability, 50, range=(0, 1))
     right.axvline(findings.threshold, color='C3', linestyle='--', label=f'threshold {findings.threshold:g}')
     right.set(xlabel='clean probability', ylabel='images', yscale='log')
     right.legend(fontsize=8)

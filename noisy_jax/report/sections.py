@@ -28,7 +28,7 @@ def classes(findings: Findings) -> str:
     for number, name in enumerate(findings.classes):
         of_class = findings.given == number
         size, suspects = int(of_class.sum()), int(suspect[of_class].sum())
-        noise = float(1 - findings.clean[of_class].mean()) if size else 0.0
+        noise = float(1 - findings.clean_probability[of_class].mean()) if size else 0.0
         other = int(off[number].argmax())
         most = int(off[number, other])
         confused = f'{escape(findings.classes[other])} <small>({count(most)})</small>' if most else 'none'

@@ -30,7 +30,7 @@ def sentences(findings: Findings) -> list[str]:
 
 
 def _found(findings: Findings) -> str:
-    data, issues = findings.data, findings.issues
+    data, issues = findings.data, findings.numbers
     classes = len(findings.classes)
     text = f'{count(data["images"], "image")} with a label, of {classes} class{"" if classes == 1 else "es"}'
     text += f'; {count(data["held_out"])} of them were held out from training' if data['held_out'] else ''
@@ -51,7 +51,7 @@ def _found(findings: Findings) -> str:
 
 
 def _trust(findings: Findings) -> str:
-    issues, folds = findings.issues, findings.issues['cross_fit']
+    issues, folds = findings.numbers, findings.folds
     parts = []
     if issues['suspects']:
         parts.append(
@@ -59,8 +59,8 @@ def _trust(findings: Findings) -> str:
             f'(expected precision), and they are {percent(issues["expected_recall"])} of all wrong labels (expected '
             'recall).'
         )
-    if findings.true is not None:
-        wrong = float((findings.given != findings.true).mean())
+    if findings.is_wrong is not None:
+        wrong = float(findings.is_wrong.mean())
         parts.append(f'Measured against the known true labels, {percent(wrong)} are wrong;')
         if issues['suspects']:
             parts.append(
@@ -106,7 +106,7 @@ def last_classifier(summary: dict[str, Any]) -> dict[str, Any]:
 
 def tiles(findings: Findings) -> list[tuple[str, str, str]]:
     """The numbers to see first: (name, value, what it is)."""
-    issues, phase = findings.issues, last_classifier(findings.summary)
+    issues, phase = findings.numbers, last_classifier(findings.summary)
     rows = [
         ('labels', count(findings.data['images']), 'images with a given label'),
         ('suspects', count(issues['suspects']), f'{percent(issues["suspects"] / len(findings.given))} of the labels'),

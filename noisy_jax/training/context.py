@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from noisy_jax import models
 from noisy_jax.data import augment as aug
+from noisy_jax.data.splits import Splits
 from noisy_jax.models.network import Network
-from noisy_jax.splits import Splits
 from noisy_jax.training.compiling import Options
 from noisy_jax.training.evaluate import Evaluator, initialiser
 from noisy_jax.training.state import Variables

@@ -7,40 +7,40 @@ writes a folder with
 encoder.safetensors     the weights; a ResNet-18 or ResNet-50 by torchvision's names, to be loaded in PyTorch
 classifier.stablehlo    images -> probabilities, a program that JAX alone runs on CPU, GPU or TPU
 encoder.stablehlo       images -> embeddings, likewise
-export.json             classes, size of the images, mean and deviation, what else a program needs to know
+export.json             classes, image size, mean and standard deviation, and what else a program needs
 README.txt              how to load each, with code
 """
 
 import argparse
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from noisy_jax import outputs
+from noisy_jax.command import exit_status
+from noisy_jax.files import check_new, new_folder
 
 if TYPE_CHECKING:
-    from noisy_jax.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
+    from noisy_jax.inference.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
 
 _TORCHVISION = ('resnet18', 'resnet50')
 _TORCHVISION_WIDTH = 64
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and exports; returns the exit status (2: something a person can mend, 130: stopped)."""
+    """Parses the command line and exports; returns the exit status (2: user error, 130: stopped)."""
     parser = argparse.ArgumentParser(
         'python -m noisy_jax.export', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
     parser.add_argument('--workdir', required=True, help='of the run')
     parser.add_argument('--out', required=True, help='a new folder')
     options = parser.parse_args(argv)
-    return outputs.exit_status(lambda: _export_run(options.workdir, options.out))
+    return exit_status(lambda: _export_run(options.workdir, options.out))
 
 
 def _export_run(workdir: str, out: str) -> None:
-    outputs.check_new(out)
-    from noisy_jax.trained import TrainedClassifier
+    check_new(out)
+    from noisy_jax.inference.trained import TrainedClassifier
 
     export(TrainedClassifier.of_run(workdir), out)
 
@@ -53,16 +53,16 @@ def export(classifier: 'TrainedClassifier', out: str) -> None:
     """
     import safetensors.numpy
 
-    from noisy_jax.export import programs, torchvision
+    from noisy_jax.inference import programs, torchvision
 
     facts = _facts(classifier)
     arrays = torchvision.own_names(classifier.variables)
     if facts['weights'] == 'torchvision':
-        if facts['classifier'] != 'linear':  # torchvision's networks have no other
+        if facts['classifier'] != 'linear':  # the only classifier of torchvision's networks
             arrays = {name: array for name, array in arrays.items() if name.startswith('encoder/')}
         arrays = torchvision.state_dict(arrays)
-    with outputs.new_folder(out) as folder:
-        metadata = {name: json.dumps(fact) for name, fact in facts.items()}  # this format has text alone
+    with new_folder(out) as folder:
+        metadata = {name: json.dumps(fact) for name, fact in facts.items()}  # the format allows text only
         (folder / 'encoder.safetensors').write_bytes(safetensors.numpy.save(arrays, metadata))
         for name, program in programs.exported(classifier).items():
             (folder / f'{name}.stablehlo').write_bytes(program)
@@ -94,7 +94,7 @@ def _facts(classifier: 'TrainedClassifier') -> dict[str, Any]:
 
 
 _PROGRAMS = """\
-A classifier that noisy_jax has trained. Images are uint8 [B, {height}, {width}, {channels}], any B; those of other
+A classifier trained by noisy_jax. Images are uint8 [B, {height}, {width}, {channels}], any B; those of other
 sizes are first scaled by their shorter side and cropped in the middle.
 
 classifier.stablehlo: images -> probabilities float32 [B, {count}], columns as "classes" in export.json.
@@ -126,7 +126,7 @@ pip install torch torchvision safetensors:
 """
 
 _OWN = """
-encoder.safetensors: the weights of encoder and classifier by our own names, 'encoder/...' and 'classifier/...';
+encoder.safetensors: the weights of encoder and classifier by noisy_jax's names, 'encoder/...' and 'classifier/...';
 convolutions are [H, W, in, out], linear layers [in, out]. Only a ResNet-18 or ResNet-50 has torchvision's names.
 
     from safetensors.numpy import load_file
@@ -134,7 +134,7 @@ convolutions are [H, W, in, out], linear layers [in, out]. Only a ResNet-18 or R
 """
 
 _PAIR = """
-The classifier is two networks: classifier.stablehlo is the mean of what both say; the other files are of the first.
+The classifier is two networks: classifier.stablehlo averages their probabilities; the other files are of the first.
 """
 
 
@@ -155,7 +155,3 @@ def _readme(facts: dict[str, Any]) -> str:
     else:
         text += _OWN
     return text + (_PAIR if facts['networks'] == 2 else '')
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,7 +1,7 @@
-"""Embeddings laid out on a plane, for a person to look at; none trains anything.
+"""Map of the embeddings in two dimensions, for people to look at; nothing is trained on it.
 
-t-SNE keeps ten digits apart of which the first two principal components lay four over each other; 2,000 embeddings take
-it five seconds.
+t-SNE (https://jmlr.org/papers/v9/vandermaaten08a.html) separates ten digits, four of which overlap in the first two
+principal components; it takes five seconds for 2,000 embeddings.
 """
 
 import numpy as np
@@ -9,14 +9,14 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-MOST = 2000  # images that are laid out
-_COMPONENTS = 30  # of the embeddings, as van der Maaten and Hinton 2008 (section 4.2) have it
+MOST = 2000  # images on the map
+_COMPONENTS = 30  # principal components that t-SNE starts from, as in van der Maaten and Hinton 2008, section 4.2
 _PERPLEXITY = 30.0
 _STEPS = 500
 
 
 def choose(by_suspicion: np.ndarray) -> np.ndarray:
-    """Rows to lay out, sorted: all [N], or MOST: half of them the most suspicious, half an even choice."""
+    """Rows on the map, sorted: all N, or MOST, half of which are the most suspicious and half evenly chosen."""
     if len(by_suspicion) <= MOST:
         return np.sort(by_suspicion)
     half = MOST // 2
@@ -25,12 +25,12 @@ def choose(by_suspicion: np.ndarray) -> np.ndarray:
 
 
 def lay_out(embeddings: np.ndarray, seed: int) -> np.ndarray:
-    """t-SNE of the first principal components: [M, D] -> float32 [M, 2]; fewer than four are not worth it."""
+    """t-SNE of the first principal components: [M, D] -> float32 [M, 2]; fewer than four rows are taken as they are."""
     if len(embeddings) < 4:
         return np.pad(embeddings, ((0, 0), (0, 2)))[:, :2].astype(np.float32)
     reduced = PCA(min(_COMPONENTS, *embeddings.shape), random_state=seed).fit_transform(embeddings)
     perplexity = min(_PERPLEXITY, (len(reduced) - 1) / 3)
-    # On shared cores OpenMP's threads wait for each other: five times the time of one.
+    # On shared cores OpenMP's threads wait for each other and take five times as long as one.
     with threadpool_limits(1):
         tsne = TSNE(perplexity=perplexity, max_iter=_STEPS, init='random', random_state=seed)
         return tsne.fit_transform(reduced)

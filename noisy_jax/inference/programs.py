@@ -10,7 +10,7 @@ from jax import export
 from noisy_jax.training.evaluate import forward
 
 if TYPE_CHECKING:
-    from noisy_jax.trained import TrainedClassifier
+    from noisy_jax.inference.trained import TrainedClassifier
 
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
 

@@ -1,4 +1,4 @@
-"""A ResNet's variables by the names and in the layouts of torchvision's state_dict, and as we name them ourselves."""
+"""A ResNet's variables in the names and layouts of torchvision's state_dict, or in our own."""
 
 import re
 

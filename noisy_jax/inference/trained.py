@@ -1,4 +1,4 @@
-"""The classifier of a finished run, to be used on new images."""
+"""The classifier of a finished run, for new images."""
 
 import dataclasses
 import functools
@@ -11,6 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
+from noisy_jax import files, schedule
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
@@ -29,13 +30,17 @@ _WEIGHTS, _DESCRIPTION = 'model.safetensors', 'model.json'
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedClassifier:
-    """A network with its weights; it compiles when it is first used, and pickles without what it has compiled.
+    """A network with its weights. It compiles on first use; compiled programs are not pickled.
 
     Attributes:
       variables: NumPy arrays, {'params': ..., 'batch_stats': ...}; of a pair of networks also the second's.
-      config: of the run; `model`, `data.mean`, `data.std` and `eval_batch_size` are read.
-      class_names: one per class, C of them.
-      image_shape: (H, W, C) of the images it takes.
+      config: of the run; `model`, `data.mean`, `data.std` and `eval_batch_size` are used.
+      class_names: C names.
+      image_shape: (H, W, C) of the images that it takes.
+
+    Example:
+      >>> classifier = TrainedClassifier.of_run('runs/photos')
+      >>> probabilities = classifier.predict_proba(images)  # uint8 [N, H, W, C] -> float32 [N, C]
     """
 
     variables: Variables
@@ -48,11 +53,11 @@ class TrainedClassifier:
         """The last classifier of a run: of `finetune` in its last round, else of `classify`, else of `base`.
 
         Raises:
-          InputError: no work directory, a run without a classifier, or one that has not come so far.
+          InputError: no work directory, or a run without a classifier or with an unfinished one.
         """
         folder = WorkDir.of_run(workdir)
-        config = ConfigDict(folder.load_json('config'))
-        phase = _last_classifier(config)
+        config = config_from_json(folder.load_json('config'))
+        phase = schedule.last_classifier(config)
         if phase is None:
             raise InputError(f'{folder.path}: this run has no classifier, its phases are {", ".join(config.phases)}')
         description = folder.load_json('data')
@@ -72,7 +77,7 @@ class TrainedClassifier:
         try:
             description = json.loads((path / _DESCRIPTION).read_text(encoding='utf-8'))
             arrays = safetensors.numpy.load_file(path / _WEIGHTS)
-            config = ConfigDict(description['config'])
+            config = config_from_json(description['config'])
             names, shape = tuple(description['classes']), tuple(description['image_shape'])
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise InputError(f'{path}: no classifier that `save` wrote ({" ".join(str(error).split())})') from error
@@ -98,16 +103,13 @@ class TrainedClassifier:
             _DESCRIPTION: (json.dumps(description, indent=1) + '\n').encode(),
         }
         try:
-            path.mkdir(parents=True, exist_ok=True)
             for name, content in contents.items():
-                temporary = path / f'{name}.tmp'
-                temporary.write_bytes(content)
-                temporary.replace(path / name)
+                files.write(path / name, content)
         except OSError as error:
             raise InputError(f'{path}: cannot be written ({error.strerror})') from error
 
     def predict_proba(self, images: Images) -> np.ndarray:
-        """Probabilities float32 [N, C] of images uint8 [N, H, W, C]; of a pair of networks, of both together.
+        """Probabilities float32 [N, C] of images uint8 [N, H, W, C]; of a pair of networks, their mean.
 
         Raises:
           InputError: images of another shape or type.
@@ -140,7 +142,7 @@ class TrainedClassifier:
         return Dataset(images, np.zeros(len(images), np.int32), self.class_names)
 
     def _evaluator(self, images: int) -> Evaluator:
-        """With whole batches for many images, and the next power of two for few, which need not wait for more."""
+        """Full batches for many images; for few, the next power of two, which runs faster than a full batch."""
         return self._evaluators(min(self.config.eval_batch_size, 1 << max(images - 1, 0).bit_length()))
 
     @functools.cached_property
@@ -149,16 +151,20 @@ class TrainedClassifier:
         return functools.cache(lambda size: Evaluator(self.network, self.normalise, mesh, size, options))
 
 
-def _last_classifier(config: ConfigDict) -> str | None:
-    """The name of the phase, as in checkpoints/."""
-    if 'finetune' in config.phases:
-        return f'finetune_{config.rounds}' if config.rounds > 1 else 'finetune'
-    return next((phase for phase in ('classify', 'base') if phase in config.phases), None)
+def config_from_json(values: dict[str, Any]) -> ConfigDict:
+    """A config, or a part of one, from JSON, which has lists for its tuples."""
+
+    def restored(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: restored(each) for name, each in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    return ConfigDict(restored(values))
 
 
 def _outcome(folder: WorkDir, phase: str) -> Variables:
     path = folder.checkpoints(phase)
-    unfinished = f'{folder.path}: {phase} is not finished; the command that began this run goes on with it'
+    unfinished = f'{folder.path}: {phase} is not finished; rerun the command of this run to resume it'
     if not path.is_dir():
         raise InputError(unfinished)
     checkpoints = Checkpoints(path)

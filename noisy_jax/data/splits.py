@@ -1,4 +1,4 @@
-"""What a run trains on, holds out, judges: its images, by what they serve for."""
+"""The images of a run by what they are used for: training, validation, test, pre-training."""
 
 import dataclasses
 from typing import Any
@@ -17,17 +17,17 @@ class Splits:
     """The images of a run.
 
     Attributes:
-      judged: every training image that has a label, as given, in the loader's order; labels.csv lists them.
-      train_rows: those of `judged` that are trained on, int [T].
-      valid_rows: those that are held out with their given labels, int [V]; none unless data.valid_fraction asks.
-      train: `judged` at `train_rows`.
-      valid: `judged` at `valid_rows`, or None.
-      pool: `train` and the images without a label; what pre-training sees.
-      test: with right labels, or None.
-      noise: which noise was put in, as summary.json says it.
+      labelled: every training image that has a label, as given, in the loader's order; labels.csv lists them.
+      train_rows: those of `labelled` that are trained on, int [T].
+      valid_rows: those held out for validation, with their given labels, int [V]; none without data.valid_fraction.
+      train: `labelled` at `train_rows`.
+      valid: `labelled` at `valid_rows`, or None.
+      pool: `train` and the images without a label, for pre-training.
+      test: with true labels, or None.
+      noise: which noise was added, as summary.json says it.
     """
 
-    judged: Dataset
+    labelled: Dataset
     train_rows: np.ndarray
     valid_rows: np.ndarray
     train: Dataset
@@ -40,27 +40,27 @@ class Splits:
     def description(self) -> dict[str, Any]:
         """What data.json says: enough to use the classifier without the training images."""
         return {
-            'classes': list(self.judged.class_names),
-            'image_shape': list(self.judged.image.shape[1:]),  # H, W, C
-            'images': len(self.judged),
+            'classes': list(self.labelled.class_names),
+            'image_shape': list(self.labelled.image.shape[1:]),  # H, W, C
+            'images': len(self.labelled),
             'held_out': len(self.valid_rows),
             'unlabelled': len(self.pool) - len(self.train),
         }
 
     def in_order(self, of_train: np.ndarray, of_valid: np.ndarray | None) -> np.ndarray:
-        """Values [T, ...] and [V, ...] (None: no image is held out) in the order of `judged`: [N, ...]."""
+        """Values [T, ...] and [V, ...] (None: no image is held out) in the order of `labelled`: [N, ...]."""
         if of_valid is None:
             return of_train
-        result = np.empty((len(self.judged), *of_train.shape[1:]), of_train.dtype)
+        result = np.empty((len(self.labelled), *of_train.shape[1:]), of_train.dtype)
         result[self.train_rows], result[self.valid_rows] = of_train, of_valid
         return result
 
 
 def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None) -> Splits:
-    """Loads (or takes the `given` training and test set), puts noise in, holds images out.
+    """Loads the data (or takes the `given` training and test set), adds noise, holds out validation images.
 
     Raises:
-      InputError: data that cannot be used, or that does not fit the config.
+      InputError: data that cannot be used or does not fit the config.
     """
     settings = config.data
     if given:
@@ -73,20 +73,20 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
             raise InputError(f'config.data.{field}: {settings[field]} must have {channels} values, one per channel')
     if test is not None:
         _check_test(test, everything)
-    labelled = everything.label != NO_LABEL
-    if not labelled.any():
+    has_label = everything.label != NO_LABEL
+    if not has_label.any():
         raise InputError(f'none of the {len(everything)} training images has a label; some of each class are needed')
-    judged = everything if labelled.all() else everything.take(np.flatnonzero(labelled))
-    judged = noise.with_noise(judged, config.noise, config.seed)
-    train_rows, valid_rows = np.arange(len(judged)), np.arange(0)
-    train, valid = judged, None
+    labelled = everything if has_label.all() else everything.take(np.flatnonzero(has_label))
+    labelled = noise.with_noise(labelled, config.noise, config.seed)
+    train_rows, valid_rows = np.arange(len(labelled)), np.arange(0)
+    train, valid = labelled, None
     if settings.valid_fraction:
-        train_rows, valid_rows = split(judged, settings.valid_fraction, config.seed)
-        train, valid = judged.take(train_rows), judged.take(valid_rows)
+        train_rows, valid_rows = split(labelled, settings.valid_fraction, config.seed)
+        train, valid = labelled.take(train_rows), labelled.take(valid_rows)
     pool = train
-    if not labelled.all():
-        pool = everything.take(np.sort(np.append(np.flatnonzero(labelled)[train_rows], np.flatnonzero(~labelled))))
-    return Splits(judged, train_rows, valid_rows, train, valid, pool, test, noise.describe(judged, config.noise))
+    if not has_label.all():
+        pool = everything.take(np.sort(np.append(np.flatnonzero(has_label)[train_rows], np.flatnonzero(~has_label))))
+    return Splits(labelled, train_rows, valid_rows, train, valid, pool, test, noise.describe(labelled, config.noise))
 
 
 def _check_test(test: Dataset, train: Dataset) -> None:

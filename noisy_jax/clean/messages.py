@@ -1,0 +1,132 @@
+"""What `python -m noisy_jax.clean` is asked for, and what it prints."""
+
+import argparse
+import dataclasses
+import pathlib
+import shlex
+from typing import Any
+
+import numpy as np
+
+from noisy_jax.clean.changes import Changes
+from noisy_jax.clean.originals import Originals
+from noisy_jax.workdir import WorkDir
+
+_SHOWN = 20  # classes in the table
+_PAIRS = 10  # relabellings that are named
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The command line and what it needs to know of the run.
+
+    Attributes:
+      options: of the command line.
+      settings: config.data of the run, with the path where the originals are now.
+      noise: config.noise.kind of the run.
+      threshold: clean probability below which a label is suspect.
+      class_names: C names.
+      unlabelled: how many images without a label the run had.
+    """
+
+    options: argparse.Namespace
+    settings: dict[str, Any]
+    noise: str
+    threshold: float
+    class_names: tuple[str, ...]
+    unlabelled: int
+
+    @classmethod
+    def of(cls, options: argparse.Namespace, folder: WorkDir) -> 'Request':
+        """Reads the run's part.
+
+        Raises:
+          InputError: a file is missing or broken.
+        """
+        config, data = folder.load_json('config'), folder.load_json('data')
+        settings, threshold = config['data'], options.threshold
+        if options.data:
+            settings['path'] = options.data
+        if threshold is None:
+            threshold = folder.load_json('summary')['label_issues']['threshold']
+        names = tuple(data['classes'])
+        return cls(options, settings, config['noise']['kind'], threshold, names, data['unlabelled'])
+
+    @property
+    def is_list(self) -> bool:
+        """Whether only a list is written."""
+        return self.options.out.endswith('.csv')
+
+
+def planned(request: Request, changes: Changes, found: Originals | None) -> list[str]:
+    """What would change, in lines."""
+    lines = [_rule(request, changes)]
+    if request.noise != 'none':
+        lines.append(f'given labels are those with the {request.noise} noise that the run added')
+    lines += _table(changes)
+    pairs = [f'{given} -> {new} {count}' for (given, new), count in changes.pairs()]
+    if pairs:
+        more = f', {len(pairs) - _PAIRS} other pairs' if len(pairs) > _PAIRS else ''
+        lines.append(f'relabelled: {", ".join(pairs[:_PAIRS])}{more}')
+    if found is not None:
+        counts = {
+            'without a label': len(found.unlabelled),
+            'of the test set': 0 if request.is_list else len(found.test or ()),
+        }
+        included = [f'{count} {kind}' for kind, count in counts.items() if count]
+        if included:
+            lines.append(f'images that are included as they are: {", ".join(included)}')
+        if found.left_out:
+            lines.append(f'left out: {found.left_out} images not in labels.csv (data.limit, or newer than the run)')
+    return lines
+
+
+def _rule(request: Request, changes: Changes) -> str:
+    options = request.options
+    suspect = changes.suspect & ~changes.decided
+    same = int((suspect & (changes.new == changes.given)).sum())
+    fate = 'are left out' if options.mode == 'drop' else 'get the suggested label'
+    rule = f'{suspect.sum()} suspects (clean probability below {request.threshold:g}) {fate}'
+    rule += f', which {same} have already' if same else ''
+    if not options.decisions:
+        return rule
+    decided = f'{changes.decided.sum()} images become what was decided'
+    return f'{decided}, all others stay' if options.only_decisions else f'{decided}; of the others, {rule}'
+
+
+def _table(changes: Changes) -> list[str]:
+    """For each class, its images before, what becomes of them, its images after; most changed first."""
+    rows = []
+    for name in changes.class_names:
+        given = changes.given == name
+        kept, relabelled = given & (changes.new == name), given & changes.relabelled
+        dropped, after = given & ~changes.kept, changes.new == name
+        rows.append((name, *(int(part.sum()) for part in (given, kept, relabelled, dropped, after))))
+    total = ('all', *np.sum([row[1:] for row in rows], axis=0))
+    if len(rows) > _SHOWN:
+        rows.sort(key=lambda row: row[2] - row[1])
+        rows = [*rows[:_SHOWN], (f'... {len(rows) - _SHOWN} more',)]
+    rows = [('class', 'given', 'kept', 'relabelled', 'dropped', 'after'), *rows, total]
+    width = max(len(str(row[0])) for row in rows)
+    return [f'{row[0]:{width}}' + ''.join(f'{value:>12}' for value in row[1:]) for row in rows]
+
+
+def written(request: Request, found: Originals | None, linked: int) -> list[str]:
+    """What was written, and the options that train on it, in lines."""
+    out, settings = request.options.out, request.settings
+    lines = [f'{out} is written' + (f'; {linked} files are hard links, do not edit them in place' if linked else '')]
+    reads = {'path': out}
+    if request.is_list:
+        if settings['name'] not in ('folder', 'filelist'):
+            return lines
+        root = pathlib.Path(settings['path'])
+        reads = {'name': 'filelist', 'path': str(root.parent if root.is_file() else root), 'list': out, 'labels': ''}
+        if settings['class_names']:
+            reads['class_names'] = settings['class_names']
+    elif settings['name'] == 'filelist':
+        reads |= {'list': 'labels.csv', 'class_names': 'class_names.txt', 'labels': ''}
+        if found.test is not None:
+            reads |= {'test_list': 'test.csv', 'test_labels': ''}
+    changed = {key: value for key, value in reads.items() if settings[key] != value}
+    options = ' '.join(shlex.quote(f'--config.data.{key}={value}') for key, value in changed.items())
+    return [*lines, f'to train on it: {options}']

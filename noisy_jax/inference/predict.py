@@ -1,0 +1,201 @@
+"""Classifies image files with the classifier of a finished run.
+
+  python -m noisy_jax.predict --workdir=runs/photos --images=new/ --out=predictions.csv
+
+The CSV has a row per image: path,label,probability. An image that cannot be read does not stop the others: its row has
+no label, a warning names it, and the exit status is 1. For arrays in Python, see TrainedClassifier in
+noisy_jax/inference/trained.py.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import contextlib
+import csv
+import functools
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from noisy_jax.command import exit_status
+from noisy_jax.data.decoding import decode
+from noisy_jax.data.folder import SUFFIXES
+from noisy_jax.errors import InputError
+from noisy_jax.files import check_new, new_file
+
+if TYPE_CHECKING:
+    from noisy_jax.inference.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
+
+_CHUNKS_AHEAD = 2  # decoded while the network is busy
+_NAMED = 10  # unreadable images, and classes in the summary, that are listed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line and predicts.
+
+    Returns the exit status: 1 where some images could not be read, 2 after a user error, 130 if stopped.
+    """
+    description, _, rest = __doc__.partition('\n')
+    parser = argparse.ArgumentParser(
+        'python -m noisy_jax.predict',
+        description=description,
+        epilog=rest.partition('predictions.csv\n')[2],
+    )
+    parser.add_argument('--workdir', required=True, help='of the run')
+    parser.add_argument(
+        '--images',
+        required=True,
+        help='an image, a folder (searched with all folders in it), or a .txt file of paths, one a line',
+    )
+    parser.add_argument('--out', required=True, help="the CSV, a new file; '-': standard output")
+    parser.add_argument('--all', action='store_true', help='also the probability of every class, a column each')
+    options = parser.parse_args(argv)
+    work = functools.partial(predict, options.workdir, options.images, options.out, all_classes=options.all)
+    return exit_status(lambda: int(work() > 0), stopped='stopped')
+
+
+def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -> int:
+    """Writes the CSV and prints a summary; returns how many images could not be read.
+
+    Raises:
+      InputError: a run, images or an output that cannot be used.
+    """
+    files = image_files(images)
+    if out != '-':
+        check_new(out)
+    from noisy_jax.inference.trained import TrainedClassifier
+    from noisy_jax.training import compiling
+
+    classifier = TrainedClassifier.of_run(workdir)
+    compiling.keep_compiled(classifier.config.compile_cache)
+    if classifier.image_shape[-1] not in (1, 3):
+        raise InputError(f'{workdir}: images of {classifier.image_shape[-1]} channels; files have 1 (grey) or 3')
+    counts, broken = collections.Counter(), 0
+    bar = tqdm(total=len(files), desc='predicting', unit='image', disable=None, leave=False)
+    with _output(out) as text, bar:
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(['path', 'label', 'probability', *(classifier.class_names if all_classes else ())])
+        for file, found in _predictions(classifier, files):
+            bar.update()
+            if isinstance(found, InputError):
+                broken += 1
+                if broken <= _NAMED:
+                    tqdm.write(f'warning: {found}', file=sys.stderr)
+                writer.writerow([file, '', '', *([''] * len(classifier.class_names) if all_classes else ())])
+                continue
+            best = found.argmax()
+            counts[classifier.class_names[best]] += 1
+            every = [f'{probability:.6f}' for probability in found] if all_classes else ()
+            writer.writerow([file, classifier.class_names[best], f'{found[best]:.6f}', *every])
+        if not counts:
+            raise InputError(f'--images: {images}: none of the {len(files)} images could be read')
+    _summarise(out, counts, broken)
+    return broken
+
+
+def image_files(images: str) -> list[str]:
+    """The files that --images names, relative to the current folder; those of a folder are sorted.
+
+    Raises:
+      InputError: nothing of this name, no image in it, a list that is empty or no text.
+    """
+    path = pathlib.Path(images)
+    if path.is_dir():
+        files = sorted(_walk(images))
+        if not files:
+            raise InputError(f'--images: no images in {images} ({", ".join(SUFFIXES)})')
+        return files
+    if not path.is_file():
+        raise InputError(f'--images: there is no {images}')
+    if path.suffix.lower() != '.txt':
+        return [images]
+    try:
+        files = list(filter(None, map(str.strip, path.read_text(encoding='utf-8-sig').splitlines())))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'--images: {images} cannot be read as text ({error})') from error
+    if not files:
+        raise InputError(f'--images: {images} is empty; paths of images, one a line, are needed')
+    return files
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Images in `root` and all folders in it, those behind links too; hidden ones are left out."""
+    seen = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != '.']
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads in a circle
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (
+            os.path.join(folder, name)
+            for name in names
+            if name[0] != '.' and os.path.splitext(name)[1].lower() in SUFFIXES
+        )
+
+
+def _predictions(classifier: 'TrainedClassifier', files: list[str]) -> Iterator[tuple[str, np.ndarray | InputError]]:
+    """Each file with its probabilities [C] or the error of reading it; a few batches are in memory at a time."""
+    size = classifier.config.eval_batch_size
+    ahead: collections.deque[list[concurrent.futures.Future]] = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(thread_name_prefix='decode') as pool:
+        try:
+            for start in range(0, len(files) + _CHUNKS_AHEAD * size, size):
+                chunk = files[start : start + size]
+                ahead.append([pool.submit(_read, file, classifier.image_shape) for file in chunk])
+                if len(ahead) > _CHUNKS_AHEAD:
+                    done = start - _CHUNKS_AHEAD * size
+                    yield from zip(files[done : done + size], _classified(classifier, ahead.popleft()), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _classified(
+    classifier: 'TrainedClassifier', reading: list[concurrent.futures.Future]
+) -> list[np.ndarray | InputError]:
+    found: list[Any] = [future.result() for future in reading]
+    rows = [row for row, image in enumerate(found) if not isinstance(image, InputError)]
+    if rows:
+        probabilities = classifier.predict_proba(np.stack([found[row] for row in rows]))
+        for row, values in zip(rows, probabilities, strict=True):
+            found[row] = values
+    return found
+
+
+def _read(file: str, shape: tuple[int, int, int]) -> np.ndarray | InputError:
+    """An image as the classifier takes it, uint8 [H, W, C], or the error of reading it."""
+    height, width, channels = shape
+    try:
+        image = decode(file, height if height == width else 0)
+    except InputError as error:
+        return error
+    if image.shape[:2] != (height, width):
+        found = f'{image.shape[1]}x{image.shape[0]}'
+        return InputError(f'{file}: {found} pixels; this classifier was trained on images of {width}x{height}')
+    if channels == 1 and image.shape[-1] == 3:
+        return np.asarray(Image.fromarray(image).convert('L'))[..., None]
+    return np.broadcast_to(image, shape)  # a grey one has the same value in every channel
+
+
+def _output(out: str) -> contextlib.AbstractContextManager[TextIO]:
+    return contextlib.nullcontext(sys.stdout) if out == '-' else new_file(out)
+
+
+def _summarise(out: str, counts: collections.Counter, broken: int) -> None:
+    text = sys.stderr if out == '-' else sys.stdout
+    where = '' if out == '-' else f'{out}: '
+    print(f'{where}{counts.total()} images classified', file=text)
+    for name, count in counts.most_common(_NAMED):
+        print(f'  {name}: {count}', file=text)
+    if len(counts) > _NAMED:
+        print(f'  {len(counts) - _NAMED} more classes', file=text)
+    if broken:
+        total = counts.total() + broken
+        print(f'warning: {broken} of {total} images could not be read; their rows have no label', file=sys.stderr)

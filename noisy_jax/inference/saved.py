@@ -1,0 +1,93 @@
+"""A fitted estimator as files: JSON, NumPy arrays and safetensors; no code, unlike pickle."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from noisy_jax.data.pixels import Pixels
+from noisy_jax.errors import InputError
+from noisy_jax.inference.trained import TrainedClassifier, config_from_json
+from noisy_jax.workdir import WorkDir
+
+_STATE, _ARRAYS = 'estimator', ('classes', 'label_issues', 'clean_probability')
+
+
+def save(estimator: Any, folder: str | os.PathLike) -> None:
+    """Writes a fitted NoisyLabelClassifier.
+
+    Raises:
+      InputError: a parameter that JSON cannot express, or a folder that cannot be written.
+    """
+    classes = estimator.classes_
+    state = {
+        'parameters': {name: _plain(name, value) for name, value in estimator.get_params(deep=False).items()},
+        'pixels': dataclasses.asdict(estimator._pixels),
+        'n_features_in_': estimator.n_features_in_,
+        'feature_names_in_': list(getattr(estimator, 'feature_names_in_', [])),
+        'noise_rate_': estimator.noise_rate_,
+        'labels_are_objects': classes.dtype == object,  # scikit-learn takes no other objects than str
+    }
+    issues = _recoded(estimator.label_issues_, lambda labels: np.searchsorted(classes, labels))
+    estimator.classifier_.save(folder)
+    files = WorkDir(folder)
+    arrays = classes.astype(str) if state['labels_are_objects'] else classes, issues, estimator.clean_probability_
+    for name, array in zip(_ARRAYS, arrays, strict=True):
+        files.save_array(name, array)
+    files.save_json(_STATE, state)
+
+
+def load(kind: type, folder: str | os.PathLike) -> Any:
+    """An estimator of the class `kind`, as `save` wrote it.
+
+    Raises:
+      InputError: a file is missing or broken.
+    """
+    path = pathlib.Path(folder)
+    try:
+        state = json.loads((path / f'{_STATE}.json').read_text(encoding='utf-8'))
+        classes, issues, clean_probability = (np.load(path / f'{name}.npy') for name in _ARRAYS)
+        estimator = kind(**config_from_json(state['parameters']))
+        estimator._pixels = Pixels(**config_from_json(state['pixels']))
+        estimator.n_features_in_, estimator.noise_rate_ = state['n_features_in_'], state['noise_rate_']
+        if state['feature_names_in_']:
+            estimator.feature_names_in_ = np.array(state['feature_names_in_'], object)
+        estimator.classes_ = classes.astype(object) if state['labels_are_objects'] else classes
+        estimator.label_issues_ = _recoded(issues, lambda codes: estimator.classes_[codes])
+    except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f'{path}: no estimator that `save` wrote ({" ".join(str(error).split())})') from error
+    estimator.clean_probability_ = clean_probability
+    estimator.classifier_ = TrainedClassifier.load(path)
+    return estimator
+
+
+def structured(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Columns [N] by name as a structured array [N]."""
+    result = np.empty(len(next(iter(columns.values()))), [(name, column.dtype) for name, column in columns.items()])
+    for name, column in columns.items():
+        result[name] = column
+    return result
+
+
+def _recoded(issues: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The table with `change` applied to the columns of labels."""
+    columns = {name: issues[name] for name in issues.dtype.names}
+    return structured({name: change(values) if name.endswith('_label') else values for name, values in columns.items()})
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A parameter as JSON expresses it."""
+    if isinstance(value, ConfigDict):
+        return value.to_dict()
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        json.dumps(value)
+    except TypeError as error:
+        raise InputError(f'{name}: {value!r} cannot be saved as JSON; set_params({name}=...) first') from error
+    return value

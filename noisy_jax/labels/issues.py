@@ -1,0 +1,176 @@
+"""Label issues: how far each given label can be trusted, and what it should be instead."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from noisy_jax.errors import InputError
+from noisy_jax.labels import selection
+from noisy_jax.workdir import WorkDir
+
+_CLEAN = 'labels/clean_probability'
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelIssues:
+    """N given labels as a classifier of C classes sees them; everything else about them is derived.
+
+    Attributes:
+      given: int32 [N].
+      probabilities: float32 [N, C], of the classifier.
+      clean_probability: float64 [N], the probability that the given label is right.
+      threshold: clean probability below which a label is suspect.
+      true: int32 [N] where true labels are known, only to measure; else None.
+    """
+
+    given: np.ndarray
+    probabilities: np.ndarray
+    clean_probability: np.ndarray
+    threshold: float = 0.5
+    true: np.ndarray | None = None
+
+    @classmethod
+    def load(cls, folder: WorkDir) -> 'LabelIssues':
+        """Reads those of a finished run.
+
+        Raises:
+          InputError: a file is missing or broken.
+        """
+        try:
+            threshold = folder.load_json('summary')['label_issues']['threshold']
+        except KeyError as error:
+            raise InputError(f'{folder.path}: this run has no label issues; it trained no classifier') from error
+        true = folder.load_array('labels/true') if folder.has_array('labels/true') else None
+        given, probabilities = folder.load_array('labels/given'), folder.load_array('pred_probs')
+        return cls(given, probabilities, folder.load_array(_CLEAN), threshold, true)
+
+    def save(self, folder: WorkDir, ids: np.ndarray, class_names: tuple[str, ...], *, sort: str = 'index') -> None:
+        """Writes labels.csv, pred_probs.npy and what else `load` needs beside the summary and the labels themselves.
+
+        Args:
+          folder: of the run; labels/given.npy and labels/true.npy are there.
+          ids: str [N].
+          class_names: C names.
+          sort: rows of labels.csv by 'index' or by 'suspicion'.
+        """
+        names = np.array(class_names)
+        columns = {
+            'index': np.arange(len(self.given)),
+            'id': ids,
+            'given_label': names[self.given],
+            'suggested_label': names[self.suggested],
+            'pred_prob': self.pred_prob,
+            'clean_probability': self.clean_probability,
+            'is_suspect': self.is_suspect,
+        }
+        if self.true is not None:
+            columns['true_label'] = names[self.true]
+        folder.save_array('pred_probs', self.probabilities)
+        folder.save_array(_CLEAN, self.clean_probability)
+        folder.save_labels(columns, self.by_suspicion if sort == 'suspicion' else columns['index'])
+
+    @functools.cached_property
+    def suggested(self) -> np.ndarray:
+        """The most probable class of each, int64 [N]."""
+        return self.probabilities.argmax(-1)
+
+    @functools.cached_property
+    def pred_prob(self) -> np.ndarray:
+        """The probability of the suggested class, float32 [N]."""
+        return self.probabilities.max(-1)
+
+    @functools.cached_property
+    def losses(self) -> np.ndarray:
+        """Cross-entropy of the given labels, float32 [N]; finite."""
+        return _losses(self.probabilities, self.given)
+
+    @functools.cached_property
+    def is_suspect(self) -> np.ndarray:
+        """Whether a label is a likely error, bool [N]."""
+        return self.clean_probability < self.threshold
+
+    @functools.cached_property
+    def is_wrong(self) -> np.ndarray | None:
+        """Whether a label is an error, bool [N]; None where true labels are unknown."""
+        return None if self.true is None else self.given != self.true
+
+    @functools.cached_property
+    def by_suspicion(self) -> np.ndarray:
+        """Rows int64 [N] by clean probability to six digits, lowest first; ties by how sure the suggestion is."""
+        of_given = self.probabilities[np.arange(len(self.given)), self.given]
+        return np.lexsort((of_given - self.pred_prob, self.clean_probability.round(6)))
+
+    @functools.cached_property
+    def noise_matrix(self) -> np.ndarray:
+        """Estimated P(given label | right label), float64 [C, C], a row per right class.
+
+        The right label of an image is the given one with its clean probability, else the suggested one. A class without
+        any image has its 1 on the diagonal.
+        """
+        classes = self.probabilities.shape[-1]
+        counts = np.zeros((classes, classes))
+        np.add.at(counts, (self.given, self.given), self.clean_probability)
+        np.add.at(counts, (self.suggested, self.given), 1 - self.clean_probability)
+        empty = counts.sum(1) == 0
+        counts[empty] = np.eye(classes)[empty]
+        return counts / counts.sum(1, keepdims=True)
+
+    @functools.cached_property
+    def numbers(self) -> dict[str, Any]:
+        """What summary.json says of them: how many, what quality is expected, what it is where true labels are known.
+
+        `estimated_noise_rate` is the mean of 1 - clean probability; expected precision and recall are those of the
+        fitted mixture, by which each label is wrong with that probability. Undefined values are None.
+        """
+        wrong, suspect = 1 - self.clean_probability, self.is_suspect
+        caught = float(wrong[suspect].sum())
+        values: dict[str, Any] = {
+            'suspects': int(suspect.sum()),
+            'threshold': self.threshold,
+            'estimated_noise_rate': float(wrong.mean()),
+            'expected_precision': caught / int(suspect.sum()) if suspect.any() else None,
+            'expected_recall': caught / float(wrong.sum()) if wrong.any() else None,
+        }
+        if self.true is not None:
+            quality = selection.quality(wrong, self.is_wrong, 1 - self.threshold)
+            values |= {name: quality[name] for name in ('precision', 'recall', 'auroc')}
+            right = (self.suggested == self.true)[suspect & self.is_wrong]
+            values['suggestion_accuracy'] = float(right.mean()) if len(right) else None
+        return values
+
+
+def find(
+    probabilities: np.ndarray,
+    given: np.ndarray,
+    true: np.ndarray | None = None,
+    *,
+    threshold: float = 0.5,
+    seed: int = 0,
+) -> LabelIssues:
+    """Finds label issues from out-of-sample predictions, or, less well, from those on labels that were trained on.
+
+    The clean probability is that of a mixture on the losses of the given labels (Arazo et al. 2019, section 3.1,
+    https://arxiv.org/abs/1904.11238), which Ciortan et al. 2021 (https://doi.org/10.3390/data6060061) fit to
+    pseudo-labels.
+
+    Args:
+      probabilities: [N, C], of a classifier.
+      given: int [N], the labels to check.
+      true: int [N], the true labels where they are known.
+      threshold: clean probability below which a label is suspect.
+      seed: random seed of the mixture.
+
+    Example:
+      >>> probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.95, 0.05]])
+      >>> issues = find(probabilities, given=np.array([0, 0, 1, 1, 1]))
+      >>> issues.is_suspect, issues.suggested
+      (array([False, False, False, False,  True]), array([0, 0, 1, 1, 0]))
+    """
+    clean = selection.clean_probability(_losses(probabilities, given), seed=seed)
+    return LabelIssues(given, probabilities.astype(np.float32), clean, threshold, true)
+
+
+def _losses(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+    return -np.log(np.maximum(probabilities[np.arange(len(given)), given], np.finfo(np.float32).tiny))
