@@ -13,7 +13,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-# Value of log 0 for one-hot labels in RCE: log(1e-4), rounded as the original's float32. Wang 2019 writes A = -4.
+# log 0 of a one-hot label, in RCE: log(1e-4) (Wang 2019, A = -4 in units of log 10; rounded as the original's float32).
 _LOG_ZERO = -9.21034049987793
 
 
@@ -192,7 +192,7 @@ def nce_mae(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float) 
     return alpha * normalized_cross_entropy(logits, labels) + beta * mean_absolute_error(logits, labels)
 
 
-# Names in a config; settings of the same name are in `noisy_jax/config/defaults.py`.
+# By the name that a config gives them; settings of the same name are in `noisy_jax/config/defaults.py`.
 LOSSES = {
     'ce': cross_entropy,
     'label_smoothing': label_smoothing,
