@@ -4,9 +4,9 @@
   python -m noisy_jax.data.pack --name=filelist --path=webvision --list=info/train_filelist_google.txt \\
       --test_list=info/val_filelist.txt --test_path=val_images_256 --max_classes=50 --image_size=128 --out=packed
 
-Options are the settings of config.data (configs/README.md). The folder --out gets images.npy, labels.npy, ids.npy,
-class_names.npy, true_labels.npy if they are known, the same for the test set as test_*.npy, and pack.json. After an
-interruption, rerun the same command to resume; a finished pack, or a folder with other files, is never written to.
+Options are the settings of config.data (noisy_jax/config/defaults.py). The folder --out gets images.npy, labels.npy,
+ids.npy, class_names.npy, true_labels.npy where they are known, the same of the test set as test_*.npy, and pack.json.
+After a stop of any kind the same command goes on; a finished pack, or a folder with other files, is never written to.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = 'python -m noisy_jax.data.pack'
     usage = f'{program} --out=FOLDER --name=LOADER --path=PATH [--image_size=128 ...]; --help'
     parser = argparse.ArgumentParser(program, usage=usage, description=__doc__.partition('\n')[0])
-    parser.add_argument('--out', required=True, help='a new or empty folder, or that of an interrupted pack')
+    parser.add_argument('--out', required=True, help='a folder that is new, empty, or of a pack that was stopped')
     for name, default in _DEFAULTS.items():
         choices = data.LOADERS if name == 'name' else None
         parser.add_argument(

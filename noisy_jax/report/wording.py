@@ -37,9 +37,9 @@ def _found(findings: Findings) -> str:
     text += f'; {count(data["unlabelled"])} more without a label joined pre-training' if data['unlabelled'] else ''
     if findings.is_one_group:
         return (
-            f'{text}. <strong>No label stands out.</strong> The losses on the given labels form a single group, so that '
-            'the mixture cannot tell wrong labels from right ones, and every label is trusted. The images below start '
-            'with those whose given label the classifier finds least likely compared with its own prediction.'
+            f'{text}. <strong>No label stands out.</strong> The losses on the given labels form a single group: the '
+            'mixture cannot tell wrong labels from right ones, and every label is trusted. The images below start with '
+            'those whose given label the classifier finds least likely compared with its own prediction.'
         )
     if not issues['suspects']:
         return (
@@ -47,8 +47,8 @@ def _found(findings: Findings) -> str:
         )
     return (
         f'{text}. About <strong>{percent(issues["estimated_noise_rate"])} of the labels are estimated to be wrong'
-        f'</strong>; {count(issues["suspects"])} are listed as likely label errors: the probability that the given label '
-        f'is right (the <em>clean probability</em>) is below {findings.threshold:g}.'
+        f'</strong>; {count(issues["suspects"])} are listed as likely label errors: the probability that the given '
+        f'label is right (the <em>clean probability</em>) is below {findings.threshold:g}.'
     )
 
 
@@ -58,8 +58,8 @@ def _trust(findings: Findings) -> str:
     if issues['suspects']:
         parts.append(
             f'If the fitted mixture is right, {percent(issues["expected_precision"])} of the listed labels are wrong '
-            f'(expected precision), and the list has {percent(issues["expected_recall"])} of all wrong labels (expected '
-            'recall).'
+            f'(expected precision), and the list has {percent(issues["expected_recall"])} of all wrong labels '
+            '(expected recall).'
         )
     if findings.true is not None:
         wrong = float((findings.given != findings.true).mean())
