@@ -28,7 +28,7 @@ from noisy_jax.errors import InputError
 
 _STATE = 'pack.json'
 _MOST_WORKERS = 256
-_CHUNK_BYTES = 2**25  # bytes between two records of progress: what a kill costs at most
+_CHUNK_BYTES = 2**25  # written between two notes of progress; what a kill costs
 _DEFAULTS: dict[str, Any] = {
     'name': 'folder',
     'path': '',
@@ -66,22 +66,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def pack(out: str | os.PathLike, **settings: Any) -> None:
-    """Writes the training and test set of `settings` (as in config.data) to the folder `out`, or resumes it.
+    """Writes the training and test set of `settings` (as in config.data) to the folder `out`, or goes on with it.
 
     Raises:
-      InputError: the data cannot be used, or the folder holds anything but an unfinished pack of the same data.
+      InputError: data that cannot be used, or a folder that holds anything but an unfinished pack of the same data.
     """
     settings = _DEFAULTS | settings
     if settings['image_size'] < 0:
         raise InputError(
-            f'--image_size: {settings["image_size"]} is not allowed; pixels of a side are needed, or 0 to keep the size'
+            f'--image_size: {settings["image_size"]} is not allowed; pixels, or 0 to leave images as they are'
         )
     if not 0 <= settings['workers'] <= _MOST_WORKERS:
         raise InputError(f'--workers: {settings["workers"]} is not allowed; a number from 0 to {_MOST_WORKERS}')
     folder = pathlib.Path(out)
     _refuse_other_contents(folder)
     if settings['name'] == 'folder' and folder.resolve().is_relative_to(pathlib.Path(settings['path']).resolve()):
-        raise InputError(f'--out: {folder} lies in --path, where it would be taken for a class; choose another folder')
+        raise InputError(f'--out: {folder} lies in --path, where it would be taken for a class; take another folder')
     train, test = (data.load_split(settings | {'memory_bytes': 0}, split) for split in ('train', 'test'))
     splits = [('', train), ('test_', test)] if test is not None else [('', train)]
     made_of = {name: value for name, value in settings.items() if name != 'workers'}
@@ -110,7 +110,7 @@ def _refuse_other_contents(folder: pathlib.Path) -> None:
     if others and _STATE not in others:
         raise InputError(f'--out: {folder} holds other files ({others[0]}); a new folder is needed')
     if others and _state(folder)['complete']:
-        raise InputError(f'--out: {folder} is a finished pack; choose another folder, or remove it')
+        raise InputError(f'--out: {folder} is a finished pack; take another folder, or remove it')
 
 
 def _state(folder: pathlib.Path) -> dict[str, Any]:
@@ -122,12 +122,12 @@ def _state(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _claim(folder: pathlib.Path, made_of: dict[str, Any]) -> dict[str, Any]:
-    """The state of the unfinished pack in `folder`, or of a new one."""
+    """The state of the unfinished pack that stands there, or a new one."""
     if not (folder / _STATE).exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f'--out: {folder} cannot be created ({error.strerror})') from error
+            raise InputError(f'--out: {folder} cannot be made ({error.strerror})') from error
         state = {'made_of': made_of, 'done': {}, 'complete': False}
         _note(folder, state)
         return state
@@ -136,14 +136,14 @@ def _claim(folder: pathlib.Path, made_of: dict[str, Any]) -> dict[str, Any]:
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             raise InputError(
-                f'--out: {folder} was started with {name} {before.get(name)!r}, now it is {now.get(name)!r}; '
-                'use the same value or another folder'
+                f'--out: {folder} was begun with {name} {before.get(name)!r}, now it is {now.get(name)!r}; '
+                'take the same or another folder'
             )
     return state
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    """Checksum of everything but the pixels, by which an interrupted pack recognises its data."""
+    """Of everything but the pixels: tells whether a pack goes on with the data that it began with."""
     names = '\n'.join((*dataset.class_names, *dataset.id)).encode()
     true = b'' if dataset.true_label is None else dataset.true_label.tobytes()
     return f'{len(dataset)} images, {zlib.crc32(names + dataset.label.tobytes() + true):08x}'
@@ -161,9 +161,11 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
         try:
             images = np.lib.format.open_memmap(part, mode='r+')
         except (OSError, ValueError) as error:
-            raise InputError(f'{part}: cannot be resumed ({error}); remove the folder {folder}') from error
+            raise InputError(f'{part}: cannot be gone on with ({error}); remove the folder {folder}') from error
         if images.shape != shape:
-            raise InputError(f'{part}: has shape {images.shape}, {shape} is needed; remove the folder {folder}')
+            raise InputError(
+                f'{part}: images are {images.shape}, now they would be {shape}; remove the folder {folder}'
+            )
     else:
         images = np.lib.format.open_memmap(part, mode='w+', dtype=np.uint8, shape=shape)
     chunk = max(_CHUNK_BYTES // int(np.prod(shape[1:])), 1)
