@@ -206,7 +206,7 @@ def _damaged(tmp_path, what):
 @pytest.mark.parametrize('what', ['text', 'empty', 'npy', 'truncated', 'altered'])
 def test_a_damaged_file_is_named(tmp_path, what):
     file = _damaged(tmp_path, what)
-    words = 'cannot be read' if what == 'altered' else 'not a whole .npz file'
+    words = 'cannot be read' if what == 'altered' else 'not a complete .npz file'
     refused(lambda: data.load('arrays', split='train', path=str(file)), file, words)
 
 

@@ -65,7 +65,7 @@ def test_a_run_leaves_a_report_of_its_numbers(trained):
     data, text, issues = read_data(folder), _text(folder), summary['label_issues']
     assert data['images'] == 300
     assert data['cuts']['suspects'][500] == issues['suspects']
-    assert f'{count(issues["suspects"])} are listed as suspects' in text
+    assert f'{count(issues["suspects"])} are listed as likely label errors' in text
     for name in ('estimated_noise_rate', 'expected_precision', 'precision', 'recall'):
         assert percent(issues[name]) in text
     last = summary['phases'][-1]
@@ -168,7 +168,7 @@ def test_a_threshold_between_thousandths_and_one_that_suspects_none(tmp_path):
     data = read_data(run_of(tmp_path / 'third', threshold=1 / 3))
     assert data['cuts']['threshold'][333] == data['threshold'] == 1 / 3
     folder = run_of(tmp_path / 'none', threshold=0.0)
-    assert 'None is suspected' in _text(folder)
+    assert 'None is listed' in _text(folder)
     assert read_data(folder)['cuts']['suspects'][0] == 0
 
 

@@ -156,14 +156,14 @@ def test_filters_sorting_and_pages(page, data):
     page.click('#next')
     assert page.places() == np.argsort(gallery['id'])[24:48].tolist()
     assert page.text('#page-line') == 'page 2 of 13'
-    page.choose('sort', 'surest suggestion')
+    page.choose('sort', 'most confident suggestion')
     assert page.places()[0] == gallery['pred_prob'].argmax()
     assert page.text('#page-line') == 'page 1 of 13'
     page.find('#search').send_keys(gallery['id'][7][6:11])
     assert page.places() == [7]
     page.find('#search').send_keys('nothing like it')
     assert page.places() == []
-    assert 'No image fits' in page.text('#cards')
+    assert 'No image matches' in page.text('#cards')
 
 
 def test_the_threshold_moves_everything_at_once(page, data):

@@ -1,4 +1,4 @@
-"""Images and labels: loaders by name, noise, augmentation."""
+"""Images and labels: loaders by name, label noise, augmentation."""
 
 import importlib
 from collections.abc import Mapping
@@ -22,10 +22,13 @@ LOADERS = tuple(ARGUMENTS)
 
 
 def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:
-    """The data set of that loader's `load`; None where it has no such split ('test' only).
+    """Loads the split 'train' or 'test' with the loader `name`, whose arguments are `settings`.
+
+    Returns:
+      The data set; None where there is no test set.
 
     Raises:
-      InputError: an unknown loader, or data that cannot be used.
+      InputError: the loader is unknown, or the data cannot be used.
     """
     if name not in LOADERS:
         raise InputError(f'data.name: {name!r} is unknown; allowed: {", ".join(LOADERS)}')
@@ -33,7 +36,7 @@ def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:
 
 
 def load_split(settings: Mapping[str, Any], split: str) -> Dataset | None:
-    """The split that settings as in config.data ask for; 'limit' is for training, 'test_limit' for test images.
+    """Loads a split by `settings` as in config.data; 'limit' bounds training images, 'test_limit' test images.
 
     Raises:
       InputError: as `load`.

@@ -1,4 +1,4 @@
-"""NumPy files: an .npz, or a folder of .npy files (memory-mapped)."""
+"""Loader of NumPy files: an .npz file, or a folder of memory-mapped .npy files."""
 
 import pathlib
 import zipfile
@@ -6,22 +6,28 @@ import zipfile
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import Dataset, balanced
-from noisy_jax.errors import InputError
-
-_MAX_CLASSES = 100_000  # a stray label of 10**9 would else make as many class names
+from noisy_jax.data.dataset import MAX_CLASSES, Dataset, balanced
+from noisy_jax.errors import InputError, first_line
 
 
 def load(split: str, path: str, image_size: int = 0, limit: int = 0) -> Dataset | None:
-    """Reads `images`, `labels`, and where they are there `true_labels`, `ids`, `class_names`, and the test set's.
+    """Reads `images` and `labels`, optionally `true_labels`, `ids`, `class_names`, and a test set.
 
-    The test set's are `test_images`, `test_labels`, `test_ids`. Images are uint8, or floats in [0, 1]; [N, H, W, C] or
-    [N, H, W]. Those of a folder stay on the disk where they are uint8. Labels are whole numbers from 0 on, the same
-    classes in training and test. `true_labels` are for judging the result only. With `image_size`, images are scaled by
-    their shorter side and cropped in the middle.
+    The test set is `test_images`, `test_labels` and optionally `test_ids`. Images are [N, H, W, C] or [N, H, W], uint8
+    or floats in [0, 1]; those of a folder stay on disk where they are uint8. Labels are whole numbers from 0, with the
+    same classes in training and test set. Only evaluation and reports read `true_labels`.
+
+    Args:
+      split: 'train' or 'test'.
+      path: the file or folder.
+      image_size: as in the folder loader.
+      limit: as in the folder loader.
+
+    Returns:
+      The data set; None for a test set that does not exist.
 
     Raises:
-      InputError: a file, key or value that cannot be used.
+      InputError: a file, array or value that cannot be used.
     """
     prefix = 'test_' if split == 'test' else ''
     arrays = _read(pathlib.Path(path))
@@ -30,8 +36,8 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0) -> Dataset 
     images = _images(arrays, f'{prefix}images', path)
     label = _labels(arrays, f'{prefix}labels', path, len(images))
     highest = int(_labels(arrays, 'labels', path, None).max())
-    if 'class_names' not in arrays and highest >= _MAX_CLASSES:
-        raise InputError(f'{path}: the highest label is {highest}; at most {_MAX_CLASSES - 1} without class_names')
+    if 'class_names' not in arrays and highest >= MAX_CLASSES:
+        raise InputError(f'{path}: the highest label is {highest}; allowed without class_names: {MAX_CLASSES - 1}')
     names = tuple(str(name) for name in np.atleast_1d(arrays.get('class_names', np.arange(highest + 1))))
     true = None
     if split == 'train' and 'true_labels' in arrays:
@@ -58,7 +64,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
             f'data.path: {str(path)!r} is not set or does not exist; an .npz file or a folder of .npy files is needed'
         )
     if not path.is_dir() and not zipfile.is_zipfile(path):  # np.load would advise to unpickle it
-        raise InputError(f'{path}: not a whole .npz file; an .npz file or a folder of .npy files is needed')
+        raise InputError(f'{path}: not a complete .npz file; an .npz file or a folder of .npy files is needed')
     arrays, file = {}, path
     try:
         if path.is_dir():
@@ -68,8 +74,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
             with np.load(path) as archive:
                 arrays = {key: archive[key] for key in archive.files}
     except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f'{file}: cannot be read as NumPy arrays ({reason})') from error
+        raise InputError(f'{file}: cannot be read as NumPy arrays ({first_line(error)})') from error
     return arrays
 
 
@@ -89,7 +94,7 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:
         return images
     if not np.issubdtype(images.dtype, np.floating):
         raise InputError(f'{path}: {key} is {images.dtype}; uint8 or floats in [0, 1] are needed')
-    low, high = images.min(axis=(1, 2, 3)), images.max(axis=(1, 2, 3))  # NaN comes through
+    low, high = images.min(axis=(1, 2, 3)), images.max(axis=(1, 2, 3))  # NaN if an image holds one
     bad = np.flatnonzero(~((low >= 0) & (high <= 1)))
     if len(bad):
         found = 'NaN' if np.isnan(low[bad[0]]) else f'values from {low[bad[0]]:g} to {high[bad[0]]:g}'
@@ -101,11 +106,11 @@ def _labels(arrays: dict[str, np.ndarray], key: str, path: str, count: int | Non
     labels = _get(arrays, key, path)
     if labels.ndim != 1 or not len(labels) or (count is not None and len(labels) != count):
         raise InputError(
-            f'{path}: {key} has shape {labels.shape}; one label per image is needed, {count or "at least 1"}'
+            f'{path}: {key} has shape {labels.shape}; one label for each of {count or "the"} images is needed'
         )
     if labels.dtype.kind not in 'iuf':
-        raise InputError(f'{path}: {key} is {labels.dtype}; whole numbers from 0 on are needed')
+        raise InputError(f'{path}: {key} is {labels.dtype}; whole numbers of at least 0 are needed')
     bad = np.flatnonzero(~((labels >= 0) & (labels < 2**31) & (np.mod(labels, 1) == 0)))
     if len(bad):
-        raise InputError(f'{path}: {key}[{bad[0]}] is {labels[bad[0]]}; whole numbers from 0 on are needed')
+        raise InputError(f'{path}: {key}[{bad[0]}] is {labels[bad[0]]}; whole numbers of at least 0 are needed')
     return np.asarray(labels, np.int32)

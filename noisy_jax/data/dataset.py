@@ -1,4 +1,4 @@
-"""The frozen data set, and batches as a function of (seed, epoch)."""
+"""The immutable data set, and batches as a function of (seed, epoch)."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,23 +9,24 @@ import numpy as np
 from noisy_jax.data import lazy
 from noisy_jax.errors import InputError
 
-NO_LABEL = -1  # of an image that only pre-training sees
+NO_LABEL = -1  # label of an image that only pre-training sees
+MAX_CLASSES = 100_000  # bound of numeric labels without class names: a stray 10**9 would make as many classes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images with labels as they are believed now.
+    """Images with the labels currently believed.
 
     Attributes:
       image: uint8 [N, H, W, C]; in memory, or read when it is indexed (data/lazy.py).
-      label: int32 [N], in [0, number of classes); NO_LABEL for an image that has none (loaders only).
-      class_names: one per class.
-      true_label: int32 [N] where known, else None; only evaluation and reports read it, no batch holds it.
-      weight: float32 [N], how much each sample counts; ones unless given.
-      id: str [N], what a person calls the image (its path); the row number unless given.
+      label: int32 [N], from 0 to the number of classes - 1; NO_LABEL for an image without one (loaders only).
+      class_names: one name per class.
+      true_label: int32 [N] where known, else None; only evaluation and reports read it, it never enters a batch.
+      weight: float32 [N], how much each sample counts; 1 by default.
+      id: str [N], name of the image for people, such as its path; the row number by default.
 
     Raises:
-      InputError: shapes that do not fit each other, or a label out of range.
+      InputError: shapes do not match, or a label is out of range.
     """
 
     image: lazy.Images
@@ -51,7 +52,7 @@ class Dataset:
             given = np.asarray(value)
             if given.dtype.kind not in 'iuf':
                 raise InputError(f'{field}: found {given.dtype}; whole numbers are needed')
-            bad = np.flatnonzero(~((np.abs(given) < 2**31) & (np.mod(given, 1) == 0)))  # the cast would hide them
+            bad = np.flatnonzero(~((np.abs(given) < 2**31) & (np.mod(given, 1) == 0)))  # which the cast would hide
             if len(bad):
                 raise InputError(f'{field} of image {bad[0]} is {given.flat[bad[0]]}; whole numbers are needed')
         value = np.asarray(value, dtype)
@@ -76,20 +77,20 @@ class Dataset:
         return len(self.class_names)
 
     def replace(self, **changes: Any) -> 'Dataset':
-        """A copy with other labels, weights, ..."""
+        """A copy with changed fields."""
         return dataclasses.replace(self, **changes)
 
     def take(self, indices: np.ndarray) -> 'Dataset':
-        """The samples of these rows, in this order; images that are not in memory stay where they are."""
+        """The samples at these rows, in this order; images that are not in memory are not read."""
         arrays = {name: getattr(self, name) for name in ('label', 'true_label', 'weight', 'id')}
         taken = {name: array[indices] for name, array in arrays.items() if array is not None}
         return self.replace(image=lazy.take(self.image, indices), **taken)
 
     def order(self, seed: int, epoch: int, *, batch_size: int) -> np.ndarray:
-        """Rows int32 [S, B] of the S full batches of an epoch; the rest of the shuffle is left out until another epoch.
+        """Rows int32 [S, B] of the S full batches of an epoch; the remainder of the shuffle is dropped.
 
         Raises:
-          InputError: a batch larger than the data, or below 1.
+          InputError: `batch_size` is below 1 or larger than the data.
         """
         if batch_size < 1:
             raise InputError(f'batch_size: {batch_size} is not allowed; from 1 to {len(self)}')
@@ -102,9 +103,9 @@ class Dataset:
     def batches(
         self, seed: int, epoch: int, *, batch_size: int, skip: int = 0, rows: np.ndarray | slice = slice(None)
     ) -> Iterator[dict[str, np.ndarray]]:
-        """{image uint8 [B,H,W,C], label int32 [B], weight float32 [B], index int32 [B]}, from batch `skip` on.
+        """Yields {image uint8 [B,H,W,C], label int32 [B], weight float32 [B], index int32 [B]}, from batch `skip` on.
 
-        Only the `rows` of each batch are read: the share of one of several hosts.
+        Of each batch only the positions `rows` are read, such as the share of one host.
         """
         for index in self.order(seed, epoch, batch_size=batch_size)[skip:, rows]:
             yield {
@@ -116,10 +117,10 @@ class Dataset:
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of (the rest, `fraction` of every class), at least one each; by the labels as they are, shuffled by `seed`.
+    """Rows for training and for validation, `fraction` of every class by its given labels; at least one each.
 
     Raises:
-      InputError: a fraction out of range, or one that leaves nothing to train on.
+      InputError: the fraction is out of range or leaves nothing to train on.
     """
     if not 0 <= fraction <= 1:
         raise InputError(f'data.valid_fraction: {fraction} is not allowed; from 0 to 1')
@@ -138,7 +139,7 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.
 
 
 def balanced(labels: np.ndarray, limit: int, num_classes: int) -> np.ndarray:
-    """The first limit // num_classes rows of every class, and of those without, in order; all where limit is 0."""
+    """Rows of the first limit // num_classes images of every class, and as many without a label; 0: all rows."""
     if not limit:
         return np.arange(len(labels))
     per_class = max(limit // num_classes, 1)

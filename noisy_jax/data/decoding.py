@@ -1,4 +1,4 @@
-"""One encoded image (JPEG, PNG, ...) as a uint8 array."""
+"""Decodes one image (JPEG, PNG, ...) to a uint8 array."""
 
 import pathlib
 import struct
@@ -12,8 +12,8 @@ from noisy_jax.errors import InputError
 File = pathlib.Path | str | BinaryIO
 
 _FAULTS = (OSError, SyntaxError, ValueError, struct.error, UnidentifiedImageError, Image.DecompressionBombError)
-_ORIENTATION = 0x0112  # of EXIF; 5 to 8 lie on their side
-# What makes it upright. Pillow's `exif_transpose` writes EXIF anew and fails where any tag of it is odd.
+_ORIENTATION = 0x0112  # tag of EXIF; values from 5 to 8 swap width and height
+# Transposition that makes an image upright. Pillow's `exif_transpose` rewrites EXIF and fails at any odd tag.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,12 +26,17 @@ _UPRIGHT = {
 
 
 def decode(file: File, size: int = 0, name: str = '') -> np.ndarray:
-    """One image file as uint8 [H, W, 3], or [H, W, 1] where it is grey; transparency over white, upright by EXIF.
+    """Decodes an image to uint8 [H, W, 3], or [H, W, 1] if it is grey.
 
-    Errors call it `name`, where that is given.
+    Transparency becomes white, EXIF orientation is applied, 16 bits and floats are scaled to 8 bits.
+
+    Args:
+      file: path or open file.
+      size: pixels of a side, see `fit_array`; 0: as it is.
+      name: how errors call the image; '': `file`.
 
     Raises:
-      InputError: not a whole image.
+      InputError: the image is damaged, incomplete or of an unknown kind.
     """
     try:
         with Image.open(file) as image:
@@ -44,12 +49,12 @@ def decode(file: File, size: int = 0, name: str = '') -> np.ndarray:
 
 
 def decoded_shape(file: File, size: int = 0, name: str = '') -> tuple[int, int, int]:
-    """(H, W, C) that `decode` gives, from the head of the file.
+    """(H, W, C) that `decode` would return, from the header of the file.
 
-    Without `size` a PNG is read whole: what turns it may stand behind its pixels.
+    Without `size` a PNG is read to its end: its orientation may follow the pixels.
 
     Raises:
-      InputError: no image.
+      InputError: the file is no image.
     """
     try:
         with Image.open(file) as image:
@@ -63,7 +68,7 @@ def decoded_shape(file: File, size: int = 0, name: str = '') -> tuple[int, int, 
 
 
 def fit_array(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [H, W, C] scaled by the shorter side and cropped in the middle to [size, size, C]; 0: as it is."""
+    """Scales uint8 [H, W, C] by its shorter side and crops the centre: [size, size, C]; size 0: as it is."""
     if not size or image.shape[:2] == (size, size):
         return image
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
@@ -72,10 +77,10 @@ def fit_array(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Any mode to 'L' or 'RGB'."""
+    """Converts any mode to 'L' or 'RGB'."""
     if image.mode in ('L', 'RGB') and 'transparency' not in image.info:
         return image
-    if _is_deep(image):  # Pillow's own conversion would clip
+    if _is_deep(image):  # which Pillow's own conversion would clip
         values = np.maximum(np.asarray(image, np.float64), 0)
         white = 1 if image.mode == 'F' and values.max() <= 1 else max(values.max(), 65535)
         return Image.fromarray(np.round(values * (255 / white)).astype(np.uint8))
@@ -86,12 +91,12 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """16 bits and more."""
+    """Whether a channel has 16 bits or more."""
     return image.mode.startswith('I') or image.mode == 'F'
 
 
 def _is_grey(image: Image.Image) -> bool:
-    """Whether `_flatten` gives one channel."""
+    """Whether `_flatten` returns one channel."""
     return _is_deep(image) or (image.mode in ('1', 'L') and 'transparency' not in image.info)
 
 

@@ -8,12 +8,12 @@ from noisy_jax.data.dataset import Dataset, balanced
 
 
 def load(split: str, limit: int = 0) -> Dataset:
-    """1,437 images to train and 360 to test, uint8 [N, 8, 8, 1], in a fixed split with all classes alike."""
+    """Loads 1,437 training or 360 test images, uint8 [N, 8, 8, 1], of a fixed stratified split."""
     bunch = load_digits()
-    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]  # 0..16 as they come
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]  # levels are 0 to 16
     train, test = train_test_split(np.arange(len(images)), test_size=360, random_state=0, stratify=bunch.target)
     rows = np.sort(train if split == 'train' else test)
     rows = rows[balanced(bunch.target[rows], limit, 10)]
     label = bunch.target[rows]
-    # Checked by hand when the set was made: the labels are true.
+    # Labels are true: people checked them when the set was made.
     return Dataset(images[rows], label, tuple('0123456789'), true_label=label, id=rows.astype(str))

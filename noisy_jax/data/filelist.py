@@ -1,4 +1,4 @@
-"""Lists of image files with labels: `path label` lines, as WebVision and Clothing1M come."""
+"""Loader of lists of image files: lines of `path label`, as WebVision and Clothing1M have them, or CSV."""
 
 import csv
 import dataclasses
@@ -9,11 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced
+from noisy_jax.data.dataset import MAX_CLASSES, NO_LABEL, Dataset, balanced
 from noisy_jax.errors import InputError
 
-_MAX_CLASSES = 100_000  # a stray label of 10**9 would else make as many class names
-_HEADS = ('path', 'file', 'filename', 'image')  # of the first column
+_HEADS = ('path', 'file', 'filename', 'image')  # names of the first column
 _SEPARATORS = {'.csv': ',', '.tsv': '\t'}
 
 
@@ -32,37 +31,36 @@ def load(
     memory_bytes: int = lazy.MEMORY_BYTES,
     workers: int = 0,
 ) -> Dataset | None:
-    """The images of a list, in its order. Lists are looked for in `path`, then in the current folder.
+    """Loads the images of a list, in its order. Lists are looked up in `path`, then in the current folder.
 
-    A list is text, in each line a path, white space, a label; `.csv` and `.tsv` files have the columns path, label (a
-    first row that names them is left out), where an empty label is none: an image that only pre-training sees. Empty
-    lines are left out. Labels are whole numbers from 0 on; where one of the training list is no number, all are names
-    of classes. A path may stand in a list only once: its copy could be held out while it is trained on, and would count
-    twice.
+    Each line of a list is a path, white space and a label. `.csv` and `.tsv` files have the columns path and label, an
+    optional header, and an empty label for images that only pre-training sees. Empty lines are skipped. Labels are
+    whole numbers from 0; if one of the training list is no number, all are class names. A path may occur once: a copy
+    could be held out while the other is trained on, and would count twice.
 
     Args:
       split: 'train' or 'test'.
-      path: the folder that the paths of the list are in; or the training list itself, which lies in that folder.
-      list: the training list; '' where `path` is it.
-      test_list: '': there is no test set.
-      test_path: the folder that the paths of the test list are in; '': `path`.
-      labels: a list with the labels of all paths of `list` (and more), which holds paths alone; '': they are in `list`.
+      path: the folder that paths in the list are relative to, or the training list itself, which lies in that folder.
+      list: the training list; '' where `path` is the list.
+      test_list: the test list; '': there is no test set.
+      test_path: the folder that paths in the test list are relative to; '': `path`.
+      labels: a list with labels for (at least) all paths of `list`, which then has paths only; '': `list` has labels.
       test_labels: the same for `test_list`.
-      class_names: a file with the name of a class a line; '': the numbers, or the sorted names of the training list.
-      max_classes: only the images of the first so many classes; 0: of all.
+      class_names: a file with a class name per line; '': the numbers, or the sorted names of the training list.
+      max_classes: number of classes to keep, the first ones; 0: all.
       image_size: as in the folder loader.
       limit: as in the folder loader.
       memory_bytes: as in the folder loader.
       workers: as in the folder loader.
 
     Raises:
-      InputError: a list or a file that is not there, a label that cannot be used; names the list and the line.
+      InputError: a list or an image is missing, or a label cannot be used; names the list and the line.
     """
     root = pathlib.Path(path)
     if path and not list and root.is_file():
         root, list = root.parent, root.name
     if not path or not root.is_dir():
-        raise InputError(f'data.path: {path!r} is no folder; the one that the paths of the list are in is needed')
+        raise InputError(f'data.path: {path!r} is no folder; the one that paths in the list are relative to is needed')
     if split == 'test' and not test_list:
         return None
     entries = _entries(_find(root, 'list', list), labels and _find(root, 'labels', labels))
@@ -71,10 +69,10 @@ def load(
         file = _find(root, 'test_list', test_list)
         entries = _entries(file, test_labels and _find(root, 'test_labels', test_labels))
         root = root / test_path
-    label = _numbers(entries, _MAX_CLASSES if max_classes else len(names), known)
+    label = _numbers(entries, MAX_CLASSES if max_classes else len(names), known)
     rows = np.flatnonzero(label < len(names))
     if not len(rows):
-        raise InputError(f'{entries.file}: no image of the first {max_classes} classes (data.max_classes) in it')
+        raise InputError(f'{entries.file}: it has no image of the first {max_classes} classes (data.max_classes)')
     rows = rows[balanced(label[rows], limit, len(names))]
     _refuse_missing(entries, root, rows)
     ids = np.array(entries.paths)[rows]
@@ -84,7 +82,7 @@ def load(
 
 @dataclasses.dataclass(frozen=True)
 class _Entries:
-    """What stands in a list: number of the line, path, label as text."""
+    """A list, by column: line numbers, paths, labels as text."""
 
     file: pathlib.Path
     lines: list[int]
@@ -104,16 +102,16 @@ def _entries(file: pathlib.Path, labels: pathlib.Path | str) -> _Entries:
         entries.paths.append(path)
         entries.labels.append(label if known is None else known.get(path, ''))
         if first.setdefault(path, line) != line:
-            raise entries.fault(-1, f'{path} stands in line {first[path]} too; once only')
+            raise entries.fault(-1, f'{path} is in line {first[path]} too; each path may occur once')
         if known is not None and path not in known:
             raise entries.fault(-1, f'{path} has no label in {labels}')
     if not entries.lines:
-        raise InputError(f'{file}: an empty list; lines of a path and a label are needed')
+        raise InputError(f'{file}: the list is empty; lines of a path and a label are needed')
     return entries
 
 
 def _parse(file: pathlib.Path, labelled: bool) -> Iterator[tuple[int, str, str]]:
-    """(line, path, label) of each line that is not empty; label is '' in a list of paths alone."""
+    """Yields (line number, path, label) of each line that is not empty; label is '' in a list of paths only."""
     separator, wanted = _SEPARATORS.get(file.suffix.lower()), 2 if labelled else 1
     try:
         with file.open(encoding='utf-8-sig', newline='') as text:
@@ -124,7 +122,7 @@ def _parse(file: pathlib.Path, labelled: bool) -> Iterator[tuple[int, str, str]]
                     continue
                 bare = labelled and separator is not None and len(row) == wanted and row[0]  # the label may be empty
                 if len(row) != wanted or not (all(row) or bare):
-                    need = 'a path and a label' if labelled else 'a path alone'
+                    need = 'a path and a label' if labelled else 'a single path'
                     raise InputError(f'{file}, line {line}: {" ".join(row)!r} is not {need}')
                 yield line, row[0], row[1] if labelled else ''
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -138,17 +136,17 @@ def _words(line: str, labelled: bool) -> list[str]:
 def _classes(
     entries: _Entries, file: pathlib.Path | str, max_classes: int
 ) -> tuple[tuple[str, ...], dict[str, int] | None]:
-    """Names of the classes that are kept, and the number of every class where labels are names."""
+    """Names of the classes to keep, and the number of every class name if labels are names."""
     labels = {label for label in entries.labels if label}
     numeric = all(_is_number(label) for label in labels)
     if file:
         names = tuple(name for _, name, _ in _parse(pathlib.Path(file), False))
         if len(set(names)) < len(names) or not names:
-            raise InputError(f'{file}: a name for each class is needed, one a line, no two alike')
+            raise InputError(f'{file}: a name for each class is needed, one per line, no two alike')
     elif not labels:
-        raise InputError(f'{entries.file}: no label in it; a path and a label a line are needed')
+        raise InputError(f'{entries.file}: the list has no labels; a path and a label per line are needed')
     elif numeric:
-        highest = _numbers(entries, _MAX_CLASSES, None).max()
+        highest = _numbers(entries, MAX_CLASSES, None).max()
         names = tuple(str(number) for number in range(max_classes or highest + 1))
     else:
         names = tuple(sorted(labels))
@@ -161,7 +159,7 @@ def _is_number(text: str) -> bool:
 
 
 def _numbers(entries: _Entries, count: int, known: dict[str, int] | None) -> np.ndarray:
-    """Labels int [N], below `count`, NO_LABEL where there is none; from names where they are `known`."""
+    """Labels as int [N] below `count`, by the numbers of `known` names; NO_LABEL where there is none."""
     numbers = np.full(len(entries.labels), NO_LABEL, np.int64)
     for row, text in enumerate(entries.labels):
         if not text:
@@ -180,7 +178,7 @@ def _numbers(entries: _Entries, count: int, known: dict[str, int] | None) -> np.
 
 
 def _refuse_missing(entries: _Entries, root: pathlib.Path, rows: np.ndarray) -> None:
-    """Lists every folder once, which is cheaper than to ask for every file."""
+    """Checks that all images exist; lists each folder once, which is cheaper than to look up each file."""
     listed: dict[str, set[str]] = {}
     for row in rows:
         folder, name = os.path.split(os.path.join(root, entries.paths[row]))

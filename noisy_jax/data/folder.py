@@ -1,4 +1,4 @@
-"""Class folders of images: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or PATH/CLASS/*.jpg without a test set.
+"""Loader of class folders: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or PATH/CLASS/*.jpg without a test set.
 
 A folder `unlabelled` (or `unlabeled`) in PATH or PATH/train is no class: its images have no label.
 """
@@ -24,22 +24,22 @@ def load(
     memory_bytes: int = lazy.MEMORY_BYTES,
     workers: int = 0,
 ) -> Dataset | None:
-    """The images of a split, by class, then by file name; those without a label last.
+    """Loads the images of a split by class, then by file name; those without a label come last.
 
     Args:
       split: 'train' or 'test'.
       path: the folder.
-      image_size: pixels of a side; other images are scaled by their shorter side and cropped in the middle. 0: all
-        images have the same size.
-      limit: at most so many images, the first of every class; only they are decoded. 0: all.
-      memory_bytes: images that take more stay files, decoded when they are needed.
-      workers: processes that decode; 0: threads of this one.
+      image_size: pixels of a side, to which images are scaled by their shorter side and cropped; 0: all images must
+        have one size.
+      limit: greatest number of images, the first of every class; others are not decoded. 0: all.
+      memory_bytes: size of the decoded images above which they stay files, decoded when they are needed.
+      workers: processes that decode; 0: threads of this process.
 
     Returns:
-      The data set, grey where all images are; None for the test set of a folder without one.
+      The data set, with one channel if all images are grey; None for a test set that does not exist.
 
     Raises:
-      InputError: a folder that is missing or empty, an image that cannot be decoded or has another size.
+      InputError: a folder is missing or empty, or an image cannot be decoded or has another size.
     """
     root = pathlib.Path(path)
     if not path or not root.is_dir():
@@ -47,7 +47,7 @@ def load(
     train_root = root / 'train' if (root / 'train').is_dir() else root
     names = tuple(name for name in _folders(train_root) if name not in UNLABELLED)
     if not names:
-        raise InputError(f'{train_root}: no class folders in it; one folder of images per class is needed')
+        raise InputError(f'{train_root}: it has no class folders; one folder of images per class is needed')
     if split == 'train':
         folder = train_root
     else:
@@ -57,7 +57,7 @@ def load(
         folder = found[0]
         unknown = set(_folders(folder)) - set(names)
         if unknown:
-            raise InputError(f'{folder / min(unknown)}: no such class in {train_root}; classes: {", ".join(names)}')
+            raise InputError(f'{folder / min(unknown)}: {train_root} has no such class; classes: {", ".join(names)}')
     folders = [(label, folder / name) for label, name in enumerate(names)]
     if split == 'train':
         folders += [(NO_LABEL, place / name) for place in dict.fromkeys((train_root, root)) for name in UNLABELLED]
@@ -76,7 +76,7 @@ def _folders(folder: pathlib.Path) -> list[str]:
     names = sorted(child.name for child in folder.iterdir() if child.is_dir() and child.name[0] != '.')
     for name in names:
         if not _images(folder / name):
-            raise InputError(f'{folder / name}: no images in it ({", ".join(SUFFIXES)}); fill or remove the folder')
+            raise InputError(f'{folder / name}: it has no images ({", ".join(SUFFIXES)}); fill or remove the folder')
     return names
 
 
@@ -85,5 +85,5 @@ def _images(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _is_image(file: pathlib.Path) -> bool:
-    """Hidden files are left out: macOS puts `._name.jpg` beside `name.jpg`."""
+    """Whether it is an image that is not hidden: macOS puts `._name.jpg` beside `name.jpg`."""
     return file.suffix.lower() in SUFFIXES and not file.name.startswith('.') and file.is_file()

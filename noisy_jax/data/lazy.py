@@ -1,17 +1,17 @@
-"""Images in memory where they fit, else read when a batch asks for them: decoded, or from a memory-mapped array.
+"""Images in memory if they fit, else read when a batch indexes them: decoded, or from a memory-mapped array.
 
-`Files` and `Rows` look like a read-only uint8 array [N, H, W, C]: shape, dtype, ndim, nbytes, len, and an index (a row,
-a slice, an array of rows), which reads. Their images are the same bits as those in memory.
+`Files` and `Rows` behave like a read-only uint8 array [N, H, W, C]: shape, dtype, ndim, nbytes, len, and an index (a
+row, a slice, an array of rows), which reads. Their images equal those in memory to the bit.
 
-Decoding goes to threads of this process (workers=0) or to that many processes. On two busy cores, images/s:
+Threads of this process decode (workers=0), or that many processes. On two busy cores, images/s:
 
                                          one thread   threads   2 processes
   JPEG 32x32                                   2700      2900          2300
   JPEG 256x256                                  610       970           420
   JPEG 256x256, scaled and cropped to 64        590       600           480
 
-Pillow lets other threads run while it decodes, so that threads do as well there and are the default. What Python does
-around it does not go in parallel in threads: on many cores with small images processes can be worth their start.
+Pillow releases the interpreter lock while it decodes, so that threads are fast enough to be the default. The Python
+code around it does not run in parallel: on many cores with small images processes can be worth their start.
 """
 
 import concurrent.futures
@@ -34,27 +34,27 @@ from tqdm import tqdm
 from noisy_jax.data.decoding import File, decode, decoded_shape, fit_array
 from noisy_jax.errors import InputError
 
-_SHARE = 16  # images of a task: enough to outweigh its dispatch, few enough to spread a batch over the workers
-MEMORY_BYTES = 2**33  # images up to this size are decoded once and kept
+_SHARE = 16  # images per task: enough to outweigh its dispatch, few enough to divide a batch among the workers
+MEMORY_BYTES = 2**33  # size up to which images are decoded once and kept in memory
 _PATIENCE = 3  # seconds before a progress bar appears
 _QUIET = contextvars.ContextVar('quiet', default=False)  # no bars at all; they are for terminals only
 
 
 class Encoded(Protocol):
-    """Images as they are stored, by number; parts of it are sent to worker processes."""
+    """Stored images by row; parts are sent to worker processes."""
 
     def __len__(self) -> int: ...
 
     def take(self, rows: np.ndarray) -> 'Encoded':
-        """Those of these rows, in this order."""
+        """The images at these rows, in this order."""
         ...
 
     def open(self, row: int) -> File:
-        """What Pillow can open."""
+        """A file or stream that Pillow can open."""
         ...
 
     def name(self, row: int) -> str:
-        """What errors call it."""
+        """How errors call the image."""
         ...
 
 
@@ -77,7 +77,7 @@ class Paths:
 
 
 class _Lazy:
-    """What both kinds share of an array."""
+    """The interface of an array, which both kinds share."""
 
     dtype, ndim = np.dtype(np.uint8), 4
     shape: tuple[int, int, int, int]
@@ -104,23 +104,23 @@ class Files(_Lazy):
     """Encoded images, decoded when they are indexed."""
 
     def __init__(self, encoded: Encoded, shape: tuple[int, int, int], size: int = 0, workers: int = 0) -> None:
-        """`shape` is the [H, W, C] of each, `size` as in `decode`."""
+        """`shape` is (H, W, C) of every image, `size` as in `decode`."""
         self._encoded, self._size, self._workers = encoded, size, workers
         self.shape = (len(encoded), *shape)
 
     def take(self, rows: np.ndarray) -> 'Files':
-        """Those of these rows, not yet decoded."""
+        """The images at these rows, not yet decoded."""
         return Files(self._encoded.take(rows), self.shape[1:], self._size, self._workers)
 
     def name(self, row: int) -> str:
-        """Where it is read from: of image files their path."""
+        """Where the image is read from, such as its path."""
         return self._encoded.name(row)
 
     def scaled(self, size: int) -> 'Files':
         return Files(self._encoded, (size, size, self.shape[-1]), size, self._workers)
 
     def stored_shapes(self, rows: np.ndarray) -> list[tuple[int, int, int]]:
-        """(H, W, C) of these rows before they are scaled, from the heads of the files."""
+        """(H, W, C) of the images at these rows before scaling, from the headers of the files."""
         return _shapes_of_share(self._encoded.take(rows), 0)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
@@ -128,13 +128,13 @@ class Files(_Lazy):
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
         for row, image in enumerate(_decoded(chosen, self._size, self._workers)):
             if image.shape[:2] != self.shape[1:3] or image.shape[-1] > self.shape[-1]:
-                raise InputError(f'{chosen.name(row)}: {image.shape}, was {self.shape[1:]} when the run began')
-            images[row] = image  # grey ones are broadcast
+                raise InputError(f'{chosen.name(row)}: {image.shape} now, {self.shape[1:]} when the run began')
+            images[row] = image  # a grey image is broadcast
         return images
 
 
 class Rows(_Lazy):
-    """Rows of a memory-mapped array, which stays on the disk; scaled to `size` pixels of a side when they are read."""
+    """Rows of a memory-mapped array, which stays on disk; scaled to `size` pixels of a side when they are read."""
 
     def __init__(self, array: np.ndarray, rows: np.ndarray, size: int = 0) -> None:
         self._array, self._rows, self._size = array, rows, size
@@ -155,14 +155,14 @@ Images = np.ndarray | Files | Rows
 
 
 def take(images: Images, rows: np.ndarray) -> Images:
-    """The images of these rows; what is not in memory stays where it is."""
+    """The images at these rows; those not in memory are not read."""
     if isinstance(images, np.memmap):
         images = Rows(images, np.arange(len(images)))
     return images.take(rows) if isinstance(images, _Lazy) else images[rows]
 
 
 def scaled(images: Images, size: int) -> Images:
-    """The images as `fit_array` makes them, [N, size, size, C]; what is not in memory is scaled when it is read."""
+    """Scales images as `fit_array`, to [N, size, size, C]; those not in memory when they are read."""
     if not size or images.shape[1:3] == (size, size):
         return images
     if isinstance(images, np.memmap):
@@ -176,19 +176,19 @@ def scaled(images: Images, size: int) -> Images:
 
 
 def images(encoded: Encoded, size: int, memory_bytes: int, workers: int) -> Images:
-    """All images decoded, where they take up to `memory_bytes`; else only their heads are read now.
+    """Decodes all images if they take up to `memory_bytes`; else reads only their headers now.
 
     Args:
       encoded: the images, at least one.
-      size: as in `decode`; 0: all have the same size.
-      memory_bytes: counted with three channels.
-      workers: processes that decode; 0: threads of this one.
+      size: as in `decode`; 0: all must have one size.
+      memory_bytes: bound of the decoded size, counted with three channels.
+      workers: processes that decode; 0: threads of this process.
 
     Returns:
-      uint8 [N, H, W, C], C = 1 where all images are grey, else 3.
+      uint8 [N, H, W, C], with C = 1 if all images are grey, else 3.
 
     Raises:
-      InputError: no image, or another size than the first's.
+      InputError: an image cannot be decoded or has another size than the first.
     """
     height, width, _ = decode(encoded.open(0), size, encoded.name(0)).shape
     if len(encoded) * height * width * 3 > memory_bytes:
@@ -207,7 +207,7 @@ def images(encoded: Encoded, size: int, memory_bytes: int, workers: int) -> Imag
 
 
 def _common_shape(encoded: Encoded, size: int) -> tuple[int, int, int]:
-    """[H, W, C] of all images, from their heads."""
+    """(H, W, C) that all images have, from their headers."""
     first, channels = decoded_shape(encoded.open(0), size, encoded.name(0))[:2], 1
     bar = _bar(len(encoded), 'reading heads')
     with concurrent.futures.ThreadPoolExecutor() as pool, bar:
@@ -242,15 +242,15 @@ def _check_size(encoded: Encoded, row: int, shape: tuple[int, ...], first: tuple
 
 
 def _decoded(encoded: Encoded, size: int, workers: int) -> Iterator[np.ndarray]:
-    """All images in order, each uint8 [H, W, C]."""
+    """Yields all images in order, each uint8 [H, W, C]."""
     try:
         for part in _pool(workers).map(functools.partial(_decode_share, size=size), _shares(encoded)):
             yield from part
     except BrokenProcessPool as error:
         _pool.cache_clear()
         raise InputError(
-            f'config.data.workers: one of {workers} decoding processes was ended from outside (out of memory?); '
-            'take fewer, or 0 for none'
+            f'config.data.workers: one of {workers} decoding processes was killed (out of memory?); '
+            'set fewer, or 0 for threads'
         ) from error
 
 
@@ -269,16 +269,16 @@ def _decode_share(encoded: Encoded, size: int) -> list[np.ndarray]:
 
 @functools.lru_cache(maxsize=1)
 def _pool(workers: int) -> concurrent.futures.Executor:
-    """One for all data sets; its processes begin with the first task."""
+    """The executor that all data sets share; its processes start with the first task."""
     if not workers:
         return concurrent.futures.ThreadPoolExecutor(thread_name_prefix='decode')
-    # Spawned: a fork of a process in which JAX runs threads may hang.
+    # Processes are spawned: a fork of a process in which JAX runs threads may hang.
     context = multiprocessing.get_context('spawn')
     return concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_begin_worker)
 
 
 def _begin_worker() -> None:
-    """A worker leaves it to its parent to stop, and ends with it, also where that is killed."""
+    """Makes a worker ignore signals, which its parent handles, and end with its parent even if that is killed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -1,4 +1,4 @@
-"""Label noise on the host, always a function of a seed: labels int [N] -> corrupted labels int32 [N]."""
+"""Label noise, computed on the host as a function of a seed: labels int [N] -> noisy labels int32 [N]."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,20 +22,20 @@ KINDS = (
     'matrix',
     'human',
 )
-WITHOUT_RATE = ('matrix', 'human')  # theirs is what it is
+WITHOUT_RATE = ('matrix', 'human')  # kinds whose rate cannot be chosen
 
-# CIFAR-10: truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse (Patrini 2017).
+# CIFAR-10's truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse (Patrini 2017).
 _CIFAR10 = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}
-_CHUNK = 1024  # images that `instance` projects at a time
-_SUMMARY_CLASSES = 100  # up to so many, the summary holds the transition matrix
+_CHUNK = 1024  # images projected at a time by `instance`
+_SUMMARY_CLASSES = 100  # classes up to which the summary has the transition matrix
 
 
 def symmetric(
     labels: np.ndarray, rate: float, num_classes: int, rng: np.random.Generator, may_keep: bool = False
 ) -> np.ndarray:
-    """`rate` of every class (rounded down) becomes one of the other classes, each as likely; never the same.
+    """Gives `rate` of every class (rounded down) one of the other labels, each as likely.
 
-    With `may_keep` it becomes any class, its own too, so that rate * (C - 1) / C are wrong: what some publish as rate.
+    With `may_keep` it may also be the same label, so that rate * (C - 1) / C are wrong: what some papers call the rate.
     """
     labels = np.array(labels, np.int32)
     result = labels.copy()
@@ -52,10 +52,13 @@ def asymmetric(
     rng: np.random.Generator,
     mapping: Mapping[int, int] | None = None,
 ) -> np.ndarray:
-    """`rate` of every class in `mapping` becomes the class it is easily taken for.
+    """Gives `rate` of every class in `mapping` the label of the class it is easily mistaken for.
 
-    Without a mapping: 10 classes are CIFAR-10's (5 of them change, so 0.4 realises 0.2); 100 classes are CIFAR-100's
-    in alphabetical order and go round within their superclass (Patrini 2017); otherwise each class becomes the next.
+    Without a mapping, 10 classes are CIFAR-10's (five of them change, so that a rate of 0.4 makes 0.2 of the labels
+    wrong); 100 classes are CIFAR-100's in alphabetical order and become the next of their superclass; otherwise each
+    class becomes the next.
+
+    Source: Patrini et al. 2017, https://arxiv.org/abs/1609.03683
     """
     labels = np.array(labels, np.int32)
     result = labels.copy()
@@ -67,9 +70,9 @@ def asymmetric(
 
 
 def blocks(num_classes: int, size: int = 5) -> dict[int, int]:
-    """Each class -> the next within blocks of `size` successive labels, the last -> the first.
+    """Maps each class to the next within blocks of `size` successive labels, the last to the first.
 
-    Blocks of 5 are what the original has for the superclasses of CIFAR-100.
+    The original uses blocks of 5 for the superclasses of CIFAR-100.
     """
     mapping = {}
     for start in range(0, num_classes, size):
@@ -79,26 +82,31 @@ def blocks(num_classes: int, size: int = 5) -> dict[int, int]:
 
 
 def pair(labels: np.ndarray, rate: float, num_classes: int, rng: np.random.Generator) -> np.ndarray:
-    """`rate` of every class becomes the next class, the last one the first (pair flip, Han 2018)."""
+    """Pair flip: gives `rate` of every class the next label, the last class the first.
+
+    Source: Han et al. 2018, https://arxiv.org/abs/1804.06872
+    """
     return asymmetric(labels, rate, num_classes, rng, blocks(num_classes, num_classes))
 
 
 def instance(
     labels: np.ndarray, rate: float, num_classes: int, rng: np.random.Generator, images: np.ndarray
 ) -> np.ndarray:
-    """Noise that depends on the image (Xia 2020, 'Part-dependent label noise', algorithm 2).
+    """Instance-dependent noise.
 
-    Image i is flipped with probability q_i, drawn from a normal (rate, 0.1) between 0 and 1, to class j with the
-    softmax over the other classes of x_i . w_yj, where w is a random projection [pixels, C] of each class y. So the
-    realised rate is near `rate`, not the same; rate 0 changes nothing.
+    Label i is flipped with probability q_i, drawn from a normal (rate, 0.1) truncated to [0, 1]. It becomes j with the
+    softmax over the other classes of x_i . w_yj, where w is a random projection [pixels, C] of each class y. The
+    realised rate is therefore close to `rate`, not equal; rate 0 changes nothing.
 
     Args:
-      labels: [N].
-      rate: the mean of the flip probabilities.
+      labels: int [N].
+      rate: mean of the flip probabilities.
       num_classes: C.
-      rng: draws flip probabilities, projections and labels.
-      images: uint8 [N, H, W, C]; x is an image's pixels in [0, 1] (its code has them up to 255, where the softmax is
-        all but its largest entry).
+      rng: source of flip probabilities, projections and labels.
+      images: uint8 [N, H, W, C]; x is their pixels in [0, 1]. The authors' code has them up to 255, where the softmax
+        is almost one-hot.
+
+    Source: Xia et al. 2020, algorithm 2, https://arxiv.org/abs/2006.07836
     """
     labels = np.array(labels, np.int32)
     if not rate:
@@ -112,7 +120,7 @@ def instance(
         projection = rng.standard_normal((pixels, num_classes), np.float32)
         rows = np.flatnonzero(labels == label)
         for chunk in np.split(rows, range(_CHUNK, len(rows), _CHUNK)):
-            flat = images[chunk].reshape(len(chunk), pixels)  # of images on the disk only these are read
+            flat = images[chunk].reshape(len(chunk), pixels)  # reads only these of images on disk
             scores = flat.astype(np.float32) / 255 @ projection  # [n, C]
             scores[:, label] = -np.inf
             shares = flip[chunk, None] * softmax(scores.astype(np.float64), axis=1)
@@ -122,7 +130,7 @@ def instance(
 
 
 def from_matrix(labels: np.ndarray, matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each label is drawn from its class's row of the transition matrix [C, C], rows summing to 1."""
+    """Draws each label from its class's row of the transition matrix [C, C], whose rows sum to 1."""
     labels = np.array(labels, np.int32)
     draws = rng.random(len(labels))
     result = labels.copy()
@@ -133,14 +141,14 @@ def from_matrix(labels: np.ndarray, matrix: np.ndarray, rng: np.random.Generator
 
 
 def _draw(shares: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """The class of each row of `shares` [n, C] that a number in [0, 1) falls on."""
+    """The class of each row of `shares` [n, C] that its number in [0, 1) falls on: int [n]."""
     edges = np.cumsum(shares, 1)
     return (draws[:, None] * edges[:, -1:] >= edges).sum(1)
 
 
 def _choose(labels: np.ndarray, label: int, rate: float, rng: np.random.Generator) -> np.ndarray:
     rows = np.flatnonzero(labels == label)
-    # The tiny addend keeps 0.3 * 10 at 3.
+    # The tiny addend keeps products such as 0.29 * 100 from being rounded below the whole number.
     return rng.permutation(rows)[: int(rate * len(rows) + 1e-9)]
 
 
@@ -154,10 +162,10 @@ def corrupt(
     images: np.ndarray | None = None,
     matrix: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The labels with noise of that kind; 'instance' needs the images, 'matrix' the transition matrix.
+    """Labels with noise of a kind; 'instance' needs `images` [N, H, W, C], 'matrix' the transition `matrix` [C, C].
 
     Raises:
-      InputError: an unknown kind, a rate outside [0, 1], or a single class.
+      InputError: the kind is unknown, the rate is outside [0, 1], or there is only one class.
     """
     kinds = [name for name in KINDS if name != 'human']
     if kind not in kinds:
@@ -167,7 +175,7 @@ def corrupt(
     if kind == 'none':
         return np.array(labels, np.int32)
     if num_classes < 2:
-        raise InputError(f'noise.kind: {kind!r} needs two classes or more, found {num_classes}')
+        raise InputError(f'noise.kind: {kind!r} needs at least two classes, found {num_classes}')
     rng = np.random.default_rng(seed)
     arguments = labels, rate, num_classes, rng
     match kind:
@@ -188,20 +196,20 @@ def corrupt(
 
 
 def with_noise(dataset: Dataset, settings: Mapping[str, Any], seed: int) -> Dataset:
-    """The data set with noisy labels, and those from before as `true_label`, unless it has a truth of its own.
+    """The data set with noisy labels; its labels before become `true_label` unless it has true labels already.
 
     Args:
       dataset: as it was loaded.
-      settings: config.noise: kind, rate; matrix: a file, for that kind; labels, key: a file, for 'human'.
-      seed: of the noise.
+      settings: config.noise: `kind` and `rate`; `matrix`: file of that kind; `labels`, `key`: file of 'human'.
+      seed: random seed.
 
     Raises:
-      InputError: as `corrupt`, or a file that cannot be used.
+      InputError: as `corrupt`, or a file cannot be used.
     """
     kind, classes = settings['kind'], dataset.num_classes
     if kind == 'none':
         return dataset
-    # Labels that came without a truth of their own are the truth that noise is put on.
+    # Loaded labels count as true if nothing else is known.
     true = dataset.label if dataset.true_label is None else dataset.true_label
     if kind == 'human':
         label = noise_files.read_labels(settings['labels'], settings['key'], true, classes)
@@ -212,9 +220,9 @@ def with_noise(dataset: Dataset, settings: Mapping[str, Any], seed: int) -> Data
 
 
 def describe(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What summary.json says of the noise: `kind` and `rate` as asked for (None where it cannot be asked for).
+    """The noise as in summary.json: `kind` and the requested `rate`, None for kinds without one.
 
-    Where the truth is known also `realised_rate` and, up to 100 classes, `transition_matrix` to 4 digits.
+    Where true labels are known also `realised_rate` and, up to 100 classes, `transition_matrix` to 4 digits.
     """
     kind = settings['kind']
     rate = None if kind in WITHOUT_RATE else settings['rate'] if kind != 'none' else 0.0
@@ -233,7 +241,7 @@ def realised_rate(true: np.ndarray, given: np.ndarray) -> float:
 
 
 def transition_matrix(true: np.ndarray, given: np.ndarray, num_classes: int) -> np.ndarray:
-    """[C, C]: row `true`, column `given`, each row summing to 1 (0 where a class is absent)."""
+    """Shares [C, C] of given labels (columns) by true label (rows); a row sums to 1, or 0 if the class is absent."""
     counts = np.zeros((num_classes, num_classes))
     np.add.at(counts, (true, given), 1)
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)

@@ -1,57 +1,57 @@
-"""Noise that comes from a file: a transition matrix, or the labels that people gave."""
+"""Label noise from files: a transition matrix, or labels that people gave."""
 
 import pathlib
 
 import numpy as np
 
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, first_line
 
 
 def read_matrix(path: str, num_classes: int) -> np.ndarray:
-    """The transition matrix float [C, C] of an .npy or .csv file: row the true class, column the given one.
+    """Reads a transition matrix float [C, C] from an .npy or .csv file, a row per true class.
 
     Raises:
-      InputError: no such file, another shape, a value below 0, or a row that does not sum to 1 (within 0.001).
+      InputError: the file is missing, its shape is wrong, a value is below 0, or a row does not sum to 1 within 0.001.
     """
     file = _existing('noise.matrix', path, 'an .npy or .csv file with a row per true class')
     try:
         matrix = np.loadtxt(file, delimiter=',', ndmin=2) if file.suffix == '.csv' else np.load(file)
         matrix = np.asarray(matrix, np.float64)
     except Exception as error:
-        raise InputError(f'noise.matrix: {path} cannot be read as numbers ({_first_line(error)})') from error
+        raise InputError(f'noise.matrix: {path} cannot be read as numbers ({first_line(error)})') from error
     if matrix.shape != (num_classes, num_classes):
         raise InputError(f'noise.matrix: {path} has shape {matrix.shape}; {(num_classes, num_classes)} is needed')
     sums = matrix.sum(1)
-    bad = np.flatnonzero(~((matrix >= 0).all(1) & (np.abs(sums - 1) <= 1e-3)))  # NaN is bad too
+    bad = np.flatnonzero(~((matrix >= 0).all(1) & (np.abs(sums - 1) <= 1e-3)))  # also catches NaN
     if len(bad):
         row = matrix[bad[0]]
         raise InputError(
-            f'noise.matrix: row {bad[0]} of {path} sums to {row.sum():g}, its least value is {row.min():g}; '
+            f'noise.matrix: row {bad[0]} of {path} sums to {row.sum():g}, its smallest value is {row.min():g}; '
             'values of at least 0 that sum to 1 are needed'
         )
     return matrix / sums[:, None]
 
 
 def read_labels(path: str, key: str, true: np.ndarray, num_classes: int) -> np.ndarray:
-    """Labels int32 [N] of an .npy file, or of the array `key` of an .npz file.
+    """Reads labels int32 [N] from an .npy file, or from the array `key` of an .npz file.
 
-    Where the .npz has `clean_label` too, as CIFAR-10N, it must be `true`: the images are in the file's order then.
+    An array `clean_label` of the .npz, which CIFAR-10N has, must equal `true`: this proves that the order is the same.
 
     Args:
       path: the file.
-      key: of an .npz, e.g. 'worse_label'.
-      true: int [N], the labels of the images as they were loaded.
-      num_classes: one more than the highest label that is allowed.
+      key: name of the array in an .npz, e.g. 'worse_label'.
+      true: int [N], the true labels of the loaded images.
+      num_classes: number of classes, above every label.
 
     Raises:
-      InputError: no such file or key, labels of other images or in another order, or a label out of range.
+      InputError: the file or key is missing, labels are of other images or in another order, or one is out of range.
     """
     file = _existing('noise.labels', path, 'an .npy or .npz file of labels')
     try:
         content = np.load(file, allow_pickle=False)
         arrays = {name: content[name] for name in content.files} if hasattr(content, 'files') else {'': content}
     except Exception as error:
-        raise InputError(f'noise.labels: {path} cannot be read as NumPy arrays ({_first_line(error)})') from error
+        raise InputError(f'noise.labels: {path} cannot be read as NumPy arrays ({first_line(error)})') from error
     if '' not in arrays and key not in arrays:
         raise InputError(f'noise.key: {key!r} is not in {path}; choose one of {", ".join(sorted(arrays))}')
     labels = arrays.get('', arrays.get(key))
@@ -77,7 +77,3 @@ def _existing(field: str, path: str, needed: str) -> pathlib.Path:
     if not path or not pathlib.Path(path).is_file():
         raise InputError(f'{field}: {path!r} is no file; {needed} is needed')
     return pathlib.Path(path)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""What people have for images in arrays, bytes, floats, numbers of any range, flat rows, as uint8 [N, H, W, C]."""
+"""Converts arrays that hold images (bytes, floats, numbers of any range, flat rows) to uint8 [N, H, W, C]."""
 
 import dataclasses
 import math
@@ -7,17 +7,17 @@ import numpy as np
 
 from noisy_jax.errors import InputError
 
-_CHUNK = 4096  # rows that are scaled at a time
+_CHUNK = 4096  # rows scaled at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """How arrays become images, settled by the training data.
+    """How arrays become images, as the training data determines it.
 
     Attributes:
-      image_shape: (H, W, C). A shorter row is filled up with black pixels.
-      low: the number that becomes black.
-      high: the number that becomes white; where they are 0 and 1, bytes are pixels already.
+      image_shape: (H, W, C); shorter rows are padded with black pixels.
+      low: number that becomes black.
+      high: number that becomes white; with 0 and 1, bytes are pixels already.
     """
 
     image_shape: tuple[int, int, int]
@@ -26,18 +26,18 @@ class Pixels:
 
     @classmethod
     def of(cls, rows: np.ndarray, shape: tuple[int, ...], image_shape: tuple[int, ...] | None = None) -> 'Pixels':
-        """Settles shape and range.
+        """Determines shape and range.
 
-        Bytes, and floats in [0, 1], are what they seem; other numbers are scaled by their smallest and largest. Flat
-        rows without `image_shape` are grey squares, if need be filled up to the next square.
+        Bytes, and floats in [0, 1], are taken as they are; other numbers are scaled by their minimum and maximum. Flat
+        rows without `image_shape` are grey squares, padded to the next square number.
 
         Args:
           rows: numbers [N, D] of the training images.
-          shape: of one image as it came: (H, W, C), (H, W) or (D,).
+          shape: shape of one image as given: (H, W, C), (H, W) or (D,).
           image_shape: (H, W) or (H, W, C) of flat rows.
 
         Raises:
-          InputError: shapes that do not fit.
+          InputError: shapes do not match.
         """
         values = rows.shape[1]
         if image_shape is not None:
@@ -55,10 +55,10 @@ class Pixels:
         return cls((*shape, 1)[:3], low, high if high > low else low + 1.0)
 
     def images(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Numbers [N, D] of images that came in `shape` as uint8 [N, H, W, C]; those beyond the range are cut off.
+        """Converts numbers [N, D] of images given in `shape` to uint8 [N, H, W, C]; numbers are clipped to the range.
 
         Raises:
-          InputError: another shape, or numbers of another kind, e.g. 0 to 255 after a training with [0, 1].
+          InputError: the shape or the range differs from training, e.g. 0 to 255 after training on [0, 1].
         """
         _check_same(shape, self.image_shape)
         pixels = rows
@@ -90,6 +90,6 @@ def _check(image_shape: tuple[int, ...], values: int) -> None:
 
 
 def _check_same(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """Flat rows fit every shape; (H, W) is (H, W, 1)."""
+    """Refuses another shape; flat rows match every shape, and (H, W) is (H, W, 1)."""
     if len(shape) > 1 and (*shape, 1)[:3] != (*wanted, 1)[:3]:
         raise InputError(f'X: images of shape {shape}; {tuple(wanted)} is needed')

@@ -1,4 +1,7 @@
-"""CIFAR-100's 20 superclasses (Krizhevsky 2009). Its 100 classes are numbered by name, in alphabetical order."""
+"""CIFAR-100's 20 superclasses; its 100 classes are numbered in alphabetical order.
+
+Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html
+"""
 
 SUPERCLASSES: dict[str, tuple[str, ...]] = {
     'aquatic mammals': ('beaver', 'dolphin', 'otter', 'seal', 'whale'),
@@ -27,6 +30,6 @@ CLASSES: tuple[str, ...] = tuple(sorted(name for names in SUPERCLASSES.values() 
 
 
 def next_in_superclass() -> dict[int, int]:
-    """Each of the 100 classes -> the next of its superclass by name; the last one -> the first."""
+    """Maps each of the 100 classes to the next of its superclass by name, the last to the first."""
     numbers = [[CLASSES.index(name) for name in names] for names in SUPERCLASSES.values()]
     return {label: group[(i + 1) % len(group)] for group in numbers for i, label in enumerate(group)}

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets through its data sources: ArrayRecord files, no TensorFlow at run time."""
+"""Loader of TensorFlow Datasets, from ArrayRecord files and without TensorFlow at run time."""
 
 import functools
 import io
@@ -8,7 +8,7 @@ import numpy as np
 
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, first_line
 
 
 def load(
@@ -21,38 +21,41 @@ def load(
     memory_bytes: int = lazy.MEMORY_BYTES,
     workers: int = 0,
 ) -> Dataset | None:
-    """An image classification data set (features `image` and `label`) that stands prepared in `data_dir`.
+    """Loads a data set with the features `image` and `label` that is prepared in `data_dir`; downloads nothing.
 
     Args:
-      split: 'train' or 'test' ('validation' where there is no 'test').
-      name: of the data set, e.g. 'cifar10'.
-      data_dir: '' is the default of TFDS.
-      label_key: the feature with the labels to train on, e.g. 'worse_label' of cifar10_n; `label` is then the true one.
+      split: 'train' or 'test' ('validation' if there is no 'test').
+      name: name of the data set, e.g. 'cifar10'.
+      data_dir: folder of prepared data sets; '': TFDS's default.
+      label_key: feature with the labels to train on, e.g. 'worse_label' of cifar10_n; `label` is then the true one.
       image_size: as in the folder loader.
       limit: as in the folder loader.
-      memory_bytes: as in the folder loader. All records are read at the start, whatever it is: labels are in them.
+      memory_bytes: as in the folder loader; all records are read once in any case, since labels are in them.
       workers: as in the folder loader.
 
+    Returns:
+      The data set; None for a test set that does not exist.
+
     Raises:
-      InputError: the data set is not there, is damaged, or has other features; nothing is ever downloaded.
+      InputError: the data set is missing, is damaged, or has other features.
     """
     if not name:
-        raise InputError("data.dataset: '' names no data set; one of TensorFlow Datasets is needed, such as 'cifar10'")
+        raise InputError("data.dataset: '' is no name in TensorFlow Datasets; one such as 'cifar10' is needed")
     import tensorflow_datasets as tfds  # seconds to import
 
     title = f'data.dataset: {name!r}'
     folder = f'data_dir={data_dir!r}, ' if data_dir else ''
-    mend = f"prepare it with tfds.builder({name!r}, {folder}file_format='array_record').download_and_prepare()"
+    remedy = f"prepare it with tfds.builder({name!r}, {folder}file_format='array_record').download_and_prepare()"
     try:
         builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
         info = builder.info
     except Exception as error:
-        place, reason = data_dir or 'the default folder', _first_line(error)
+        place, reason = data_dir or 'the default folder', first_line(error)
         raise InputError(
-            f'{title} cannot be opened in {place} ({reason}); {mend}, in a folder without other formats of it'
+            f'{title} cannot be opened in {place} ({reason}); {remedy}, in a folder without other formats of it'
         ) from error
     if not info.splits:
-        raise InputError(f'{title} is not prepared as array_record in {builder.data_dir}; {mend}')
+        raise InputError(f'{title} is not prepared as array_record in {builder.data_dir}; {remedy}')
     keys = ('label', label_key) if label_key != 'label' and split == 'train' else ('label',)
     for key, kind in (('image', tfds.features.Image), *((key, tfds.features.ClassLabel) for key in keys)):
         if key not in info.features or not isinstance(info.features[key], kind):
@@ -66,15 +69,15 @@ def load(
         raise InputError(f'{title} has no split {split!r}; found {", ".join(info.splits)}')
     names = tuple(info.features['label'].names)
     try:
-        # All labels are needed to choose the rows; images are decoded after that, as in the folder loader.
+        # Rows are chosen by all labels; images are decoded after that, as in the folder loader.
         records = _source(name, data_dir, split)
         read = (records[i] for i in range(len(records)))
         labels = np.array([[record[key] for key in keys] for record in read], np.int32)  # [N, 1 or 2]
     except Exception as error:
-        reason = _first_line(error)
-        raise InputError(f'{title} cannot be read from {builder.data_dir} ({reason}); {mend}') from error
+        reason = first_line(error)
+        raise InputError(f'{title} cannot be read from {builder.data_dir} ({reason}); {remedy}') from error
     given, true = labels[:, -1], labels[:, 0]
-    hidden = np.flatnonzero(given == NO_LABEL)  # how TFDS marks them too
+    hidden = np.flatnonzero(given == NO_LABEL)  # the mark of TFDS, too
     if len(hidden) and split != 'train':
         raise InputError(f'{title}, {split}: image {hidden[0]} has no label ({NO_LABEL}); each of a test set needs one')
     rows = balanced(given, limit, len(names))
@@ -87,7 +90,7 @@ def load(
 
 
 class Records:
-    """The encoded images of these rows of a split; each process opens the files for itself."""
+    """Encoded images of a split at some rows; each process opens the files itself."""
 
     def __init__(self, name: str, data_dir: str, split: str, rows: np.ndarray) -> None:
         self._place, self._rows = (name, data_dir, split), rows
@@ -102,7 +105,7 @@ class Records:
         try:
             return io.BytesIO(_source(*self._place)[int(self._rows[row])]['image'])
         except Exception as error:
-            raise InputError(f'{self.name(row)}: cannot be read ({_first_line(error)})') from error
+            raise InputError(f'{self.name(row)}: cannot be read ({first_line(error)})') from error
 
     def name(self, row: int) -> str:
         name, _, split = self._place
@@ -111,12 +114,8 @@ class Records:
 
 @functools.lru_cache(maxsize=4)
 def _source(name: str, data_dir: str, split: str) -> Any:
-    """Records by number, their images still encoded."""
+    """Records by number, with encoded images."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
     return builder.as_data_source(split=split, decoders={'image': tfds.decode.SkipDecoding()})
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,8 @@
-"""Losses per sample [B]; the mean belongs to the step."""
+"""Losses per sample [B]; the mean belongs to the training step.
+
+The examples in the docstrings assume `import jax.numpy as jnp`, `from noisy_jax.losses import *` and a print precision
+of 3 digits; tests/test_docstrings.py runs them.
+"""
 
 from noisy_jax.losses.classification import (
     cross_entropy,

@@ -1,10 +1,16 @@
-"""Contrastive losses, per anchor.
+"""Contrastive losses, one value per anchor.
 
-Over two views of a batch (`nt_xent`, `sup_con`): [2B], all of the first view, then all of the second. Both are a
+`nt_xent` and `sup_con` contrast two views of a batch and return [2B], the first views, then the second. Both are a
 log-sum-exp over all other embeddings minus the mean similarity to the positives. The log-sum-exp is the part that sees
-every pair; `log_sum_exp.py` has it dense and in blocks.
+every pair; `log_sum_exp.py` computes it dense or in blocks.
 
-Of queries against their keys and a queue of earlier keys (`info_nce`, `queue_sup_con`): [B].
+`info_nce` and `queue_sup_con` contrast queries with their keys and a queue of earlier keys, and return [B].
+
+The examples share
+
+>>> z1 = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+>>> z2 = jnp.array([[1.0, 0.1], [0.1, 1.0]])
+>>> queue = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
 """
 
 import jax
@@ -17,27 +23,33 @@ from noisy_jax.losses.log_sum_exp import log_sum_exp, on_every_device
 def _pairs(z1: jax.Array, z2: jax.Array, temperature: float) -> jax.Array:
     """[B, 2, D], in float32 at least, whose inner products are cosine similarities over the temperature.
 
-    Views one after the other would move data between devices.
+    The two views get an axis of their own: concatenating them would move a sharded batch between devices.
     """
     return normalise(jnp.stack([z1, z2], axis=1), temperature)
 
 
 def _others(z: jax.Array, block_size: int | None) -> jax.Array:
-    """[B, 2, D] -> [B, 2]: each anchor's log-sum-exp over all 2B - 1 others."""
+    """Log-sum-exp of each anchor over its 2B - 1 others: [B, 2, D] -> [B, 2]."""
     return log_sum_exp(z.reshape(-1, z.shape[-1]), block_size=block_size).reshape(-1, 2)
 
 
 def nt_xent(z1: jax.Array, z2: jax.Array, *, temperature: float = 0.5, block_size: int | None = None) -> jax.Array:
-    """-log of the other view's share among all 2B - 1 others (SimCLR, Chen 2020, eq. 1).
+    """NT-Xent, the loss of SimCLR: -log of the softmax share of an anchor's other view among all 2B - 1 others.
 
     Args:
-      z1: [B, D], first views; normalised inside.
-      z2: [B, D], second views.
+      z1: [B, D], embeddings of the first views; normalised inside.
+      z2: [B, D], embeddings of the second views.
       temperature: divides the cosine similarities.
-      block_size: similarities at a time per anchor; 0: all; None: by the size of the batch. The result is the same.
+      block_size: columns of the similarity matrix computed at a time; 0: all; None: chosen by the batch size. The
+        result is the same, memory is linear in the batch instead of quadratic.
 
     Returns:
       [2B].
+
+    Source: Chen et al. 2020, eq. 1, https://arxiv.org/abs/2002.05709
+
+    >>> nt_xent(z1, z2)
+    Array([0.265, 0.265, 0.315, 0.315], dtype=float32)
     """
     z = _pairs(z1, z2, temperature)
     other_view = jnp.sum(z[:, 0] * z[:, 1], axis=-1, keepdims=True)  # [B, 1]
@@ -54,26 +66,33 @@ def sup_con(
     own_view_weight: str = 'one',
     block_size: int | None = None,
 ) -> jax.Array:
-    """Supervised contrastive loss (Khosla 2020, eq. 2), positives weighted (Ciortan 2021, section 3.2).
+    """Supervised contrastive loss with weighted positives.
 
-    An anchor's positives are its other view and both views of all samples of its label. Their log shares are averaged
-    with the weights of the positives, not of the anchor; negatives are not weighted. Without a factor T / 0.07.
+    An anchor's positives are its other view and both views of every sample with its label. Their -log softmax shares
+    are averaged with the positives' weights; neither the anchor nor the negatives are weighted. There is no factor
+    T / 0.07, which the authors' code has.
 
     Args:
-      z1: [B, D], first views; normalised inside.
-      z2: [B, D], second views.
+      z1: [B, D], embeddings of the first views; normalised inside.
+      z2: [B, D], embeddings of the second views.
       labels: int [B].
-      weights: [B], the trust in each label, 0 or more; None: all 1.
+      weights: [B], the trust in each label, at least 0; None: all 1.
       temperature: divides the cosine similarities.
-      own_view_weight: 'one' (the paper): the anchor's own second view has weight 1, it needs no label; 'sample' (the
-        original code): the sample's weight. An anchor whose positives all weigh 0 then has loss 0 (there: NaN).
+      own_view_weight: weight of the anchor's other view. 'one' (the paper): 1, since it needs no label; 'sample' (the
+        original's code): the sample's weight. The loss of an anchor whose positives all weigh 0 is then 0, not NaN.
       block_size: as in `nt_xent`.
 
     Returns:
       [2B].
 
     Raises:
-      InputError: another `own_view_weight`.
+      InputError: `own_view_weight` is neither 'one' nor 'sample'.
+
+    Source: Khosla et al. 2020, eq. 2, https://arxiv.org/abs/2004.11362; weights: Ciortan et al. 2021, section 3.2,
+    https://doi.org/10.3390/data6060061
+
+    >>> sup_con(z1, z2, jnp.array([0, 0]), weights=jnp.array([1.0, 0.5]), temperature=0.5)
+    Array([1.21 , 1.525, 1.161, 1.443], dtype=float32)
     """
     if own_view_weight not in ('one', 'sample'):
         raise InputError(f"own_view_weight: {own_view_weight!r} is unknown; choose 'one' or 'sample'")
@@ -82,13 +101,13 @@ def sup_con(
     weights = weights.astype(z.dtype)
     own = jnp.ones_like(weights) if own_view_weight == 'one' else weights
 
-    # All positives of a label have one sum, from which an anchor takes out its own image: linear in the batch.
+    # Positives of a label are summed once, and an anchor subtracts its own image: linear in the batch.
     labels = jnp.asarray(labels)
     every_label = on_every_device(labels)
     ordered = jnp.sort(every_label)
 
     def sums(values: jax.Array) -> jax.Array:
-        """Over all images of each image's label: [B, ...] -> [B, ...]."""
+        """Sum over all images that share an image's label: [B, ...] -> [B, ...]."""
         by_label = jnp.zeros_like(values).at[jnp.searchsorted(ordered, every_label)].add(values)
         return by_label[jnp.searchsorted(ordered, labels)]
 
@@ -102,16 +121,21 @@ def sup_con(
 
 
 def info_nce(queries: jax.Array, keys: jax.Array, queue: jax.Array, *, temperature: float = 0.07) -> jax.Array:
-    """-log of the own key's share among it and the queue (MoCo, He 2020, eq. 1).
+    """InfoNCE, the loss of MoCo: -log of the softmax share of a query's own key among it and the queue.
 
     Args:
-      queries: [B, D]; normalised inside, as the keys.
-      keys: [B, D], of the momentum encoder; without gradient.
+      queries: [B, D]; normalised inside, as are the keys.
+      keys: [B, D], from the momentum encoder; no gradient flows into them.
       queue: [K, D], normalised keys of earlier batches, all of them negatives.
       temperature: divides the cosine similarities.
 
     Returns:
       [B].
+
+    Source: He et al. 2020, eq. 1, https://arxiv.org/abs/1911.05722
+
+    >>> info_nce(z1, z2, queue, temperature=0.5)
+    Array([0.707, 0.242], dtype=float32)
     """
     nobody = jnp.full(len(queue), -1)
     labels = jnp.zeros(len(queries), jnp.int32)
@@ -128,21 +152,26 @@ def queue_sup_con(
     *,
     temperature: float = 0.07,
 ) -> jax.Array:
-    """`sup_con` against a queue (supervised MoCo, Ciortan 2021, section 3.2): own key, and the queue's of the label.
+    """Supervised MoCo: `sup_con` against a queue. Positives are a query's own key and the queued keys of its label.
 
-    The log shares of the positives are averaged with their weights; the own key, which needs no label, has weight 1.
+    Their -log softmax shares are averaged with their weights; the own key, which needs no label, has weight 1.
 
     Args:
-      queries: [B, D]; normalised inside, as the keys.
-      keys: [B, D], of the momentum encoder; without gradient.
+      queries: [B, D]; normalised inside, as are the keys.
+      keys: [B, D], from the momentum encoder; no gradient flows into them.
       labels: int [B].
       queue: [K, D], normalised keys of earlier batches.
-      queue_labels: int [K]; -1 is nobody's.
+      queue_labels: int [K]; -1 marks a key that is nobody's positive.
       queue_weights: [K], the trust in each label.
       temperature: divides the cosine similarities.
 
     Returns:
       [B].
+
+    Source: Ciortan et al. 2021, section 3.2, https://doi.org/10.3390/data6060061
+
+    >>> queue_sup_con(z1, z2, jnp.array([0, 1]), queue, jnp.array([0, -1]), jnp.array([0.5, 0.5]), temperature=0.5)
+    Array([0.704, 0.242], dtype=float32)
     """
     q, k = normalise(queries), jax.lax.stop_gradient(normalise(keys))
     own = jnp.sum(q * k, axis=-1, keepdims=True)  # [B, 1]
@@ -155,9 +184,15 @@ def queue_sup_con(
 
 
 def normalise(z: jax.Array, temperature: float = 1.0) -> jax.Array:
-    """[..., D] of squared length 1 / temperature, in float32 at least; a row of zeros stays and has no gradient."""
+    """Scales rows [..., D] to a squared length of 1 / temperature, in float32 at least.
+
+    A row of zeros stays as it is and has no gradient.
+
+    >>> normalise(jnp.array([3.0, 4.0]))
+    Array([0.6, 0.8], dtype=float32)
+    """
     z = z.astype(jnp.promote_types(z.dtype, jnp.float32))
     square = jnp.sum(z * z, axis=-1, keepdims=True)
     alive = square > 1e-24
-    # The inner `where` keeps the gradient finite; a floor instead would give a dead row a gradient of 1e12.
+    # Gradients stay finite by the inner `where`; a floor instead would give a dead row a gradient of 1e12.
     return z * jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, square, 1.0) * temperature), 0.0)

@@ -1,11 +1,14 @@
-"""Early-learning regularisation (Liu 2020): a memory of past predictions [N, C] holds back the learning by heart."""
+"""Early-learning regularisation: a memory of past predictions [N, C] keeps the network from memorising wrong labels.
+
+Source: Liu et al. 2020, https://arxiv.org/abs/2007.00151
+"""
 
 import jax
 import jax.numpy as jnp
 
 from noisy_jax.losses.classification import cross_entropy
 
-_LOW = 1e-4  # predictions are clipped to [1e-4, 1 - 1e-4]
+_LOW = 1e-4  # bound of predictions, which are clipped to [1e-4, 1 - 1e-4]
 
 
 def _clipped_softmax(logits: jax.Array) -> jax.Array:
@@ -14,16 +17,21 @@ def _clipped_softmax(logits: jax.Array) -> jax.Array:
 
 
 def elr_targets(targets: jax.Array, index: jax.Array, logits: jax.Array, *, beta: float) -> jax.Array:
-    """The memory after a batch: t_i <- beta t_i + (1 - beta) p_i (Liu 2020, eq. 9), without gradient.
+    """Updates the memory with a batch: t_i <- beta t_i + (1 - beta) p_i (eq. 9), without gradient.
 
     Args:
       targets: [N, C], the memory.
-      index: [B], the samples of the batch.
+      index: int [B], rows of the batch in the memory.
       logits: [B, C]; their softmax is clipped and renormalised.
-      beta: how much of the old memory stays.
+      beta: share of the old memory that stays.
 
     Returns:
-      [N, C]; rows outside the batch as they were.
+      [N, C]; rows outside the batch are unchanged.
+
+    >>> elr_targets(jnp.zeros((3, 2)), jnp.array([1]), jnp.array([[2.0, 0.0]]), beta=0.7)
+    Array([[0.   , 0.   ],
+           [0.264, 0.036],
+           [0.   , 0.   ]], dtype=float32)
     """
     p = jax.lax.stop_gradient(_clipped_softmax(logits))
     p = p / p.sum(-1, keepdims=True)
@@ -31,16 +39,19 @@ def elr_targets(targets: jax.Array, index: jax.Array, logits: jax.Array, *, beta
 
 
 def elr(logits: jax.Array, labels: jax.Array, targets_of_batch: jax.Array, *, lam: float) -> jax.Array:
-    """CE + lambda log(1 - <p, t>) (Liu 2020, eq. 6).
+    """ELR: cross-entropy + lambda log(1 - <p, t>) (eq. 6).
 
     Args:
       logits: [B, C].
-      labels: [B] or [B, C].
-      targets_of_batch: [B, C], the memory of these samples, this prediction included.
+      labels: int [B], or probabilities [B, C].
+      targets_of_batch: [B, C], rows of the memory after its update with these logits.
       lam: weight of the regulariser.
 
     Returns:
       [B].
+
+    >>> elr(jnp.array([[2.0, 0.0]]), jnp.array([1]), jnp.array([[0.8, 0.2]]), lam=3.0)
+    Array([-1.784], dtype=float32)
     """
     p = _clipped_softmax(logits)
     agreement = jnp.sum(p * jax.lax.stop_gradient(targets_of_batch), axis=-1)

@@ -1,7 +1,7 @@
-"""The log-sum-exp of each row's inner products with all others: dense for small batches, in blocks for large ones.
+"""Log-sum-exp of each row's inner products with all others: dense for small batches, in blocks for large ones.
 
-In blocks the memory is linear in the batch. Rows of a batch that is spread over devices stay where they are; every
-device receives all rows once, as the other side of its own.
+In blocks, memory is linear in the batch. The rows of a sharded batch stay where they are; every device receives all
+rows once, to compare its own with.
 """
 
 import functools
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-# Up to so many rows the dense form is as fast (experiments/contrastive_memory.py).
+# Rows up to which the dense form is as fast (experiments/contrastive_memory.py).
 _DENSE_ROWS = 2048
 _BLOCK = 128
 
@@ -20,7 +20,7 @@ def log_sum_exp(z: jax.Array, *, block_size: int | None = None) -> jax.Array:
 
     Args:
       z: [n, D].
-      block_size: columns of the similarities at a time; 0: all; None: all for small n.
+      block_size: columns of the similarity matrix computed at a time; 0: all; None: all for small n.
     """
     if block_size is None:
         block_size = 0 if len(z) <= _DENSE_ROWS else _BLOCK
@@ -28,7 +28,7 @@ def log_sum_exp(z: jax.Array, *, block_size: int | None = None) -> jax.Array:
 
 
 def on_every_device(rows: jax.Array) -> jax.Array:
-    """All rows on each device of the mesh that the program is traced for (training.loop); nothing moves without one."""
+    """Replicates rows over the mesh that the program is traced for (training.loop); does nothing without a mesh."""
     if jax.sharding.get_abstract_mesh().empty:
         return rows
     return jax.lax.with_sharding_constraint(rows, PartitionSpec())
@@ -40,9 +40,9 @@ def _dense(z: jax.Array) -> jax.Array:
 
 
 def _similarity(z: jax.Array, columns: jax.Array, start: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """`size` columns of the similarities from `start` on: [n, size], and the rows [size, D] that they belong to.
+    """`size` columns of the similarity matrix from `start` on, [n, size], and the rows [size, D] they belong to.
 
-    The last block begins earlier where it would pass the end; a row with itself, and what was seen before, is -inf.
+    A last block that would pass the end begins earlier. The diagonal and columns seen before are -inf.
     """
     where = jnp.minimum(start, len(columns) - size) + jnp.arange(size)
     block = jax.lax.dynamic_slice_in_dim(columns, start, size)  # [size, D]
@@ -57,7 +57,7 @@ def _blocks(z: jax.Array, block_size: int) -> jax.Array:
 
 
 def _forward(z: jax.Array, block_size: int) -> tuple:
-    """A running maximum and the sum below it (Milakov 2018), over blocks of columns."""
+    """A running maximum and its sum of exponentials, block by block (Milakov 2018, https://arxiv.org/abs/1805.02867)."""
     columns, size = on_every_device(z), min(block_size, len(z))
 
     def add(carry: tuple, start: jax.Array) -> tuple:
@@ -74,7 +74,7 @@ def _forward(z: jax.Array, block_size: int) -> tuple:
 
 
 def _backward(block_size: int, saved: tuple, cotangent: jax.Array) -> tuple:
-    """A row's gradient as anchor and as another's column at once: no device sums up what others found."""
+    """Gradient of a row as anchor and as another's column in one pass, so that devices need not sum their shares."""
     z, columns, value = saved
     size = min(block_size, len(z))
     all_values, all_cotangents = on_every_device(value), on_every_device(cotangent)

@@ -28,7 +28,7 @@ _CNNS: dict[str, Callable[..., nn.Module]] = {
 }
 ENCODERS = _RESNETS | _CNNS
 STEMS = ('auto', 'small', 'large')
-_SMALL = 64  # pixels a side: up to here 'auto' is 'small', as in the original
+_SMALL = 64  # pixels a side up to which 'auto' means 'small', as in the original
 
 
 def create(
@@ -45,24 +45,24 @@ def create(
     dtype: jnp.dtype = jnp.float32,
     image_size: int = 32,
 ) -> Network:
-    """The network of an encoder's name.
+    """Encoder, projection head and classifier by name.
 
     Args:
       encoder: one of ENCODERS.
-      num_classes: C of the classifier.
+      num_classes: C, outputs of the classifier.
       projection: one of PROJECTIONS; 'none' contrasts the embeddings themselves.
-      projection_dim: P of the projection head.
+      projection_dim: P, outputs of the projection head.
       classifier: one of CLASSIFIERS.
-      width: channels of the first stage; 0: the network's own.
-      stem: of a ResNet: 'small' (3x3), 'large' (7x7 with stride 2, and pooling), 'auto' by `image_size`.
-      batch_norm_splits: interleaved parts of a batch, each normalised by itself in the encoder (see
-        `models.norm.BatchNorm`); 0 or 1: one. As in the original, a classifier's BatchNorm sees the whole batch.
-      batch_norm_blocks: the same for blocks of neighbouring samples, each of which has these splits.
-      dtype: of the computation; parameters, statistics, logits and projections are float32.
-      image_size: chooses the stem.
+      width: channels of the first stage; 0: the encoder's default.
+      stem: first layers of a ResNet: 'small' (3x3), 'large' (7x7, stride 2, pooling), or 'auto': by `image_size`.
+      batch_norm_splits: interleaved groups of a batch, each normalised separately in the encoder (see
+        `models.norm.BatchNorm`); 0 or 1: one group. As in the original, a classifier's BatchNorm sees the whole batch.
+      batch_norm_blocks: blocks of neighbouring samples, each normalised separately and interleaved as above.
+      dtype: type of the computation; parameters, statistics, logits and projections are float32.
+      image_size: pixels of a side, by which 'auto' chooses the stem.
 
     Raises:
-      InputError: an unknown name, or a stem for an encoder without one.
+      InputError: a name is unknown, or `stem` is set for an encoder without one.
     """
     for field, name, known in (
         ('encoder', encoder, ENCODERS),
@@ -76,7 +76,7 @@ def create(
     if encoder in _RESNETS:
         options['small_images'] = image_size <= _SMALL if stem == 'auto' else stem == 'small'
     elif stem != 'auto':
-        raise InputError(f"model.stem: {stem!r}, but {encoder} has no stem; allowed: 'auto', or a ResNet as encoder")
+        raise InputError(f"model.stem: {stem!r}, but {encoder} has no stem to choose; allowed: 'auto', or a ResNet")
     norm = functools.partial(BatchNorm, blocks=max(batch_norm_blocks, 1), splits=max(batch_norm_splits, 1))
     return Network(
         encoder=ENCODERS[encoder](dtype=dtype, norm=norm, **options),

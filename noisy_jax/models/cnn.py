@@ -12,9 +12,9 @@ from noisy_jax.models.norm import BatchNorm
 
 
 def _halve(x: jax.Array) -> jax.Array:
-    """The largest of every 2x2 pixels: [B, H, W, C] -> [B, H // 2, W // 2, C].
+    """Max-pooling over 2x2 pixels: [B, H, W, C] -> [B, H // 2, W // 2, C].
 
-    As `nn.max_pool`, whose gradient is a scatter: on a CPU that takes longer than the rest of a small network.
+    The gradient of `nn.max_pool` is a scatter, which on a CPU takes longer than the rest of a small network.
     """
     batch, height, width, channels = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
@@ -25,18 +25,18 @@ def _flatten(x: jax.Array) -> jax.Array:
     """[B, h, w, C] -> [B, h w C].
 
     Raises:
-      InputError: pooling has left nothing of the image.
+      InputError: the image is too small, nothing is left of it after pooling.
     """
     if not x.size:
         raise InputError(
-            'model.encoder: the images are too small for it: cnn6 needs 8 pixels a side, cnn_small needs 2 pixels; '
-            'set data.image_size or take a resnet'
+            'model.encoder: the images are too small: cnn6 needs 8 pixels a side, cnn_small needs 2 pixels; '
+            'set data.image_size or use a ResNet'
         )
-    return x.reshape(x.shape[0], -1)  # not len(x): it may be a symbol (noisy_jax.export)
+    return x.reshape(x.shape[0], -1)  # not len(x), which may be a symbol (noisy_jax.export)
 
 
 class CNN6(nn.Module):
-    """The original's network of 6 convolutions: embeddings [B, 128] of images [B, H, W, C]."""
+    """The original's network of six convolutions: images [B, H, W, C] -> embeddings [B, 128]."""
 
     width: int = 64
     hidden: int = 256
@@ -61,7 +61,7 @@ class CNN6(nn.Module):
 
 
 class CNNSmall(nn.Module):
-    """For images of about 8x8 pixels: two convolutions of 16 and 32 channels, then one hidden layer; [B, 128]."""
+    """Two convolutions and a dense layer, for images of about 8x8 pixels: [B, H, W, C] -> embeddings [B, 128]."""
 
     width: int = 16
     features: int = 128

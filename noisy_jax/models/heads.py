@@ -1,6 +1,6 @@
-"""What stands on an encoder: classifiers [B, D] -> logits [B, C], and the projection head [B, D] -> [B, P].
+"""Heads on embeddings: classifiers [B, D] -> logits [B, C], and the projection head [B, D] -> [B, P].
 
-Their last layer computes in float32 whatever the network does: in bfloat16 up to 0.8 % of the arg-maxima change.
+Their last layer computes in float32 whatever the encoder does: in bfloat16 up to 0.8 % of the predictions change.
 """
 
 import functools
@@ -20,7 +20,7 @@ def _uniform(bound: float) -> nn.initializers.Initializer:
     return init
 
 
-# PyTorch's default for linear and convolution weights: uniform within 1 / sqrt(fan in).
+# Default of PyTorch for linear and convolution weights: uniform within 1 / sqrt(fan in).
 torch_kernel = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
@@ -31,7 +31,7 @@ def dense(features: int, fan_in: int, dtype: jnp.dtype, name: str | None = None)
 
 
 def conv(features: int, fan_in: int, dtype: jnp.dtype, name: str | None = None) -> nn.Conv:
-    """A 3x3 convolution with bias, padding 1 and PyTorch's default weights and biases; `fan_in`: input channels."""
+    """A 3x3 convolution with padding 1 and PyTorch's default weights and biases; `fan_in` is the input channels."""
     bias = _uniform((9 * fan_in) ** -0.5)
     return nn.Conv(features, (3, 3), padding=1, dtype=dtype, kernel_init=torch_kernel, bias_init=bias, name=name)
 
@@ -66,8 +66,10 @@ class MultilayerClassifier(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """What is contrasted: D -> P. Linear, ReLU, linear (SimCLR's, without BatchNorm): D -> D -> P; with one layer a
-    linear map; with none the embeddings themselves, P = D, and no parameters.
+    """Projection that the contrastive losses see.
+
+    Two layers: linear, ReLU, linear (SimCLR's, without BatchNorm), D -> D -> P. One: a linear map, D -> P. None: the
+    embeddings themselves, P = D, and no parameters.
     """
 
     features: int = 128

@@ -1,4 +1,4 @@
-"""Encoder, projection head and classifier as one network."""
+"""Encoder, projection head and classifier in one module."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,10 @@ from flax import linen as nn
 
 
 class Network(nn.Module):
-    """Parameters {'encoder', 'projection', 'classifier'}; a phase trains some of them. No head, no 'projection'.
+    """Parameters {'encoder', 'projection', 'classifier'}, of which a phase trains some.
 
-    The heads take embeddings, so that an encoder at rest (`train=False`) can feed a head that learns.
+    The heads take embeddings, so that a frozen encoder (`train=False`) can feed a head that is trained. Without
+    projection layers there are no parameters 'projection'.
     """
 
     encoder: nn.Module

@@ -1,4 +1,7 @@
-"""ResNet with normalisation in front of the convolutions (He 2016b, arXiv:1603.05027), as the original has it."""
+"""ResNet with normalisation before the convolutions, as the original has it.
+
+Source: He et al. 2016, https://arxiv.org/abs/1603.05027
+"""
 
 import functools
 from collections.abc import Callable
@@ -13,10 +16,10 @@ from noisy_jax.models.resnet import ResNet
 
 
 class PreActBlock(nn.Module):
-    """BatchNorm, ReLU, 3x3 convolution, twice, and a shortcut: [B, H, W, C] -> [B, H / strides, W / strides, features].
+    """Twice BatchNorm, ReLU, 3x3 convolution; a shortcut: [B, H, W, C] -> [B, H / strides, W / strides, features].
 
-    The shortcut of the original starts behind the first ReLU in every block; in He 2016b, figure 4e, only where it has
-    a convolution.
+    As in the original, the shortcut starts after the first ReLU in every block; in the paper's figure 4e only where it
+    has a convolution.
     """
 
     features: int
@@ -36,5 +39,5 @@ class PreActBlock(nn.Module):
         return x + y
 
 
-# As the original, with BatchNorm and ReLU behind the stem too, and nothing behind the last block.
+# As in the original, BatchNorm and ReLU follow the stem too, and nothing follows the last block.
 PreActResNet18 = functools.partial(ResNet, (2, 2, 2, 2), block=PreActBlock)

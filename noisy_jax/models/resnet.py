@@ -1,4 +1,7 @@
-"""ResNet (He 2016) in NHWC, with a stem for small images and one for large ones."""
+"""ResNet in NHWC, with a stem for small images and one for large ones.
+
+Source: He et al. 2016, https://arxiv.org/abs/1512.03385
+"""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +13,7 @@ from flax import linen as nn
 from noisy_jax.models.heads import torch_kernel
 from noisy_jax.models.norm import BatchNorm
 
-# He's, as in torchvision: normal with variance 2 / fan out. The 3x3 stem of the original has PyTorch's default instead.
+# Kaiming initialisation as in torchvision: normal, variance 2 / fan out. The original's 3x3 stem has PyTorch's default.
 he_kernel = nn.initializers.variance_scaling(2, 'fan_out', 'normal')
 
 
@@ -26,7 +29,7 @@ class BasicBlock(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=he_kernel)
         norm = functools.partial(self.norm, self.dtype)
-        # Padding as PyTorch's: 'SAME' would shift the window where the stride is 2.
+        # Padding as in PyTorch: 'SAME' would shift the window where the stride is 2.
         y = conv(self.features, (3, 3), self.strides, padding=1, name='conv1')(x)
         y = nn.relu(norm(name='norm1')(y, train=train))
         y = conv(self.features, (3, 3), padding=1, name='conv2')(y)
@@ -40,7 +43,7 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions and a shortcut: [B, H, W, C] -> [B, H / strides, W / strides, 4 features].
 
-    The 3x3 convolution has the stride, as in torchvision; in He 2016 it is the first.
+    The 3x3 convolution has the stride, as in torchvision; in the paper the first 1x1 has it.
     """
 
     features: int
@@ -65,15 +68,15 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Embeddings [B, 8 width] of images [B, H, W, C]; with Bottleneck [B, 32 width].
+    """Images [B, H, W, C] -> embeddings [B, 8 width], with Bottleneck [B, 32 width].
 
     Attributes:
-      stage_sizes: blocks of each stage; a stage doubles the width and, but for the first, halves the image.
-      block: BasicBlock, Bottleneck, or another with their arguments.
+      stage_sizes: blocks of each stage; each stage after the first doubles the width and halves the image.
+      block: BasicBlock, Bottleneck, or another class with their arguments.
       width: channels of the first stage.
-      small_images: 3x3 stem with stride 1 instead of 7x7 with stride 2 and pooling.
-      norm: BatchNorm, or a variant of it.
-      dtype: of the computation; parameters and statistics are float32.
+      small_images: a 3x3 stem with stride 1 instead of 7x7 with stride 2 and pooling.
+      norm: BatchNorm or a variant of it.
+      dtype: type of the computation; parameters and statistics are float32.
     """
 
     stage_sizes: tuple[int, ...]

@@ -10,18 +10,18 @@ from noisy_jax.report.findings import Component, Findings
 from noisy_jax.report.wording import escape
 
 BINS = 60
-# Of metrics.jsonl, in the order of the style sheet's series, and how the legend calls them.
+# Names in metrics.jsonl, in the order of the style sheet's series, and in the legend.
 ACCURACIES = {
     'test_accuracy': 'test images',
-    'valid_accuracy': 'held-out images, labels as given',
-    'accuracy': 'labels trained on',
+    'valid_accuracy': 'held-out images, given labels',
+    'accuracy': 'training labels',
     'knn_accuracy': 'k-NN on embeddings',
     'knn_agreement': 'k-NN, agreement with given labels',
 }
 
 
 class _Plot:
-    """A plot area with axes; values of x and y in given ranges to pixels."""
+    """A plot area with axes, which maps x and y from given ranges to pixels."""
 
     def __init__(self, size: tuple[int, int], x: tuple[float, float], y: tuple[float, float]) -> None:
         self.width, self.height, self._x, self._y = *size, x, y
@@ -57,10 +57,10 @@ class _Plot:
 
 
 def histogram(findings: Findings) -> str:
-    """Losses of all given labels, the fitted components, and a marker of the threshold that the page moves."""
+    """Histogram of the losses on given labels, the fitted components, and a marker of the threshold."""
     heights, edges = np.histogram(findings.loss, BINS, (0, 1))
     top = _nice_ceiling(heights.max())
-    # Square roots: beside the many right labels the wrong ones would hardly be seen.
+    # Square roots: among the many right labels the wrong ones would hardly be visible.
     plot = _Plot((600, 230), (0, 1), (0, np.sqrt(top)))
     plot.ticks([0, 0.2, 0.4, 0.6, 0.8, 1], [0, top / 16, top / 4, top], lambda value: f'{value:,.0f}', np.sqrt)
     plot.parts.append(f'<rect class="suspected" id="suspected" y="{plot.top}" height="{plot.bottom - plot.top}"/>')
@@ -76,7 +76,7 @@ def histogram(findings: Findings) -> str:
         plot.line(xs, np.sqrt(np.minimum(expected, top)), f'component {style}')
     marker = f'<path class="marker" id="marker" d="M0 {plot.top}V{plot.bottom}"/>'
     plot.parts.append(marker)
-    label = f'Histogram of {len(findings.loss)} losses on the given labels with the two fitted components'
+    label = f'Histogram of {len(findings.loss)} losses on the given labels with the fitted components'
     return plot.svg(label, f'id="histogram" data-left="{plot.left}" data-right="{plot.right}"')
 
 
@@ -87,7 +87,7 @@ def _of_bins(component: Component, xs: np.ndarray) -> np.ndarray:
 
 
 def curves(epochs: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """For each phase its name, the chart of its loss, and that of its accuracies ('' where there are none)."""
+    """(name, chart of the loss, chart of the accuracies or '') of each phase."""
     phases: dict[str, list[dict[str, Any]]] = {}
     for line in epochs:
         phases.setdefault(line['phase'], []).append(line)
@@ -97,7 +97,7 @@ def curves(epochs: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
 
 
 def _chart(phase: str, lines: list[dict[str, Any]], names: list[str]) -> str:
-    """The values `names` over the epochs of all stages, one after the other."""
+    """Chart of the values `names` over the epochs of all stages in turn; '' if there are none."""
     found = {name: [(n, line[name]) for n, line in enumerate(lines, 1) if line.get(name) is not None] for name in names}
     found = {name: np.array(points) for name, points in found.items() if points}
     if not found:
@@ -122,7 +122,7 @@ def _chart(phase: str, lines: list[dict[str, Any]], names: list[str]) -> str:
 
 
 def _nice_ceiling(value: float) -> float:
-    """The next of 16, 32, ... 144, 160, 320, ... that is not below: its sixteenth and quarter are whole."""
+    """The next of 16, 32, ..., 144, 160, 320, ... from `value` up: its quarter and sixteenth are whole."""
     scale = 16.0
     while True:
         for step in range(1, 10):

@@ -1,4 +1,4 @@
-"""report.html: one file that shows a run and lets a person review its suspects, without any network."""
+"""report.html: a single file that shows a run and lets a person review its label issues, without a network."""
 
 import hashlib
 import importlib.resources
@@ -21,17 +21,17 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
     """Writes report.html of a finished run with a classifier; the same run gives the same bytes.
 
     Args:
-      folder: of the run; labels/map.npy and map_rows.npy are shown where they are.
+      folder: work directory of the run; labels/map.npy and map_rows.npy are shown if they exist.
       findings: of the run.
       images: uint8 [N, H, W, C] of the labelled images; indexed once, with the rows shown.
       gallery: how many images it shows, the most suspicious ones.
-      thumbnail: pixels of their longer side, at most.
+      thumbnail: greatest length of their longer side in pixels.
 
     Raises:
       InputError: a file of the run is missing or broken.
     """
     rows = findings.by_suspicion[:gallery]
-    shown = images[np.sort(rows)][np.argsort(np.argsort(rows))] if len(rows) else ()  # read in their order on the disk
+    shown = images[np.sort(rows)][np.argsort(np.argsort(rows))] if len(rows) else ()  # read in their order on disk
     data = {
         'run': _fingerprint(findings),
         'classes': findings.classes,
@@ -48,7 +48,7 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
         title=escape(findings.title),
         style=_asset('style.css'),
         script='\n'.join(_asset(name) for name in _SCRIPTS),
-        # In JSON a < stands in texts alone: so no name can end the script or begin another.
+        # Names must not end the script or begin another: in JSON, < occurs in texts only, and is escaped.
         data=json.dumps(data, separators=(',', ':')).replace('<', '\\u003c'),
         sentences=''.join(f'<p>{text}</p>' for text in sentences(findings)),
         overview=sections.overview(findings),
@@ -67,7 +67,7 @@ def _asset(name: str) -> str:
 
 
 def _fingerprint(findings: Findings) -> str:
-    """Names the run, so that decisions on its images are found again also after another report of it."""
+    """Name of the run under which the browser keeps decisions; it stays the same when the report is rewritten."""
     config = {key: value for key, value in findings.config.items() if key != 'report'}
     labels = [findings.id.tolist(), findings.given.tolist()]
     return hashlib.sha256(json.dumps([config, labels], sort_keys=True).encode()).hexdigest()[:16]
@@ -88,7 +88,7 @@ def _columns(findings: Findings, rows: np.ndarray) -> dict[str, list]:
 
 
 def _map(folder: WorkDir, findings: Findings, shown: np.ndarray) -> dict[str, list] | None:
-    """The 2-D map with its sides scaled to [0, 1], and each point's place in the gallery or -1."""
+    """The 2-D map, scaled to [0, 1], with each point's place in the gallery or -1; None without a map."""
     if not folder.has_array('labels/map'):
         return None
     rows, places = folder.load_array('labels/map_rows'), folder.load_array('labels/map').astype(np.float64)
@@ -103,7 +103,7 @@ def _map_size(data: dict[str, Any]) -> str:
     size, images = len(data['map']['x']) if data['map'] else 0, count(data['images'], 'image')
     if size == data['images']:
         return f'all {images}'
-    return f'{count(size)} of {images}: the most suspicious and an even choice of the others'
+    return f'{count(size)} of {images}: the most suspicious, and an even selection of the others'
 
 
 def _machine(summary: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""plots/*.png of a run, where matplotlib is installed."""
+"""plots/*.png of a run, if matplotlib is installed."""
 
 import importlib.util
 import io
@@ -13,14 +13,14 @@ from noisy_jax.workdir import WorkDir
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CONFUSED = 30  # classes up to which they are named
+_CONFUSED = 30  # classes up to which plots name them
 
 
 def write(folder: WorkDir, findings: Findings) -> bool:
-    """Writes plots/: accuracy_and_loss, clean_probability, confusion and, where labels/map.npy is, map.
+    """Writes accuracy_and_loss, clean_probability, confusion and, if there is a labels/map.npy, map to plots/.
 
     Returns:
-      Whether matplotlib is there to draw them.
+      Whether matplotlib is installed to draw them.
 
     Raises:
       InputError: a file of the run is missing or broken.
@@ -43,13 +43,13 @@ def write(folder: WorkDir, findings: Findings) -> bool:
 
 
 def _figure(width: float, height: float) -> 'Figure':
-    from matplotlib.figure import Figure  # not pyplot: it would set the backend of the whole process
+    from matplotlib.figure import Figure  # not pyplot, which sets the backend of the whole process
 
     return Figure(figsize=(width, height), layout='constrained')
 
 
 def _accuracy_and_loss(findings: Findings) -> 'Figure':
-    """By epoch, the phases one after the other."""
+    """Curves by epoch, the phases in turn."""
     figure, lines = _figure(10, 6), findings.epochs
     above, below = figure.subplots(2, 1, sharex=True)
     names = [line['phase'] for line in lines]
@@ -78,7 +78,7 @@ def _clean_probability(findings: Findings) -> 'Figure':
     figure = _figure(10, 4)
     left, right = figure.subplots(1, 2)
     groups = [findings.loss[~findings.is_suspect], findings.loss[findings.is_suspect]]
-    left.hist(groups, BINS, range=(0, 1), stacked=True, color=['C0', 'C1'], label=['trusted', 'suspect'])
+    left.hist(groups, BINS, range=(0, 1), stacked=True, color=['C0', 'C1'], label=['trusted', 'likely label errors'])
     top = left.get_ylim()[1]
     xs = np.linspace(0, 1, 500)
     for component, name, style in zip(findings.components, ('right', 'wrong'), ('-', '--'), strict=False):
@@ -109,7 +109,7 @@ def _confusion(findings: Findings) -> 'Figure':
         image = axes.imshow(matrix, vmin=0, vmax=1, cmap='Blues', interpolation='nearest')
         axes.set(title=title, xlabel=across, ylabel=down)
         if len(classes) <= _CONFUSED:
-            names = [name.replace('$', r'\$') for name in classes]  # matplotlib reads mathematics between two $
+            names = [name.replace('$', r'\$') for name in classes]  # matplotlib reads mathematics between dollars
             axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=8)
             axes.set_yticks(range(len(classes)), names, fontsize=8)
         figure.colorbar(image, ax=axes, shrink=0.8)
@@ -122,7 +122,9 @@ def _map(findings: Findings, rows: np.ndarray, places: np.ndarray) -> 'Figure':
     suspect = findings.is_suspect[rows]
     colours = {'c': findings.given[rows], 'cmap': 'tab10' if len(findings.classes) <= 10 else 'hsv'}
     drawn = axes.scatter(*places.T, s=10, linewidths=0, alpha=0.7, **colours)
-    axes.scatter(*places[suspect].T, s=26, facecolors='none', edgecolors='black', linewidths=0.4, label='suspect')
+    axes.scatter(
+        *places[suspect].T, s=26, facecolors='none', edgecolors='black', linewidths=0.4, label='likely label error'
+    )
     axes.set(xticks=[], yticks=[], title='embeddings, coloured by given label')
     handles, _ = axes.get_legend_handles_labels()
     if len(findings.classes) <= _CONFUSED:

@@ -7,11 +7,11 @@ from noisy_jax.report.findings import TITLES, Findings
 from noisy_jax.report.wording import count, escape, percent, tiles
 
 _MATRIX = 20  # classes up to which a matrix is readable
-_TOP = 100  # confusions that are listed where there are more
+_TOP = 100  # confusions to list if there are more classes
 
 
 def overview(findings: Findings) -> str:
-    """The tiles."""
+    """Tiles with the key numbers."""
     rows = (
         f'<div class="tile"><dt>{name}</dt><dd><b>{value}</b><span>{meaning}</span></dd></div>'
         for name, value, meaning in tiles(findings)
@@ -20,7 +20,7 @@ def overview(findings: Findings) -> str:
 
 
 def classes(findings: Findings) -> str:
-    """Health per class: a row each."""
+    """Table of the classes, a row each."""
     suspect, off = findings.is_suspect, np.zeros_like(findings.counts)
     np.add.at(off, (findings.given[suspect], findings.suggested[suspect]), 1)
     np.fill_diagonal(off, 0)
@@ -39,12 +39,18 @@ def classes(findings: Findings) -> str:
             f'<td data-sort="{noise:.6f}">{percent(noise)}<span class="meter" style="--share:{noise:.3f}"></span></td>'
             f'<td data-sort="{escape(findings.classes[other]) if most else ""}" class="text">{confused}</td></tr>'
         )
-    heads = ('class', 'images', f'suspects (below {findings.threshold:g})', 'estimated noise', 'most confused with')
-    return _sortable('classes', 'Health of each class', heads, rows)
+    heads = (
+        'class',
+        'images',
+        f'likely errors (below {findings.threshold:g})',
+        'estimated noise',
+        'most confused with',
+    )
+    return _sortable('classes', 'Label quality by class', heads, rows)
 
 
 def confusion(findings: Findings) -> str:
-    """Given against suggested label, and the estimated noise."""
+    """Confusion of given and suggested labels, and the estimated noise."""
     if len(findings.classes) > _MATRIX:
         return _top_confusions(findings)
     counts, noise = findings.counts, findings.noise_matrix
@@ -59,7 +65,7 @@ def confusion(findings: Findings) -> str:
         findings.classes,
         noise,
         [[f'{100 * value:.0f}' if value >= 0.005 else '' for value in row] for row in noise.tolist()],
-        'Estimated noise: of 100 images, how many got which label',
+        'Estimated noise: of 100 images of a class, how many have which label',
         ('right', 'given'),
     )
     return f'<div class="pair">{left}{right}</div>'
@@ -101,7 +107,7 @@ def _top_confusions(findings: Findings) -> str:
             f'<td data-sort="{number}">{count(number)}</td><td data-sort="{share:.6f}">{percent(share)}</td>'
             f'<td data-sort="{noise:.6f}">{percent(noise)}</td></tr>'
         )
-    heads = ('given', 'suggested', 'images', 'of the given class', 'P(given | suggested is right), estimated')
+    heads = ('given', 'suggested', 'images', 'share of the given class', 'estimated P(given | suggested is right)')
     return _sortable('confusions', f'The {len(rows)} most frequent confusions of {len(names)} classes', heads, rows)
 
 
@@ -114,11 +120,11 @@ def _sortable(name: str, caption: str, heads: tuple[str, ...], rows: list[str]) 
 
 
 def training(findings: Findings) -> str:
-    """Accuracies of the phases, and their curves."""
+    """Accuracies and curves of the phases."""
     columns = {
         'test_accuracy_last': 'test images',
         'test_accuracy_best': 'best epoch',
-        'valid_accuracy_last': 'held-out, labels as given',
+        'valid_accuracy_last': 'held-out images, given labels',
         'knn_accuracy': 'k-NN on embeddings',
         'knn_agreement': 'k-NN, agreement with given labels',
     }

@@ -1,10 +1,10 @@
-"""The summary of a run as text."""
+"""The summary of a run as a text table."""
 
 from typing import Any
 
 from noisy_jax.report.findings import TITLES
 
-# Of a phase, what is known of it; without a test set how far it agrees with held-out labels, wrong ones among them.
+# Columns of a phase, where known. Without a test set: agreement with held-out labels, wrong ones among them.
 _COLUMNS = (
     ('test_accuracy_last', 'test acc.'),
     ('test_accuracy_best', 'best'),
@@ -15,7 +15,7 @@ _COLUMNS = (
 
 
 def render(summary: dict[str, Any]) -> str:
-    """The table at the end of a run, from a summary as in summary.json."""
+    """Renders the table at the end of a run from a summary as in summary.json."""
     noise, issues = summary['noise'], summary.get('label_issues')
     columns = [column for column in _COLUMNS if any(column[0] in phase for phase in summary['phases'])]
     added = 'none' if noise['kind'] == 'none' else f'{noise["kind"]} {_number(noise["rate"])}'.strip()
@@ -36,7 +36,7 @@ def render(summary: dict[str, Any]) -> str:
         )
     quality = [
         ('selection of pseudo-labels', 'selected', summary.get('selection')),
-        ('list of wrong labels', 'suspects', issues),
+        ('label issues', 'suspects', issues),
     ]
     if any(values for _, _, values in quality):
         lines += ['', f'{"":<28}{"count":>8}{"precision":>11}{"recall":>8}{"AUROC":>8}']
@@ -48,8 +48,8 @@ def render(summary: dict[str, Any]) -> str:
             )
     if issues:
         lines.append(
-            f'  expected of it {_number(issues["expected_precision"]):>22}{_number(issues["expected_recall"]):>8}'
-            f'   (about {100 * issues["estimated_noise_rate"]:.0f} % of all labels are wrong)'
+            f'  expected       {_number(issues["expected_precision"]):>22}{_number(issues["expected_recall"]):>8}'
+            f'   (about {100 * issues["estimated_noise_rate"]:.0f} % of all labels are estimated to be wrong)'
         )
     return '\n'.join(lines)
 

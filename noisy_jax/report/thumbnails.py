@@ -10,7 +10,7 @@ _QUALITY = 88
 
 
 def data_uri(image: np.ndarray, size: int) -> str:
-    """uint8 [H, W, C] with the longer side at most `size` pixels, as PNG or JPEG, whichever is shorter."""
+    """Encodes uint8 [H, W, C], scaled to at most `size` pixels, as PNG or JPEG, whichever is shorter."""
     picture = Image.fromarray(image[..., :3] if image.shape[-1] >= 3 else image[..., 0])
     picture.thumbnail((size, size), Image.Resampling.LANCZOS)
     encoded = {

@@ -1,4 +1,4 @@
-"""The run in a few sentences, and how numbers are written; HTML."""
+"""The run in a few sentences, and how numbers are written, as HTML."""
 
 import html
 from typing import Any
@@ -9,7 +9,7 @@ _SPACE = '\N{NO-BREAK SPACE}'
 
 
 def percent(value: float | None) -> str:
-    """0.405 as '40.5 %'; nothing is rounded to all or none."""
+    """Formats 0.405 as '40.5 %'; never rounds to 0 % or 100 %."""
     if value is None:
         return 'unknown'
     if 0 < value < 0.0005:
@@ -20,33 +20,35 @@ def percent(value: float | None) -> str:
 
 
 def count(number: int, thing: str = '') -> str:
-    """1437, 'image' as '1,437 images'."""
+    """Formats 1437 and 'image' as '1,437 images'."""
     return f'{number:,}{_SPACE}{thing}{"" if number == 1 else "s"}' if thing else f'{number:,}'
 
 
 def sentences(findings: Findings) -> list[str]:
-    """Paragraphs as HTML: what was judged, what was found, how far that can be trusted, how good the classifier is."""
+    """Paragraphs as HTML: what was found, how far it can be trusted, how good the classifier is."""
     return [_found(findings), _trust(findings), _accuracy(findings)]
 
 
 def _found(findings: Findings) -> str:
     data, issues = findings.data, findings.numbers
     classes = len(findings.classes)
-    text = f'{count(data["images"], "image")} with a label, of {classes} class{"" if classes == 1 else "es"}'
-    text += f'; {count(data["held_out"])} of them were held out from training' if data['held_out'] else ''
+    text = f'{count(data["images"], "image")} with a label, in {classes} class{"" if classes == 1 else "es"}'
+    text += f'; {count(data["held_out"])} of them were held out of training' if data['held_out'] else ''
     text += f'; {count(data["unlabelled"])} more without a label joined pre-training' if data['unlabelled'] else ''
     if findings.is_one_group:
         return (
-            f'{text}. <strong>No label stands out.</strong> The losses on the given labels form one group only, so '
-            'that the mixture cannot tell wrong labels from right ones, and every label is trusted. The images are '
-            'still shown below, those first whose given label the classifier finds least likely beside its own choice.'
+            f'{text}. <strong>No label stands out.</strong> The losses on the given labels form a single group: the '
+            'mixture cannot tell wrong labels from right ones, and every label is trusted. The images below start with '
+            'those whose given label the classifier finds least likely compared with its own prediction.'
         )
     if not issues['suspects']:
-        return f'{text}. <strong>None is suspected</strong> of being wrong at the threshold {findings.threshold:g}.'
+        return (
+            f'{text}. <strong>None is listed</strong> as a likely label error at the threshold {findings.threshold:g}.'
+        )
     return (
         f'{text}. About <strong>{percent(issues["estimated_noise_rate"])} of the labels are estimated to be wrong'
-        f'</strong>; {count(issues["suspects"])} are listed as suspects, because the probability that the given label '
-        f'is right (the <em>clean probability</em>) is below {findings.threshold:g}.'
+        f'</strong>; {count(issues["suspects"])} are listed as likely label errors: the probability that the given '
+        f'label is right (the <em>clean probability</em>) is below {findings.threshold:g}.'
     )
 
 
@@ -55,30 +57,30 @@ def _trust(findings: Findings) -> str:
     parts = []
     if issues['suspects']:
         parts.append(
-            f'If the fitted mixture is right, {percent(issues["expected_precision"])} of the suspects are wrong '
-            f'(expected precision), and they are {percent(issues["expected_recall"])} of all wrong labels (expected '
-            'recall).'
+            f'If the fitted mixture is right, {percent(issues["expected_precision"])} of the listed labels are wrong '
+            f'(expected precision), and the list has {percent(issues["expected_recall"])} of all wrong labels '
+            '(expected recall).'
         )
     if findings.is_wrong is not None:
         wrong = float(findings.is_wrong.mean())
         parts.append(f'Measured against the known true labels, {percent(wrong)} are wrong;')
         if issues['suspects']:
             parts.append(
-                f'of the suspects <strong>{percent(issues["precision"])}</strong> are (precision), which is '
+                f'<strong>{percent(issues["precision"])}</strong> of the listed ones are (precision), the list has '
                 f'<strong>{percent(issues["recall"])}</strong> of all wrong labels (recall), and for '
                 f'{percent(issues["suggestion_accuracy"])} of those found the suggested label is the true one.'
             )
         else:
-            parts.append('none of them is found.')
+            parts.append('none of them is listed.')
     if folds:
-        parts.append(f'Each label was judged by a classifier that had not seen it (cross-fitted, {folds} folds).')
+        parts.append(f'Each label was scored by a classifier that had not seen it (cross-fitted, {folds} folds).')
     else:
-        seen = 'with these labels in its training (in-sample)'
+        seen = 'that was trained on them (in-sample)'
         held = ', except the held-out ones' if findings.data['held_out'] else ''
         parts.append(
-            f'The labels were judged by a classifier {seen}{held}: a wrong label that it learned by heart looks '
-            'right, is missed, and is not in the estimates. <code>--config.report.cross_fit=5</code> '
-            'judges each by a classifier that did not see it.'
+            f'The labels were scored by a classifier {seen}{held}: a wrong label that it memorised looks right, and is '
+            'missing from the list and the estimates. <code>--config.report.cross_fit=5</code> '
+            'scores each label by a classifier that has not seen it.'
         )
     return ' '.join(parts)
 
@@ -92,14 +94,14 @@ def _accuracy(findings: Findings) -> str:
     if 'valid_accuracy_last' in phase:
         parts.append(
             f'On held-out images {"it" if parts else f"the last classifier ({name})"} agrees with '
-            f'{percent(phase["valid_accuracy_last"])} of the given labels. These are partly wrong themselves: that is '
-            'no accuracy, and even a perfect classifier would agree only where they are right.'
+            f'{percent(phase["valid_accuracy_last"])} of the given labels. This is no accuracy, since some of them are '
+            'wrong: even a perfect classifier would agree with the right ones only.'
         )
-    return ' '.join(parts) or 'There were neither test nor held-out images to measure the classifier on.'
+    return ' '.join(parts) or 'There are neither test nor held-out images to evaluate the classifier on.'
 
 
 def last_classifier(summary: dict[str, Any]) -> dict[str, Any]:
-    """The record of the phase whose classifier came last; base counts only where it is alone."""
+    """The record of the last phase that trained a classifier; base counts only if it is the only one."""
     found = [phase for phase in summary['phases'] if phase['name'].split('_')[0] in TITLES]
     return found[-1]
 
@@ -109,13 +111,17 @@ def tiles(findings: Findings) -> list[tuple[str, str, str]]:
     issues, phase = findings.numbers, last_classifier(findings.summary)
     rows = [
         ('labels', count(findings.data['images']), 'images with a given label'),
-        ('suspects', count(issues['suspects']), f'{percent(issues["suspects"] / len(findings.given))} of the labels'),
+        (
+            'likely label errors',
+            count(issues['suspects']),
+            f'{percent(issues["suspects"] / len(findings.given))} of the labels',
+        ),
         ('estimated noise', percent(issues['estimated_noise_rate']), 'of the labels are wrong'),
     ]
     if 'test_accuracy_last' in phase:
         rows.append(('test accuracy', percent(phase['test_accuracy_last']), 'of the last classifier'))
     elif 'valid_accuracy_last' in phase:
-        rows.append(('agreement', percent(phase['valid_accuracy_last']), 'with held-out, partly wrong labels'))
+        rows.append(('agreement', percent(phase['valid_accuracy_last']), 'with held-out labels, some of them wrong'))
     return rows
 
 

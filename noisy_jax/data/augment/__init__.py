@@ -1,6 +1,6 @@
-"""Augmentations of one float image [H, W, C] in [0, 1]; `apply` and `two_views` vmap them.
+"""Augmentation of one float image [H, W, C] in [0, 1]; `apply` and `two_views` vmap it over a batch.
 
-`geometry` moves pixels, `colour` changes them, `operations` holds the fourteen of SCAN, `policies` puts them together.
+`geometry` moves pixels, `colour` changes them, `operations` has the fourteen of SCAN, `policies` combines them.
 """
 
 import functools
@@ -37,10 +37,10 @@ Policy = Callable[[jax.Array, jax.Array], jax.Array]  # (key, image [H, W, C]) -
 
 
 def policy(name: str, **settings: float) -> Policy:
-    """The augmentation of that name with its settings.
+    """The augmentation `name` of POLICIES with its settings.
 
     Raises:
-      InputError: an unknown name.
+      InputError: the name is unknown.
     """
     if name not in POLICIES:
         raise InputError(f'augment: {name!r} is unknown; allowed: {", ".join(POLICIES)}')
@@ -48,19 +48,19 @@ def policy(name: str, **settings: float) -> Policy:
 
 
 def to_float(images: jax.Array) -> jax.Array:
-    """uint8 [..., H, W, C] to float32 in [0, 1]."""
+    """Converts uint8 [..., H, W, C] to float32 in [0, 1]."""
     return images.astype(jnp.float32) / 255.0
 
 
 def apply(augment: Policy, key: jax.Array, images: jax.Array) -> jax.Array:
-    """One view of each image: uint8 [B, H, W, C] -> float32 [B, H, W, C] in [0, 1], each with its own key."""
+    """Augments each image with a key of its own: uint8 [B, H, W, C] -> float32 [B, H, W, C] in [0, 1]."""
     return jax.vmap(augment)(jax.random.split(key, len(images)), to_float(images))
 
 
 def two_views(augment: Policy, key: jax.Array, images: jax.Array) -> jax.Array:
-    """Two views of each image: uint8 [B, H, W, C] -> float32 [B, 2, H, W, C].
+    """Augments each image twice: uint8 [B, H, W, C] -> float32 [B, 2, H, W, C].
 
-    The views stand on an axis of their own behind the batch, so that a batch sharded over devices stays where it is.
+    The views have an axis of their own after the batch, so that a sharded batch stays where it is.
     """
     keys = jax.random.split(key, (len(images), 2))
     return jax.vmap(jax.vmap(augment, in_axes=(0, None)))(keys, to_float(images))

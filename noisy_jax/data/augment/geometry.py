@@ -1,7 +1,7 @@
-"""Where a pixel is read: crops, flips, rotations of one float image [H, W, C].
+"""Crops, flips and rotations of one float image [H, W, C].
 
-A crop is two small matrix products per image (rows, then columns): exact bilinear resampling, fast on every backend. A
-rotation is no such product: as shears by matrices it took 25 times as long as a gather, on two CPU cores.
+A crop is two small matrix products (rows, then columns): exact bilinear resampling, fast on every backend. A rotation
+is a gather: as shears by matrix products it took 25 times as long on two CPU cores.
 """
 
 import functools
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 
 def _rows(source: jax.Array, size: int) -> jax.Array:
-    """Bilinear weights [len(source), size] that read an axis of `size` pixels at `source`; 0 outside the image."""
+    """Bilinear weights [len(source), size] to read an axis of `size` pixels at `source`; 0 outside the image."""
     return jnp.maximum(0.0, 1.0 - jnp.abs(source[:, None] - jnp.arange(size)))
 
 
 def _resample(image: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
-    """Reads `image` at the rows y [H'] and the columns x [W'], both in pixels."""
+    """Reads the image at rows y [H'] and columns x [W'], both in pixels: [H', W', C]."""
     height, width, _ = image.shape
     rows, columns = _rows(y, height), _rows(x, width)  # [H', H], [W', W]
     return jnp.einsum('yh,xw,hwc->yxc', rows, columns, image, precision='highest')
@@ -27,9 +27,9 @@ def _maybe_flip(key: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def crop_with_padding(key: jax.Array, image: jax.Array, *, padding: int = 4, flip: bool = True) -> jax.Array:
-    """Shifts by up to `padding` whole pixels (black comes in) and flips half of the images.
+    """Shifts by up to `padding` whole pixels, filling with black, and flips half of the images.
 
-    The usual augmentation of a CIFAR classifier: torchvision's `RandomCrop(size, padding=4)` and horizontal flip.
+    The usual augmentation on CIFAR: torchvision's `RandomCrop(size, padding=4)` and horizontal flip.
     """
     height, width, _ = image.shape
     shift_key, flip_key = jax.random.split(key)
@@ -39,9 +39,9 @@ def crop_with_padding(key: jax.Array, image: jax.Array, *, padding: int = 4, fli
 
 
 def resized_crop(image: jax.Array, box: jax.Array, flip: jax.Array | bool = False) -> jax.Array:
-    """The box (top, left, height, width, as fractions of the image) resized to the whole image, mirrored if `flip`.
+    """Resizes a box (top, left, height, width, as fractions) to the whole image, and flips it if `flip`.
 
-    Pillow's `resize(size, BILINEAR, box)`; what lies beyond the image is its outermost pixel.
+    Pillow's `resize(size, BILINEAR, box)`; beyond the image its border pixels repeat.
     """
 
     def read(start: jax.Array, length: jax.Array, size: int) -> jax.Array:
@@ -61,9 +61,11 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip: bool = True,
 ) -> jax.Array:
-    """A random box of `min_scale` to 1 of the area, resized to the whole image (Szegedy 2015), half of them flipped.
+    """Resizes a random box of `min_scale` to 1 of the area to the whole image, and flips half of the images.
 
-    The box is continuous (no rounding to pixels) and is clipped to the image where its ratio would leave it.
+    The box is not rounded to pixels, and is clipped where its ratio would leave the image.
+
+    Source: Szegedy et al. 2015, https://arxiv.org/abs/1409.4842
     """
     area_key, ratio_key, place_key, flip_key = jax.random.split(key, 4)
     area = jax.random.uniform(area_key, minval=min_scale, maxval=1.0)
@@ -76,7 +78,7 @@ def random_resized_crop(
 def affine(
     key: jax.Array, image: jax.Array, *, degrees: float = 15.0, scale: float = 0.2, shift: float = 1.0
 ) -> jax.Array:
-    """Rotates, scales and shifts about the centre, each uniform in +-(degrees, scale, pixels); black comes in."""
+    """Rotates, scales and shifts about the centre, each uniform in +-(degrees, scale, pixels), filling with black."""
     height, width, _ = image.shape
     turn, zoom, dy, dx = jax.random.uniform(key, (4,), minval=-1.0)
     angle = turn * degrees * jnp.pi / 180
@@ -90,7 +92,7 @@ def affine(
 
 
 def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
-    """The matrix [2, 3] that `warp` turns an image by, anticlockwise about its centre, as Pillow's `rotate`."""
+    """Matrix [2, 3] with which `warp` rotates an image anticlockwise about its centre, as Pillow's `rotate`."""
     angle = -degrees * jnp.pi / 180
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     x, y = width / 2, height / 2
@@ -100,8 +102,8 @@ def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
 def warp(image: jax.Array, matrix: jax.Array, *, nearest: bool = False) -> jax.Array:
     """Pillow's `transform(size, AFFINE, matrix)`: the output at (x, y) is the input at matrix [2, 3] @ (x, y, 1).
 
-    Coordinates are in pixels from the upper left corner, centres at halves. Bilinear, or the nearest pixel; black
-    outside, without a soft edge.
+    Coordinates are in pixels from the upper left corner, centres at halves. Reads bilinearly, or the nearest pixel;
+    outside the image is black, with a hard edge.
     """
     height, width, channels = image.shape
     y, x = jnp.meshgrid(jnp.arange(height) + 0.5, jnp.arange(width) + 0.5, indexing='ij')
@@ -117,7 +119,7 @@ def warp(image: jax.Array, matrix: jax.Array, *, nearest: bool = False) -> jax.A
         values = read(jnp.floor(y), jnp.floor(x))
     else:
         top, left = jnp.floor(y - 0.5), jnp.floor(x - 0.5)
-        down, right = (y - 0.5 - top)[..., None], (x - 0.5 - left)[..., None]  # share of the next row, column
+        down, right = (y - 0.5 - top)[..., None], (x - 0.5 - left)[..., None]  # shares of the next row and column
         upper = (1 - right) * read(top, left) + right * read(top, left + 1)
         lower = (1 - right) * read(top + 1, left) + right * read(top + 1, left + 1)
         values = (1 - down) * upper + down * lower
@@ -125,18 +127,20 @@ def warp(image: jax.Array, matrix: jax.Array, *, nearest: bool = False) -> jax.A
 
 
 def rotate(image: jax.Array, degrees: jax.Array) -> jax.Array:
-    """Turns by `degrees`, anticlockwise about the centre, bilinear; black comes in. Pillow's `rotate`."""
+    """Rotates by `degrees` anticlockwise about the centre, bilinearly, filling with black; Pillow's `rotate`."""
     return warp(image, rotation(degrees, *image.shape[:2]))
 
 
 def cutout(key: jax.Array, image: jax.Array, *, length: int = 16, fill: float = 0.5) -> jax.Array:
-    """Paints a square of a random side up to `length` pixels at a random place in `fill` (DeVries 2017).
+    """Fills a square with a random side of up to `length` pixels at a random place with `fill`.
 
-    The square may leave the image. The paper paints in the data set's mean colour: grey is close to that.
+    The square may leave the image. The paper fills with the data set's mean colour, which grey is close to.
+
+    Source: DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552
     """
     height, width, _ = image.shape
     side_key, y_key, x_key = jax.random.split(key, 3)
-    half = jax.random.randint(side_key, (), 1, length + 1) // 2  # so a side is even, as in SCAN's code
+    half = jax.random.randint(side_key, (), 1, length + 1) // 2  # an even side, as in SCAN's code
 
     def covered(place_key: jax.Array, size: int) -> jax.Array:
         offset = jnp.arange(size) - jax.random.randint(place_key, (), 0, size)

@@ -1,7 +1,9 @@
-"""The fourteen operations of SCAN's strong augmentation (Van Gansbeke 2020, from RandAugment), as Pillow's ImageOps.
+"""The fourteen operations of SCAN's strong augmentation, which come from RandAugment, as Pillow's ImageOps.
 
-Under `vmap` every image draws its own operations, and then all of them are computed for every image. So the five that
-move pixels are one gather through a drawn matrix.
+Under `vmap` every image draws its own operations, so that all of them are computed for every image. The five that move
+pixels are therefore a single gather through a drawn matrix.
+
+Source: Van Gansbeke et al. 2020, https://arxiv.org/abs/2005.12320; Cubuk et al. 2019, https://arxiv.org/abs/1909.13719
 """
 
 from collections.abc import Callable
@@ -12,7 +14,7 @@ import jax.numpy as jnp
 from noisy_jax.data.augment import colour
 from noisy_jax.data.augment.geometry import rotation, warp
 
-# Name and range of the amount. Shears and shifts are fractions of the side; a threshold is a level of 256.
+# Ranges of the amount by name. Shears and shifts are fractions of the side; a threshold is a level of 256.
 OPERATIONS: dict[str, tuple[float, float]] = {
     'rotate': (-30.0, 30.0),
     'shear_x': (-0.1, 0.1),
@@ -32,7 +34,7 @@ OPERATIONS: dict[str, tuple[float, float]] = {
 
 
 def random_operations(key: jax.Array, image: jax.Array, *, count: int = 4) -> jax.Array:
-    """`count` operations one after the other, each drawn from all, with an amount drawn from its range."""
+    """Applies `count` operations in turn, each drawn from all fourteen, with an amount drawn from its range."""
     low, high = jnp.array(list(OPERATIONS.values())).T
 
     def step(image: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
@@ -44,18 +46,18 @@ def random_operations(key: jax.Array, image: jax.Array, *, count: int = 4) -> ja
 
 
 def operation(image: jax.Array, which: jax.Array, amount: jax.Array) -> jax.Array:
-    """The operation number `which` of OPERATIONS on a float image [H, W, C] in [0, 1]."""
+    """Applies operation number `which` of OPERATIONS to a float image [H, W, C] in [0, 1]."""
     matrices = _matrices(amount, *image.shape[:2])
     identity = jnp.eye(2, 3)
     moves = which < len(matrices)
     matrix = jnp.where(moves, jnp.stack(matrices)[jnp.where(moves, which, 0)], identity)
-    # The nearest pixel as in SCAN's code, which takes Pillow's default. XLA on a CPU would read it anew in each branch.
+    # Nearest pixel as in SCAN's code, Pillow's default. Without the barrier XLA on a CPU reads it again in each branch.
     image = jax.lax.optimization_barrier(warp(image, matrix, nearest=True))
     return jax.lax.switch(jnp.maximum(which - len(matrices), 0), _COLOURS, image, amount)
 
 
 def _matrices(amount: jax.Array, height: int, width: int) -> list[jax.Array]:
-    """[2, 3] for `warp` of the first operations."""
+    """Matrices [2, 3] for `warp`, of the operations that move pixels."""
     zero, one = jnp.zeros(()), jnp.ones(())
 
     def matrix(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array, e: jax.Array, f: jax.Array) -> jax.Array:
@@ -71,12 +73,12 @@ def _matrices(amount: jax.Array, height: int, width: int) -> list[jax.Array]:
 
 
 def _levels(image: jax.Array) -> jax.Array:
-    """int32 0..255: what Pillow sees."""
+    """Levels int32 from 0 to 255, as Pillow sees them."""
     return jnp.round(image * 255).astype(jnp.int32)
 
 
 def _histogram(levels: jax.Array) -> jax.Array:
-    """[C, 256]: how many pixels of a channel have each level. Matrix products of one-hots took 30 times as long."""
+    """Counts [C, 256] of each channel's levels. Matrix products of one-hots took 30 times as long."""
     channels = levels.shape[-1]
     bins = (levels + 256 * jnp.arange(channels)).reshape(-1)
     return jnp.zeros(256 * channels, jnp.int32).at[bins].add(1).reshape(channels, 256)
@@ -92,7 +94,7 @@ def autocontrast(image: jax.Array) -> jax.Array:
 
 
 def equalize(image: jax.Array) -> jax.Array:
-    """Makes the levels of each channel about equally frequent, as Pillow's `equalize` on 8 bits."""
+    """Equalises the histogram of each channel, as Pillow's `equalize` on 8 bits."""
     levels = _levels(image)
     counts = _histogram(levels)
     below = jnp.cumsum(counts, -1)
@@ -100,17 +102,17 @@ def equalize(image: jax.Array) -> jax.Array:
     step = (below[:, -1] - last) // 255
     table = (step[:, None] // 2 + below - counts) // jnp.maximum(step[:, None], 1)  # [C, 256]
     table = jnp.where(step[:, None] > 0, jnp.minimum(table, 255), jnp.arange(256))
-    table = jax.lax.optimization_barrier(table)  # else XLA on a CPU computes an entry anew for every pixel
+    table = jax.lax.optimization_barrier(table)  # XLA on a CPU else recomputes an entry for every pixel
     return table.reshape(-1)[levels + 256 * jnp.arange(len(table))] / 255.0
 
 
 def solarize(image: jax.Array, threshold: jax.Array) -> jax.Array:
-    """Inverts what is not darker than the level `threshold`."""
+    """Inverts pixels from the level `threshold` up."""
     return jnp.where(_levels(image) < threshold, image, 1.0 - image)
 
 
 def posterize(image: jax.Array, bits: jax.Array) -> jax.Array:
-    """Keeps the highest `bits` (whole part) of the 8 bits of each level."""
+    """Keeps the highest floor(`bits`) of the 8 bits of each level."""
     step = 2 ** (8 - jnp.floor(bits).astype(jnp.int32))
     return _levels(image) // step * step / 255.0
 

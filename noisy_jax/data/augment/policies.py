@@ -1,4 +1,4 @@
-"""Augmentations by name: functions (key, float image [H, W, C] in [0, 1], settings) -> image."""
+"""Augmentation policies: functions (key, float image [H, W, C] in [0, 1], settings) -> image [H, W, C]."""
 
 import functools
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def _jittered(key: jax.Array, image: jax.Array, jitter: float, hue: float) -> ja
 
 
 def none(key: jax.Array, image: jax.Array) -> jax.Array:
-    """The image as it is."""
+    """Returns the image as it is."""
     del key
     return image
 
@@ -29,7 +29,7 @@ def none(key: jax.Array, image: jax.Array) -> jax.Array:
 def standard(
     key: jax.Array, image: jax.Array, *, padding: int = 4, flip: bool = True, degrees: float = 0.0
 ) -> jax.Array:
-    """A classifier's: crop with padding, flip, rotation uniform in +-`degrees` (the original's code: 20)."""
+    """Classifiers: crop with padding, flip, rotation uniform in +-`degrees` (20 in the original's code)."""
     if not degrees:
         return geometry.crop_with_padding(key, image, padding=padding, flip=flip)
     crop_key, turn_key = jax.random.split(key)
@@ -48,9 +48,11 @@ def simclr(
     gray_probability: float = 0.2,
     blur_probability: float = 0.0,
 ) -> jax.Array:
-    """SimCLR's views (Chen 2020, appendix A): crop, flip, colour jitter, grayscale, blur with sigma 0.1 to 2 pixels.
+    """SimCLR: random resized crop, flip, colour jitter, greyscale, blur with a sigma of 0.1 to 2 pixels.
 
-    No blur as it stands: its appendix B.9 leaves it out for small images.
+    Blur is off by default, as in the paper's appendix B.9 for small images.
+
+    Source: Chen et al. 2020, appendix A, https://arxiv.org/abs/2002.05709
     """
     crop_key, jitter_key, apply_key, gray_key, blur_key = jax.random.split(key, 5)
     image = geometry.random_resized_crop(crop_key, image, min_scale=min_scale, flip=flip)
@@ -72,7 +74,10 @@ def mopro_strong(
     jitter: float = 1.0,
     gray_probability: float = 0.2,
 ) -> jax.Array:
-    """MoPro's strong views (Li 2021, as in its code): crop, flip, grayscale, then always a jitter strong in hue."""
+    """MoPro's strong policy: random resized crop, flip, greyscale, then always a colour jitter that is strong in hue.
+
+    Source: Li et al. 2021, https://arxiv.org/abs/2009.07995, as in the authors' code
+    """
     crop_key, gray_key, jitter_key = jax.random.split(key, 3)
     image = geometry.random_resized_crop(crop_key, image, min_scale=min_scale, flip=flip)
     image = _sometimes(gray_key, gray_probability, grayscale(image), image)
@@ -88,9 +93,11 @@ def scan(
     operations: int = 4,
     cutout: int = 16,
 ) -> jax.Array:
-    """SCAN's strong augmentation (Van Gansbeke 2020): crop, flip, `operations` random ones of 14, a hole of `cutout`.
+    """SCAN's strong policy: crop with padding, flip, `operations` random operations of 14, cutout.
 
-    Its code crops 32 of 32 pixels, which moves nothing; `padding` moves.
+    The authors' code crops 32 of 32 pixels, which moves nothing; `padding` moves the image.
+
+    Source: Van Gansbeke et al. 2020, https://arxiv.org/abs/2005.12320
     """
     crop_key, operation_key, hole_key = jax.random.split(key, 3)
     image = geometry.crop_with_padding(crop_key, image, padding=padding, flip=flip)
@@ -108,7 +115,7 @@ def handwriting(
     brightness: float = 0.3,
     noise: float = 0.1,
 ) -> jax.Array:
-    """Views of small grey drawings: affine map, brightness, Gaussian pixel noise; no flip (2 is not its mirror)."""
+    """Small grey drawings: affine map, brightness, Gaussian pixel noise; no flip, since digits are not symmetric."""
     affine_key, bright_key, noise_key = jax.random.split(key, 3)
     image = geometry.affine(affine_key, image, degrees=degrees, scale=scale, shift=shift)
     image = image * draw_factor(bright_key, brightness) + noise * jax.random.normal(noise_key, image.shape)
@@ -119,8 +126,8 @@ POLICIES: dict[str, Callable] = {
     'none': none,
     'standard': standard,
     'simclr': simclr,
-    'moco': functools.partial(simclr, blur_probability=0.5),  # MoCo v2 (Chen 2020)
-    'mopro': geometry.random_resized_crop,  # MoPro's weak view
+    'moco': functools.partial(simclr, blur_probability=0.5),  # MoCo v2 (https://arxiv.org/abs/2003.04297)
+    'mopro': geometry.random_resized_crop,  # MoPro's weak policy
     'mopro_strong': mopro_strong,
     'scan': scan,
     'handwriting': handwriting,

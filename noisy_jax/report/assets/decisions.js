@@ -1,9 +1,9 @@
-// What a person decided on each image: kept in this browser, downloaded as CSV.
-const images = data.gallery; // columns; an image is its place in them
+// Decisions on images, which this browser keeps and downloads as CSV.
+const images = data.gallery; // by column; an image is a place in them
 const places = images.index.map((_, place) => place);
 const decisions = new Map(); // place -> [decision, label]
 const storageKey = `noisy_jax:${data.run}`;
-let isKept = true; // whether the browser keeps decisions
+let isKept = true; // whether this browser stores decisions
 
 function readDecisions() {
   try {
@@ -20,7 +20,7 @@ function readDecisions() {
 
 function keepDecisions() {
   try {
-    // Others may be there, of images that this page does not show.
+    // Stored decisions may include images that this page does not show.
     const stored = JSON.parse(localStorage.getItem(storageKey) ?? '{}');
     for (const place of places) {
       if (decisions.has(place)) stored[images.index[place]] = decisions.get(place);

@@ -1,4 +1,4 @@
-// The gallery: which images are listed, in which order, and the cards of one page of them.
+// The gallery: filters, order, and the cards of one page.
 const selected = new Set(); // places
 let listed = []; // places, filtered and sorted
 let page = 0;
@@ -34,7 +34,7 @@ function matches(place) {
   );
 }
 
-/** Filters and sorts anew, and shows the first page (or that of the image at `place`). */
+/** Filters and sorts, then shows the first page, or that of the image at `place`. */
 function list(place) {
   listed = places.filter(matches).sort(ORDERS[$('sort').value]);
   for (const chosen of selected) if (!matches(chosen)) selected.delete(chosen);
@@ -67,7 +67,7 @@ function makeCard(place) {
   );
 }
 
-/** Brings a card in line with selection and decision. */
+/** Updates a card to its selection and decision. */
 function refresh(card) {
   const place = Number(card.dataset.place);
   const [decision, label] = decisions.get(place) ?? ['', ''];
@@ -95,16 +95,16 @@ function refreshAll() {
 
 function showPage() {
   $('cards').replaceChildren(...onPage().map(makeCard));
-  if (!listed.length) $('cards').append(element('li', { class: 'empty' }, 'No image fits these filters.'));
+  if (!listed.length) $('cards').append(element('li', { class: 'empty' }, 'No image matches these filters.'));
   $('page-line').textContent = `page ${count(page + 1)} of ${count(pages())}`;
   $('previous').disabled = page === 0;
   $('next').disabled = page + 1 >= pages();
   const [suspects, here] = [data.cuts.suspects[cut], places.filter((place) => isSuspect(images.clean[place])).length];
   $('note').textContent = [
-    suspects > here ? `This page holds the ${count(places.length)} most suspicious images; ${count(suspects - here)} more `
-      + `suspects are in labels.csv alone (--config.report.gallery=${suspects} would show them).` : '',
-    isKept ? 'Decisions stay in this browser; download them to use them.'
-      : 'This browser does not keep decisions: download them before the page is closed.',
+    suspects > here ? `This page has the ${count(places.length)} most suspicious images; ${count(suspects - here)} more `
+      + `likely label errors are in labels.csv only (--config.report.gallery=${suspects} shows them).` : '',
+    isKept ? 'Decisions stay in this browser until you download them.'
+      : 'This browser does not keep decisions: download them before you close the page.',
   ].filter(Boolean).join(' ');
   refreshAll();
 }

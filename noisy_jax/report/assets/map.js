@@ -22,7 +22,7 @@ function drawMap(map) {
     const ring = getComputedStyle(canvas).color;
     context.scale(ratio, ratio);
     const size = points.length > 1000 ? 2.5 : 3.5;
-    for (const point of [...inOrder].reverse()) { // suspects on top
+    for (const point of [...inOrder].reverse()) { // likely label errors on top
       const [x, y] = at(point);
       const suspect = isSuspect(map.clean[point]);
       const dim = shownClass >= 0 && map.given[point] !== shownClass;

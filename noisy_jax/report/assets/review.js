@@ -1,9 +1,9 @@
-// What a person does to the gallery: filters, pages, selection, decisions, keys.
+// Input: filters, pages, selection, decisions, keys.
 const cardOf = (target) => target.closest?.('.card') ?? null;
 const placeOf = (card) => Number(card.dataset.place);
 const cardAt = (number) => $('cards').querySelectorAll('.card')[number] ?? null;
 
-/** Decides on places; 'other' asks for the class first. */
+/** Applies a decision to places; 'other' first asks for the class. */
 function decideOn(chosen, kind, after = () => {}) {
   const finish = (other) => {
     decide(chosen, kind, other);
@@ -31,7 +31,7 @@ function chooseClass(use) {
   };
   dialog.showModal();
 }
-// Enter in the form would press its first button, which cancels.
+// By default Enter presses the first button of the form, which cancels.
 $('choose').addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.target.tagName === 'BUTTON') return;
   event.preventDefault();
@@ -54,7 +54,7 @@ $('cards').addEventListener('click', (event) => {
 });
 $('cards').addEventListener('change', (event) => select(cardOf(event.target), event.target.checked));
 
-// Not at the search's change: that comes when a click leaves it, and would replace the card that is clicked.
+// The change event of the search fires when a click leaves it, and would replace the clicked card.
 $('filters').addEventListener('change', (event) => { if (event.target !== $('search')) list(); });
 $('search').addEventListener('input', () => list());
 $('filters').addEventListener('submit', (event) => event.preventDefault());
@@ -76,7 +76,7 @@ $('health').addEventListener('click', (event) => {
   $('gallery').scrollIntoView();
 });
 
-/** Shows one image, whatever the filters were. */
+/** Shows an image regardless of the filters. */
 function openImage(place) {
   $('filters').reset();
   $('scope').value = 'all';

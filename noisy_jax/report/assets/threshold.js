@@ -1,4 +1,4 @@
-// The data, the threshold and what follows from it, sortable tables.
+// The data, the threshold with its effects, and sortable tables.
 const data = JSON.parse(document.getElementById('data').textContent);
 const $ = (id) => document.getElementById(id);
 const changed = []; // called after the threshold has moved
@@ -9,7 +9,7 @@ function percent(value) {
   return `${(100 * value).toFixed(1)}\u00a0%`;
 }
 
-// Of labels.csv, where six digits may round it to 0 or 1.
+// A probability of labels.csv, whose six digits may round it to 0 or 1.
 const chance = (value) => percent(Math.min(Math.max(value, 1e-6), 1 - 1e-6));
 
 const count = (value) => value.toLocaleString('en-US');
@@ -30,7 +30,7 @@ function showThreshold() {
   const suspects = data.cuts.suspects[cut];
   const caught = data.cuts.caught[cut];
   $('cut').value = thresholds[cut];
-  $('cut').setAttribute('aria-valuetext', `${thresholds[cut]}: ${count(suspects)} suspects`);
+  $('cut').setAttribute('aria-valuetext', `${thresholds[cut]}: ${count(suspects)} likely label errors`);
   $('suspects').textContent = `${count(suspects)} (${percent(suspects / data.images)})`;
   $('precision').textContent = suspects ? percent(caught / suspects) : '–';
   $('recall').textContent = data.wrong ? percent(caught / data.wrong) : '–';
@@ -40,7 +40,7 @@ function showThreshold() {
     $('true-recall').textContent = data.true_wrong ? percent(hits / data.true_wrong) : '–';
   }
   const rerun = thresholds[cut] === data.threshold ? '' : `--config.report.threshold=${thresholds[cut]}`;
-  $('rerun').replaceChildren(...(rerun ? ['The same run with ', element('code', {}, rerun), ' writes labels.csv so.'] : []));
+  $('rerun').replaceChildren(...(rerun ? ['Rerun the command with ', element('code', {}, rerun), ' to write labels.csv with this threshold.'] : []));
 
   const { left, right } = $('histogram').dataset;
   const border = data.cuts.border[cut];
@@ -80,7 +80,7 @@ for (const table of document.querySelectorAll('table.sortable')) {
     const column = heads.indexOf(head);
     const keys = new Map([...table.tBodies[0].rows].map((row) => [row, row.cells[column].dataset.sort]));
     const isNumber = [...keys.values()].every((key) => key !== '' && !Number.isNaN(Number(key)));
-    // Numbers are sorted the largest first, names from a to z, the second time the other way round.
+    // The first click sorts numbers from the largest, names from a to z; the second reverses the order.
     const ascending = head.getAttribute('aria-sort') ? head.getAttribute('aria-sort') === 'descending' : !isNumber;
     const sign = ascending ? 1 : -1;
     const compare = (a, b) => (isNumber ? keys.get(a) - keys.get(b) : keys.get(a).localeCompare(keys.get(b)));
