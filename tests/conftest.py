@@ -22,8 +22,22 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = pathlib.Path(os.environ.get('NOISY_JAX_DATA', _ROOT.parent / 'shared' / 'data'))
 GOLDEN = DATA.parent / 'golden'
 
+# Bounds on rounding are multiples of it, of the largest value: processors add up in different orders, and two programs
+# for the same numbers may do so on one processor.
+EPSILON = float(np.finfo(np.float32).eps)
+
 # Files of the `cifar` fixture.
 CIFAR_COUNTS = {'train/airplane': 120, 'train/automobile': 80, 'test/airplane': 30, 'test/automobile': 20}
+
+
+def assert_rounded(actual, expected, roundings, message=''):
+    """Checks that arrays, or trees of arrays, differ by at most so many float32 roundings of the largest value."""
+    import jax  # reads the environment set above
+
+    actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
+    atol = roundings * EPSILON * max(np.abs(leaf).max() for leaf in expected)
+    for ours, theirs in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol, err_msg=message)
 
 
 def refused(call, *words):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import EPSILON
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -51,6 +52,7 @@ for name, (step, trained, extra) in cases.items():
     assert norm > 0.01, norm
     worst[name] = {
         part: max(float(np.abs(a - b).max()) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y)))
+        / max(float(np.abs(a).max()) for a in jax.tree.leaves(x))
         for part, x, y in zip(('metrics', 'gradient', 'statistics', 'extra'), one, eight) if jax.tree.leaves(x)
     }
 print(json.dumps(worst))
@@ -71,8 +73,9 @@ def test_eight_devices_learn_what_one_learns():
     worst = json.loads(result.stdout.splitlines()[-1])
     assert worst.keys() == {'nt_xent', 'sup_con', 'elr'}
     for name, parts in worst.items():
-        # Values are of order 1 to 10: some float32 roundings.
-        assert all(difference < 5e-6 for difference in parts.values()), (name, parts)
+        # Of the largest value of each part: sums over 256 rows, forwards and backwards through a few layers. A gradient
+        # that is summed instead of averaged, or statistics of an eighth of the batch, differ by more than 0.01.
+        assert all(difference < 256 * EPSILON for difference in parts.values()), (name, parts)
 
 
 _PROGRAM = """
