@@ -1,7 +1,6 @@
 """BatchNorm: PyTorch's numbers, the original's splits, and parts that devices normalise without asking each other."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import EPSILON, refused
+from conftest import EPSILON, environment, refused
 
 from noisy_jax.models.norm import BatchNorm
 
@@ -161,12 +160,8 @@ print(json.dumps(found))
 
 def test_as_many_blocks_as_devices_need_no_communication():
     """Read in the compiled programs of eight devices; the results are those of one device."""
-    environment = {
-        **os.environ,
-        'PYTHONPATH': str(ROOT),
-        'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-    }
-    result = subprocess.run([sys.executable, '-c', _PARTED], env=environment, cwd=ROOT, capture_output=True, text=True)
+    code = [sys.executable, '-c', _PARTED]
+    result = subprocess.run(code, env=environment(8), cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout.splitlines()[-1])
     whole, parted = found['1 x 1'], found['8 x 2']
