@@ -18,12 +18,40 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
+# The product compiles its steps at this level (noisy_jax/training/compiling.py); here all that a test jits itself, too.
+_LEVEL = '--xla_backend_optimization_level=1'
+if _LEVEL not in os.environ.get('XLA_FLAGS', ''):
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_LEVEL}'.strip()
+
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = pathlib.Path(os.environ.get('NOISY_JAX_DATA', _ROOT.parent / 'shared' / 'data'))
 GOLDEN = DATA.parent / 'golden'
 
+# Bounds on rounding are multiples of it, of the largest value: processors add up in different orders, and two programs
+# for the same numbers may do so on one processor.
+EPSILON = float(np.finfo(np.float32).eps)
+
 # Files of the `cifar` fixture.
 CIFAR_COUNTS = {'train/airplane': 120, 'train/automobile': 80, 'test/airplane': 30, 'test/automobile': 20}
+
+
+def environment(devices=1):
+    """Variables of a subprocess that finds package and test modules, and sees so many devices."""
+    return {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([str(_ROOT), str(_ROOT / 'tests')]),
+        'XLA_FLAGS': f'{_LEVEL} --xla_force_host_platform_device_count={devices}',
+    }
+
+
+def assert_rounded(actual, expected, roundings, message=''):
+    """Checks that arrays, or trees of arrays, differ by at most so many float32 roundings of the largest value."""
+    import jax  # reads the environment set above
+
+    actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
+    atol = roundings * EPSILON * max(np.abs(leaf).max() for leaf in expected)
+    for ours, theirs in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol, err_msg=message)
 
 
 def refused(call, *words):

@@ -1,7 +1,6 @@
 """Two processes of two devices, as two hosts would be: a whole run learns what one process learns."""
 
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -9,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import environment
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -34,17 +34,12 @@ def _free_port():
 
 def _start(workdirs, devices, changes, code=_RUN):
     """One process of `devices` devices for each work directory; several know each other."""
-    environment = {
-        **os.environ,
-        'PYTHONPATH': os.pathsep.join([str(HERE.parent), str(HERE)]),
-        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    }
     coordinator = f'localhost:{_free_port()}'
     places = [[coordinator, str(i)] for i in range(len(workdirs))] if len(workdirs) > 1 else [[]]
     processes = [
         subprocess.Popen(
             [sys.executable, '-c', code, str(workdir), repr(changes), *place],
-            env=environment,
+            env=environment(devices),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

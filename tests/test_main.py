@@ -1,25 +1,35 @@
 """The command as a person calls it: mistakes end in one line and exit status 2, nothing of an earlier run is lost."""
 
-import os
 import pathlib
 import subprocess
 import sys
+import types
+import warnings
 
 import numpy as np
 import pytest
+from conftest import environment
 from PIL import Image
+
+from noisy_jax.main import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def call(*arguments):
-    return subprocess.run(
-        [sys.executable, '-m', 'noisy_jax.main', *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """The command within this process, whose signals and warnings stay as they are and whose devices are known."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(warnings, 'formatwarning', warnings.formatwarning)
+    monkeypatch.setattr('noisy_jax.training.signals.end_at_signal', lambda *_: None)
+    monkeypatch.setattr('noisy_jax.training.mesh.join', lambda *_: None)
+
+    def run(*arguments):
+        status = main(['main', *map(str, arguments)])
+        said = capsys.readouterr()
+        return types.SimpleNamespace(returncode=status, stdout=said.out, stderr=said.err)
+
+    return run
 
 
 def refused(result, *words):
@@ -30,7 +40,16 @@ def refused(result, *words):
         assert word in result.stderr
 
 
-def test_help_names_the_options():
+def test_a_process_of_its_own_ends_with_the_status():
+    """What is refused before and what is refused after JAX is loaded: one line, no traceback."""
+    for change, word in (('--config.sed=1', 'config.sed'), ('--config.data.limit=30', 'batch_size')):
+        command = [sys.executable, '-m', 'noisy_jax.main', '--config=configs/digits.py', '--workdir=W', change]
+        result = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+        refused(result, word)
+    assert not (ROOT / 'W').exists()
+
+
+def test_help_names_the_options(call):
     result = call('--help')
     assert result.returncode == 0
     assert '--config=' in result.stdout
@@ -51,7 +70,7 @@ def test_help_names_the_options():
         (['--config=configs/digits.py', '--workdir=W', 'more'], ["'more'"]),
     ],
 )
-def test_mistakes_on_the_command_line(arguments, words):
+def test_mistakes_on_the_command_line(call, arguments, words):
     refused(call(*arguments), *words)
 
 
@@ -66,37 +85,43 @@ def photos(tmp_path):
     return tmp_path / 'photos'
 
 
-def _photos(photos, *changes):
-    workdir = photos.parent / 'work'
-    workdir.mkdir(exist_ok=True)
-    (workdir / 'summary.json').write_text('of an earlier run')
-    arguments = ['--config=configs/cifar10.py:smoke', f'--config.data.path={photos}', f'--workdir={workdir}']
-    result = call(*arguments, *changes)
-    assert (workdir / 'summary.json').read_text() == 'of an earlier run'
-    return result
+@pytest.fixture
+def call_with(call):
+    """The command with a folder of images, in a work directory that has been used."""
+
+    def run(photos, *changes):
+        workdir = photos.parent / 'work'
+        workdir.mkdir(exist_ok=True)
+        (workdir / 'summary.json').write_text('of an earlier run')
+        arguments = ['--config=configs/cifar10.py:smoke', f'--config.data.path={photos}', f'--workdir={workdir}']
+        result = call(*arguments, *changes)
+        assert (workdir / 'summary.json').read_text() == 'of an earlier run'
+        return result
+
+    return run
 
 
-def test_a_missing_folder(photos):
-    refused(_photos(photos / 'nothing'), 'photos/nothing')
+def test_a_missing_folder(call_with, photos):
+    refused(call_with(photos / 'nothing'), 'photos/nothing')
 
 
-def test_an_empty_class_folder(photos):
+def test_an_empty_class_folder(call_with, photos):
     (photos / 'horse').mkdir()
-    refused(_photos(photos), 'photos/horse')
+    refused(call_with(photos), 'photos/horse')
 
 
-def test_a_truncated_image(photos):
+def test_a_truncated_image(call_with, photos):
     file = photos / 'dog' / '2.png'
     file.write_bytes(file.read_bytes()[:80])
-    refused(_photos(photos), 'dog/2.png')
+    refused(call_with(photos), 'dog/2.png')
 
 
-def test_a_batch_larger_than_the_data(photos):
-    refused(_photos(photos), 'batch_size', '128', '8 training images')
+def test_a_batch_larger_than_the_data(call_with, photos):
+    refused(call_with(photos), 'batch_size', '128', '8 training images')
 
 
-def test_a_noise_rate_above_one(photos):
-    refused(_photos(photos, '--config.noise.rate=1.5'), 'noise.rate', '1.5', '0.0 to 1.0')
+def test_a_noise_rate_above_one(call_with, photos):
+    refused(call_with(photos, '--config.noise.rate=1.5'), 'noise.rate', '1.5', '0.0 to 1.0')
 
 
 @pytest.mark.parametrize(
@@ -107,7 +132,7 @@ def test_a_noise_rate_above_one(photos):
         ({'test_labels': np.full(5, 99)}, ['test_label', '99']),
     ],
 )
-def test_bad_arrays(tmp_path, change, words):
+def test_bad_arrays(call, tmp_path, change, words):
     arrays = {
         'images': np.zeros((20, 8, 8, 3), np.uint8),
         'labels': np.arange(20) % 2,

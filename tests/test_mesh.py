@@ -1,12 +1,12 @@
 """One device, eight devices: the same loss, gradients, statistics; a whole run on eight."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
+from conftest import EPSILON, environment
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -56,28 +56,22 @@ for name, (step, trained, extra) in cases.items():
     assert norm > 0.01, norm
     worst[name] = {
         part: max(float(np.abs(a - b).max()) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y)))
+        / max(float(np.abs(a).max()) for a in jax.tree.leaves(x))
         for part, x, y in zip(('metrics', 'gradient', 'statistics', 'extra'), one, eight) if jax.tree.leaves(x)
     }
 print(json.dumps(worst))
 """
 
 
-def _environment(devices):
-    return {
-        **os.environ,
-        'PYTHONPATH': os.pathsep.join([str(HERE.parent), str(HERE)]),
-        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    }
-
-
 def test_eight_devices_learn_what_one_learns():
-    result = subprocess.run([sys.executable, '-c', _STEPS], env=_environment(8), capture_output=True, text=True)
+    result = subprocess.run([sys.executable, '-c', _STEPS], env=environment(8), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     worst = json.loads(result.stdout.splitlines()[-1])
     assert worst.keys() == {'nt_xent', 'sup_con', 'elr'}
     for name, parts in worst.items():
-        # Values are of order 1 to 10: some float32 roundings.
-        assert all(difference < 5e-6 for difference in parts.values()), (name, parts)
+        # Of the largest value of each part: sums over 256 rows, forwards and backwards through a few layers. A gradient
+        # that is summed instead of averaged, or statistics of an eighth of the batch, differ by more than 0.01.
+        assert all(difference < 256 * EPSILON for difference in parts.values()), (name, parts)
 
 
 _PROGRAM = """
@@ -92,7 +86,7 @@ print(json.dumps([scaling['communication'](program), sizes]))
 def _program(name, shard=False):
     code = _PROGRAM.format(name=name, shard=shard)
     result = subprocess.run(
-        [sys.executable, '-c', code], env=_environment(8), cwd=HERE.parent, capture_output=True, text=True
+        [sys.executable, '-c', code], env=environment(8), cwd=HERE.parent, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
@@ -136,7 +130,7 @@ from tiny import config
 from noisy_jax import pipeline
 assert pipeline.run(config(), {str(tmp_path)!r})['device'].startswith('8 x')
 """
-    result = subprocess.run([sys.executable, '-c', code], env=_environment(8), capture_output=True, text=True)
+    result = subprocess.run([sys.executable, '-c', code], env=environment(8), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / 'summary.json').read_text())['complete']
 
@@ -151,6 +145,6 @@ from tiny import config
 from noisy_jax import pipeline
 pipeline.run(config({change.split('=')[0]}={change.split('=')[1]}), {str(tmp_path)!r})
 """
-    result = subprocess.run([sys.executable, '-c', code], env=_environment(8), capture_output=True, text=True)
+    result = subprocess.run([sys.executable, '-c', code], env=environment(8), capture_output=True, text=True)
     assert 'InputError' in result.stderr
     assert message in result.stderr

@@ -1,7 +1,6 @@
 """BatchNorm: PyTorch's numbers, the original's splits, and parts that devices normalise without asking each other."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import refused
+from conftest import EPSILON, environment, refused
 
 from noisy_jax.models.norm import BatchNorm
 
@@ -148,7 +147,7 @@ for blocks, splits in ((1, 1), (8, 2)):
     step = jax.jit(forward)
     here = step(mesh_lib.replicate(variables, one), mesh_lib.shard_batch(x, one))
     there = step(copied, spread)
-    worst = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), *mesh_lib.to_host((here, there)))
+    worst = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / np.abs(b).max()), *mesh_lib.to_host((here, there)))
     found[f'{blocks} x {splits}'] = {
         'forward': len(communication(activations)),
         'backward': len(communication(backward)),
@@ -161,12 +160,8 @@ print(json.dumps(found))
 
 def test_as_many_blocks_as_devices_need_no_communication():
     """Read in the compiled programs of eight devices; the results are those of one device."""
-    environment = {
-        **os.environ,
-        'PYTHONPATH': str(ROOT),
-        'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-    }
-    result = subprocess.run([sys.executable, '-c', _PARTED], env=environment, cwd=ROOT, capture_output=True, text=True)
+    code = [sys.executable, '-c', _PARTED]
+    result = subprocess.run(code, env=environment(8), cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout.splitlines()[-1])
     whole, parted = found['1 x 1'], found['8 x 2']
@@ -176,4 +171,6 @@ def test_as_many_blocks_as_devices_need_no_communication():
     # Statistics of the whole batch: a sum over the devices in each of the three layers, and another backwards.
     assert whole['forward'] >= 3
     assert whole['backward'] > 3
-    assert all(values['difference'] < 5e-6 for values in found.values()), found
+    # Four rows that hardly differ in a feature are divided by their standard deviation, which multiplies the rounding
+    # of their mean by up to 1 / sqrt(1e-5) = 316. A wrong group differs in the first digit.
+    assert all(values['difference'] < 316 * EPSILON for values in found.values()), found

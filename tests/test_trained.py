@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import tiny
-from conftest import refused
+from conftest import assert_rounded, refused
 from random_weights import random_classifier
 
 from noisy_jax.data import digits, folder
@@ -36,7 +36,7 @@ def test_it_says_what_the_run_said(photos):
     assert classifier.image_shape == (8, 8, 1)
     found = classifier.predict_proba(folder.load('train', str(photos.root)).image)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, np.load(photos.work / 'pred_probs.npy'), atol=1e-6)
+    assert_rounded(found, np.load(photos.work / 'pred_probs.npy'), 100, 'other batches, another program')
 
 
 def test_of_a_pair_both_speak(pair_run):
