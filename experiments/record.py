@@ -150,11 +150,12 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def in_own_process(module: str, *arguments: str, **changes: str) -> Any:
-    """Runs `python -m module --worker arguments...`.
+    """What the last line of `python -m module --worker arguments...` says in JSON.
 
-    Returns:
-      What the last line of its output says in JSON, or its exit status where that is not 0.
+    Raises:
+      subprocess.CalledProcessError: its exit status is not 0.
     """
     command = [sys.executable, '-m', module, '--worker', *arguments]
-    done = subprocess.run(command, env=environment(**changes), cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    return done.returncode or json.loads(done.stdout.splitlines()[-1])
+    own = environment(**changes)
+    done = subprocess.run(command, env=own, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])

@@ -26,7 +26,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from experiments import record
-from experiments.accuracy import cells, cifar10
+from experiments.accuracy import cifar10
 
 COMMON = {'model.dtype': 'bfloat16', 'checkpoint_every': 1000, 'eval_every': 1, 'report.page': False}
 COMMON |= {'report.tensorboard': False, 'contrast.knn_every': 0}
@@ -87,6 +87,8 @@ def probe_arrays(arguments: argparse.Namespace) -> pathlib.Path:
 
 def run_job(name: str, job: dict[str, Any], arguments: argparse.Namespace) -> None:
     """One run in this process; its result in W/results."""
+    from experiments.accuracy import cells  # imports JAX: the process that waits for the jobs leaves it alone
+
     human, phases = job.get('human'), tuple(job['phases'])
     noise = 'none' if human else 'symmetric'
     argument = f'loss={job.get("loss", "elr")},noise={noise},rate={job.get("rate", 0.8)},phases=all,data=arrays'
@@ -104,11 +106,11 @@ def run_job(name: str, job: dict[str, Any], arguments: argparse.Namespace) -> No
     result = {'name': name, 'job': job, 'seconds': time.time() - started}
     result |= {key: summary.get(key) for key in ('device', 'versions', 'seed', 'phases', 'selection', 'label_issues')}
     result['noise'] = {key: value for key, value in summary['noise'].items() if key != 'transition_matrix'}
-    results.mkdir(exist_ok=True)
     if 'classify' in phases:
+        results.mkdir(exist_ok=True)
         np.save(results / f'{name}_probabilities.npy', np.load(workdir / 'pred_probs.npy').astype(np.float16))
         lines = [line for line in lines if line['phase'] != 'pretrain']
-    (results / f'{name}.json').write_text(json.dumps(result | {'epochs': lines}))
+    record.save(results / f'{name}.json', result | {'epochs': lines}, None)
 
 
 def together(jobs: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -127,9 +129,8 @@ def together(jobs: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> 
         except subprocess.TimeoutExpired:
             process.kill()
             code = 'out of time'
-        result = arguments.work / 'results' / f'{name}.json'
         if code == 0:
-            results[name] = json.loads(result.read_text())
+            results[name] = record.load(arguments.work / 'results' / f'{name}.json')
         else:
             tail = (arguments.work / f'{name}.log').read_text().replace('\r', '\n').splitlines()[-12:]
             print(f'== {name}: {code}', *tail, sep='\n')
@@ -150,22 +151,23 @@ def probes(arguments: argparse.Namespace) -> None:
     results = together(jobs, arguments)
     reached = {name: result['phases'][0]['knn_accuracy'] for name, result in results.items()}
     best = max(reached, key=reached.get)
-    (arguments.work / 'recipe.json').write_text(json.dumps([best, PROBES[best]]))
-    (arguments.out / 'probes.json').write_text(json.dumps(results))
+    record.save(arguments.work / 'recipe.json', [best, PROBES[best]], None)
+    record.save(arguments.out / 'probes.json', results, None)
     print('k-NN on held-out training images:', reached, 'best:', best)
 
 
 def encoder(arguments: argparse.Namespace) -> None:
     arrays(arguments)
-    best = arguments.work / 'recipe.json'
-    name, recipe = (arguments.recipe, PROBES[arguments.recipe]) if arguments.recipe else json.loads(best.read_text())
+    name, recipe = arguments.recipe, PROBES.get(arguments.recipe)
+    if not name:
+        name, recipe = record.load(arguments.work / 'recipe.json')
     recipe = recipe | {'pretrain.epochs': arguments.epochs, 'pretrain.knn_every': 40}
     if 'pretrain.optimizer.warmup_epochs' in recipe:
         recipe['pretrain.optimizer.warmup_epochs'] = min(10, arguments.epochs // 3)
     job = {'phases': ['pretrain'], 'data': 'cifar10', 'recipe': name, 'set': recipe}
-    (arguments.work / 'encoder.json').write_text(json.dumps(job))
+    record.save(arguments.work / 'encoder.json', job, None)
     results = together({'encoder': job}, arguments)
-    (arguments.out / 'encoder.json').write_text(json.dumps(results))
+    record.save(arguments.out / 'encoder.json', results, None)
     if results:
         pack(arguments)
 
@@ -212,14 +214,14 @@ def packed_encoder(folder: pathlib.Path = record.ROOT / 'experiments' / 'encoder
 
 
 def classifiers(arguments: argparse.Namespace) -> None:
-    of_encoder = json.loads((arguments.work / 'encoder.json').read_text())['set']
+    of_encoder = record.load(arguments.work / 'encoder.json')['set']
     jobs = {}
     for name in arguments.only or CELLS:
         cell = CELLS[name]
         settings = of_encoder | TRAIN | ({'classify.epochs': arguments.epochs} if arguments.epochs else {})
         jobs[name] = cell | {'phases': ['pretrain', 'classify'], 'data': 'cifar10', 'set': settings | cell['set']}
     results = together(jobs, arguments)
-    (arguments.out / 'cells.json').write_text(json.dumps(results))
+    record.save(arguments.out / 'cells.json', results, None)
     files = (arguments.work / 'results').glob('*_probabilities.npy')
     np.savez_compressed(arguments.out / 'probabilities.npz', **{file.stem: np.load(file) for file in files})
 
@@ -229,9 +231,9 @@ def main() -> None:
     parser.add_argument('part', choices=('probes', 'encoder', 'cells'))
     record.add_images(parser, required=True)
     parser.add_argument('--work', type=pathlib.Path, required=True, help='where the calls find what the others made')
-    parser.add_argument('--epochs', type=int, default=0, help='of a probe, of the encoder, of all weights in a cell')
-    parser.add_argument('--seconds', type=float, default=300, help='after which what still runs is ended')
-    parser.add_argument('--recipe', choices=tuple(PROBES), help='of the encoder; else the best probe')
+    parser.add_argument('--epochs', type=int, default=0, help='for a probe, the encoder or all weights in a cell')
+    parser.add_argument('--seconds', type=float, default=300, help='after which running jobs are killed')
+    parser.add_argument('--recipe', choices=tuple(PROBES), help="the encoder's; else the best probe")
     parser.add_argument('--only', nargs='*', choices=tuple(CELLS), help='cells')
     arguments = parser.parse_args()
     if arguments.out is None:
