@@ -1,24 +1,23 @@
 """What the experiments compute from programs and traces, against hand values; nothing is timed."""
 
-import pathlib
+import os
 import subprocess
 import sys
 import tarfile
 
 import jax
 import jax.numpy as jnp
-import knn_target
 import numpy as np
 import pytest
-import scaling
-import throughput
 from PIL import Image
 
+from experiments import record
+from experiments.accuracy import cifar10
+from experiments.speed import profile_step, scaling
 from noisy_jax import losses, models
-from noisy_jax.data import augment
+from noisy_jax.data import arrays, augment
 from noisy_jax.training import optim, state, steps
 
-EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
 RESNET18_MULTIPLY_ADDS = 0.5556e9  # of one 32x32 image, with the 3x3 stem
 
 
@@ -27,7 +26,7 @@ def floats(*shape):
 
 
 def counted(function, *arguments):
-    return throughput.flops(jax.make_jaxpr(function)(*arguments))
+    return profile_step.flops(jax.make_jaxpr(function)(*arguments))
 
 
 def test_flops_of_matrix_products():
@@ -84,7 +83,7 @@ def test_flops_of_resnet18():
 
 
 def test_gaps_between_kernels():
-    gaps = throughput.gaps
+    gaps = profile_step.gaps
     # Busy 10-20, 20-35 (two at once) and 40-50; idle 35-40 of 10-50.
     assert gaps([(40, 50), (10, 20), (20, 30), (22, 35), (23, 24)]) == (5 / 40, 5)
     assert gaps([(3, 4)]) == (0, 0)
@@ -96,7 +95,7 @@ def test_a_trace_is_read(tmp_path):
     product(jnp.ones((64, 64))).block_until_ready()
     with jax.profiler.trace(str(tmp_path)):
         product(jnp.ones((64, 64))).block_until_ready()
-    events = list(throughput.kernels(next(tmp_path.rglob('*.xplane.pb'))))
+    events = list(profile_step.kernels(next(tmp_path.rglob('*.xplane.pb'))))
     assert events
     assert all(end > start for _, start, end in events)
 
@@ -124,26 +123,34 @@ def test_a_tar_of_class_folders_is_decoded_once(tmp_path):
     with tarfile.open(tmp_path / 'images.tar.xz', 'w:xz') as archive:
         archive.add(tmp_path / 'train', 'cifar/train')
         archive.add(tmp_path / 'test', 'cifar/test')
-    train, test = knn_target.load(tmp_path / 'images.tar.xz', tmp_path)
+    folder = cifar10.unpack(tmp_path / 'images.tar.xz', tmp_path / 'arrays')
+    train, test = (arrays.load(split, str(folder)) for split in ('train', 'test'))
     assert train.class_names == test.class_names == ('a', 'b')
     assert (train.label.tolist(), train.image[:, 0, 0, 0].tolist()) == ([0, 0, 1], [2, 1, 0])
     assert (test.label.tolist(), test.image[:, 0, 0, 0].tolist()) == ([1], [3])
     (tmp_path / 'images.tar.xz').write_bytes(b'not needed any more')
-    assert len(knn_target.load(tmp_path / 'images.tar.xz', tmp_path)[0]) == 3
+    assert cifar10.unpack(tmp_path / 'images.tar.xz', folder) == folder
 
 
 def test_gpu_script_names_its_parts():
-    script = str(EXPERIMENTS / 'gpu.sh')
+    script = str(record.ROOT / 'experiments' / 'speed' / 'gpu.sh')
     subprocess.run(['bash', '-n', script], check=True)
     parts = subprocess.run(['bash', script, 'list'], check=True, capture_output=True, text=True).stdout.split()
     torch = ['torch-steps', 'torch-epochs', 'torch-digits']
-    assert parts[:4] == ['check', 'throughput', 'xla', 'together']
-    assert parts[4:] == [*torch, 'contrastive', 'selection', 'knn-1', 'knn-2', 'tables', 'tables-parts', 'tables-ours']
+    assert parts == ['check', 'throughput', 'xla', 'together', *torch, 'contrastive', 'selection']
     assert subprocess.run(['bash', script, 'nothing'], capture_output=True).returncode == 2
 
 
-@pytest.mark.parametrize('name', ['throughput', 'knn_target'])
-def test_gpu_experiments_need_no_configs_and_no_tfds(name):
-    program = f'import sys; sys.path.insert(0, {str(EXPERIMENTS)!r}); import {name}; print(*sys.modules)'
-    done = subprocess.run([sys.executable, '-c', program], check=True, capture_output=True, text=True)
+def test_gpu_experiments_need_no_configs_and_no_tfds():
+    program = 'import sys, experiments.speed.throughput; print(*sys.modules)'
+    command = [sys.executable, '-c', program]
+    done = subprocess.run(command, cwd=record.ROOT, check=True, capture_output=True, text=True)
     assert not {'ml_collections', 'tensorflow_datasets', 'tensorflow'} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize('way', [['experiments/accuracy/digits.py'], ['-m', 'experiments.accuracy.digits']])
+def test_scripts_run_from_the_root_of_a_checkout(way):
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    command = [sys.executable, *way, '--table']
+    done = subprocess.run(command, cwd=record.ROOT, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith('| noise | loss |')

@@ -76,10 +76,10 @@ def test_eight_devices_learn_what_one_learns():
 
 _PROGRAM = """
 import json, runpy
-scaling = runpy.run_path('experiments/scaling.py')
+from experiments.speed import scaling
 name, shard = {name!r}, {shard}
-program, sizes = scaling['compiled_step'](name, 'cnn_small', 16, shard)
-print(json.dumps([scaling['communication'](program), sizes]))
+program, sizes = scaling.compiled_step(name, 'cnn_small', 16, shard)
+print(json.dumps([scaling.communication(program), sizes]))
 """
 
 

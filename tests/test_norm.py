@@ -124,7 +124,7 @@ import jax, numpy as np
 from noisy_jax import models
 from noisy_jax.training import mesh as mesh_lib
 
-communication = runpy.run_path('experiments/scaling.py')['communication']
+from experiments.speed.scaling import communication
 x = np.random.default_rng(0).normal(size=(64, 8, 8, 1)).astype(np.float32)
 eight, one = mesh_lib.make_mesh(8), mesh_lib.make_mesh(1)
 found = {}

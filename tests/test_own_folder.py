@@ -1,16 +1,14 @@
-"""The experiment on a folder of one's own: how it lays the folder out, how it judges lists, what the README shows."""
+"""The experiment on a folder of one's own: how it lays the folder out, how it scores label issues."""
 
 import io
 import json
-import pathlib
 import tarfile
 
 import numpy as np
-import own_folder
 import pytest
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from experiments.accuracy import own_folder
 
 
 @pytest.fixture
@@ -49,14 +47,14 @@ def test_the_folder_is_by_given_labels_and_the_truth_beside_it(sources, tmp_path
     assert Image.open(out / 'photos' / 'cat' / '00003.jpg').getpixel((0, 0)) == (40, 0, 0)
 
 
-def test_a_list_is_judged_by_hand():
+def test_the_quality_of_label_issues_by_hand():
     experiment = object.__new__(own_folder.Experiment)
     experiment.given, experiment.true = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0])
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
-    judged = experiment.judged(np.array([0, 1, 3]), probabilities)
-    assert judged == {'length': 3, 'precision': pytest.approx(2 / 3), 'recall': 1.0, 'suggestion_accuracy': 0.5}
+    quality = experiment.quality(np.array([0, 1, 3]), probabilities)
+    assert quality == {'length': 3, 'precision': pytest.approx(2 / 3), 'recall': 1.0, 'suggestion_accuracy': 0.5}
 
 
-def test_the_readme_shows_what_was_measured():
-    results = json.loads((own_folder.RESULTS / 'own_folder.json').read_text())
+def test_the_documentation_shows_what_was_measured():
+    results = json.loads(own_folder.RESULTS.read_text())
     assert own_folder.table(results) in (ROOT / 'docs' / 'label_issues.md').read_text()

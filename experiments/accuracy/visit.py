@@ -1,11 +1,11 @@
 """Fifteen minutes on one GPU, in three calls that share a work folder: an encoder, and classifiers on it.
 
-  python experiments/visit.py probes  --images cifar10_jpeg.tar.xz --work W --out OUT
-  python experiments/visit.py encoder --images ... --work W --out OUT --epochs 280
-  python experiments/visit.py cells   --images ... --human cifar10n_labels.npz --work W --out OUT
+  python experiments/accuracy/visit.py probes  --images cifar10_jpeg.tar.xz --work W --out OUT
+  python experiments/accuracy/visit.py encoder --images ... --work W --out OUT --epochs 230
+  python experiments/accuracy/visit.py cells   --images ... --human cifar10n_labels.npz --work W --out OUT
 
-probes   recipes of SimCLR side by side on nine tenths of the training images, judged by k-NN on the tenth held out; the
-         best is kept in W/recipe.json
+probes   recipes of SimCLR side by side on nine tenths of the training images, compared by k-NN on the tenth held out;
+         the best is kept in W/recipe.json
 encoder  SimCLR by that recipe on all training images; the encoder as bfloat16 in parts below 15 MiB, its k-NN curve
 cells    classifiers side by side on that encoder; accuracies by epoch, probabilities of the training set
 
@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import pathlib
-import runpy
 import subprocess
 import sys
 import time
@@ -24,7 +23,11 @@ from typing import Any
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from experiments import record
+from experiments.accuracy import cifar10
+
 COMMON = {'model.dtype': 'bfloat16', 'checkpoint_every': 1000, 'eval_every': 1, 'report.page': False}
 COMMON |= {'report.tensorboard': False, 'contrast.knn_every': 0}
 SIMCLR = {'pretrain.batch_size': 512, 'pretrain.knn_every': 5}
@@ -68,15 +71,11 @@ CELLS: dict[str, dict[str, Any]] = {
 
 
 def arrays(arguments: argparse.Namespace) -> pathlib.Path:
-    import cifar10
-
     return cifar10.unpack(arguments.images, arguments.work / 'cifar10')
 
 
 def probe_arrays(arguments: argparse.Namespace) -> pathlib.Path:
     """Nine tenths of the training images; the tenth that is held out stands as test set. No test image is seen."""
-    import cifar10
-
     folder = arguments.work / 'cifar10_probe'
     if folder.exists():
         return folder
@@ -88,14 +87,12 @@ def probe_arrays(arguments: argparse.Namespace) -> pathlib.Path:
 
 def run_job(name: str, job: dict[str, Any], arguments: argparse.Namespace) -> None:
     """One run in this process; its result in W/results."""
-    import cells as table_cells
-    import cifar10
+    from experiments.accuracy import cells  # imports JAX: the process that waits for the jobs leaves it alone
 
     human, phases = job.get('human'), tuple(job['phases'])
     noise = 'none' if human else 'symmetric'
     argument = f'loss={job.get("loss", "elr")},noise={noise},rate={job.get("rate", 0.8)},phases=all,data=arrays'
-    config = runpy.run_path(str(ROOT / 'configs' / 'cifar10.py'))['get_config'](argument)
-    config.update_from_flattened_dict(COMMON | job['set'])
+    config = cells.config_of('cifar10', argument, COMMON | job['set'])
     data = arguments.work / job['data']
     if human:
         data = cifar10.with_human_labels(data, arguments.human, human, arguments.work / f'cifar10_{human}')
@@ -104,16 +101,16 @@ def run_job(name: str, job: dict[str, Any], arguments: argparse.Namespace) -> No
         config.model.encoder, config.data.limit, config.data.test_limit = 'resnet_tiny', 1000, 500
     workdir, results = arguments.work / 'runs' / name, arguments.work / 'results'
     started = time.time()
-    summary = table_cells.run(config, workdir, arguments.work / 'store', labels=human or '')
+    summary = cells.run(config, workdir, arguments.work / 'store', labels=human or '')
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
     result = {'name': name, 'job': job, 'seconds': time.time() - started}
     result |= {key: summary.get(key) for key in ('device', 'versions', 'seed', 'phases', 'selection', 'label_issues')}
     result['noise'] = {key: value for key, value in summary['noise'].items() if key != 'transition_matrix'}
-    results.mkdir(exist_ok=True)
     if 'classify' in phases:
+        results.mkdir(exist_ok=True)
         np.save(results / f'{name}_probabilities.npy', np.load(workdir / 'pred_probs.npy').astype(np.float16))
         lines = [line for line in lines if line['phase'] != 'pretrain']
-    (results / f'{name}.json').write_text(json.dumps(result | {'epochs': lines}))
+    record.save(results / f'{name}.json', result | {'epochs': lines}, None)
 
 
 def together(jobs: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -132,9 +129,8 @@ def together(jobs: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> 
         except subprocess.TimeoutExpired:
             process.kill()
             code = 'out of time'
-        result = arguments.work / 'results' / f'{name}.json'
         if code == 0:
-            results[name] = json.loads(result.read_text())
+            results[name] = record.load(arguments.work / 'results' / f'{name}.json')
         else:
             tail = (arguments.work / f'{name}.log').read_text().replace('\r', '\n').splitlines()[-12:]
             print(f'== {name}: {code}', *tail, sep='\n')
@@ -155,22 +151,23 @@ def probes(arguments: argparse.Namespace) -> None:
     results = together(jobs, arguments)
     reached = {name: result['phases'][0]['knn_accuracy'] for name, result in results.items()}
     best = max(reached, key=reached.get)
-    (arguments.work / 'recipe.json').write_text(json.dumps([best, PROBES[best]]))
-    (arguments.out / 'probes.json').write_text(json.dumps(results))
+    record.save(arguments.work / 'recipe.json', [best, PROBES[best]], None)
+    record.save(arguments.out / 'probes.json', results, None)
     print('k-NN on held-out training images:', reached, 'best:', best)
 
 
 def encoder(arguments: argparse.Namespace) -> None:
     arrays(arguments)
-    best = arguments.work / 'recipe.json'
-    name, recipe = (arguments.recipe, PROBES[arguments.recipe]) if arguments.recipe else json.loads(best.read_text())
+    name, recipe = arguments.recipe, PROBES.get(arguments.recipe)
+    if not name:
+        name, recipe = record.load(arguments.work / 'recipe.json')
     recipe = recipe | {'pretrain.epochs': arguments.epochs, 'pretrain.knn_every': 40}
     if 'pretrain.optimizer.warmup_epochs' in recipe:
         recipe['pretrain.optimizer.warmup_epochs'] = min(10, arguments.epochs // 3)
     job = {'phases': ['pretrain'], 'data': 'cifar10', 'recipe': name, 'set': recipe}
-    (arguments.work / 'encoder.json').write_text(json.dumps(job))
+    record.save(arguments.work / 'encoder.json', job, None)
     results = together({'encoder': job}, arguments)
-    (arguments.out / 'encoder.json').write_text(json.dumps(results))
+    record.save(arguments.out / 'encoder.json', results, None)
     if results:
         pack(arguments)
 
@@ -200,7 +197,7 @@ def pack(arguments: argparse.Namespace) -> None:
     print('packed', sum(map(len, parts)), 'arrays in', len(parts), 'files')
 
 
-def packed_encoder(folder: pathlib.Path = ROOT / 'experiments' / 'encoders') -> dict[str, Any]:
+def packed_encoder(folder: pathlib.Path = record.ROOT / 'experiments' / 'encoders') -> dict[str, Any]:
     """The variables that `pack` wrote: float32, {'params': {'encoder', 'projection'}, 'batch_stats': ...}."""
     import ml_dtypes
     from flax.traverse_util import unflatten_dict
@@ -216,42 +213,40 @@ def packed_encoder(folder: pathlib.Path = ROOT / 'experiments' / 'encoders') -> 
     return unflatten_dict(wide, sep='/')
 
 
-def cells(arguments: argparse.Namespace) -> None:
-    of_encoder = json.loads((arguments.work / 'encoder.json').read_text())['set']
+def classifiers(arguments: argparse.Namespace) -> None:
+    of_encoder = record.load(arguments.work / 'encoder.json')['set']
     jobs = {}
     for name in arguments.only or CELLS:
         cell = CELLS[name]
         settings = of_encoder | TRAIN | ({'classify.epochs': arguments.epochs} if arguments.epochs else {})
         jobs[name] = cell | {'phases': ['pretrain', 'classify'], 'data': 'cifar10', 'set': settings | cell['set']}
     results = together(jobs, arguments)
-    (arguments.out / 'cells.json').write_text(json.dumps(results))
+    record.save(arguments.out / 'cells.json', results, None)
     files = (arguments.work / 'results').glob('*_probabilities.npy')
     np.savez_compressed(arguments.out / 'probabilities.npz', **{file.stem: np.load(file) for file in files})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__)
     parser.add_argument('part', choices=('probes', 'encoder', 'cells'))
-    parser.add_argument('--images', type=pathlib.Path, required=True, help='CIFAR-10 as a tar of class folders')
-    parser.add_argument('--human', type=pathlib.Path, help='the labels of CIFAR-10N (.npz)')
+    record.add_images(parser, required=True)
     parser.add_argument('--work', type=pathlib.Path, required=True, help='where the calls find what the others made')
-    parser.add_argument('--out', type=pathlib.Path, required=True, help='what is brought home')
-    parser.add_argument('--epochs', type=int, default=0, help='of a probe, of the encoder, of all weights in a cell')
-    parser.add_argument('--seconds', type=float, default=300, help='after which what still runs is ended')
-    parser.add_argument('--recipe', choices=tuple(PROBES), help='of the encoder; else the best probe')
+    parser.add_argument('--epochs', type=int, default=0, help='for a probe, the encoder or all weights in a cell')
+    parser.add_argument('--seconds', type=float, default=300, help='after which running jobs are killed')
+    parser.add_argument('--recipe', choices=tuple(PROBES), help="the encoder's; else the best probe")
     parser.add_argument('--only', nargs='*', choices=tuple(CELLS), help='cells')
-    parser.add_argument('--smoke', action='store_true')
     arguments = parser.parse_args()
+    if arguments.out is None:
+        parser.error('--out is needed: a folder for the results')
     arguments.work.mkdir(parents=True, exist_ok=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if 'JOB' in os.environ:
         run_job(*json.loads(os.environ['JOB']), arguments)
     else:
         started = time.time()
-        {'probes': probes, 'encoder': encoder, 'cells': cells}[arguments.part](arguments)
+        {'probes': probes, 'encoder': encoder, 'cells': classifiers}[arguments.part](arguments)
         print(f'{time.time() - started:.0f} s')
 
 
 if __name__ == '__main__':
-    sys.path.insert(0, str(ROOT))
     main()

@@ -1,18 +1,17 @@
-"""A folder of one's own, end to end: CIFAR-10 (JPEG 75) by people's labels, 40 % of them wrong; what is it worth?
+"""A folder of one's own, end to end: CIFAR-10 (JPEG 75) by people's labels, 40 % of them wrong; what is cleaning worth?
 
-  python experiments/own_folder.py --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz    runs what is missing
-  python experiments/own_folder.py --table                                                     the tables from the JSON
+  python experiments/accuracy/own_folder.py --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz
+  ... --table         the tables from the JSON alone
 
 The first 5,000 images lie in class folders by the worst of CIFAR-10N's labels (Wei 2022). Then, as a user would:
-`noisy_jax.main --config=configs/own_images.py` and `noisy_jax.clean --mode=relabel|drop`. The list of wrong labels is
+`noisy_jax.main --config=configs/own_images.py` and `noisy_jax.clean --mode=relabel|drop`. The label issues are
 compared with cleanlab's on the same cross-fitted probabilities, and on those of a plain classifier (cross-entropy, from
 scratch, the same network, 20 epochs, three folds). Plain classifiers trained on the given, the cleaned and the right
-labels are tested on the 10,000 test images.
+labels are evaluated on the 10,000 test images. A rerun resumes.
 """
 
 import argparse
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -20,10 +19,13 @@ import tarfile
 from typing import Any
 
 import numpy as np
-from cifar10 import HUMAN
 from ml_collections import ConfigDict
 from sklearn.model_selection import StratifiedKFold
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from experiments import record
+from experiments.accuracy.cifar10 import HUMAN
 from noisy_jax import data, pipeline
 from noisy_jax.data import splits
 from noisy_jax.data.dataset import Dataset
@@ -31,12 +33,12 @@ from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.labels import issues as label_issues
 from noisy_jax.workdir import WorkDir
 
-RESULTS = pathlib.Path(__file__).resolve().parent / 'results'
-ROOT = RESULTS.parents[1]
+RESULTS = record.RESULTS / 'own_folder.json'
 COUNT = 5000  # training images
 FOLDS, EPOCHS = 3, 20  # of plain classifiers
 _PARTS = ('', 'valid_')  # of the labelled images: trained on, held out
-_OF_A_LIST = ('precision', 'recall')
+PLAIN = {'phases': ('base',), 'loss': 'ce', 'base.epochs': EPOCHS, 'data.valid_fraction': 0.0, 'early_stop': 'none'}
+PLAIN |= {'eval_every': 0, 'report.cross_fit': 0, 'report.page': False, 'report.tensorboard': False}
 
 
 def lay_out(archive: pathlib.Path, human: pathlib.Path, folder: pathlib.Path, count: int, tests: int) -> None:
@@ -73,8 +75,8 @@ def lay_out(archive: pathlib.Path, human: pathlib.Path, folder: pathlib.Path, co
 
 def command(*arguments: Any) -> None:
     """`python -m noisy_jax.X ...`, as from a terminal."""
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    subprocess.run([sys.executable, '-m', *map(str, arguments)], check=True, cwd=ROOT, env=environment)
+    own = [sys.executable, '-m', *map(str, arguments)]
+    subprocess.run(own, check=True, cwd=record.ROOT, env=record.environment())
 
 
 class Experiment:
@@ -106,16 +108,7 @@ class Experiment:
     def plain(self, name: str, train: Dataset) -> TrainedClassifier:
         """The plain classifier on `train`: the run's network from scratch, cross-entropy, nothing held out."""
         config = self.config.copy_and_resolve_references()
-        config.update_from_flattened_dict(
-            {'name': name, 'phases': ('base',), 'loss': 'ce', 'early_stop': 'none', 'eval_every': 0}
-            | {
-                'base.epochs': EPOCHS,
-                'data.valid_fraction': 0.0,
-                'report.cross_fit': 0,
-                'report.page': False,
-                'report.tensorboard': False,
-            }
-        )
+        config.update_from_flattened_dict(PLAIN | {'name': name})
         workdir = self.folder / 'plain' / name
         pipeline.run(config, workdir, (train, None))
         return TrainedClassifier.of_run(workdir)
@@ -132,7 +125,7 @@ class Experiment:
             found[left_out] = classifier.predict_proba(self.images.image[left_out])
         return found
 
-    def judged(self, suspects: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    def quality(self, suspects: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
         """How good a list of rows is, and what its probabilities suggest for those that are wrong."""
         wrong = self.given != self.true
         hits = suspects[wrong[suspects]]
@@ -166,9 +159,11 @@ class Experiment:
             own = {'noisy_jax': np.flatnonzero(issues.is_suspect), 'cleanlab': ranked}
             same = {'noisy_jax': issues.by_suspicion[:length], 'cleanlab': by_quality[:length]}
             for tool in own:
-                judged = self.judged(own[tool], probabilities)
-                at_length = self.judged(same[tool], probabilities)
-                found[f'{tool}, {name}'] = judged | {f'{key}_at_length': at_length[key] for key in _OF_A_LIST}
+                at_own = self.quality(own[tool], probabilities)
+                at_length = self.quality(same[tool], probabilities)
+                found[f'{tool}, {name}'] = at_own | {
+                    f'{key}_at_length': at_length[key] for key in ('precision', 'recall')
+                }
         return found
 
     def cleaned(self, mode: str) -> Dataset:
@@ -182,8 +177,8 @@ class Experiment:
         """Test accuracies of plain classifiers by what they were trained on, and of the run's own classifiers."""
         sets = {
             'given labels': self.images,
-            'suspects relabelled': self.cleaned('relabel'),
-            'suspects dropped': self.cleaned('drop'),
+            'label issues relabelled': self.cleaned('relabel'),
+            'label issues dropped': self.cleaned('drop'),
             'right labels': self.images.replace(label=self.true),
         }
         found = {name: self.accuracy(self.plain(name.replace(' ', '_'), images)) for name, images in sets.items()}
@@ -206,36 +201,31 @@ def run(arguments: argparse.Namespace, changes: list[str]) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Markdown: the lists of wrong labels, then the classifiers."""
+    """Markdown: the label issues, then the classifiers."""
     length = next(iter(results['lists'].values()))['length']
-    lines = [
-        f'| list of wrong labels | images | precision | recall | suggestions right | of {length}: precision | recall |',
-        '|---|---|---|---|---|---|---|',
-    ]
+    titles = ('label issues of', 'images', 'precision', 'recall', 'suggestions right')
     columns = ('precision', 'recall', 'suggestion_accuracy', 'precision_at_length', 'recall_at_length')
-    for name, values in results['lists'].items():
-        numbers = ' | '.join(f'{values[column]:.2f}' for column in columns)
-        lines.append(f'| {name} | {values["length"]} | {numbers} |')
-    lines += ['', '| plain classifier trained on | test accuracy |', '|---|---|']
-    lines += [f'| {name} | {100 * value:.1f} |' for name, value in results['accuracies'].items()]
-    return '\n'.join(lines)
+    rows = [
+        (name, values['length'], *(f'{values[column]:.2f}' for column in columns))
+        for name, values in results['lists'].items()
+    ]
+    issues = record.markdown((*titles, f'of {length}: precision', 'recall'), rows)
+    accuracies = [(name, f'{100 * value:.1f}') for name, value in results['accuracies'].items()]
+    return f'{issues}\n\n{record.markdown(("plain classifier trained on", "test accuracy"), accuracies)}'
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', type=pathlib.Path, help='a tar of train/CLASS/* and test/CLASS/*')
-    parser.add_argument('--human', type=pathlib.Path, help='labels of CIFAR-10N, .npz')
+    parser = record.table_parser(__doc__, 'own_folder')
+    record.add_images(parser)
     parser.add_argument('--count', type=int, default=COUNT, help='training images')
     parser.add_argument('--tests', type=int, default=10_000, help='test images')
-    parser.add_argument('--work', type=pathlib.Path, default=pathlib.Path('runs/own_folder'), help='images and runs')
-    parser.add_argument('--results', type=pathlib.Path, default=RESULTS / 'own_folder.json')
-    parser.add_argument('--table', action='store_true')
+    parser.add_argument('--results', type=pathlib.Path, default=RESULTS)
     arguments, changes = parser.parse_known_args()  # --config.KEY=VALUE is for the run
     if not arguments.table:
         if not (arguments.images and arguments.human):
             parser.error('--images and --human are needed, or --table')
-        arguments.results.write_text(json.dumps(run(arguments, changes), indent=1) + '\n')
-    print(table(json.loads(arguments.results.read_text())))
+        record.save(arguments.results, run(arguments, changes))
+    print(table(record.load(arguments.results)))
 
 
 if __name__ == '__main__':

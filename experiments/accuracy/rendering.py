@@ -1,13 +1,16 @@
 """The tables of the paper as Markdown and as a picture, from the JSON of their cells alone."""
 
 import itertools
-import json
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from recipes import HUMAN, VARIANTS, compared
 
+from experiments.accuracy.recipes import HUMAN, VARIANTS, compared
+from experiments.record import load, markdown, spread
+
+NAMES = {'base': 'Base', 'pretrained': 'Pre-trained', 'finetuned': 'Fine-tuned'}
 LOSSES, RATES, OUR_RATES = ('ce', 'elr', 'nfl_rce'), (0.2, 0.4, 0.6, 0.8), (0.2, 0.5, 0.8, 0.9)
 
 # Test accuracy in %, CIFAR-10, symmetric noise of OUR_RATES, as their authors give it.
@@ -26,91 +29,79 @@ PUBLISHED = {
 }
 
 
-def load(results: pathlib.Path) -> list[dict[str, Any]]:
+def load_cells(results: pathlib.Path) -> list[dict[str, Any]]:
     """All cells that are done."""
-    return [json.loads(path.read_text()) for path in sorted(results.glob('*.json'))]
-
-
-def whole(done: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The cells that were trained on all images."""
-    return [cell for cell in done if not cell.get('held_out')]
+    return [load(path) for path in sorted(results.glob('*.json'))]
 
 
 def accuracies(
-    done: list[dict[str, Any]], labels: str, rate: float, loss: str, column: str, recipe: str = 'paper'
-) -> np.ndarray:
-    """Test accuracy of the last epoch in %, one per seed."""
-    where = {'labels': labels, 'rate': rate, 'loss': loss, 'column': column, 'recipe': recipe}
+    done: list[dict[str, Any]], place: tuple[str, float, str], column: str, recipe: str = 'paper'
+) -> list[float]:
+    """Test accuracy of the last epoch, one per seed; `place` is labels, rate and loss."""
+    where = dict(zip(('labels', 'rate', 'loss'), place, strict=True)) | {'column': column, 'recipe': recipe}
     chosen = [cell for cell in done if where.items() <= cell.items()]
-    return 100 * np.array([cell['accuracy_last'] for cell in sorted(chosen, key=lambda cell: cell['seed'])])
+    return [cell['accuracy_last'] for cell in sorted(chosen, key=lambda cell: cell['seed'])]
 
 
-def _number(values: np.ndarray) -> str:
-    if not len(values):
-        return '-'
-    return f'{values.mean():.1f}' + (f' ± {values.std(ddof=1):.1f}' if len(values) > 1 else '')
+def _columns(rates: tuple[float, ...], human: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """What the columns of a table are about, by title: kind of labels and rate."""
+    symmetric = {f'{rate:.0%}': ('symmetric', rate) for rate in rates}
+    return symmetric | {f'CIFAR-10N {name}': (name, 0.0) for name in human}
 
 
 def table(done: list[dict[str, Any]], scale: str) -> str:
     """Markdown: base / pre-trained / fine-tuned for each loss and noise; at full scale the published numbers beside."""
     human = sorted({c['labels'] for c in done if c['recipe'] == 'paper'} - {'symmetric'}, key=HUMAN.index)
-    places = [('symmetric', rate) for rate in RATES] + [(name, 0.0) for name in human]
-    titles = [f'{rate:.0%}' if labels == 'symmetric' else f'CIFAR-10N {labels}' for labels, rate in places]
-    lines = ['| loss | | ' + ' | '.join(titles) + ' |', '|---' * (len(titles) + 2) + '|']
+    columns, rows = _columns(RATES, human), []
     for loss, (place, (column, title)) in itertools.product(LOSSES, enumerate(NAMES.items())):
-        numbers = [_number(accuracies(done, *where, loss, column)) for where in places]
-        lines.append(f'| {loss if not place else ""} | {title} | ' + ' | '.join(numbers) + ' |')
+        numbers = [spread(accuracies(done, (*where, loss), column)) for where in columns.values()]
+        rows.append((loss if not place else '', title, *numbers))
         if scale == 'full' and column != 'finetuned':
-            published = [pair[place] for pair in PUBLISHED[loss]]
-            lines.append(f'| | {title}, published | ' + ' | '.join(map(str, published)) + ' |' + ' |' * len(human))
-    return '\n'.join(lines)
+            rows.append(('', f'{title}, published', *(pair[place] for pair in PUBLISHED[loss]), *[''] * len(human)))
+    return markdown(('loss', '', *columns), rows)
 
 
 def our_table(done: list[dict[str, Any]], scale: str) -> str:
     """Markdown: our recipe beside the paper's; at full scale its rivals' published numbers below."""
-    places = [('symmetric', rate) for rate in OUR_RATES] + [(name, 0.0) for name in HUMAN]
-    titles = [f'{rate:.0%}' for rate in OUR_RATES] + [f'CIFAR-10N {name}' for name in HUMAN]
-    lines = ['| recipe | ' + ' | '.join(titles) + ' |', '|---' * (len(titles) + 1) + '|']
+    columns, rows = _columns(OUR_RATES, HUMAN), []
     for recipe in ('paper', 'ours'):
-        numbers = [_number(accuracies(done, *where, 'elr', 'finetuned', recipe)) for where in places]
+        numbers = [spread(accuracies(done, (*where, 'elr'), 'finetuned', recipe)) for where in columns.values()]
         if set(numbers) != {'-'}:
-            lines.append(f'| {recipe} | ' + ' | '.join(numbers) + ' |')
+            rows.append((recipe, *numbers))
     if scale == 'full':
-        lines += [f'| {name}, published | ' + ' | '.join(map(str, row)) + ' | | | |' for name, row in RIVALS.items()]
-        human = HUMAN_RIVALS.items()
-        lines += [f'| {name}, published | | | | | ' + ' | '.join(map(str, row)) + ' |' for name, row in human]
-    return '\n'.join(lines)
+        rows += [(f'{name}, published', *row, '', '', '') for name, row in RIVALS.items()]
+        rows += [(f'{name}, published', '', '', '', '', *row) for name, row in HUMAN_RIVALS.items()]
+    return markdown(('recipe', *columns), rows)
 
 
 def parts_table(done: list[dict[str, Any]], scale: str) -> str:
-    """Markdown: what goes without each part of our recipe, on held-out noisy labels (which decide) and on the test."""
-    lines = [
-        '| recipe, ELR at 50% | held-out noisy labels | part brings | test | part brings |',
-        '|---|---|---|---|---|',
-    ]
-    numbers = {}
+    """Markdown: accuracy without each part of our recipe, on held-out noisy labels (which decide) and on the test."""
+    numbers, rows = {}, []
     for recipe in compared(scale):
         chosen = [cell for cell in done if cell['recipe'] == recipe]
         if chosen:
             keys = ('accuracy_held_out', 'accuracy_last')
             numbers[recipe] = [100 * np.mean([cell[key] for cell in chosen]) for key in keys]
     for recipe, values in numbers.items():
-        part, gains = recipe.partition(' without ')[2], ['', '']
-        if part:
+        gains = ['', '']
+        if ' without ' in recipe:
             gains = [f'{whole - value:+.1f}' for whole, value in zip(numbers['all parts'], values, strict=True)]
-        lines.append(f'| {recipe} | {values[0]:.1f} | {gains[0]} | {values[1]:.1f} | {gains[1]} |')
-    return '\n'.join(lines)
+        rows.append((recipe, f'{values[0]:.1f}', gains[0], f'{values[1]:.1f}', gains[1]))
+    return markdown(('recipe, ELR at 50%', 'held-out noisy labels', 'part brings', 'test', 'part brings'), rows)
 
 
 def variants_table(done: list[dict[str, Any]]) -> str:
     """Markdown: the pre-trained column with one change, ELR."""
-    lines = ['| ELR | ' + ' | '.join(f'{rate:.0%}' for rate in RATES) + ' |', '|---' * (len(RATES) + 1) + '|']
     rows = [('base', 'paper', 'Base'), ('pretrained', 'paper', 'Pre-trained')]
     rows += [('pretrained', variant, f'Pre-trained, {variant}') for variant in VARIANTS]
-    for column, recipe, title in rows:
-        numbers = [_number(accuracies(done, 'symmetric', rate, 'elr', column, recipe)) for rate in RATES]
-        lines.append(f'| {title} | ' + ' | '.join(numbers) + ' |')
-    return '\n'.join(lines)
+    columns = _columns(RATES, ())
+    return markdown(
+        ('ELR', *columns),
+        [
+            (title, *(spread(accuracies(done, (*where, 'elr'), column, recipe)) for where in columns.values()))
+            for column, recipe, title in rows
+        ],
+    )
 
 
 def claims(done: list[dict[str, Any]]) -> str:
@@ -123,9 +114,9 @@ def claims(done: list[dict[str, Any]]) -> str:
     ):
         gains = {}
         for place in places:
-            before, after = accuracies(done, *place, less), accuracies(done, *place, more)
-            if len(before) and len(after):
-                gains[place] = after.mean() - before.mean()
+            before, after = accuracies(done, place, less), accuracies(done, place, more)
+            if before and after:
+                gains[place] = 100 * (np.mean(after) - np.mean(before))
         against = [
             f'{loss} at {f"{rate:.0%}" if labels == "symmetric" else labels} ({gain:+.1f})'
             for (labels, rate, loss), gain in gains.items()
@@ -151,9 +142,6 @@ def notes(done: list[dict[str, Any]]) -> str:
     )
 
 
-NAMES = {'base': 'Base', 'pretrained': 'Pre-trained', 'finetuned': 'Fine-tuned'}
-
-
 def picture(done: list[dict[str, Any]], scale: str, path: pathlib.Path) -> None:
     """Accuracy against noise, a panel per loss; published numbers dashed at full scale."""
     import matplotlib
@@ -163,19 +151,18 @@ def picture(done: list[dict[str, Any]], scale: str, path: pathlib.Path) -> None:
 
     figure, axes = plt.subplots(1, len(LOSSES), figsize=(9, 3), sharey=True, layout='constrained')
     colours = {'base': 'tab:gray', 'pretrained': 'tab:blue', 'finetuned': 'tab:orange'}
+    ticks = [100 * rate for rate in RATES]
     names = {'ce': 'cross-entropy', 'elr': 'ELR', 'nfl_rce': 'NFL+RCE'}
     for axis, loss in zip(axes, LOSSES, strict=True):
         for place, (column, colour) in enumerate(colours.items()):
-            values = [accuracies(done, 'symmetric', rate, loss, column) for rate in RATES]
-            points = [(100 * rate, v.mean()) for rate, v in zip(RATES, values, strict=True) if len(v)]
+            values = [accuracies(done, ('symmetric', rate, loss), column) for rate in RATES]
+            points = [(100 * rate, 100 * np.mean(v)) for rate, v in zip(RATES, values, strict=True) if v]
             if points:
                 axis.plot(*zip(*points, strict=True), 'o-', color=colour, label=NAMES[column])
             if scale == 'full' and column != 'finetuned':
                 published = [pair[place] for pair in PUBLISHED[loss]]
-                axis.plot(
-                    [100 * rate for rate in RATES], published, '--', color=colour, label=f'{NAMES[column]}, published'
-                )
-        axis.set(title=names[loss], xlabel='symmetric noise, %', xticks=[100 * rate for rate in RATES])
+                axis.plot(ticks, published, '--', color=colour, label=f'{NAMES[column]}, published')
+        axis.set(title=names[loss], xlabel='symmetric noise, %', xticks=ticks)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel('test accuracy, %')
     axes[-1].legend(fontsize='small')
@@ -185,8 +172,8 @@ def picture(done: list[dict[str, Any]], scale: str, path: pathlib.Path) -> None:
 
 def render(results: pathlib.Path, scale: str) -> str:
     """The table, what it shows, and on what it was made."""
-    everything = load(results)
-    done = whole(everything)
+    everything = load_cells(results)
+    done = [cell for cell in everything if not cell.get('held_out')]
     if not everything:
         return f'no cell of --scale={scale} is done'
     parts = [table(done, scale), claims(done)]

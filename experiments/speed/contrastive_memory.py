@@ -1,16 +1,14 @@
 """NT-Xent and SupCon, value and gradient: memory and time of the dense form against blocks, and a batch of 65,536.
 
-  python experiments/contrastive_memory.py             # writes results/contrastive_memory.json; minutes on two cores
-  python experiments/contrastive_memory.py --smoke     # seconds, writes nothing unless --out is given
+  python experiments/speed/contrastive_memory.py            writes results/contrastive_memory.json; minutes on two cores
+  python experiments/speed/contrastive_memory.py --smoke    seconds
 
 Memory is the compiled program's temporaries; times are the least of several, dense and blocks in turn.
 """
 
-import argparse
 import functools
-import json
-import os
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +16,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from experiments import record
 from noisy_jax import losses
 from noisy_jax.training import compiling
 
-RESULTS = pathlib.Path(__file__).resolve().parent / 'results' / 'contrastive_memory.json'
 DIM = 128
 
 
@@ -88,42 +88,38 @@ def large(batch_size: int) -> dict[str, Any]:
 
 
 def _table(result: dict[str, Any]) -> str:
-    lines = ['| loss | rows 2B | form | MB | of dense | seconds | of dense | gradient off by |', '|---' * 8 + '|']
+    rows = []
     for case in result['cases']:
         for name, seconds in case['seconds'].items():
             size, dense = case['temporary_bytes'][name], case['temporary_bytes']['dense']
             form = name if name == 'dense' else f'blocks of {name}'
-            cells = [case['loss'], case['rows'], form, f'{size / 1e6:.1f}', f'1/{dense / size:.1f}', f'{seconds:.4f}']
-            cells += [f'{seconds / case["seconds"]["dense"]:.2f}', f'{case["gradient_difference"][name]:.0e}']
-            lines.append(f'| {" | ".join(map(str, cells))} |')
+            memory = f'{size / 1e6:.1f}', f'1/{dense / size:.1f}'
+            times = f'{seconds:.4f}', f'{seconds / case["seconds"]["dense"]:.2f}'
+            rows.append((case['loss'], case['rows'], form, *memory, *times, f'{case["gradient_difference"][name]:.0e}'))
+    titles = ('loss', 'rows 2B', 'form', 'MB', 'of dense', 'seconds', 'of dense', 'gradient off by')
     big = result['large']
-    lines.append(
-        f'\nBatch of {big["batch_size"]:,}: {big["seconds"]:.1f} s, {big["temporary_bytes"] / 1e6:.0f} MB; '
+    return (
+        f'{record.markdown(titles, rows)}\n\n'
+        f'Batch of {big["batch_size"]:,}: {big["seconds"]:.1f} s, {big["temporary_bytes"] / 1e6:.0f} MB; '
         f'one matrix of its similarities would take {big["one_similarity_matrix_bytes"] / 1e6:,.0f} MB.'
     )
-    return '\n'.join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--smoke', action='store_true', help='small batches')
+    parser = record.parser(__doc__, record.RESULTS / 'contrastive_memory.json')
     parser.add_argument('--rounds', type=int, default=8)
     parser.add_argument('--blocks', type=int, nargs='+', default=[64, 128, 256])
-    parser.add_argument('--out', type=pathlib.Path, help=f'the JSON; results/{RESULTS.name} unless --smoke')
     arguments = parser.parse_args()
     sizes = [64, 256] if arguments.smoke else [256, 512, 1024, 2048, 4096]
     rounds = 2 if arguments.smoke else arguments.rounds
-    device = jax.devices()[0]
     result = {
-        'device': device.device_kind + (f', {os.cpu_count()} cores' if device.platform == 'cpu' else ''),
+        'device': record.device(),
         'jax': jax.__version__,
         'dimension': DIM,
         'cases': [compare(loss, size, arguments.blocks, rounds) for loss in ('nt_xent', 'sup_con') for size in sizes],
         'large': large(2048 if arguments.smoke else 65_536),
     }
-    out = arguments.out or (None if arguments.smoke else RESULTS)
-    if out:
-        out.write_text(json.dumps(result, indent=1) + '\n')
+    record.save(record.destination(arguments), result)
     print(_table(result))
 
 

@@ -1,24 +1,24 @@
 """The paper's tables on CIFAR-10, cell by cell: each cell is a run of its own and writes one JSON.
 
-  python experiments/tables.py --scale cpu --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz
-  python experiments/tables.py --scale full --images ... --budget 540     stops in time; the same command goes on
-  python experiments/tables.py --scale full --list                        the cells, in their order, and what is left
-  python experiments/tables.py --scale cpu --render                       Markdown and picture, from the JSON alone
-  python experiments/tables.py --scale smoke                              random images; the numbers mean nothing
+  python experiments/accuracy/tables.py --scale cpu --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz
+  ... --scale full --images ... --budget 540     stops in time; rerun the same command to resume
+  ... --scale full --list                        the cells that are missing, in their order
+  ... --scale cpu --render                       Markdown and picture, from the JSON alone
+  ... --scale cpu --search --images ...          compares optimisers on held-out noisy labels
+  ... --scale smoke                              random images; the numbers mean nothing
 
   full    ResNet-18, all images, the paper's settings (configs/cifar10.py): for a GPU
   cpu     a network of 6 small convolutions, 10,000 images of 16x16 pixels: 90 minutes on two cores
 
-A rerun does only what is missing, and goes on inside a cell that was interrupted. Pre-training sees no labels: all
-cells of a seed share it, and a fine-tuned cell goes on from its pre-trained one. Every choice of settings is told in
-experiments/README.md; test labels are for the tables alone.
+A rerun does only what is missing, and resumes a cell that was interrupted. Pre-training sees no labels: all cells of a
+seed share it, and a fine-tuned cell starts from its pre-trained one. Test labels are for the tables alone; how settings
+were chosen: docs/reproducing.md.
 """
 
 import argparse
 import contextlib
 import dataclasses
 import itertools
-import json
 import os
 import pathlib
 import shutil
@@ -28,18 +28,18 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import cells
-import cifar10
 import numpy as np
-from recipes import CANDIDATES, HUMAN, SCALES, VARIANTS, Cell, compared, config_of
-from rendering import load, picture, render
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from experiments import record
+from experiments.accuracy import cells, cifar10
+from experiments.accuracy.recipes import CANDIDATES, HUMAN, SCALES, VARIANTS, Cell, compared, config_of
+from experiments.accuracy.rendering import NAMES, load_cells, picture, render
 from noisy_jax.errors import InputError
 from noisy_jax.training.signals import Stopped, StopSignal
 
-HERE = pathlib.Path(__file__).resolve().parent
-RESULTS = HERE / 'results' / 'tables'
-COLUMNS = ('base', 'pretrained', 'finetuned')
+RESULTS = record.RESULTS / 'tables'
 
 
 def papers_cells(scale: str) -> list[Cell]:
@@ -49,9 +49,9 @@ def papers_cells(scale: str) -> list[Cell]:
         rows = [('symmetric', rate, loss) for loss in ('elr', 'nfl_rce', 'ce') for rate in (0.8, 0.4, 0.6, 0.2)]
         human = [(name, 0.0, 'elr') for name in ('worst', 'random1', 'aggregate')]
         ordered += [Cell(*row, column, seed) for row in rows for column in ('pretrained', 'base')]
-        ordered += [Cell(*human[0], column, seed) for column in COLUMNS]
+        ordered += [Cell(*human[0], column, seed) for column in NAMES]
         ordered += [Cell(*row, 'finetuned', seed) for row in rows]
-        ordered += [Cell(*row, column, seed) for row in human[1:] for column in COLUMNS]
+        ordered += [Cell(*row, column, seed) for row in human[1:] for column in NAMES]
     return ordered
 
 
@@ -63,7 +63,7 @@ def our_cells(scale: str) -> list[Cell]:
 
 
 def parts_cells(scale: str) -> list[Cell]:
-    """What each part of our recipe brings, judged by held-out noisy labels."""
+    """What each part of our recipe brings, measured on held-out noisy labels."""
     seeds = range(SCALES[scale].seeds)
     return [
         Cell('symmetric', 0.5, 'elr', 'finetuned', seed, recipe, 0.2) for seed in seeds for recipe in compared(scale)
@@ -82,25 +82,23 @@ TABLES = {'paper': papers_cells, 'parts': parts_cells, 'ours': our_cells, 'varia
 # ---------------------------------------------------------------- running
 
 
-def arrays_of(
-    cell: Cell, scale: str, work: pathlib.Path, images: pathlib.Path | None, human: pathlib.Path | None
-) -> pathlib.Path:
+def arrays_of(cell: Cell, arguments: argparse.Namespace) -> pathlib.Path:
     """The folder of arrays of a cell's images and labels, made where it is missing."""
+    scale, folder = arguments.scale, arguments.work / arguments.scale / 'data'
     size = SCALES[scale]
-    folder = work / 'data'
     folder.mkdir(parents=True, exist_ok=True)
     if scale == 'smoke':
         source = random_images(folder / 'random')
-    elif images is None:
+    elif arguments.images is None:
         raise InputError('--images is needed: a tar of class folders (train/CLASS/*, test/CLASS/*)')
     else:
-        source = cifar10.unpack(images, folder / 'cifar10')
+        source = cifar10.unpack(arguments.images, folder / 'cifar10')
     source = cifar10.smaller(source, folder / scale, count=size.images, test_count=size.test_images, shrink=size.shrink)
     if cell.labels == 'symmetric':
         return source
-    if human is None:
+    if arguments.human is None:
         raise InputError('--human is needed: the labels of CIFAR-10N as .npz')
-    return cifar10.with_human_labels(source, human, cell.labels, folder / f'{scale}_{cell.labels}')
+    return cifar10.with_human_labels(source, arguments.human, cell.labels, folder / f'{scale}_{cell.labels}')
 
 
 def random_images(folder: pathlib.Path) -> pathlib.Path:
@@ -148,23 +146,21 @@ def train(cell: Cell, scale: str, work: pathlib.Path, data: pathlib.Path) -> dic
 
 def search(arguments: argparse.Namespace) -> str:
     """Accuracy on held-out noisy labels of each candidate, ELR at 60 %: what the settings of a scale were chosen by."""
-    path = RESULTS / f'{arguments.scale}_search.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = json.loads(path.read_text()) if path.exists() else {}
     work = arguments.work / f'{arguments.scale}_search'
-    for number, (name, changes) in enumerate(CANDIDATES.items()):
-        for column in ('base', 'pretrained'):
-            cell = Cell('symmetric', 0.6, 'elr', column)
-            data = arrays_of(cell, arguments.scale, work, arguments.images, arguments.human)
-            if column in found.get(name, {}):
-                continue
-            config = config_of(cell, arguments.scale, data)
-            config.update_from_flattened_dict({'data.valid_fraction': 0.2, 'eval_every': 0, **changes})
-            summary = cells.run(config, work / f'{number}_{column}', work / 'phases')
-            found.setdefault(name, {})[column] = summary['phases'][-1]['valid_accuracy_last']
-            path.write_text(json.dumps(found, indent=1) + '\n')
-    lines = ['| candidate | Base | Pre-trained |', '|---|---|---|']
-    return '\n'.join([*lines, *(f'| {name} | {v["base"]:.3f} | {v["pretrained"]:.3f} |' for name, v in found.items())])
+
+    def run(candidate: str, column: str) -> dict[str, float]:
+        cell = Cell('symmetric', 0.6, 'elr', column)
+        config = config_of(cell, arguments.scale, arrays_of(cell, arguments))
+        changes = {'data.valid_fraction': 0.2, 'eval_every': 0, **CANDIDATES[candidate]}
+        config.update_from_flattened_dict(changes)
+        number = list(CANDIDATES).index(candidate)
+        summary = cells.run(config, work / f'{number}_{column}', work / 'phases')
+        return {'accuracy': summary['phases'][-1]['valid_accuracy_last']}
+
+    places = itertools.product(CANDIDATES, ('base', 'pretrained'))
+    keys = [{'candidate': name, 'column': column} for name, column in places]
+    found = record.complete(RESULTS / f'{arguments.scale}_search.json', keys, run)
+    return record.means(found, ('candidate', 'column'), ('accuracy',))
 
 
 @contextlib.contextmanager
@@ -182,24 +178,22 @@ def _budget(seconds: float) -> Iterator[None]:
 
 def run_missing(todo: list[Cell], arguments: argparse.Namespace, results: pathlib.Path) -> list[Cell]:
     """Trains cell after cell until all are done or the budget is spent; returns those that are left."""
-    work = arguments.work / arguments.scale
-    results.mkdir(parents=True, exist_ok=True)
     with StopSignal() as stop, _budget(arguments.budget):
         for number, cell in enumerate(todo):
             try:
-                data = arrays_of(cell, arguments.scale, work, arguments.images, arguments.human)
+                data = arrays_of(cell, arguments)
                 if stop.requested:
                     return todo[number:]
                 print(f'{cell.name}: cell {number + 1} of {len(todo)}', file=sys.stderr, flush=True)
-                record = train(cell, arguments.scale, work, data)
+                result = train(cell, arguments.scale, arguments.work / arguments.scale, data)
             except Stopped:
                 return todo[number:]
-            (results / f'{cell.name}.json').write_text(json.dumps(record, indent=1) + '\n')
+            record.save(results / f'{cell.name}.json', result)
     return []
 
 
 def left(todo: list[Cell], done: list[dict[str, Any]]) -> str:
-    """What is still to be done, and for how long, judged by the cells of the same column and recipe."""
+    """How many cells are missing, and their time by that of done cells of the same column and recipe."""
 
     def kind(cell: dict[str, Any]) -> tuple[str, str]:
         return cell['column'], cell['recipe'].split()[0]
@@ -214,44 +208,45 @@ def left(todo: list[Cell], done: list[dict[str, Any]]) -> str:
     minutes = sum(np.mean(values) for values in known if values) / 60
     text = f'{len(todo)} cells are left, about {minutes:.0f} minutes'
     text += f' and {known.count(None)} cells of unknown time' if None in known else ''
-    return f'{text}; the same command goes on with {todo[0].name}'
+    return f'{text}; rerun the same command to resume with {todo[0].name}'
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--table', choices=tuple(TABLES), default='paper')
     parser.add_argument('--scale', choices=tuple(SCALES), required=True)
-    parser.add_argument('--images', type=pathlib.Path, help='a tar of class folders: train/CLASS/*, test/CLASS/*')
-    parser.add_argument('--human', type=pathlib.Path, help='the labels of CIFAR-10N, .npz')
+    record.add_images(parser)
     parser.add_argument('--budget', type=float, default=0, help='seconds; 0: until all is done')
     parser.add_argument('--work', type=pathlib.Path, default=pathlib.Path('runs/tables'), help='work directories')
     parser.add_argument('--results', type=pathlib.Path, help='where the JSON goes; experiments/results/tables/SCALE')
-    parser.add_argument('--list', action='store_true')
-    parser.add_argument('--render', action='store_true')
-    parser.add_argument('--search', action='store_true', help='compare settings on held-out noisy labels')
+    for name in ('--list', '--render', '--search'):
+        parser.add_argument(name, action='store_true')
     arguments = parser.parse_args()
-    scale, smoke = SCALES[arguments.scale], arguments.scale == 'smoke'
-    results = arguments.results or (arguments.work / 'smoke' / 'results' if smoke else RESULTS / arguments.scale)
-    ordered = [cell for cell in TABLES[arguments.table](arguments.scale) if cell.labels in ('symmetric', *scale.human)]
+    with record.user_errors():
+        run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs, lists or renders a table."""
+    scale, smoke = arguments.scale, arguments.scale == 'smoke'
+    if arguments.search:
+        print(search(arguments))
+        return
+    results = arguments.results or (arguments.work / 'smoke' / 'results' if smoke else RESULTS / scale)
+    ordered = [cell for cell in TABLES[arguments.table](scale) if cell.labels in ('symmetric', *SCALES[scale].human)]
     todo = [cell for cell in ordered if not (results / f'{cell.name}.json').exists()]
-    try:
-        if arguments.search:
-            print(search(arguments))
-            return
-        print(f'{len(ordered) - len(todo)} of {len(ordered)} cells are done')
-        if arguments.list:
-            print('\n'.join(cell.name for cell in todo))
-            return
-        if not arguments.render:
-            todo = run_missing(todo, arguments, results)
-    except InputError as error:
-        print(f'tables.py: {error}', file=sys.stderr)
-        sys.exit(2)
+    print(f'{len(ordered) - len(todo)} of {len(ordered)} cells are done')
+    if arguments.list:
+        print('\n'.join(cell.name for cell in todo))
+        return
+    if not arguments.render:
+        todo = run_missing(todo, arguments, results)
+    done = load_cells(results)
     if todo:
-        print(left(todo, load(results)))
-    print(render(results, arguments.scale))
-    if arguments.render and load(results):
-        picture(load(results), arguments.scale, results.with_suffix('.png'))
+        print(left(todo, done))
+    print(render(results, scale))
+    if arguments.render and done:
+        picture(done, scale, results.with_suffix('.png'))
 
 
 if __name__ == '__main__':

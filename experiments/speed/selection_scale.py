@@ -1,31 +1,28 @@
 """Selection at scale: the mixture on millions of losses, k-NN in a bank of a million embeddings.
 
-  python experiments/selection_scale.py                      writes results/selection_scale.json, prints two tables
-  python experiments/selection_scale.py --smoke              tiny sizes, seconds; writes only to `--out`
-  python experiments/selection_scale.py --knn-queries=2000   a part of the 50,000 queries
+  python experiments/speed/selection_scale.py    writes results/selection_scale.json, prints two tables
+  ... --smoke                                    tiny sizes, seconds
+  ... --knn-queries=2000                         a part of the 50,000 queries
 
 Ours is compared with scikit-learn's mixture fitted on all samples: seconds, peak of allocated memory, and the share of
 samples on the same side of a clean probability of 0.5. Takes a quarter of an hour on two cores, most of it the k-NN.
 """
 
-import argparse
-import json
-import os
 import pathlib
-import platform
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 
-import jax
 import numpy as np
-import sklearn
 from sklearn.mixture import GaussianMixture
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from experiments import record
 from noisy_jax.labels import selection
 from noisy_jax.training import knn
 
-RESULTS = pathlib.Path(__file__).resolve().parent / 'results'
 SEED, REPEATS = 0, 3
 SAMPLES = (1_000_000, 10_000_000)
 DIMENSIONS, CLASSES, K, BLOCK, TILE = 128, 100, 200, 1024, 2**26
@@ -135,31 +132,24 @@ def measure_knn(size: int, queries: int, tile: int = TILE) -> dict:
 
 def table(result: dict) -> str:
     """Markdown: a table of the mixtures, one of the k-NN."""
-    lines = [
-        '| samples | losses | epochs | seconds | scikit-learn on all | peak MiB | clean | equal splits |',
-        '|---' * 8 + '|',
-    ]
-    for row in result['selection']:
-        lines.append(
-            f'| {row["samples"]:,} | {row["losses"]} | {row["epochs"]} | {row["seconds"]:.2f} '
-            f'| {row["sklearn_seconds"]:.1f} | {row["peak_mib"]} | {row["clean"]:.1%} | {row["equal_splits"]:.4%} |'
+    rows = [
+        (
+            *(f'{row["samples"]:,}', row['losses'], row['epochs'], f'{row["seconds"]:.2f}'),
+            *(f'{row["sklearn_seconds"]:.1f}', row['peak_mib'], f'{row["clean"]:.1%}', f'{row["equal_splits"]:.4%}'),
         )
-    row = result['knn']
-    lines += [
-        '',
-        '| bank | queries | dimensions | seconds | tile MiB | whole matrix MiB | as NumPy |',
-        '|---' * 7 + '|',
-        f'| {row["bank"]:,} | {row["queries"]:,} | {row["dimensions"]} | {row["seconds"]} '
-        f'| {row["tile_bytes"] / MIB:,.0f} '
-        f'| {row["matrix_bytes"] / MIB:,.0f} | {row["equal_predictions_of_first"]:.0%} |',
+        for row in result['selection']
     ]
-    return '\n'.join(lines)
+    titles = 'samples,losses,epochs,seconds,scikit-learn on all,peak MiB,clean,equal selections'
+    mixtures, row = record.markdown(titles.split(','), rows), result['knn']
+    sizes = [f'{row[key]:,}' for key in ('bank', 'queries', 'dimensions')]
+    memory = [f'{row[key] / MIB:,.0f}' for key in ('tile_bytes', 'matrix_bytes')]
+    titles = 'bank,queries,dimensions,seconds,tile MiB,whole matrix MiB,as NumPy'
+    cells = (*sizes, row['seconds'], *memory, f'{row["equal_predictions_of_first"]:.0%}')
+    return f'{mixtures}\n\n{record.markdown(titles.split(","), [cells])}'
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--smoke', action='store_true')
-    parser.add_argument('--out', type=pathlib.Path)
+    parser = record.parser(__doc__, record.RESULTS / 'selection_scale.json')
     parser.add_argument(
         '--samples', type=int, nargs='+', help='losses to select from; scikit-learn takes minutes for 10 M'
     )
@@ -170,19 +160,14 @@ def main() -> None:
     bank = arguments.knn_bank or (3_000 if smoke else 1_000_000)
     queries = arguments.knn_queries or (100 if smoke else 50_000)
     result = {
-        'machine': {'cores': os.cpu_count(), 'device': jax.devices()[0].device_kind},
-        'versions': {
-            'python': platform.python_version(),
-            **{module.__name__: module.__version__ for module in (np, sklearn, jax)},
-        },
+        'device': record.device(),
+        'versions': record.versions('scikit-learn'),
         'seed': SEED,
         'knn': measure_knn(bank, queries, 2**16 if smoke else TILE),
         'selection': list(measure_selection(arguments.samples or ((70_000, 100_000) if smoke else SAMPLES))),
     }
     print(table(result))
-    out = arguments.out or (None if smoke else RESULTS / 'selection_scale.json')
-    if out:
-        out.write_text(json.dumps(result, indent=1) + '\n')
+    record.save(record.destination(arguments), result)
 
 
 if __name__ == '__main__':

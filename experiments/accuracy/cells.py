@@ -1,4 +1,4 @@
-"""One cell of a table: a run of the pipeline, with phases that another cell has trained already taken from there."""
+"""One cell of a table: a run of the pipeline that takes the phases that another cell has trained already."""
 
 import fnmatch
 import hashlib
@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments import record
 from noisy_jax import config as config_lib
 from noisy_jax import pipeline
 
@@ -17,13 +18,20 @@ _OUTSIDE = (*config_lib.MACHINE, 'name', 'phases', 'data.path', 'shard_state', '
 _OF_LABELS = ('noise.', 'loss')  # the settings of the losses too
 
 
+def config_of(name: str, argument: str, changes: dict[str, Any]) -> ConfigDict:
+    """configs/NAME.py of an argument, with changes by dotted key."""
+    config = config_lib.load(f'{record.ROOT / "configs" / name}.py:{argument}')
+    config.update_from_flattened_dict(changes)
+    return config
+
+
 def digest(config: ConfigDict, phase: str, labels: str) -> str:
-    """A name for what `phase` starts from and does: the same where two runs would train the same.
+    """A name for all that determines the outcome of `phase`: equal where two runs would train the same.
 
     Args:
       config: of the run.
       phase: one of its phases.
-      labels: says which labels the images carry before noise is added; pre-training does not depend on them.
+      labels: names the labels before noise is added; label-free pre-training does not depend on them.
     """
     busy = {phase, *config.phases[: config.phases.index(phase)]} - ({'base'} - {phase})  # no later phase sees base
     idle = tuple(f'{name}.' for name in config_lib.PHASES if name not in busy)
@@ -48,7 +56,7 @@ def run(
     labels: str = '',
     shared: tuple[str, ...] = ('pretrain', 'classify'),
 ) -> dict[str, Any]:
-    """`pipeline.run`; phases of `shared` that `store` has are taken from there, the others are put there.
+    """`pipeline.run`; phases of `shared` are taken from `store` where it has them, else kept there.
 
     Returns:
       The summary, as in summary.json.
@@ -58,7 +66,7 @@ def run(
         if source.exists() and not (workdir / 'checkpoints' / phase).exists():
             shutil.copytree(source / 'labels', workdir / 'labels', dirs_exist_ok=True)
             shutil.copytree(source / 'checkpoint', workdir / 'checkpoints' / phase)
-    config.report.page = False  # of so many runs nobody looks at each
+    config.report.page = False  # nobody looks at each of so many runs
     summary = pipeline.run(config, workdir)
     for phase, target in kept.items():
         if not target.exists():

@@ -1,22 +1,24 @@
 """What each augmentation makes of a few real images: results/augmentations.png, a row per policy.
 
-python experiments/contact_sheet.py --images cifar10_jpeg.tar.xz     or a folder of arrays, as tables.py unpacks it
+python experiments/accuracy/contact_sheet.py --images cifar10_jpeg.tar.xz    or a folder of arrays, as tables.py makes
 """
 
 import argparse
 import pathlib
 import sys
 
-import cifar10
 import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from experiments import record
+from experiments.accuracy import cifar10
 from noisy_jax.data import arrays, augment, digits
 from noisy_jax.data.augment import operations
-from noisy_jax.errors import InputError
 
-PICTURE = pathlib.Path(__file__).resolve().parent / 'results' / 'augmentations.png'
+PICTURE = record.RESULTS / 'augmentations.png'
 CLASSES = (0, 7, 9)  # airplane, horse, truck
 DRAWS, SIDE, GAP, TITLE = 5, 64, 4, 150  # views of an image; pixels
 
@@ -83,11 +85,8 @@ def main() -> None:
     parser.add_argument('--work', type=pathlib.Path, default=pathlib.Path('runs/tables/data/cifar10'))
     parser.add_argument('--picture', type=pathlib.Path, default=PICTURE)
     arguments = parser.parse_args()
-    try:
+    with record.user_errors():
         images = real_images(arguments.images, arguments.work)
-    except InputError as error:
-        print(f'contact_sheet.py: {error}', file=sys.stderr)
-        sys.exit(2)
     sheet(images).save(arguments.picture, optimize=True)
     print(f'{arguments.picture}: {arguments.picture.stat().st_size / 1000:.0f} kB')
 

@@ -1,8 +1,8 @@
 """Seconds of training here against the same training in plain PyTorch: same networks, weights, batches and precision.
 
-  python experiments/against_torch.py --out against_torch.json     all cases, sizes by the device; a Markdown table
-  python experiments/against_torch.py --cases digits_simclr,resnet18_step --rounds 9
-  python experiments/against_torch.py --smoke                      small sizes; the numbers mean nothing
+  python experiments/speed/against_torch.py --out against_torch.json    all cases, sizes by the device; a Markdown table
+  ... --cases digits_simclr,resnet18_step --rounds 9
+  ... --smoke                                                           small sizes; the numbers mean nothing
 
   digits_supervised     an epoch of configs/digits.py's classifier: cross-entropy, no augmentation
   digits_simclr         an epoch of its pre-training: two views, NT-Xent
@@ -26,14 +26,10 @@ must agree to 1e-3, gradients of the last layer to 1e-2 and of the first to 5e-2
 alternate: ours, each of PyTorch's ways, ours, ... The first round of each compiles and is reported apart.
 """
 
-import argparse
 import functools
-import importlib.metadata
-import json
 import multiprocessing
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import sys
@@ -49,7 +45,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
-from torch_training import (
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from experiments import record
+from experiments.speed import steps
+from experiments.speed.torch_training import (
     TEMPERATURE,
     Case,
     as_float,
@@ -59,16 +60,11 @@ from torch_training import (
     torch_optimizer,
     torch_rounds,
 )
-
 from noisy_jax import losses, models
 from noisy_jax.data import augment as aug
 from noisy_jax.data import digits
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.training import compiling, mesh, optim, state
-from noisy_jax.training.checkpoints import Checkpoints
-from noisy_jax.training.loop import Journal, Session, Stage, fit
-from noisy_jax.training.metrics import MetricWriter
-from noisy_jax.training.signals import StopSignal
+from noisy_jax.training import compiling, optim, state
 from noisy_jax.training.steps import Step, classification_step, contrastive_step, normaliser
 
 PARITY_STEPS, LOSS_TOLERANCE = 3, 1e-3
@@ -78,7 +74,6 @@ GRADIENT_TOLERANCE = {'last': 1e-2, 'first': 5e-2}
 ADAMW = {'name': 'adamw', 'learning_rate': 2e-3, 'weight_decay': 1e-4}  # configs/digits.py
 SGD = {'name': 'sgd', 'learning_rate': 0.01, 'weight_decay': 1e-4, 'momentum': 0.9}  # configs/cifar10.py
 GRAY_MOMENTS = (0.305,), (0.376,)
-RGB_MOMENTS = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 # ---------------------------------------------------------------- ours
@@ -137,57 +132,28 @@ def our_views(case: Case, images: np.ndarray, key: jax.Array, step: int) -> np.n
 Between = Callable[[float], None]  # called after each of our rounds with its seconds
 
 
-def our_epochs(case: Case, variables: dict[str, Any], rounds: int, between: Between) -> None:
-    """Trains `rounds` epochs with `fit`: order, gather, augmentation, step, metrics; no checkpoint until the end."""
+def our_rounds(case: Case, variables: dict[str, Any], rounds: int, between: Between) -> None:
+    """Trains `rounds` epochs with `fit`, or `rounds` times `case.steps` steps of its program."""
     optimizer = our_optimizer(case, epochs=rounds, schedule='cosine')
-    start = time.perf_counter()
-
-    def after_epoch(current: state.TrainState, epoch: int) -> tuple[state.TrainState, dict]:
-        nonlocal start
-        del epoch
-        jax.block_until_ready(current)
-        between(time.perf_counter() - start)
+    made = our_step(case, optimizer, case.dtype), our_state(case, variables, optimizer)
+    with tempfile.TemporaryDirectory() as name, steps.session(pathlib.Path(name), seed=case.seed) as session:
+        if case.unit == 'step':
+            program = steps.Program(*made, session, case.data, case.batch)
+            for _ in range(rounds):
+                start = time.perf_counter()
+                program.steps(case.steps)
+                between(time.perf_counter() - start)
+            return
         start = time.perf_counter()
-        return current, {}
 
-    with tempfile.TemporaryDirectory() as folder:
-        metrics = MetricWriter(pathlib.Path(folder) / 'metrics.jsonl')
-        checkpoints = Checkpoints(pathlib.Path(folder) / 'checkpoints')
-        session = Session(
-            mesh.make_mesh(1),
-            case.seed,
-            metrics,
-            StopSignal(),
-            checkpoint_every=rounds + 1,
-            compiler_options=compiling.compiler_options(),
-        )
-        stage = Stage('all', our_step(case, optimizer, case.dtype), rounds, case.batch)
-        journal = Journal('pretrain', session, checkpoints)
-        fit(stage, our_state(case, variables, optimizer), case.data, journal, after_epoch)
-        checkpoints.close()
-        metrics.close()
+        def after_epoch(_: Any, current: state.TrainState) -> None:
+            nonlocal start
+            jax.block_until_ready(current)
+            between(time.perf_counter() - start)
+            start = time.perf_counter()
 
-
-def our_steps(case: Case, variables: dict[str, Any], rounds: int, between: Between) -> None:
-    """`rounds` times `case.steps` steps on images that stay on the device."""
-    optimizer = our_optimizer(case, epochs=rounds, schedule='cosine')
-    step = our_step(case, optimizer, case.dtype)
-
-    def gather_and_step(current: state.TrainState, resident: dict, index: jax.Array, key: jax.Array) -> tuple:
-        return step(current, {**{name: array[index] for name, array in resident.items()}, 'index': index}, key)
-
-    run, devices = jit_step(gather_and_step), mesh.make_mesh(1)
-    arrays = {'image': case.data.image, 'label': case.data.label, 'weight': case.data.weight}
-    resident, key = mesh.replicate(arrays, devices), mesh.replicate(jax.random.key(case.seed), devices)
-    current = mesh.replicate(our_state(case, variables, optimizer), devices)
-    for epoch in range(rounds):
-        order = case.data.order(case.seed, epoch, batch_size=case.batch)
-        start = time.perf_counter()
-        for step_number in range(case.steps):
-            index = mesh.shard_batch({'index': order[step_number % len(order)]}, devices)['index']
-            current, metrics = run(current, resident, index, key)
-        jax.block_until_ready((current, metrics))
-        between(time.perf_counter() - start)
+        stage = {'epochs': rounds, 'batch_size': case.batch}
+        steps.through_fit(made, session, case.data, stage, pathlib.Path(name), after_epoch)
 
 
 # ---------------------------------------------------------------- comparison
@@ -269,7 +235,7 @@ def summary(seconds: list[float], per: int) -> dict[str, Any]:
 
 
 def compare(case: Case, patience: float) -> dict[str, Any]:
-    """Parity, then the rounds of both sides by turns, each after up to `patience` seconds for others to rest."""
+    """Parity, then the rounds of both sides by turns, each after up to `patience` seconds for an idle CPU."""
     busy = busy_elsewhere()
     say(f'{case.name}, batch {case.batch}, {case.dtype}: parity; others take {busy or 0:.0%} of the CPU')
     variables = our_variables(case)
@@ -290,8 +256,7 @@ def compare(case: Case, patience: float) -> dict[str, Any]:
         wait_for_quiet(patience)
         say(f'{case.name}: ' + ', '.join(f'{name} {values[-1]:.3f} s' for name, values in seconds.items()))
 
-    ours = our_epochs if case.unit == 'epoch' else our_steps
-    ours(case, variables, case.rounds + 1, between)
+    our_rounds(case, variables, case.rounds + 1, between)
     results = {name: summary(values, case.steps or 1) for name, values in seconds.items()}
     mine = results.pop('ours')
     for theirs in results.values():
@@ -317,26 +282,20 @@ def compare(case: Case, patience: float) -> dict[str, Any]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown; a ratio above 1: PyTorch takes longer."""
-    lines = [
-        '| case | batch | precision | per | noisy_jax: median (min) ms | PyTorch | median (min) ms | ratio (of min) |',
-        '|---|---|---|---|---|---|---|---|',
-    ]
 
     def times(values: dict[str, float]) -> str:
         return f'{1e3 * values["median"]:.2f} ({1e3 * values["min"]:.2f})'
 
+    rows = []
     for case in results:
         for way, theirs in case['torch'].items():
             ratio = f'{theirs["ratio_median"]:.2f}'
             ratio = f'**{ratio}**' if way == case['headline'] else ratio
-            lines.append(
-                f'| {case["name"]} | {case["batch"]} | {case["dtype"]} | {case["unit"]} | {times(case["ours"])} '
-                f'| {way} | {times(theirs)} | {ratio} ({theirs["ratio_min"]:.2f}) |'
-            )
-        lines += [
-            f'| {case["name"]} | {case["batch"]} | | | | {way} | {why} | |' for way, why in case['failed'].items()
-        ]
-    return '\n'.join(lines)
+            known = (case['name'], case['batch'], case['dtype'], case['unit'], times(case['ours']))
+            rows.append((*known, way, times(theirs), f'{ratio} ({theirs["ratio_min"]:.2f})'))
+        rows += [(case['name'], case['batch'], '', '', '', way, why, '') for way, why in case['failed'].items()]
+    titles = ('case', 'batch', 'precision', 'per', 'noisy_jax: median (min) ms', 'PyTorch', 'median (min) ms')
+    return record.markdown((*titles, 'ratio (of min)'), rows)
 
 
 # ---------------------------------------------------------------- cases
@@ -383,11 +342,11 @@ def cases(names: list[str], *, smoke: bool, compiled: bool, rounds: int, seed: i
     large = {
         'encoder': 'resnet_tiny' if smoke else 'resnet18',
         'optimizer': SGD,
-        'moments': RGB_MOMENTS,
+        'moments': steps.RGB_MOMENTS,
         'compile_mode': large_mode,
     }
     large |= {'dtype': 'bfloat16' if gpu and not smoke else 'float32'}
-    steps = {
+    of_steps = {
         'unit': 'step',
         'ways': ways,
         'steps': 2 if smoke else 30 if gpu else 3,
@@ -400,7 +359,7 @@ def cases(names: list[str], *, smoke: bool, compiled: bool, rounds: int, seed: i
         for batch in (8,) if smoke else (512, 1024) if gpu else batches:
             if name in names:
                 data = random_images(8 * batch, seed)
-                yield Case(name, kind=kind, batch=batch, augment=augment, data=data, **large, **steps, **common)
+                yield Case(name, kind=kind, batch=batch, augment=augment, data=data, **large, **of_steps, **common)
     if 'simclr_epoch' in names:
         count, batch = (32, 8) if smoke else (50_000, 512) if gpu else (512, 64)
         yield Case(
@@ -444,33 +403,14 @@ def wait_for_quiet(patience: float) -> None:
         pass
 
 
-def machine(threads: int, seed: int) -> dict[str, Any]:
-    """What the numbers were taken on."""
-    cpuinfo = pathlib.Path('/proc/cpuinfo')
-    names = (
-        [line for line in cpuinfo.read_text().splitlines() if line.startswith('model name')] if cpuinfo.exists() else []
-    )
-    return {
-        'device': torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
-        'cpu': names[0].split(':')[1].strip() if names else platform.processor(),
-        'cores': os.cpu_count(),
-        'torch_threads': threads,
-        'python': platform.python_version(),
-        'versions': {name: importlib.metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'optax', 'torch')},
-        'seed': seed,
-    }
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__)
     parser.add_argument('--cases', default=','.join(CASES), help='some of them, with commas between')
     parser.add_argument('--rounds', type=int, default=0, help='timed rounds; 0: by case')
-    parser.add_argument('--smoke', action='store_true')
     parser.add_argument('--compile', choices=('auto', 'on', 'off'), default='auto', help='auto: not in a smoke test')
     parser.add_argument('--threads', type=int, default=0, help="PyTorch's on the CPU; 0: one per core")
-    parser.add_argument('--wait', type=float, default=0, help='seconds at most before a round for others to rest')
+    parser.add_argument('--wait', type=float, default=0, help='seconds at most before a round for an idle CPU')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', type=pathlib.Path, help='JSON')
     arguments = parser.parse_args()
     names = arguments.cases.split(',')
     if unknown := set(names) - set(CASES):
@@ -485,11 +425,11 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     has_compiler = torch.cuda.is_available() or shutil.which(os.environ.get('CXX', 'g++')) is not None
     compiled = has_compiler and not arguments.smoke if arguments.compile == 'auto' else arguments.compile == 'on'
-    report = {**machine(threads, arguments.seed), 'smoke': arguments.smoke, 'cases': []}
+    report = {'device': record.device(), 'versions': record.versions('torch'), 'torch_threads': threads}
+    report |= {'seed': arguments.seed, 'smoke': arguments.smoke, 'cases': []}
     for case in cases(names, smoke=arguments.smoke, compiled=compiled, rounds=arguments.rounds, seed=arguments.seed):
         report['cases'].append(compare(case, arguments.wait))
-        if arguments.out:
-            arguments.out.write_text(json.dumps(report, indent=1) + '\n')
+        record.save(arguments.out, report)
     print(table(report['cases']))
 
 

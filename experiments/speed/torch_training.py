@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from torch_augment import BATCHED, ON_HOST, TwoViews, device
 
+from experiments.speed.torch_augment import BATCHED, ON_HOST, TwoViews, device
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.training import optim
 

@@ -1,33 +1,34 @@
 """Every variant of every part, one change to the config at a time: do all of them learn?
 
-  python experiments/variants.py --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz   # what is missing, the table
-  python experiments/variants.py --data digits                                              # one of the data sets alone
-  python experiments/variants.py --table                                                    # from the JSON alone
+  python experiments/accuracy/variants.py --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz
+  ... --data digits        one of the data sets alone
+  ... --table              from the JSON alone
 
 Two data sets: scikit-learn's digits by configs/digits.py, and CIFAR-10 at the size of a smoke test by
 configs/cifar10.py; 40 % symmetric noise but where the noise is what varies, one seed. They learn from noisy labels and
-are judged by right ones. `--images` is a tar of class folders, `--human` the labels of CIFAR-10N.
+are evaluated on right ones. A rerun does only what is missing.
 """
 
 import argparse
-import json
 import pathlib
 import re
 import sys
 from typing import Any
 
-import cells
-import cifar10
 import numpy as np
-from digits import config_of as digits_config
 from ml_collections import ConfigDict
-from recipes import SCALES, Cell
-from recipes import config_of as cifar10_config
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from experiments import record
+from experiments.accuracy import cells, cifar10
+from experiments.accuracy.digits import config_of as digits_config
+from experiments.accuracy.recipes import SCALES, Cell
+from experiments.accuracy.recipes import config_of as cifar10_config
 from noisy_jax.config.defaults import LOSSES
 from noisy_jax.errors import InputError
 
-RESULTS = pathlib.Path(__file__).resolve().parent / 'results' / 'variants'
+RESULTS = record.RESULTS / 'variants'
 CHANCE = 0.1  # ten classes in both
 RATE = 0.4
 
@@ -35,12 +36,12 @@ Changes = dict[str, Any]
 
 
 def _classifier(**changes: Any) -> Changes:
-    """Of (a2) and (b3)."""
+    """Changes to (a2) and (b3)."""
     return {f'{phase}.{name}': value for phase in ('classify', 'finetune') for name, value in changes.items()}
 
 
 def _encoder(name: str, width: int) -> Changes:
-    """A ResNet is eight times as narrow as usual, and trained a third as long: the others take seconds, it minutes."""
+    """An encoder by name; a ResNet takes minutes where others take seconds, so it is trained a third as long."""
     short = {'pretrain.epochs': 20, 'contrast.epochs': 5, **_classifier(head_epochs=5, epochs=10)}
     small = {} if name.startswith('cnn') else short
     return {'model.encoder': name, 'model.width': width, **small}
@@ -133,6 +134,7 @@ def _config(data: str, changes: Changes, work: pathlib.Path, arguments: argparse
         config.update_from_flattened_dict(_SMOKE)
     config.update_from_flattened_dict({'moco.queue': 1024, **changes})
     if config.noise.kind == 'matrix':
+        work.mkdir(parents=True, exist_ok=True)
         config.noise.matrix = str(work / 'matrix.npy')
         nearest = np.roll(np.eye(10), 1, 1), np.roll(np.eye(10), -1, 1)
         np.save(config.noise.matrix, 0.6 * np.eye(10) + 0.3 * nearest[0] + 0.1 * nearest[1])
@@ -152,55 +154,45 @@ def _arrays(work: pathlib.Path, arguments: argparse.Namespace) -> pathlib.Path:
 
 def run_missing(data: str, arguments: argparse.Namespace) -> None:
     """Adds the variants that the JSON of `data` lacks, one by one."""
-    path = RESULTS / f'{data}.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done = json.loads(path.read_text()) if path.exists() else []
-    known = {(run['part'], run['variant']) for run in done}
-    for (part, name), changes in variants_of(data).items():
-        if (part, name) in known:
-            continue
-        workdir = arguments.work / re.sub(r'\W+', '-', f'{data} {part} {name}')
-        config = _config(data, changes, arguments.work, arguments)
-        summary = cells.run(config, workdir, arguments.work / 'phases')
+    known = variants_of(data)
+
+    def run(part: str, variant: str) -> dict[str, Any]:
+        changes = known[part, variant]
+        workdir = arguments.work / re.sub(r'\W+', '-', f'{data} {part} {variant}')
+        summary = cells.run(_config(data, changes, arguments.work, arguments), workdir, arguments.work / 'phases')
         phases = cells.phases(summary)
-        done.append(
-            {
-                'part': part,
-                'variant': name,
-                'changes': changes,
-                'knn': phases['pretrain']['knn_accuracy'],
-                'pretrained': phases['classify']['test_accuracy_last'],
-                'finetuned': phases['finetune']['test_accuracy_last'],
-                'realised_rate': summary['noise']['realised_rate'],
-                'seconds': sum(phase['seconds'] for phase in phases.values()),
-                'device': summary['device'],
-                'versions': summary['versions'],
-            }
-        )
-        path.write_text(json.dumps(done, indent=1) + '\n')
+        return {
+            'changes': changes,
+            'knn': phases['pretrain']['knn_accuracy'],
+            'pretrained': phases['classify']['test_accuracy_last'],
+            'finetuned': phases['finetune']['test_accuracy_last'],
+            'realised_rate': summary['noise']['realised_rate'],
+            'seconds': sum(phase['seconds'] for phase in phases.values()),
+            'device': summary['device'],
+            'versions': summary['versions'],
+        }
+
+    record.complete(RESULTS / f'{data}.json', [{'part': part, 'variant': name} for part, name in known], run)
 
 
 def load() -> dict[str, dict[tuple[str, str], dict[str, Any]]]:
     """What was measured: data set -> (part, variant) -> run."""
-    found = {}
-    for path in sorted(RESULTS.glob('*.json'), reverse=True):  # digits first
-        found[path.stem] = {(run['part'], run['variant']): run for run in json.loads(path.read_text())}
-    return found
+    paths = sorted(RESULTS.glob('*.json'), reverse=True)  # digits first
+    return {path.stem: {(run['part'], run['variant']): run for run in record.load(path)} for path in paths}
 
 
 def table(found: dict[str, dict[tuple[str, str], dict[str, Any]]]) -> str:
     """Markdown: test accuracy of the last epoch in %, and how far the least is above chance."""
     columns = [f'{data}: {column}' for data in found for column in ('Pre-trained', 'Fine-tuned')]
-    lines = ['| part | variant | ' + ' | '.join(columns) + ' |', '|---' * (len(columns) + 2) + '|']
-    before = None
+    rows, before = [], None
     for part, name in _rows(found):
         texts = []
         for runs in found.values():
             run = runs.get((part, name))
             texts += [f'{100 * run[column]:.1f}' if run else '-' for column in ('pretrained', 'finetuned')]
-        lines.append(f'| {part if part != before else ""} | {name} | ' + ' | '.join(texts) + ' |')
+        rows.append((part if part != before else '', name, *texts))
         before = part
-    lines.append('')
+    lines = [record.markdown(('part', 'variant', *columns), rows), '']
     for data, runs in found.items():
         least = min(runs.values(), key=lambda run: run['finetuned'])
         lines.append(
@@ -219,23 +211,16 @@ def _rows(found: dict[str, dict[tuple[str, str], dict[str, Any]]]) -> list[tuple
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.table_parser(__doc__, 'variants')
     parser.add_argument('--data', choices=DATA, help='one of them alone')
-    parser.add_argument('--images', type=pathlib.Path, help='a tar of class folders: train/CLASS/*, test/CLASS/*')
-    parser.add_argument('--human', type=pathlib.Path, help='the labels of CIFAR-10N, .npz')
-    parser.add_argument('--table', action='store_true')
-    parser.add_argument('--work', type=pathlib.Path, default=pathlib.Path('runs/variants'), help='work directories')
+    record.add_images(parser)
     arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
     chosen = [arguments.data] if arguments.data else DATA
-    try:
+    with record.user_errors():
         if 'cifar10' in chosen and not arguments.table and not (arguments.images and arguments.human):
             raise InputError('--images and --human are needed: a tar of class folders, and the labels of CIFAR-10N')
         for data in () if arguments.table else chosen:
             run_missing(data, arguments)
-    except InputError as error:
-        print(f'variants.py: {error}', file=sys.stderr)
-        sys.exit(2)
     print(table(load()))
 
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 import pathlib
-import runpy
 from typing import Any
 
 from ml_collections import ConfigDict
 
-CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'cifar10.py'
+from experiments.accuracy import cells
+
 HUMAN = ('aggregate', 'random1', 'worst')
 
 
@@ -20,7 +20,7 @@ class Cell:
       rate: of the symmetric noise; 0 for human labels.
       loss: as in the config.
       column: 'base', 'pretrained' or 'finetuned'.
-      seed: of everything.
+      seed: of the config.
       recipe: 'paper', 'ours', 'all parts', 'all parts without PART', or one of VARIANTS.
       held_out: the fraction of the training images held out with their noisy labels, to choose by.
     """
@@ -73,24 +73,20 @@ def _epochs(base: int, pretrain: int, head: int, network: int, select: int, cont
     return values
 
 
+_PHASES = ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
+_NO_KNN = {'pretrain.knn_every': 0, 'contrast.knn_every': 0}
 SCALES = {
-    'full': Scale(0, 0, 1, HUMAN, 3, {'model.dtype': 'bfloat16', 'pretrain.knn_every': 50, 'contrast.knn_every': 0}),
+    'full': Scale(0, 0, 1, HUMAN, 3, _NO_KNN | {'model.dtype': 'bfloat16', 'pretrain.knn_every': 50}),
     'cpu': Scale(
         10_000,
         5_000,
         2,
         ('worst',),
         1,
-        {
-            'model.encoder': 'cnn6',
-            'model.width': 16,
-            'eval_every': 5,
-            'pretrain.knn_every': 0,
-            'contrast.knn_every': 0,
-            'augment.standard.padding': 2,
-            **_with(_ADAMW, _CONTRASTIVE + _RATES),
-            **_epochs(base=40, pretrain=100, head=10, network=30, select=10, contrast=10),
-        },
+        {'model.encoder': 'cnn6', 'model.width': 16, 'eval_every': 5, 'augment.standard.padding': 2}
+        | _NO_KNN
+        | _with(_ADAMW, _CONTRASTIVE + _RATES)
+        | _epochs(base=40, pretrain=100, head=10, network=30, select=10, contrast=10),
     ),
     'smoke': Scale(
         200,
@@ -98,36 +94,26 @@ SCALES = {
         2,
         (),
         1,
-        {
-            'model.encoder': 'cnn_small',
-            'model.width': 4,
-            'eval_every': 1,
-            'checkpoint_every': 1,
-            'pretrain.knn_every': 0,
-            'contrast.knn_every': 0,
-            **_epochs(base=2, pretrain=2, head=1, network=1, select=2, contrast=1),
-            **{
-                f'{phase}.batch_size': 50
-                for phase in ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
-            },
-        },
+        {'model.encoder': 'cnn_small', 'model.width': 4, 'eval_every': 1, 'checkpoint_every': 1}
+        | _NO_KNN
+        | _with({'batch_size': 50}, _PHASES)
+        | _epochs(base=2, pretrain=2, head=1, network=1, select=2, contrast=1),
     ),
 }
 
 
 # What `--search` compares: the paper's rates are for 50 times as many steps.
-_SGD = {'name': 'sgd', 'learning_rate': 0.01}
+def _sgd(contrastive: float, classifiers: float) -> dict[str, Any]:
+    """The paper's optimiser at other learning rates."""
+    both = (contrastive, _CONTRASTIVE), (classifiers, _RATES)
+    return {k: v for rate, places in both for k, v in _with({'name': 'sgd', 'learning_rate': rate}, places).items()}
+
+
 CANDIDATES = {
-    "the paper's rates": {**_with(_SGD | {'learning_rate': 0.03}, _CONTRASTIVE), **_with(_SGD, _RATES)},
-    'rates x 10': {
-        **_with(_SGD | {'learning_rate': 0.3}, _CONTRASTIVE),
-        **_with(_SGD | {'learning_rate': 0.1}, _RATES),
-    },
+    "the paper's rates": _sgd(0.03, 0.01),
+    'rates x 10': _sgd(0.3, 0.1),
     'AdamW': _with(_ADAMW, _CONTRASTIVE + _RATES),
-    'AdamW, SGD for the classifiers': {
-        **_with(_ADAMW, _CONTRASTIVE),
-        **_with(_SGD | {'learning_rate': 0.1}, _RATES),
-    },
+    'AdamW, SGD for the classifiers': _sgd(0.0, 0.1) | _with(_ADAMW, _CONTRASTIVE),
 }
 
 
@@ -158,7 +144,7 @@ VARIANTS = {
 }
 
 # What it does consist of: that by which held-out noisy labels are predicted better by more than their error
-# (--table=parts). A GPU has not been asked yet.
+# (--table=parts). Not measured on a GPU.
 OURS = {'full': (*PARTS, *_PARTS_FULL), 'cpu': ('no head alone',), 'smoke': tuple(PARTS)}
 
 
@@ -195,8 +181,7 @@ def config_of(cell: Cell, scale: str, data: pathlib.Path) -> ConfigDict:
     """configs/cifar10.py for this cell."""
     noise = 'symmetric' if cell.labels == 'symmetric' else 'none'
     argument = f'loss={cell.loss},noise={noise},rate={cell.rate},phases={cell.column},data=arrays'
-    config = runpy.run_path(str(CONFIG))['get_config'](argument)
-    config.update_from_flattened_dict(SCALES[scale].changes | changes_of(cell.recipe, scale))
+    config = cells.config_of('cifar10', argument, SCALES[scale].changes | changes_of(cell.recipe, scale))
     config.name, config.seed, config.data.path = f'cifar10_{scale}', cell.seed, str(data)
     config.data.valid_fraction = cell.held_out
     return config

@@ -1,0 +1,164 @@
+"""Training steps as `fit` runs them, on random images: their placement, their jitted function, their feed."""
+
+import contextlib
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from noisy_jax import losses, models
+from noisy_jax.data import augment
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.training import compiling, loop, optim, pair, state
+from noisy_jax.training import mesh as mesh_lib
+from noisy_jax.training.checkpoints import Checkpoints
+from noisy_jax.training.feed import Feed
+from noisy_jax.training.metrics import MetricWriter
+from noisy_jax.training.signals import StopSignal
+from noisy_jax.training.steps import Step, classification_step, contrastive_step, normaliser
+
+SEED, CLASSES, SIDE = 0, 10, 32
+NAMES = ('simclr', 'sup_con', 'supervised', 'elr')
+CONTRASTIVE = NAMES[:2]
+RGB_MOMENTS = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A step.
+
+    Attributes:
+      step: one of NAMES.
+      dtype: of the network's computations.
+      batch_size: images of a step.
+      encoder: as in the config.
+      block_size: of the contrastive losses; None: as the project chooses, 0: dense.
+      paired: two networks that teach each other, where the step is a classifier's.
+    """
+
+    step: str
+    dtype: str
+    batch_size: int
+    encoder: str = 'resnet18'
+    block_size: int | None = None
+    paired: bool = False
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The trained parts of the network."""
+        return optim.REPRESENTATION if self.step in CONTRASTIVE else optim.CLASSIFIER
+
+
+def images(count: int) -> Dataset:
+    """Random squares of colour, which SimCLR can tell apart, with random labels."""
+    rng = np.random.default_rng(SEED)
+    coarse = rng.integers(0, 256, (count, 4, 4, 3), np.uint8)
+    pixels = coarse.repeat(SIDE // 4, axis=1).repeat(SIDE // 4, axis=2)
+    return Dataset(pixels, rng.integers(0, CLASSES, count, np.int32), tuple(map(str, range(CLASSES))))
+
+
+def build(case: Case, data: Dataset) -> tuple[Step, state.TrainState]:
+    """The step and its initial state, with the settings of configs/cifar10.py."""
+    network = models.create(case.encoder, num_classes=CLASSES, dtype=jnp.dtype(case.dtype), image_size=SIDE)
+    init = jax.jit(lambda key: network.init(key, jnp.zeros((1, SIDE, SIDE, 3)), train=False))
+    variables = mesh_lib.to_host(init(jax.random.key(SEED)))
+    optimizer = optim.optimizer(
+        'sgd',
+        learning_rate=0.03 if case.step in CONTRASTIVE else 0.01,
+        weight_decay=1e-4,
+        epochs=200,
+        steps_per_epoch=len(data) // case.batch_size,
+        batch_size=case.batch_size,
+    )
+    common = {'normalise': normaliser(*RGB_MOMENTS), 'trained': case.trained}
+    if case.step in CONTRASTIVE:
+
+        def loss(z1: jax.Array, z2: jax.Array, batch: dict) -> jax.Array:
+            if case.step == 'simclr':
+                return losses.nt_xent(z1, z2, temperature=0.5, block_size=case.block_size)
+            given = batch['label'], batch['weight']
+            return losses.sup_con(z1, z2, *given, temperature=0.07, block_size=case.block_size)
+
+        step = contrastive_step(network, optimizer, loss, augment.policy('simclr'), **common)
+        return step, state.create(variables, optimizer, case.trained)
+    criterion = losses.criterion('elr', beta=0.7, lam=3.0) if case.step == 'elr' else losses.criterion('ce')
+    make, extra = classification_step, criterion.init(len(data), CLASSES)
+    if case.paired:
+        make, variables, extra = pair.pair_step, pair.stack(variables, variables), pair.stack(extra, extra)
+    step = make(network, optimizer, criterion, augment.policy('standard'), **common)
+    return step, state.create(variables, optimizer, case.trained, extra)
+
+
+@contextlib.contextmanager
+def session(
+    folder: pathlib.Path, mesh: jax.sharding.Mesh | None = None, seed: int = SEED, **settings: Any
+) -> Iterator[loop.Session]:
+    """A session of `fit` on one device or a mesh that logs to `folder` and saves no checkpoint before the end."""
+    metrics = MetricWriter(folder / 'metrics.jsonl')
+    settings = {'compiler_options': compiling.compiler_options(), 'checkpoint_every': 10**6, **settings}
+    yield loop.Session(mesh or mesh_lib.make_mesh(1), seed, metrics, StopSignal(), **settings)
+    metrics.close()
+
+
+class Program:
+    """A step as `fit` runs it: its placed state, its jitted function, its feed."""
+
+    def __init__(
+        self, step: Step, start: state.TrainState, session: loop.Session, data: Dataset, batch_size: int
+    ) -> None:
+        self.state = loop.place(start, session)
+        self.run = loop.runner(step, session, self.state)
+        self.feed = Feed(data, session.mesh, batch_size, session.resident_bytes)
+        self.key = mesh_lib.replicate(jax.random.key_data(jax.random.key(session.seed)), session.mesh)
+        self._given = (given for epoch in itertools.count() for given in self.feed.of_epoch(session.seed, epoch))
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """Arguments of `run`, to trace or compile it."""
+        return self.state, self.feed.resident, next(self.feed.of_epoch(SEED, 0)), self.key
+
+    def steps(self, count: int) -> list[dict[str, jax.Array]]:
+        """Does `count` steps and waits for the last; their metrics."""
+        metrics = []
+        for given in itertools.islice(self._given, count):
+            self.state, values = self.run(self.state, self.feed.resident, given, self.key)
+            metrics.append(values)
+        jax.block_until_ready((self.state, metrics))
+        return metrics
+
+
+def through_fit(
+    made: tuple[Step, state.TrainState],
+    session: loop.Session,
+    data: Dataset,
+    stage: dict[str, int],
+    folder: pathlib.Path,
+    after_epoch: Callable[[loop.Journal, state.TrainState], None],
+) -> loop.Journal:
+    """Trains with `fit`: order, gather, augmentation, step, metrics.
+
+    Args:
+      made: the step and its initial state, as of `build`.
+      session: as of `session`.
+      data: the images.
+      stage: its `epochs` and `batch_size`.
+      folder: for the checkpoint at the end.
+      after_epoch: called with the journal and the state after each epoch.
+    """
+    step, start = made
+    checkpoints = Checkpoints(folder / 'checkpoints')
+    journal = loop.Journal('pretrain', session, checkpoints)
+
+    def watch(current: state.TrainState, epoch: int) -> tuple[state.TrainState, dict]:
+        del epoch
+        after_epoch(journal, current)
+        return current, {}
+
+    loop.fit(loop.Stage('all', step, **stage), start, data, journal, watch)
+    checkpoints.close()
+    return journal
