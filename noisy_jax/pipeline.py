@@ -12,13 +12,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import automatic, data, judgement, losses, models, phases, selection, splits
-from noisy_jax import config as config_lib
-from noisy_jax.data import augment, lazy, noise
+from noisy_jax import automatic, judgement, phases, selection, settings, splits
+from noisy_jax.data import augment, lazy
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.report import tables
-from noisy_jax.training import classifier, compiling, optim, representation, tensorboard, work
+from noisy_jax.schedule import LABEL_FREE, PHASES, REPEATED
+from noisy_jax.training import compiling, representation, tensorboard, work
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.evaluate import Evaluator
@@ -31,27 +31,6 @@ from noisy_jax.training.signals import StopSignal
 from noisy_jax.training.state import Variables
 from noisy_jax.training.steps import normaliser
 from noisy_jax.workdir import WorkDir
-
-CHOICES = {
-    'data.name': data.LOADERS,
-    'noise.kind': noise.KINDS,
-    'loss': losses.CRITERIA,
-    '*.loss': losses.CRITERIA,  # of a method
-    '*.head_loss': ('same', *losses.CRITERIA),
-    'model.encoder': tuple(models.ENCODERS),
-    'model.stem': models.STEMS,
-    'model.classifier': tuple(models.CLASSIFIERS),
-    'model.projection': tuple(models.PROJECTIONS),
-    'model.dtype': ('float32', 'bfloat16'),
-    '*.*augment': tuple(augment.POLICIES),
-    '*optimizer.name': optim.OPTIMIZERS,
-    '*optimizer.schedule': optim.SCHEDULES,
-    '*.own_view_weight': ('one', 'sample'),
-    'report.sort': ('index', 'suspicion'),
-    'early_stop': ('none', 'stable_predictions'),
-    **dict.fromkeys(('base.method', 'classify.method', 'finetune.method'), classifier.METHODS),
-    **dict.fromkeys(('pretrain.method', 'contrast.method'), representation.METHODS),
-}
 
 _SHOWN = 12  # images of the pre-training whose views TensorBoard shows
 
@@ -86,7 +65,7 @@ def run(
     _check_batches(config, len(images.train), mesh)
     method = _method(config, images, mesh, options)
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
-    folder.claim(config.to_dict(), may_differ=config_lib.MACHINE)
+    folder.claim(config.to_dict(), may_differ=settings.MACHINE)
     _keep_given(folder, images.judged)
     folder.save_json('data', images.description)
     mesh_lib.wait_for_all('workdir')
@@ -115,7 +94,7 @@ def run(
             progress=progress,
         )
         for phase, name in schedule:
-            without_labels = phase == 'pretrain' and config.pretrain.method in config_lib.LABEL_FREE
+            without_labels = phase == 'pretrain' and config.pretrain.method in LABEL_FREE
             inputs = phases.Inputs(variables, images.pool if without_labels else train)
             outcome, record, fresh = _run_phase(phase, name, method, inputs, session, folder)
             trained += fresh
@@ -163,13 +142,15 @@ def _resolved(
     config: ConfigDict, workdir: str | os.PathLike, datasets: tuple[Dataset, Dataset | None] | None, quiet: bool
 ) -> ConfigDict:
     """The config with what it leaves to the data chosen and said; checked before the data is looked at, and after."""
-    config_lib.validate(automatic.placeholders(config), CHOICES)
+    settings.validate(config, unchecked=automatic.open_settings(config))
     begun = (pathlib.Path(workdir) / 'config.json').exists()
     earlier = WorkDir.of_run(workdir).load_json('config') if begun else None
+    if earlier is not None:
+        settings.check_version(earlier, workdir)
     config, table = automatic.choose(config, earlier, datasets)
     if table and mesh_lib.is_main() and not quiet:
         print(table, file=sys.stderr, flush=True)
-    config_lib.validate(config, CHOICES)
+    settings.validate(config)
     return config
 
 
@@ -227,7 +208,7 @@ def _initialiser(
     init = jax.jit(lambda key: network.init(key, jax.numpy.zeros((1, *shape)), train=False), compiler_options=options)
 
     def fresh(name: str) -> dict[str, Any]:
-        names = (*config_lib.PHASES, 'encoder', *(f'{phase}_second' for phase in config_lib.PHASES))
+        names = (*PHASES, 'encoder', *(f'{phase}_second' for phase in PHASES))
         variables = to_host(init(jax.random.fold_in(jax.random.key(seed), names.index(name))))
         return {'batch_stats': {}, **variables}
 
@@ -253,7 +234,7 @@ def _board(
 
 def _schedule(config: ConfigDict) -> list[tuple[str, str]]:
     """The phases in order, each with its name: from the second round on 'select_2', 'contrast_2', 'finetune_2'."""
-    again = [phase for phase in config.phases if phase in config_lib.REPEATED]
+    again = [phase for phase in config.phases if phase in REPEATED]
     more = [(phase, f'{phase}_{number}') for number in range(2, config.rounds + 1) for phase in again]
     return [(phase, phase) for phase in config.phases] + more
 

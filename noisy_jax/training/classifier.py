@@ -55,7 +55,7 @@ def classifier_phase(method: Method, inputs: Inputs, journal: Journal, settings:
 
     The outcome has `probabilities` [N, C] of the training set, `valid_probabilities` [V, C] of the images held out.
     """
-    stages = plans(method.config, settings)
+    stages = plans(method.config, journal.phase)
     first = new_head(method, inputs.variables, journal.phase)
     paired = settings.method in PAIRS
     start = pair.stack(first, new_head(method, inputs.variables, f'{journal.phase}_second')) if paired else first
@@ -63,16 +63,18 @@ def classifier_phase(method: Method, inputs: Inputs, journal: Journal, settings:
     return _classified(method, inputs.train, journal, pair.unstack(trained) if paired else trained)
 
 
-def plans(config: ConfigDict, settings: ConfigDict) -> list[Plan]:
-    """The stages of a method, the head alone first."""
-    head = Plan('head', optim.HEAD, settings.get('head_epochs', 0), settings.get('head_optimizer', settings.optimizer))
-    whole = Plan('all', optim.CLASSIFIER, settings.epochs, settings.optimizer, settings.average, settings.mixup)
+def plans(config: ConfigDict, phase: str) -> list[Plan]:
+    """The stages of a phase by its method, the head alone first."""
+    settings = config[phase]
+    optimizer = optim.optimizer_of(config, phase)
+    head = Plan('head', optim.HEAD, settings.get('head_epochs', 0), optim.optimizer_of(config, phase, head=True))
+    whole = Plan('all', optim.CLASSIFIER, settings.epochs, optimizer, settings.average, settings.mixup)
     if settings.method == 'single':
         return [head, whole]
     own = config[settings.method]
     if settings.method == 'elr_plus':
         return [head, dataclasses.replace(whole, average=own.average, mixup=own.mixup)]
-    warm = ConfigDict(settings.optimizer.to_dict() | {'schedule': 'constant', 'warmup_epochs': 0})
+    warm = ConfigDict(optimizer.to_dict() | {'schedule': 'constant', 'warmup_epochs': 0})
     mixup = own.mixup if settings.method == 'bootstrap' else 0.0
     warmup = Plan('warmup', optim.CLASSIFIER, own.warmup_epochs, warm, mixup=mixup)
     return [head, warmup, dataclasses.replace(whole, mixup=own.mixup, split=True)]

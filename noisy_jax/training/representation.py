@@ -30,7 +30,9 @@ def representation_phase(
     """Trains encoder and projection head (MoPro: the classifier too) and judges the embeddings by k-NN."""
     trained = tuple(part for part in optim.REPRESENTATION if part in start['params'])  # there may be no projection head
     trained += optim.HEAD if settings.method == 'mopro' else ()
-    optimizer = stage_optimizer(settings.optimizer, settings.epochs, settings.batch_size, train)
+    optimizer = stage_optimizer(
+        optim.optimizer_of(method.config, journal.phase), settings.epochs, settings.batch_size, train
+    )
     extra = {}
     if settings.method in QUEUED:
         extra = _queue(method, train, journal, start, settings)

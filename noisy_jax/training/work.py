@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from noisy_jax import config as config_lib
+from noisy_jax.schedule import LABEL_FREE
 from noisy_jax.training import classifier, optim, representation
 from noisy_jax.training.time_left import Work, WorkPlan
 
@@ -25,13 +25,13 @@ def plan(config: ConfigDict, schedule: Sequence[tuple[str, str]], images: int, p
     for phase, name in schedule:
         settings = config[phase]
         if phase in ('pretrain', 'contrast'):
-            sees = pool if phase == 'pretrain' and settings.method in config_lib.LABEL_FREE else images
+            sees = pool if phase == 'pretrain' and settings.method in LABEL_FREE else images
             passes = _GRADIENT + (_GRADIENT if settings.method in representation.TWO_VIEWS else _FORWARD)
             result[name] = {'encoder': Work(settings.epochs, sees * passes)}
         elif phase == 'select':
             result[name] = {'head': Work(settings.epochs, images * _FORWARD)}
         else:
-            stages = {each.stage: _of_classifier(each, settings.method) for each in classifier.plans(config, settings)}
+            stages = {each.stage: _of_classifier(each, settings.method) for each in classifier.plans(config, phase)}
             result[name] = {
                 stage: Work(epochs, images * passes) for stage, (epochs, passes) in stages.items() if epochs
             }
