@@ -24,8 +24,8 @@ from ml_collections import ConfigDict
 from recipes import SCALES, Cell
 from recipes import config_of as cifar10_config
 
-from noisy_jax.config.defaults import LOSSES
 from noisy_jax.errors import InputError
+from noisy_jax.losses import CRITERIA
 
 RESULTS = pathlib.Path(__file__).resolve().parent / 'results' / 'variants'
 CHANCE = 0.1  # ten classes in both
@@ -60,7 +60,7 @@ _HELD_OUT = {'data.valid_fraction': 0.1, 'early_stop': 'stable_predictions'}
 # Part -> variant -> changes. What the config has already ('simclr', 'elr') is the first row alone.
 VARIANTS: dict[str, dict[str, Changes]] = {
     '': {'as configured': {}},
-    'loss': {name: {'loss': name} for name in LOSSES if name != 'elr'},
+    'loss': {name: {'loss': name} for name in CRITERIA if name != 'elr'},
     'classifier': {
         'moving average': _classifier(average=0.99),
         'mixup': {'loss': 'ce', **_classifier(mixup=1.0)},

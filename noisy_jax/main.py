@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     from noisy_jax.training.signals import Stopped, end_at_signal
 
     command = shlex.join(sys.orig_argv)
-    end_at_signal(_STOPPED, f'stopped; this goes on:\n{command}')
+    end_at_signal(_STOPPED, f'stopped; rerun to resume:\n{command}')
     from noisy_jax import pipeline
     from noisy_jax.report import tables
     from noisy_jax.training import mesh
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         mesh.join(options.coordinator, options.num_processes, options.process_id)
         summary = pipeline.run(config, options.workdir, quiet=options.quiet)
     except Stopped as stop:
-        print(f'stopped in {stop}, saved; this goes on:\n{command}', file=sys.stderr)
+        print(f'stopped in {stop}, saved; rerun to resume:\n{command}', file=sys.stderr)
         return _STOPPED
     except InputError as error:
         status = _refuse(error)

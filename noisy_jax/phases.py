@@ -69,7 +69,7 @@ def select(method: Method, inputs: Inputs, journal: Journal) -> Outcome:
         return current.replace(extra={**current.extra, LOSSES: place_like(history, current.extra[LOSSES])}), {}
 
     history = np.full((settings.history, len(inputs.train)), np.nan, np.float32)
-    plan = Plan('head', optim.HEAD, settings.epochs, optim.optimizer_of(method.config, 'select', head=True))
+    plan = Plan('head', optim.HEAD, settings.epochs, optim.settings_of(method.config, 'select', head=True))
     extra = {LOSSES: history}
     trained = fit_classifier(method, train, journal, variables, plan, losses.criterion('ce'), extra, remember)
     recorded = to_host(trained.extra[LOSSES])[-min(settings.epochs, settings.history) :]

@@ -8,11 +8,11 @@ import pytest
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'noisy_jax'
 FLOORS = {
     **dict.fromkeys(('main', 'estimator', 'clean', 'predict', 'export', 'reference'), 6),
-    **dict.fromkeys(('pipeline', 'trained'), 5),
-    **dict.fromkeys(('phases', 'judgement'), 4),
+    **dict.fromkeys(('pipeline', 'trained', 'presets'), 5),
+    **dict.fromkeys(('phases', 'judgement', 'settings'), 4),
     **dict.fromkeys(('training', 'splits', 'automatic', 'label_issues'), 3),
-    **dict.fromkeys(('losses', 'models', 'data', 'selection', 'report', 'config'), 2),
-    **dict.fromkeys(('workdir', 'outputs'), 1),
+    **dict.fromkeys(('losses', 'models', 'data', 'selection', 'report'), 2),
+    **dict.fromkeys(('workdir', 'outputs', 'config', 'schedule'), 1),
     'errors': 0,
 }
 

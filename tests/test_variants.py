@@ -7,8 +7,8 @@ import two_networks
 import variants
 
 from noisy_jax import models
-from noisy_jax.config.defaults import LOSSES
 from noisy_jax.data import augment, noise
+from noisy_jax.losses import CRITERIA
 from noisy_jax.training import classifier, representation
 
 ROOT = variants.RESULTS.parents[2]
@@ -21,7 +21,7 @@ README = (ROOT / 'experiments' / 'README.md').read_text()
 @pytest.mark.parametrize(
     ('part', 'known'),
     [
-        ('loss', LOSSES),
+        ('loss', CRITERIA),
         ('classifier', classifier.METHODS),
         ('(a1)', representation.METHODS),
         ('(b2)', representation.METHODS),

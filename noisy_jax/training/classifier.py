@@ -66,8 +66,8 @@ def classifier_phase(method: Method, inputs: Inputs, journal: Journal, settings:
 def plans(config: ConfigDict, phase: str) -> list[Plan]:
     """The stages of a phase by its method, the head alone first."""
     settings = config[phase]
-    optimizer = optim.optimizer_of(config, phase)
-    head = Plan('head', optim.HEAD, settings.get('head_epochs', 0), optim.optimizer_of(config, phase, head=True))
+    optimizer = optim.settings_of(config, phase, head=False)
+    head = Plan('head', optim.HEAD, settings.get('head_epochs', 0), optim.settings_of(config, phase, head=True))
     whole = Plan('all', optim.CLASSIFIER, settings.epochs, optimizer, settings.average, settings.mixup)
     if settings.method == 'single':
         return [head, whole]

@@ -38,8 +38,8 @@ def settings(learning_rate: float = 0.01, weight_decay: float = 1e-4) -> Section
     }
 
 
-def optimizer_of(config: ConfigDict, phase: str, *, head: bool = False) -> ConfigDict:
-    """The optimiser settings of a phase: those of `head_optimizer` where a head alone is trained."""
+def settings_of(config: ConfigDict, phase: str, *, head: bool) -> ConfigDict:
+    """The optimiser's settings of a phase, for its head alone or for everything that it trains."""
     if head:
         return config.head_optimizer
     return config[{'base': 'classify', 'contrast': 'pretrain'}.get(phase, phase)].optimizer

@@ -31,7 +31,7 @@ def representation_phase(
     trained = tuple(part for part in optim.REPRESENTATION if part in start['params'])  # there may be no projection head
     trained += optim.HEAD if settings.method == 'mopro' else ()
     optimizer = stage_optimizer(
-        optim.optimizer_of(method.config, journal.phase), settings.epochs, settings.batch_size, train
+        optim.settings_of(method.config, journal.phase, head=False), settings.epochs, settings.batch_size, train
     )
     extra = {}
     if settings.method in QUEUED:
