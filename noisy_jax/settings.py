@@ -39,23 +39,18 @@ RENAMED = {
 CLASSIFIERS = ('single', 'bootstrap', 'elr_plus', 'dividemix')
 REPRESENTATIONS = ('simclr', 'sup_con', 'moco', 'sup_moco', 'mopro')
 
+_LOSSES, _POLICIES = tuple(losses.CRITERIA), tuple(augment.POLICIES)
+_MIXUP = 'alpha of the beta distribution of mixup weights'
+
 RUN: Section = {
     'name': Setting('unnamed', 'name of the run in its summary'),
-    'seed': Setting(
-        0, 'random seed for noise, splits, initialisation, shuffling and augmentation', least=0, most=2**31 - 1
-    ),
+    'seed': Setting(0, 'random seed for noise, splits, initialisation, shuffling and augmentation', 0, 2**31 - 1),
     'phases': Setting(PHASES, 'phases to run, in this order', choices=PHASES),
-    'rounds': Setting(
-        1, 'rounds of select, contrast and finetune, each from the labels of the classifier before', least=1, most=100
-    ),
-    'loss': Setting(
-        'elr', 'loss of the methods single and elr_plus; the others have their own', choices=tuple(losses.CRITERIA)
-    ),
+    'rounds': Setting(1, 'rounds of select, contrast and finetune, each from the labels of the last', 1, 100),
+    'loss': Setting('elr', 'loss of the methods single and elr_plus; the others have their own', choices=_LOSSES),
     'devices': Setting(0, 'number of devices; 0: all', least=0),
     'checkpoint_every': Setting(10, 'epochs between two checkpoints, from which a killed run resumes', least=1),
-    'eval_every': Setting(
-        1, 'epochs between evaluations of a classifier on held-out data; 0: only at its end', least=0
-    ),
+    'eval_every': Setting(1, 'epochs between evaluations of a classifier on held-out data; 0: at its end', least=0),
     'eval_batch_size': Setting(512, 'images per batch where nothing is trained', least=1),
     'early_stop': Setting(
         'none',
@@ -63,54 +58,47 @@ RUN: Section = {
         choices=('none', 'stable_predictions'),
     ),
     'early_stop_below': Setting(
-        0.01, 'share of held-out images that counts as few, averaged over five epochs', least=0.0, most=1.0
+        0.01, 'share of held-out images that counts as few, averaged over five epochs', 0.0, 1.0
     ),
     'linear_probe': Setting(False, 'evaluate embeddings also by a linear classifier trained to convergence'),
     'resident_bytes': Setting(2**31, 'most bytes of training images that stay on the device', least=0),
     'shard_state': Setting(False, "shard the optimiser's state and a method's memory over the devices"),
     'compile_cache': Setting('auto', "folder of compiled programs; 'auto': in the user's cache folder; 'off': none"),
-    'xla_options': Setting(
-        '', "compiler options 'name=value,...' beside noisy_jax's own for the platform; 'none': no options at all"
-    ),
+    'xla_options': Setting('', "compiler options 'name=value,...' besides noisy_jax's own; 'none': none at all"),
 }
 
-_MIXUP = 'alpha of the beta distribution of mixup weights'
 # Settings of single methods, beside those of the phases that use them; the papers' values for CIFAR-10.
 METHODS: dict[str, Section] = {
     'moco': {
         'queue': Setting(8192, 'number of earlier embeddings to contrast with; at least a batch', least=1),
-        'momentum': Setting(0.999, 'momentum of the momentum encoder, per step', least=0.0, most=1.0),
+        'momentum': Setting(0.999, 'momentum of the momentum encoder, per step', 0.0, 1.0),
     },
     'mopro': {
         'strong_augment': Setting(
-            'mopro_strong', 'augmentation of the keys, which the momentum encoder sees', choices=tuple(augment.POLICIES)
+            'mopro_strong', 'augmentation of the keys, which the momentum encoder sees', choices=_POLICIES
         ),
         'temperature': Setting(0.1, 'temperature of the softmax over prototypes, which corrects labels', least=1e-3),
-        'prototype_momentum': Setting(
-            0.999, "momentum of each class's mean embedding, per sample", least=0.0, most=1.0
-        ),
-        'alpha': Setting(0.5, "share of the classifier's prediction in a corrected label", least=0.0, most=1.0),
-        'threshold': Setting(0.8, 'probability from which a corrected label is trusted', least=0.0, most=1.0),
+        'prototype_momentum': Setting(0.999, "momentum of each class's mean embedding, per sample", 0.0, 1.0),
+        'alpha': Setting(0.5, "share of the classifier's prediction in a corrected label", 0.0, 1.0),
+        'threshold': Setting(0.8, 'probability from which a corrected label is trusted', 0.0, 1.0),
         'start_epoch': Setting(11, 'epoch from which labels are corrected', least=0),
     },
     'elr_plus': {
-        'average': Setting(0.997, 'decay of the moving average of the weights', least=0.0, most=0.99999),
+        'average': Setting(0.997, 'decay of the moving average of the weights', 0.0, 0.99999),
         'mixup': Setting(1.0, _MIXUP, least=1e-3),
     },
     'bootstrap': {
-        'loss': Setting('ce', 'loss of all its stages', choices=tuple(losses.CRITERIA)),
-        'warmup_epochs': Setting(
-            10, "epochs before labels are refined; enough after pre-training, the paper's from scratch is 105", least=0
-        ),
+        'loss': Setting('ce', 'loss of all its stages', choices=_LOSSES),
+        'warmup_epochs': Setting(10, "epochs before labels are refined; the paper's, from scratch, are 105", least=0),
         'mixup': Setting(32.0, _MIXUP, least=1e-3),
     },
     'dividemix': {
-        'loss': Setting('ce', 'loss of the warm-up', choices=tuple(losses.CRITERIA)),
+        'loss': Setting('ce', 'loss of the warm-up', choices=_LOSSES),
         'negative_entropy': Setting(False, 'penalise confident predictions in the warm-up, for asymmetric noise'),
         'warmup_epochs': Setting(10, 'epochs of all weights before the first selection', least=0),
         'history': Setting(1, 'epochs of losses whose mean is modelled; 5 at 90 % noise', least=1),
         # At 1 nothing could be trusted.
-        'threshold': Setting(0.5, 'clean probability from which a label is trusted', least=0.0, most=0.99),
+        'threshold': Setting(0.5, 'clean probability from which a label is trusted', 0.0, 0.99),
         'temperature': Setting(0.5, 'temperature by which labels are sharpened; lower: more confident', least=1e-3),
         'mixup': Setting(4.0, _MIXUP, least=1e-3),
         'unlabelled_weight': Setting(25.0, 'weight of the error on labels that are not trusted', least=0.0),
@@ -124,7 +112,7 @@ def _trained(epochs: int, augmentation: str, least: int = 0) -> Section:
     return {
         'epochs': Setting(epochs, 'epochs, at most; those of the last stage where there are several', least=least),
         'batch_size': Setting(256, 'images per batch, over all devices', least=1),
-        'augment': Setting(augmentation, 'augmentation of the images', choices=tuple(augment.POLICIES)),
+        'augment': Setting(augmentation, 'augmentation of the images', choices=_POLICIES),
     }
 
 
@@ -132,7 +120,7 @@ def _classifier(epochs: int = 100) -> Section:
     return _trained(epochs, 'standard') | {
         'method': Setting('single', "training method; 'single': one network by `loss`", choices=CLASSIFIERS),
         'average': Setting(
-            0.0, 'decay of a moving average of the weights, which becomes the classifier; 0: none', 0.0, 0.99999
+            0.0, 'decay of the moving average of weights that becomes the classifier; 0: none', 0.0, 0.99999
         ),
         'mixup': Setting(0.0, f'{_MIXUP}; 0: none', least=0.0),
     }
@@ -141,7 +129,7 @@ def _classifier(epochs: int = 100) -> Section:
 def _headed() -> Section:
     return _classifier() | {
         'head_epochs': Setting(20, 'epochs of a new head alone, before all weights are trained', least=0),
-        'head_loss': Setting('same', "loss of these epochs; 'same' as after them", choices=('same', *losses.CRITERIA)),
+        'head_loss': Setting('same', "loss of these epochs; 'same' as after them", choices=('same', *_LOSSES)),
     }
 
 
@@ -158,9 +146,7 @@ def _contrastive(method: str, epochs: int, temperature: float) -> Section:
             "weight of an image's own other view in sup_con; 'sample': its clean probability",
             choices=('one', 'sample'),
         ),
-        'knn_every': Setting(
-            10, 'epochs between k-NN accuracies, which embed the whole training set; 0: only at the end', least=0
-        ),
+        'knn_every': Setting(10, 'epochs between k-NN accuracies, which embed all images; 0: at the end', least=0),
     }
 
 
@@ -178,12 +164,10 @@ def sections(num_classes: int = 10) -> Section:
         | {
             'history': Setting(5, 'last epochs whose mean loss tells clean from noisy', least=1),
             'negative_entropy': Setting(False, 'add the negative entropy to the losses that are compared'),
-            'neighbours': Setting(
-                0, 'number of neighbours whose majority first replaces a pseudo-label; 0: none', least=0
-            ),
+            'neighbours': Setting(0, 'neighbours whose majority first replaces a pseudo-label; 0: none', least=0),
         },
         'contrast': _contrastive('sup_con', 100, 0.07)
-        | {'min_weight': Setting(0.01, 'least weight of a pair, however noisy', least=0.0, most=1.0)},
+        | {'min_weight': Setting(0.01, 'least weight of a pair, however noisy', 0.0, 1.0)},
         'finetune': _headed()
         | {
             'weighted': Setting(False, 'weight labels by their clean probability'),

@@ -17,20 +17,18 @@ DATA: Section = {
     'class_names': Setting('', 'file of class names, one a line'),
     'max_classes': Setting(0, 'number of classes kept, the first ones; 0: all', least=0),
     'image_size': Setting(0, 'side in pixels, to which images are scaled and cropped; 0: as they are', least=0),
-    'memory_bytes': Setting(
-        2**33, 'most bytes of decoded images kept in memory; larger sets are decoded for every batch', least=0
-    ),
-    'workers': Setting(0, 'number of decoding processes; 0: threads', least=0, most=256),
+    'memory_bytes': Setting(2**33, 'most bytes of decoded images kept in memory; more are decoded per batch', least=0),
+    'workers': Setting(0, 'number of decoding processes; 0: threads', 0, 256),
     'limit': Setting(0, 'number of training images, balanced over the classes; 0: all', least=0),
     'test_limit': Setting(0, 'number of test images; 0: all', least=0),
-    'valid_fraction': Setting(0.0, 'share of the training set held out, with its noisy labels', least=0.0, most=0.9),
+    'valid_fraction': Setting(0.0, 'share of the training set held out, with its noisy labels', 0.0, 0.9),
     'mean': Setting((0.4914, 0.4822, 0.4465), 'mean of the pixels in [0, 1], one per channel', least=0.0),
     'std': Setting((0.2023, 0.1994, 0.2010), 'standard deviation of the pixels, one per channel', least=1e-6),
 }
 
 NOISE: Section = {
     'kind': Setting('symmetric', "kind of noise added; 'none' for data whose labels are wrong already", choices=KINDS),
-    'rate': Setting(0.4, 'share of wrong labels in each class', least=0.0, most=1.0),
+    'rate': Setting(0.4, 'share of wrong labels in each class', 0.0, 1.0),
     'matrix': Setting('', 'file of a transition matrix, .npy or .csv [C, C], one row per true class (matrix)'),
     'labels': Setting('', 'file of labels in the order of the images, .npy or .npz (human)'),
     'key': Setting('', "name of the array in an .npz of labels, e.g. 'worse_label'"),

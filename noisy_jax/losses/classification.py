@@ -139,7 +139,7 @@ LOSSES = {
     'ce': Loss(cross_entropy),
     'label_smoothing': Loss(
         label_smoothing,
-        {'smoothing': Setting(0.1, 'share of a label spread over all classes', least=0.0, most=1.0)},
+        {'smoothing': Setting(0.1, 'share of a label spread over all classes', 0.0, 1.0)},
     ),
     'focal': Loss(focal, {'gamma': dataclasses.replace(_GAMMA, default=2.0)}),
     'nce': Loss(normalized_cross_entropy),
@@ -148,7 +148,7 @@ LOSSES = {
     'mae': Loss(mean_absolute_error),
     'gce': Loss(
         generalized_cross_entropy,
-        {'q': Setting(0.7, 'exponent: cross-entropy (near 0) to mean absolute error (1)', least=1e-6, most=1.0)},
+        {'q': Setting(0.7, 'exponent: cross-entropy (near 0) to mean absolute error (1)', 1e-6, 1.0)},
     ),
     'sce': Loss(
         symmetric_cross_entropy,

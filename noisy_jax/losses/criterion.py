@@ -85,7 +85,7 @@ _REMEMBERING = {
     'elr': Loss(
         _elr,
         {
-            'beta': Setting(0.7, 'decay of the moving average of predictions', least=0.0, most=1.0),
+            'beta': Setting(0.7, 'decay of the moving average of predictions', 0.0, 1.0),
             'lam': Setting(3.0, 'weight of the regulariser'),
         },
         {100: {'beta': 0.9, 'lam': 7.0}},

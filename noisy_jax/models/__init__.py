@@ -35,13 +35,9 @@ _SMALL = 64  # pixels a side: up to here 'auto' is 'small', as in the original
 def settings() -> Section:
     """The settings of the network."""
     return {
-        'encoder': Setting(
-            'resnet18', 'encoder; resnet_tiny and cnn_small are for small images', choices=tuple(ENCODERS)
-        ),
+        'encoder': Setting('resnet18', 'encoder; resnet_tiny, cnn_small: for small images', choices=tuple(ENCODERS)),
         'width': Setting(0, "channels of the encoder's first stage; 0: its own", least=0),
-        'stem': Setting(
-            'auto', "first layer of a ResNet: 3x3, or 7x7 and pooling; 'auto': large above 64 pixels", choices=STEMS
-        ),
+        'stem': Setting('auto', "first layer of a ResNet, 3x3 or 7x7; 'auto': large above 64 pixels", choices=STEMS),
         'classifier': Setting('linear', 'classifier head', choices=tuple(CLASSIFIERS)),
         'projection': Setting(
             'mlp',
@@ -50,13 +46,11 @@ def settings() -> Section:
         ),
         'projection_dim': Setting(128, 'outputs of the projection head', least=1),
         'batch_norm_splits': Setting(
-            1, 'groups of a batch, dealt out in turn, that the encoder normalises separately', least=0
+            1, 'interleaved groups of a batch that the encoder normalises separately', least=0
         ),
-        'batch_norm_blocks': Setting(
-            1, 'groups of neighbouring samples, as on one device; 0 or 1: the global batch', least=0
-        ),
+        'batch_norm_blocks': Setting(1, 'the same of neighbouring samples, as on a device; 0 or 1: all', least=0),
         'dtype': Setting(
-            'float32', 'type to compute in; weights, statistics and losses are float32', choices=('float32', 'bfloat16')
+            'float32', 'type to compute in; weights and losses are float32', choices=('float32', 'bfloat16')
         ),
     }
 

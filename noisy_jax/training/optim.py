@@ -25,12 +25,12 @@ def settings(learning_rate: float = 0.01, weight_decay: float = 1e-4) -> Section
         ),
         'learning_rate': Setting(learning_rate, 'peak of the schedule', least=0.0),
         'weight_decay': Setting(
-            weight_decay, 'weight decay; adamw decouples it, the others add it to the gradient', least=0.0
+            weight_decay, 'weight decay, decoupled in adamw, else added to the gradient', least=0.0
         ),
-        'momentum': Setting(0.9, 'momentum of sgd', least=0.0, most=1.0),
+        'momentum': Setting(0.9, 'momentum of sgd', 0.0, 1.0),
         'nesterov': Setting(False, "use Nesterov's momentum in sgd"),
         'schedule': Setting(
-            'cosine', "schedule; 'cosine' falls to almost 0, 'step' to a tenth at each milestone", choices=SCHEDULES
+            'cosine', "schedule; 'cosine' falls to almost 0, 'step' tenfold at milestones", choices=SCHEDULES
         ),
         'warmup_epochs': Setting(0, 'epochs of linear warm-up', least=0),
         'milestones': Setting((), "epochs at which 'step' divides the learning rate by 10", least=0),
