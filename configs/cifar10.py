@@ -1,6 +1,6 @@
-"""CIFAR-10 with the paper's settings: ResNet-18, SimCLR, ELR or NFL+RCE or CE.
+"""CIFAR-10 with the paper's settings: ResNet-18, SimCLR, then ELR, NFL+RCE or cross-entropy.
 
-  python -m noisy_jax.main --config=configs/cifar10.py:loss=elr,rate=0.8 --config.data.path=cifar10 --workdir=runs/c10
+  noisy-jax --config=cifar10:loss=elr,rate=0.8 --config.data.path=cifar10 --workdir=runs/c10
 
 The data is a folder of class folders (cifar10/train/airplane/*.png ..., cifar10/test/...), an .npz (data=arrays) or a
 prepared TFDS data set (data=tfds). `smoke` shrinks network, images and epochs to try the whole run on a CPU.
@@ -8,17 +8,27 @@ prepared TFDS data set (data=tfds). `smoke` shrinks network, images and epochs t
 
 from ml_collections import ConfigDict
 
-from noisy_jax import config as defaults
+from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config of an argument such as 'loss=elr,noise=symmetric,rate=0.8,phases=finetuned,data=folder,smoke'.
-
-    Arguments: loss=ce|nfl_rce|elr|..., noise=none|symmetric|asymmetric|pair|instance|... (KINDS in
-    noisy_jax/data/noise.py), rate=0..1, phases=base|pretrained|finetuned|all, data=folder|filelist|arrays|tfds, smoke.
-    """
-    config, given = defaults.with_data(argument, 'cifar10', noise='symmetric')
+    """The config; the argument may change what `begin` is given by name, e.g. 'loss=ce,rate=0.2,smoke'."""
+    config, given = presets.begin(
+        'cifar10', argument, loss='elr', noise='symmetric', rate=0.4, phases='finetuned', data='folder', smoke=False
+    )
     config.data.dataset = 'cifar10'
-    if given['smoke']:
-        defaults.shrink(config)
-    return config
+    config.model.encoder = 'resnet18'
+    config.head_optimizer.learning_rate = config.classify.optimizer.learning_rate = 0.01
+    config.base.epochs = 120  # as many as head and network have in `classify`
+
+    # (a) Representation and first classifier, whose predictions are the pseudo-labels.
+    config.pretrain.update(method='simclr', epochs=500, temperature=0.5)
+    config.pretrain.optimizer.learning_rate = 0.03
+    config.classify.update(head_epochs=20, epochs=100)
+
+    # (b) Selection by the losses of a new head, contrast weighted by it, second classifier.
+    config.select.update(epochs=20, history=5)
+    config.contrast.update(method='sup_con', epochs=100, temperature=0.07)
+    config.finetune.update(head_epochs=20, epochs=100)
+    config.finetune.optimizer.update(learning_rate=0.01, weight_decay=1e-5)
+    return presets.smoke(config) if given['smoke'] else config

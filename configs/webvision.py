@@ -1,6 +1,6 @@
 """Mini-WebVision (the first 50 classes of WebVision 1.0's Google subset), labels as the web gave them.
 
-  python -m noisy_jax.main --config=configs/webvision.py \
+  noisy-jax --config=webvision \
       --config.data.path=webvision --workdir=runs/webvision
 
 The folder is as the archives unpack: info/train_filelist_google.txt, info/val_filelist.txt, google/q0001/..., and
@@ -9,30 +9,27 @@ read faster:
 
   python -m noisy_jax.data.pack --name=filelist --path=webvision --list=info/train_filelist_google.txt \
       --test_list=info/val_filelist.txt --test_path=val_images_256 --max_classes=50 --image_size=128 --out=packed
-  python -m noisy_jax.main --config=configs/webvision.py:data=arrays --config.data.path=packed --workdir=runs/webvision
+  noisy-jax --config=webvision:data=arrays --config.data.path=packed --workdir=runs/webvision
 
 `smoke` shrinks network, images and epochs to try the whole run on a CPU.
 """
 
 from ml_collections import ConfigDict
 
-from noisy_jax import config as defaults
+from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config of an argument such as 'loss=nfl_rce,phases=pretrained,data=filelist,smoke'.
-
-    Arguments: loss=ce|nfl_rce|elr|..., noise=none|symmetric|..., rate=0..1, phases=base|pretrained|finetuned|all,
-    data=filelist|folder|arrays, smoke.
-    """
-    config, given = defaults.with_data(argument, 'webvision', 50, data='filelist')
+    """The config; the argument may change what `begin` is given by name, and noise and rate on top of the labels."""
+    config, given = presets.begin(
+        'webvision', argument, 50, loss='elr', phases='finetuned', data='filelist', smoke=False
+    )
     config.data.list, config.data.test_list = 'info/train_filelist_google.txt', 'info/val_filelist.txt'
-    config.data.test_path = 'val_images_256'
-    config.data.max_classes = 50
-    config.data.image_size = 128
-    config.data.mean, config.data.std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    config.data.test_path, config.data.max_classes = 'val_images_256', 50
+    config.data.update(image_size=128, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     config.augment.simclr.blur_probability = 0.5
-    defaults.set_rates(config, contrastive=0.1, head=(0.04, 3e-6), whole=(0.4, 3e-5), finetune=(0.04, 3e-6))
-    if given['smoke']:
-        defaults.shrink(config)
-    return config
+    config.pretrain.optimizer.learning_rate = 0.1
+    config.head_optimizer.update(learning_rate=0.04, weight_decay=3e-6)
+    config.classify.optimizer.update(learning_rate=0.4, weight_decay=3e-5)
+    config.finetune.optimizer.update(learning_rate=0.04, weight_decay=3e-6)
+    return presets.smoke(config) if given['smoke'] else config

@@ -1,7 +1,7 @@
-"""Settings that a config leaves to the data: -1, 'auto' and () become numbers, names and means, said in a table.
+"""Settings that a config leaves to the data: -1, 'auto' and () become numbers, names and means, shown in a table.
 
-How much is trained goes by what the machine does in reasonable time: an accelerator trains the paper's ResNet-18, a CPU
-a small network on small images. What was chosen stands in the work directory's config.json; a run that goes on takes it
+How much is trained depends on what the machine does in reasonable time: an accelerator trains the paper's ResNet-18, a
+CPU a small network on small images. The choices are saved in the work directory's config.json; a resumed run takes them
 from there, on whichever machine.
 """
 
@@ -16,9 +16,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import config as config_lib
-from noisy_jax import data
+from noisy_jax import data, losses
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
+from noisy_jax.schedule import PHASES
 
 _LOOKED_AT = 1000  # images whose sizes and pixels are looked at
 _SMALL = 16  # pixels; below it images are drawings rather than photographs
@@ -27,7 +28,7 @@ _MOST_IN_A_BATCH = 256
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What the choices go by.
+    """What the choices depend on.
 
     Attributes:
       labelled: images with a label.
@@ -36,7 +37,7 @@ class Facts:
       side: pixels of the shorter side, the median of the images.
       square: whether all images are squares of that side.
       channels: 1 where all are grey, else 3.
-      devices: how many the batch is spread over.
+      devices: how many the batch is sharded over.
       accelerator: whether they are GPUs or TPUs.
     """
 
@@ -77,18 +78,16 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
         'contrast.epochs': (max(pretrain // 5, 5), 'a fifth of that'),
         'select.epochs': (10, 'of a head on its own'),
     }
-    for phase in config_lib.PHASES:
-        found[f'{phase}.batch_size'] = (
-            batch,
-            'some thirty steps an epoch' if batch < _MOST_IN_A_BATCH else 'the usual',
-        )
+    for phase in PHASES:
+        found[f'{phase}.batch_size'] = batch, 'some thirty steps an epoch' if batch < _MOST_IN_A_BATCH else 'the usual'
     for phase in ('pretrain', 'contrast'):
         found[f'{phase}.augment'] = (views, 'for small grey images' if views == 'handwriting' else "SimCLR's")
     for phase in ('base', 'classify', 'finetune'):
         found[f'{phase}.epochs'] = (network, 'fewer where predictions on held-out images settle')
         found[f'{phase}.augment'] = ('none' if small else 'standard', 'crop and flip' if not small else 'too small')
-    elr = config_lib.loss_settings('elr', 100 if facts.classes >= 50 else 10)
-    return found | {f'loss_settings.elr.{name}': (value, f'for {facts.classes} classes') for name, value in elr.items()}
+    for name, setting in losses.settings(100 if facts.classes >= 50 else 10)['elr'].items():
+        found[f'loss_settings.elr.{name}'] = setting.default, f'for {facts.classes} classes'
+    return found
 
 
 def _image_size(facts: Facts) -> tuple[int, str]:
@@ -122,13 +121,12 @@ def _clip(value: int, low: int, high: int) -> int:
     return min(max(value, low), high)
 
 
-# Of the loader and the statistics, which `choose` finds by itself.
-_OF_DATA = ('data.name', 'data.mean', 'data.std')
-KEYS = (*_OF_DATA, *choices(Facts(1000, 0, 10, 32, True, 3)))
+# All settings that may be left to the data: `choose` finds the loader and the statistics, `choices` the others.
+KEYS = ('data.name', 'data.mean', 'data.std', *choices(Facts(1000, 0, 10, 32, True, 3)))
 
 
 def open_settings(config: ConfigDict) -> list[str]:
-    """Those of KEYS that are left to the data."""
+    """The keys that `config` leaves to the data."""
     values = dict(config_lib.flatten(config))
     return [key for key in KEYS if key in values and values[key] in (-1, 'auto', ())]
 
@@ -136,11 +134,11 @@ def open_settings(config: ConfigDict) -> list[str]:
 def choose(
     config: ConfigDict, earlier: Mapping[str, Any] | None = None, given: tuple[Dataset, Dataset | None] | None = None
 ) -> tuple[ConfigDict, str]:
-    """A config without open settings, and the table that says what was chosen ('' where nothing was open).
+    """A config without open settings, and the table that shows the choices ('' where nothing was open).
 
     Args:
-      config: some of whose settings may be open.
-      earlier: the config.json of a run that goes on, whose choices stay.
+      config: some of its settings may be open.
+      earlier: the config.json of a run that is resumed, whose choices stay.
       given: training and test set, instead of those that config.data names.
 
     Raises:
@@ -149,45 +147,39 @@ def choose(
     keys = open_settings(config)
     if not keys:
         return config, ''
+    if earlier:
+        before = dict(config_lib.flatten(config_lib.from_json(earlier)))
+        title, found = '', {key: (before[key], 'chosen before') for key in keys}
+    else:
+        title, found = _choose_from_data(config, keys, given)
+    values = {key: found[key] for key in keys}
     chosen = config.copy_and_resolve_references()
-    before = dict(config_lib.flatten(ConfigDict(earlier or {})))
-    values = {key: (_from_json(before[key]), 'chosen before') for key in keys if key in before}
-    title = ''
-    if len(values) < len(keys):
-        if 'data.name' in keys:
-            kind = 'arrays' if given else kind_of(config.data.path, config.data.list)
-            values['data.name'] = (kind, 'by data.path')
-        if given:
-            images = given[0]
-        else:
-            loader = values['data.name'][0] if 'data.name' in values else config.data.name
-            unread = {'name': loader, 'memory_bytes': 0, 'image_size': 0 if loader == 'arrays' else 1}
-            images = data.load_split({**config.data, **unread}, 'train')
-        facts = _facts(images, chosen.devices)
-        title = _title(config, images, facts)
-        values = {key: value for key, value in choices(facts).items() if key in keys} | values
-        size = values['data.image_size'][0] if 'data.image_size' in values else config.data.image_size
-        mean, std = _statistics(images, size or facts.side)
-        values = {'data.mean': (mean, 'of the pixels'), 'data.std': (std, 'of the pixels')} | values
-    values = {key: values[key] for key in keys}
-    _set(chosen, {key: value for key, (value, _) in values.items()})
+    chosen.update_from_flattened_dict({key: value for key, (value, _) in values.items()})
     return chosen, _table(title, values)
 
 
-def placeholders(config: ConfigDict) -> ConfigDict:
-    """The config with a usual value for every open setting, so that the others can be checked before data is read."""
-    filled = config.copy_and_resolve_references()
-    usual = dict(config_lib.flatten(config_lib.default()))
-    _set(filled, {key: usual[key] for key in open_settings(config)})
-    return filled
-
-
-def _set(config: ConfigDict, values: Mapping[str, Any]) -> None:
-    config.update_from_flattened_dict(dict(values))
-
-
-def _from_json(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _choose_from_data(
+    config: ConfigDict, keys: list[str], given: tuple[Dataset, Dataset | None] | None
+) -> tuple[str, dict[str, tuple[Any, str]]]:
+    """A title, and a value and its reason for each of KEYS; `keys` are open."""
+    loader = config.data.name
+    if 'data.name' in keys:
+        loader = 'arrays' if given else kind_of(config.data.path, config.data.list)
+    if given:
+        images = given[0]
+    else:
+        unread = {'name': loader, 'memory_bytes': 0, 'image_size': 0 if loader == 'arrays' else 1}
+        images = data.load_split({**config.data, **unread}, 'train')
+    facts = _facts(images, config.devices)
+    found = choices(facts)
+    size = found['data.image_size'][0] if 'data.image_size' in keys else config.data.image_size
+    mean, std = _statistics(images, size or facts.side)
+    found |= {
+        'data.name': (loader, 'by data.path'),
+        'data.mean': (mean, 'of the pixels'),
+        'data.std': (std, 'of the pixels'),
+    }
+    return _title(config, images, facts), found
 
 
 def _some(count: int) -> np.ndarray:
@@ -196,7 +188,7 @@ def _some(count: int) -> np.ndarray:
 
 
 def _facts(images: Dataset, devices: int) -> Facts:
-    """Of a data set that is given as it is, or whose files have not been decoded."""
+    """The facts of a data set that is in memory, or whose files have not been decoded."""
     if isinstance(images.image, lazy.Files):
         shapes = np.array(images.image.stored_shapes(_some(len(images))))  # [K, (H, W, C)]
     else:
@@ -233,16 +225,16 @@ def _title(config: ConfigDict, images: Dataset, facts: Facts) -> str:
 
 
 def _table(title: str, values: Mapping[str, tuple[Any, str]]) -> str:
-    """What was chosen; a setting with the same value and reason in several phases takes one line."""
+    """The choices; a setting with the same value and reason in several phases takes one line."""
     lines: dict[tuple[str, str, str], list[str]] = {}
     for key, (value, why) in values.items():
         phase, _, name = key.rpartition('.')
-        group = name if phase in config_lib.PHASES else key
+        group = name if phase in PHASES else key
         lines.setdefault((group, str(value), why), []).append(phase)
     text = [title] if title else []
     text.append('chosen from the data; --config.KEY=VALUE takes another value:')
     for (group, value, why), phases in lines.items():
-        key = f'{phases[0]}.{group}' if phases[0] in config_lib.PHASES else group
+        key = f'{phases[0]}.{group}' if phases[0] in PHASES else group
         also = f' (also {", ".join(phases[1:])})' if phases[1:] else ''
         text.append(f'  {key:<34} {value:<26} {why}{also}'.rstrip())
     return '\n'.join(text)

@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from noisy_jax import config as config_lib
-from noisy_jax import pipeline
+from noisy_jax import pipeline, presets, settings
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.pixels import Pixels
@@ -26,6 +26,7 @@ from noisy_jax.errors import InputError
 from noisy_jax.inference import saved
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.labels.issues import LabelIssues
+from noisy_jax.schedule import PHASE_LISTS, PHASES, REPEATED
 from noisy_jax.training.signals import Stopped
 from noisy_jax.workdir import WorkDir
 
@@ -35,7 +36,7 @@ _SETTINGS = {
     'loss': ('loss',),
     'pretrain_epochs': ('pretrain.epochs',),
     'epochs': ('classify.epochs', 'finetune.epochs'),
-    'batch_size': tuple(f'{phase}.batch_size' for phase in config_lib.PHASES),
+    'batch_size': tuple(f'{phase}.batch_size' for phase in PHASES),
     'augment': ('pretrain.augment', 'contrast.augment'),
     'cross_fit': ('report.cross_fit',),
     'threshold': ('report.threshold',),
@@ -264,7 +265,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
             config.report.page = config.report.tensorboard = False
             config.checkpoint_every = 10**9
         if self.rounds == 0:
-            config.phases = tuple(phase for phase in config.phases if phase not in config_lib.REPEATED)
+            config.phases = tuple(phase for phase in config.phases if phase not in REPEATED)
         values = {name: getattr(self, name) for name in _SETTINGS} | {'rounds': self.rounds or None}
         if self.random_state is not None:
             given = isinstance(self.random_state, (int, np.integer))
@@ -300,13 +301,13 @@ def _set(config: ConfigDict, parameter: str, value: Any) -> None:
 
 def _usual(train: Dataset) -> ConfigDict:
     """All phases, their sizes chosen from the data (noisy_jax/automatic.py)."""
-    config = config_lib.default()
-    config.name, config.phases = 'estimator', config_lib.PHASE_LISTS['finetuned']
+    config = settings.default()
+    config.name, config.phases = 'estimator', PHASE_LISTS['finetuned']
     config.report.cross_fit, config.eval_every = 5, 0
     if jax.default_backend() == 'cpu':
         # Resident images gain nothing there, and their programs fit data of one length only, not the next fold.
         config.resident_bytes = 0
-    config_lib.leave_to_data(config)
+    presets.leave_to_data(config)
     if max(train.image.shape[1:3]) <= _LARGE:
         config.data.image_size = 0
     return config

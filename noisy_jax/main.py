@@ -1,70 +1,79 @@
 """Trains on images whose labels are partly wrong.
 
-  python -m noisy_jax.main --config=configs/digits.py --workdir=runs/digits [--config.seed=1 ...]
+  noisy-jax --config=digits --workdir=runs/digits [--config.seed=1 ...]
 
---config=FILE or --config=FILE:ARGUMENT   a file of configs/; its docstring tells its arguments
---config.KEY=VALUE                        changes one setting; the keys are those of noisy_jax/config/defaults.py
---workdir=FOLDER                          gets everything the run writes; the same command again goes on from there
---quiet                                   says nothing but warnings, errors and the table at the end
+(the same as python -m noisy_jax.main)
 
-Ctrl-C (or SIGTERM) once: saves, stops, and says the command that goes on; twice: stops at once.
+--config=FILE or --config=FILE:ARGUMENT   a config file, or just the name of one in configs/
+--config.KEY=VALUE                        changes one setting; configs/README.md lists them all
+--workdir=FOLDER                          gets everything the run writes; rerun the same command to resume
+--quiet                                   prints only warnings, errors and the table at the end
 
-On several hosts the same command runs on each, with a --workdir that all of them see. Cloud TPU and Slurm are found by
-themselves; elsewhere:
+Ctrl-C (or SIGTERM) once: saves, stops, and prints the command that resumes; twice: stops at once.
 
---coordinator=HOST:PORT                   where process 0 is to be reached
+On several hosts run the same command on each, with a --workdir that all of them see. Cloud TPU and Slurm are found
+automatically; elsewhere:
+
+--coordinator=HOST:PORT                   address of process 0
 --num_processes=N --process_id=I          how many there are, and which this is, from 0
 """
 
+import argparse
 import shlex
 import sys
 import warnings
+from typing import NoReturn
 
-from absl import flags
-from ml_collections import config_flags
-
-from noisy_jax import config
 from noisy_jax.errors import InputError
-
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'File with get_config(argument).', lock_config=True)
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for everything the run writes.')
-_QUIET = flags.DEFINE_boolean('quiet', False, 'Says nothing but warnings, errors and the table at the end.')
-_COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, on several hosts.')
-_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many processes run together.')
-_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.')
 
 _STOPPED = 130  # exit status, as a shell has it for Ctrl-C
 
 
-def main(argv: list[str]) -> int:
-    """Parses the command line and runs; returns the exit status (2: something a person can mend, 130: stopped)."""
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses the command line (default: sys.argv) and runs.
+
+    Returns:
+      The exit status; 2: user error, 130: stopped.
+    """
+    argv = sys.argv[1:] if argv is None else argv[1:]
     if '--help' in argv or '-h' in argv:
         print(__doc__.strip())
         return 0
     try:
-        _parse(argv)
+        options, changes = _parse(argv)
+        from noisy_jax import config as config_lib
+        from noisy_jax.settings import RENAMED  # here, so that --help needs no JAX
+
+        config = config_lib.load(options.config, RENAMED)
+        for key, text in changes:
+            config_lib.override(config, key, text, RENAMED)
     except InputError as error:
         return _refuse(error)
     warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
-    from noisy_jax.training.signals import Stopped, end_at_signal  # after parsing: --help and mistakes need no JAX
+    from noisy_jax.training.signals import Stopped, end_at_signal
 
     command = shlex.join(sys.orig_argv)
-    end_at_signal(_STOPPED, f'stopped; this goes on:\n{command}')
+    end_at_signal(_STOPPED, f'stopped; rerun to resume:\n{command}')
     from noisy_jax import pipeline
     from noisy_jax.report import tables
     from noisy_jax.training import mesh
 
     try:
-        mesh.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-        summary = pipeline.run(_CONFIG.value, _WORKDIR.value, quiet=_QUIET.value)
+        mesh.join(options.coordinator, options.num_processes, options.process_id)
+        summary = pipeline.run(config, options.workdir, quiet=options.quiet)
     except Stopped as stop:
-        print(f'stopped in {stop}, saved; this goes on:\n{command}', file=sys.stderr)
+        print(f'stopped in {stop}, saved; rerun to resume:\n{command}', file=sys.stderr)
         return _STOPPED
     except InputError as error:
         status = _refuse(error)
         mesh.leave(status)
         return status
-    if _QUIET.value and mesh.is_main():
+    if options.quiet and mesh.is_main():
         print(tables.render(summary))
     return 0
 
@@ -74,40 +83,28 @@ def _refuse(error: InputError) -> int:
     return 2
 
 
-def _parse(argv: list[str]) -> None:
-    argv = _joined(argv)
-    _check_config(argv)
-    try:
-        rest = flags.FLAGS(argv)
-    except flags.Error as error:
-        raise InputError(' '.join(str(error).split())) from error
-    if len(rest) > 1:
-        raise InputError(f'argument {rest[1]!r} is not understood; options begin with --')
+def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+    """The options, and the changes of settings as (key, text)."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for name in ('config', 'workdir', 'coordinator'):
+        parser.add_argument(f'--{name}')
+    for name in ('num_processes', 'process_id'):
+        parser.add_argument(f'--{name}', type=int)
+    parser.add_argument('--quiet', action='store_true')
+    options, others = parser.parse_known_args(argv)
+    changes = []
+    while others:
+        argument = others.pop(0)
+        if not argument.startswith('--config.'):
+            raise InputError(f'argument {argument!r} is not understood; see --help')
+        key, has_value, text = argument.removeprefix('--config.').partition('=')
+        if not has_value and others and not others[0].startswith('--'):
+            text = others.pop(0)
+        changes.append((key, text))
     for name in ('config', 'workdir'):
-        if flags.FLAGS[name].value is None:
+        if getattr(options, name) is None:
             raise InputError(f'--{name} is missing; see --help')
-
-
-def _joined(argv: list[str]) -> list[str]:
-    """`--option value` as `--option=value`."""
-    joined: list[str] = []
-    for argument in argv:
-        if joined and joined[-1].startswith('-') and '=' not in joined[-1] and not argument.startswith('--'):
-            joined[-1] += f'={argument}'
-        else:
-            joined.append(argument)
-    return joined
-
-
-def _check_config(argv: list[str]) -> None:
-    """Loads the config file before absl does, whose reports of a mistake in it are tracebacks."""
-    pairs = [argument.lstrip('-').partition('=') for argument in argv[1:] if argument.startswith('-')]
-    options = {name: text for name, _, text in pairs}
-    if 'config' in options:
-        given = config.load(options['config'])
-        for name, text in options.items():
-            if name.startswith('config.'):
-                config.check_override(given, name.removeprefix('config.'), text)
+    return options, changes
 
 
 if __name__ == '__main__':

@@ -12,15 +12,14 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from noisy_jax import automatic, data, losses, methods, models, phases, results, schedule
-from noisy_jax import config as config_lib
+from noisy_jax import automatic, phases, results, schedule, settings
 from noisy_jax.belief import Belief
-from noisy_jax.data import augment, lazy, noise
+from noisy_jax.data import lazy
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.report import tables
-from noisy_jax.training import compiling, optim, tensorboard
+from noisy_jax.training import compiling, tensorboard
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import Context
@@ -33,26 +32,6 @@ from noisy_jax.training.session import Session
 from noisy_jax.training.signals import StopSignal
 from noisy_jax.workdir import WorkDir
 
-CHOICES = {
-    'data.name': data.LOADERS,
-    'noise.kind': noise.KINDS,
-    'loss': losses.CRITERIA,
-    '*.loss': losses.CRITERIA,  # of a method
-    '*.head_loss': ('same', *losses.CRITERIA),
-    'model.encoder': tuple(models.ENCODERS),
-    'model.stem': models.STEMS,
-    'model.classifier': tuple(models.CLASSIFIERS),
-    'model.projection': tuple(models.PROJECTIONS),
-    'model.dtype': ('float32', 'bfloat16'),
-    '*.*augment': tuple(augment.POLICIES),
-    '*optimizer.name': optim.OPTIMIZERS,
-    '*optimizer.schedule': optim.SCHEDULES,
-    '*.own_view_weight': ('one', 'sample'),
-    'report.sort': ('index', 'suspicion'),
-    'early_stop': ('none', 'stable_predictions'),
-    **dict.fromkeys(('base.method', 'classify.method', 'finetune.method'), tuple(methods.CLASSIFIERS)),
-    **dict.fromkeys(('pretrain.method', 'contrast.method'), tuple(methods.REPRESENTATIONS)),
-}
 Given = tuple[Dataset, Dataset | None]  # training and test set
 
 _SHOWN = 12  # images of the pre-training whose views TensorBoard shows
@@ -123,13 +102,15 @@ def run(
 
 def _resolved(config: ConfigDict, workdir: str | os.PathLike, datasets: Given | None, quiet: bool) -> ConfigDict:
     """The config with what it leaves to the data chosen and said; checked before the data is looked at, and after."""
-    config_lib.validate(automatic.placeholders(config), CHOICES)
+    settings.validate(config, unchecked=automatic.open_settings(config))
     begun = (pathlib.Path(workdir) / 'config.json').exists()
     earlier = WorkDir.of_run(workdir).load_json('config') if begun else None
+    if earlier is not None:
+        settings.check_version(earlier, workdir)
     config, table = automatic.choose(config, earlier, datasets)
     if table and mesh_lib.is_main() and not quiet:
         print(table, file=sys.stderr, flush=True)
-    config_lib.validate(config, CHOICES)
+    settings.validate(config)
     return config
 
 
@@ -156,7 +137,7 @@ def _claimed(workdir: str | os.PathLike, context: Context) -> WorkDir:
     """
     splits = context.splits
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
-    folder.claim(context.config.to_dict(), may_differ=config_lib.MACHINE)
+    folder.claim(context.config.to_dict(), may_differ=settings.MACHINE)
     for name, labels in (('labels/given', splits.labelled.label), ('labels/true', splits.labelled.true_label)):
         if labels is None:
             continue

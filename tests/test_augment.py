@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from noisy_jax import config as config_lib
+from noisy_jax import settings
 from noisy_jax.data import augment
 from noisy_jax.errors import InputError
 
@@ -272,11 +272,10 @@ def test_standard_turns_where_it_is_asked_to():
     assert 18 < angle.max() < 20.5
 
 
-def test_the_default_settings_are_those_of_the_functions():
-    """The defaults are written twice, in the config and at the functions: experiments call them without a config."""
-    settings = config_lib.default().augment.to_dict()
-    assert settings.keys() == augment.POLICIES.keys() - {'none'}
-    for name, values in settings.items():
+def test_every_parameter_of_a_policy_is_a_setting():
+    configured = settings.default().augment.to_dict()
+    assert configured.keys() == augment.POLICIES.keys() - {'none'}
+    for name, values in configured.items():
         policy = augment.POLICIES[name]
         known = {key: p.default for key, p in inspect.signature(policy).parameters.items() if p.kind == p.KEYWORD_ONLY}
         known.pop('ratio', None)

@@ -8,8 +8,7 @@ import pytest
 from conftest import refused
 from PIL import Image
 
-from noisy_jax import automatic, pipeline
-from noisy_jax import config as config_lib
+from noisy_jax import automatic, pipeline, settings
 from noisy_jax.automatic import Facts
 from noisy_jax.data import digits
 from noisy_jax.data.dataset import Dataset
@@ -55,9 +54,9 @@ def test_choices_go_by_size_number_and_machine():
 def test_every_choice_passes_validation(images, devices):
     for side, channels, accelerator in ((4, 1, False), (28, 1, True), (500, 3, True), (500, 3, False)):
         facts = Facts(images, images // 2, 7, side, False, channels, devices, accelerator)
-        config = config_lib.default().copy_and_resolve_references()
+        config = settings.default()
         config.update_from_flattened_dict({key: value for key, (value, _) in automatic.choices(facts).items()})
-        config_lib.validate(config, pipeline.CHOICES)
+        settings.validate(config)
         assert config.pretrain.batch_size % devices == 0
 
 
@@ -104,7 +103,7 @@ def test_the_loader_is_chosen_by_the_path(tmp_path, monkeypatch, path, listed, k
 
 
 def test_a_config_that_leaves_nothing_open_stays_as_it_is():
-    config = config_lib.default()
+    config = settings.default()
     assert automatic.choose(config) == (config, '')
 
 

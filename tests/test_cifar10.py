@@ -9,6 +9,7 @@ import pytest
 
 from noisy_jax import config as config_lib
 from noisy_jax import pipeline
+from noisy_jax.schedule import PHASES
 
 CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'cifar10.py'
 
@@ -29,7 +30,7 @@ def test_all_phases_on_real_jpegs(cifar, tmp_path):
         phase.head_epochs = phase.epochs = 1
     summary = pipeline.run(config, tmp_path)
     assert summary['complete']
-    assert [phase['name'] for phase in summary['phases']] == list(config_lib.PHASES)
+    assert [phase['name'] for phase in summary['phases']] == list(PHASES)
     # Two classes: 0.2 of each class goes to the other.
     assert summary['noise']['realised_rate'] == pytest.approx(0.2)
     with (tmp_path / 'labels.csv').open() as file:

@@ -13,11 +13,12 @@ import pytest
 from conftest import refused_by_command as refused
 from PIL import Image
 
-from noisy_jax import config, data
+from noisy_jax import data
 from noisy_jax.clean import __main__ as command
 from noisy_jax.clean import copies
 from noisy_jax.data import arrays, folder
 from noisy_jax.data.dataset import NO_LABEL
+from noisy_jax.settings import default
 from noisy_jax.workdir import WorkDir
 
 
@@ -37,7 +38,7 @@ def tree(root):
 
 def load_as_told(text, name, work, split='train'):
     """The data set, loaded with the settings that the command says to train with."""
-    settings = config.default().data.to_dict() | WorkDir.of_run(work).load_json('config')['data']
+    settings = default().data.to_dict() | WorkDir.of_run(work).load_json('config')['data']
     line = next(line for line in text.splitlines() if line.startswith('to train on it: '))
     for option in shlex.split(line.removeprefix('to train on it: ')):
         key, _, value = option.removeprefix('--config.data.').partition('=')
@@ -280,7 +281,7 @@ def listed(tmp_path):
     (root / 'names').write_text('top\nhat\nshoe\n')
     settings = {'name': 'filelist', 'path': str(root), 'list': 'train.csv', 'test_list': 'test.txt'}
     settings |= {'test_path': 'held', 'class_names': 'names', 'image_size': 0}
-    train = data.load_split(config.default().data.to_dict() | settings, 'train')
+    train = data.load_split(default().data.to_dict() | settings, 'train')
     wrong = np.array([1, 0, 0, 1, 1, 0])  # as suggested
     return root, digit_files.work_dir(tmp_path / 'work', train, wrong, **settings)
 
@@ -374,7 +375,7 @@ def test_images_without_a_label_come_along(tmp_path, capsys, kind):
         rows = [f'{name}/00{i}.png,{name}' for i in range(3) for name in ('cat', 'unlabelled', 'dog')]
         (root / 'list.csv').write_text('\n'.join(rows).replace(',unlabelled', ','))
         settings['path'] = str(root / 'list.csv')
-    everything = data.load_split(config.default().data.to_dict() | settings, 'train')
+    everything = data.load_split(default().data.to_dict() | settings, 'train')
     train = everything.take(np.flatnonzero(everything.label != NO_LABEL))
     work = digit_files.work_dir(tmp_path / 'work', train, [0, 1, 0, 1, 0, 1], unlabelled=3, **settings)
     wanted = dict(zip(train.id, [0, 1, 0, 1, 0, 1], strict=True)) | {

@@ -1,13 +1,16 @@
 """Configs: what is checked before anything runs, and that every config of the repository passes."""
 
+import json
 import pathlib
 
 import pytest
+from conftest import refused
 
-from noisy_jax import automatic
+from noisy_jax import automatic, losses, settings
 from noisy_jax import config as config_lib
+from noisy_jax.config import Setting
 from noisy_jax.errors import InputError
-from noisy_jax.pipeline import CHOICES
+from noisy_jax.training import optim
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 
@@ -16,7 +19,7 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 def test_configs_of_the_repository_are_valid(path):
     for argument in ('', ':loss=ce,phases=base', ':loss=nfl_rce,noise=asymmetric,rate=0.2', ':phases=finetuned'):
         config = config_lib.load(f'{path}{argument}')
-        config_lib.validate(automatic.placeholders(config), CHOICES)
+        settings.validate(config, unchecked=automatic.open_settings(config))
         assert config.is_locked
 
 
@@ -55,18 +58,14 @@ RATES = {
 def test_rates_of_each_data_set(name):
     config = config_lib.load(str(CONFIGS / f'{name}.py'))
     contrastive, head, whole, finetune = RATES[name]
-    for phase in (config.pretrain, config.contrast):
-        assert phase.optimizer.learning_rate == contrastive
-        assert phase.optimizer.weight_decay == 1e-4
-    for settings, expected in (
-        (config.classify.head_optimizer, head),
-        (config.finetune.head_optimizer, head),
-        (config.select.optimizer, head),
-        (config.base.optimizer, whole),
-        (config.classify.optimizer, whole),
-        (config.finetune.optimizer, finetune),
-    ):
-        assert (settings.learning_rate, settings.weight_decay) == expected
+    for phase in ('pretrain', 'contrast'):
+        optimizer = optim.settings_of(config, phase, head=False)
+        assert (optimizer.learning_rate, optimizer.weight_decay) == (contrastive, 1e-4)
+    expected = {(phase, True): head for phase in ('classify', 'select', 'finetune')}
+    expected |= {('base', False): whole, ('classify', False): whole, ('finetune', False): finetune}
+    for (phase, alone), values in expected.items():
+        optimizer = optim.settings_of(config, phase, head=alone)
+        assert (optimizer.learning_rate, optimizer.weight_decay) == values
 
 
 def test_losses_and_noise_of_each_data_set():
@@ -83,7 +82,7 @@ def test_smoke(path):
     if path.stem == 'digits':
         return
     config = config_lib.load(f'{path}:smoke')
-    config_lib.validate(automatic.placeholders(config), CHOICES)
+    settings.validate(config, unchecked=automatic.open_settings(config))
     assert config.name == f'{path.stem}_smoke'
     assert config.data.image_size <= 32
     assert config.is_locked
@@ -106,7 +105,8 @@ def test_smoke(path):
     ],
 )
 def test_loss_settings(loss, classes, expected):
-    assert config_lib.loss_settings(loss, classes) == expected
+    assert settings.default(classes).loss_settings[loss].to_dict() == expected
+    assert list(losses.settings(classes)[loss]) == list(expected)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_loss_settings(loss, classes, expected):
         ({'augment.standard.padding': -3}, ['augment.standard.padding', '-3', 'at least 0']),
         ({'data.std': (0.2, 0.0, 0.2)}, ['data.std', '(0.2, 0.0, 0.2)', 'at least 1e-06']),
         ({'data.mean': ('a',)}, ['data.mean', "('a',)", 'numbers']),
-        ({'base.optimizer.milestones': ('a',)}, ['base.optimizer.milestones', "('a',)"]),
+        ({'classify.optimizer.milestones': ('a',)}, ['classify.optimizer.milestones', "('a',)"]),
         ({'dividemix.threshold': 1.0}, ['dividemix.threshold', '0.99']),
         ({'bootstrap.loss': 'mse'}, ['bootstrap.loss', "'mse'", 'nfl_rce']),
         ({'augment.standard.degrees': 200.0}, ['augment.standard.degrees', '200.0']),
@@ -129,7 +129,7 @@ def test_loss_settings(loss, classes, expected):
         ({'model.projection': 'nonlinear'}, ['model.projection', 'none']),
         ({'model.batch_norm_splits': -1}, ['model.batch_norm_splits', '-1', 'at least 0']),
         ({'pretrain.augment': 'mirror'}, ['pretrain.augment', 'simclr']),
-        ({'classify.head_optimizer.name': 'lion'}, ['classify.head_optimizer.name', 'adamw']),
+        ({'head_optimizer.name': 'lion'}, ['head_optimizer.name', 'adamw']),
         ({'contrast.own_view_weight': 'two'}, ['contrast.own_view_weight', 'sample']),
         ({'finetune.epochs': -1}, ['finetune.epochs', '-1']),
         ({'select.epochs': 0}, ['select.epochs', 'at least 1']),
@@ -142,21 +142,116 @@ def test_loss_settings(loss, classes, expected):
     ],
 )
 def test_bad_values_name_key_value_and_what_is_allowed(changes, words):
-    config = config_lib.default()
+    config = settings.default()
     config.update_from_flattened_dict(changes)
-    with pytest.raises(InputError) as caught:
-        config_lib.validate(config, CHOICES)
-    assert '\n' not in str(caught.value)
-    for word in words:
-        assert word in str(caught.value)
+    refused(lambda: settings.validate(config), *words)
 
 
 def test_a_key_too_many_or_too_few():
-    config = config_lib.default().unlock()
+    config = settings.default().unlock()
     config.pretrain.tempreature = 0.5
     with pytest.raises(InputError, match=r"'pretrain\.temperature'"):
-        config_lib.validate(config, CHOICES)
-    config = config_lib.default().unlock()
+        settings.validate(config)
+    config = settings.default().unlock()
     del config.noise
     with pytest.raises(InputError, match=r'noise\.\w+ is missing'):
-        config_lib.validate(config, CHOICES)
+        settings.validate(config)
+
+
+@pytest.mark.parametrize(
+    ('setting', 'accepted', 'not_accepted'),
+    [
+        (Setting(1, '', least=0), (0, 10**9), (-1, 1.0, True, '1', (1,), None)),
+        (Setting(1.0, '', least=0.0, most=2.0), (0, 2.0), (2.1, float('nan'), float('inf'), False, '1')),
+        (Setting(True, ''), (True, False), (1, 'True')),
+        (Setting('', ''), ('', 'text'), (0, ())),
+        (Setting('a', '', choices=('a', 'b')), ('a', 'b'), ('c', '')),
+        (Setting((), '', least=0), ((), (1, 0.5), [1]), (1, ('a',), (-1,), (True,))),
+        (Setting(('a',), '', choices=('a', 'b')), ((), ('b', 'a')), ('a', ('c',), (1,))),
+    ],
+)
+def test_what_a_setting_accepts(setting, accepted, not_accepted):
+    assert all(setting.accepts(value) for value in accepted)
+    assert not any(setting.accepts(value) for value in not_accepted)
+
+
+def test_every_default_is_accepted_and_every_setting_has_a_meaning():
+    for key, setting in config_lib.leaves(settings.sections()):
+        assert setting.accepts(setting.default), key
+        assert setting.meaning, key
+        assert '\n' not in setting.meaning, key
+
+
+def test_a_config_comes_back_from_json():
+    config = settings.default()
+    again = config_lib.from_json(json.loads(json.dumps(config.to_dict())))
+    assert dict(config_lib.flatten(again)) == dict(config_lib.flatten(config))
+    settings.validate(again)
+
+
+def test_a_renamed_setting_is_refused_with_its_new_name(tmp_path):
+    now = 'pretrain.optimizer.learning_rate'
+    old = 'contrast.optimizer.learning_rate'
+    refused(lambda: config_lib.override(settings.default(), old, '1', settings.RENAMED), f'config.{old} is now {now}')
+    config = settings.default().unlock()
+    config.base.optimizer = config.classify.optimizer
+    refused(lambda: settings.validate(config), 'config.base.optimizer.', 'is now classify.optimizer.')
+    assert all(config_lib.flatten(settings.default()[new.split('.')[0]]) for new in settings.RENAMED.values())
+    file = tmp_path / 'mine.py'
+    file.write_text(
+        'from noisy_jax import settings\n'
+        'def get_config():\n'
+        '    config = settings.default()\n'
+        '    config.contrast.optimizer.learning_rate = 1.0\n'
+    )
+    refused(lambda: config_lib.load(str(file), settings.RENAMED), 'mine.py', 'contrast.optimizer.* is now pretrain.')
+
+
+def test_the_work_directory_of_another_version_is_refused():
+    saved = settings.default().to_dict()
+    settings.check_version(json.loads(json.dumps(saved)), 'work')
+    del saved['head_optimizer']
+    refused(lambda: settings.check_version(saved, 'work'), 'work: another version', 'head_optimizer.', '--workdir')
+
+
+@pytest.mark.parametrize(
+    ('key', 'text', 'value'),
+    [
+        ('seed', '3', 3),
+        ('noise.rate', '1', 1.0),
+        ('report.page', 'false', False),
+        ('report.page', '', True),
+        ('data.path', '3', '3'),
+        ('data.mean', '(0.5, 0.5)', (0.5, 0.5)),
+        ('data.mean', '0.5,0.25', (0.5, 0.25)),
+        ('data.mean', '0.5', (0.5,)),
+        ('phases', 'pretrain,classify', ('pretrain', 'classify')),
+        ('phases', "('base',)", ('base',)),
+        ('phases', 'base', ('base',)),
+    ],
+)
+def test_a_setting_of_the_command_line(key, text, value):
+    config = settings.default()
+    config_lib.override(config, key, text)
+    assert dict(config_lib.flatten(config))[key] == value
+    assert type(dict(config_lib.flatten(config))[key]) is type(value)
+
+
+@pytest.mark.parametrize(('key', 'text'), [('seed', '1.5'), ('report.page', 'perhaps'), ('data.mean', '1 2')])
+def test_text_of_another_type(key, text):
+    refused(lambda: config_lib.override(settings.default(), key, text), f'config.{key}', repr(text), 'of type')
+
+
+def test_a_bare_name_is_a_config_of_the_package(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert config_lib.load('own_images:loss=ce').loss == 'ce'
+    assert config_lib.load('digits.py').name == 'digits'
+    refused(lambda: config_lib.load('own_image'), "'own_image'", 'own_images')
+    refused(lambda: config_lib.load('other/digits.py'), "'other/digits.py'")
+    (tmp_path / 'digits').mkdir()
+    assert config_lib.load('digits').name == 'digits'
+
+
+@pytest.mark.parametrize('name', ['cifar10', 'digits'])
+def test_a_config_fits_a_screen(name):
+    assert len((CONFIGS / f'{name}.py').read_text().splitlines()) <= 45

@@ -21,9 +21,10 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from tiny import CONFIGS
 
 import noisy_jax
-from noisy_jax import NoisyLabelClassifier, config
+from noisy_jax import NoisyLabelClassifier
 from noisy_jax.data import noise
 from noisy_jax.data.pixels import Pixels
+from noisy_jax.settings import default
 from noisy_jax.training.metrics import MetricWriter
 
 X, DIGIT = load_digits(return_X_y=True)  # [1797, 64] in 0..16
@@ -116,7 +117,7 @@ def test_kept_and_read_back(fitted, kept, tmp_path):
     'classes', [np.array([-1, 1], np.int8), np.array([0.5, 2.0]), np.array([b'a', b'b']), np.array(['a', 'b'], object)]
 )
 def test_labels_of_every_type_are_saved(fitted, classes, tmp_path):
-    other = clone(fitted).set_params(image_shape=(8, 8), unlabelled=np.nan, config=config.default(), workdir=tmp_path)
+    other = clone(fitted).set_params(image_shape=(8, 8), unlabelled=np.nan, config=default(), workdir=tmp_path)
     other.__dict__ |= {name: value for name, value in vars(fitted).items() if name.endswith('_') or name[0] == '_'}
     other.classes_ = classes
     fields = [(name, classes.dtype if 'label' in name else kind) for name, kind in fitted.label_issues_.dtype.descr]
@@ -129,8 +130,8 @@ def test_labels_of_every_type_are_saved(fitted, classes, tmp_path):
     assert back.classes_.tolist() == classes.tolist()
     assert back.label_issues_.tolist() == other.label_issues_.tolist()
     assert back.image_shape == (8, 8)
-    assert back.config.to_dict() == config.default().to_dict()
-    assert back.config.phases == config.default().phases
+    assert back.config.to_dict() == default().to_dict()
+    assert back.config.phases == default().phases
     assert back.workdir == str(tmp_path)
     assert np.isnan(back.unlabelled)
 

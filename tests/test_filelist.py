@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import CONFIGS
 
 from noisy_jax import config as config_lib
-from noisy_jax import data, pipeline
+from noisy_jax import data, settings
 from noisy_jax.data import lazy
 
 
@@ -159,7 +159,7 @@ def _configured(argument, path, **changes):
 def test_webvision_as_its_config_reads_it(tmp_path, memory_bytes):
     _webvision(tmp_path)
     config = _configured('webvision.py', tmp_path, image_size=8, memory_bytes=memory_bytes)
-    config_lib.validate(config, pipeline.CHOICES)
+    settings.validate(config)
     train, test = (data.load_split(config.data, split) for split in ('train', 'test'))
     assert isinstance(train.image, lazy.Files) == (not memory_bytes)
     assert train.num_classes == test.num_classes == 50
@@ -188,7 +188,7 @@ def test_tiny_imagenet_as_its_config_reads_it(tmp_path):
     for command in commands:
         subprocess.run(command, shell=True, check=True, cwd=tmp_path)
     config = _configured('tiny_imagenet.py', tmp_path, image_size=8)
-    config_lib.validate(config, pipeline.CHOICES)
+    settings.validate(config)
     train, test = (data.load_split(config.data, split) for split in ('train', 'test'))
     assert train.class_names == ('n01443537', 'n01629819')
     np.testing.assert_array_equal(train.label, [0, 0, 0, 1, 1, 1])

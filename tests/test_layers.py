@@ -7,14 +7,15 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'noisy_jax'
 FLOORS = {
-    **dict.fromkeys(('main', 'estimator', 'predict', 'export', 'reference'), 8),
-    **dict.fromkeys(('pipeline', 'inference', 'clean'), 7),
-    **dict.fromkeys(('phases', 'results'), 6),
-    **dict.fromkeys(('training', 'automatic', 'schedule'), 5),
-    **dict.fromkeys(('report', 'selection'), 4),
-    **dict.fromkeys(('losses', 'models', 'data', 'labels', 'config'), 3),
+    **dict.fromkeys(('main', 'estimator', 'predict', 'export', 'reference'), 9),
+    **dict.fromkeys(('pipeline', 'inference', 'clean'), 8),
+    **dict.fromkeys(('results', 'automatic', 'presets'), 7),
+    **dict.fromkeys(('phases', 'settings'), 6),
+    **dict.fromkeys(('methods', 'belief'), 5),
+    'training': 4,
+    **dict.fromkeys(('losses', 'models', 'data', 'labels', 'report', 'selection'), 3),
     'workdir': 2,
-    **dict.fromkeys(('files', 'command'), 1),
+    **dict.fromkeys(('config', 'schedule', 'files', 'command'), 1),
     'errors': 0,
 }
 

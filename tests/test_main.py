@@ -147,3 +147,16 @@ def test_bad_arrays(call, tmp_path, change, words):
     )
     refused(result, 'data.npz', *words)
     assert not (tmp_path / 'work').exists()
+
+
+def test_the_installed_command_is_the_same(monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, 'argv', ['noisy-jax', '--config=digits', '--workdir=W', '--config.contrast.optimizer.name=sgd']
+    )
+    assert main() == 2
+    assert capsys.readouterr().err == 'error: config.contrast.optimizer.name is now pretrain.optimizer.name\n'
+
+
+def test_help_needs_no_jax():
+    program = "import sys; from noisy_jax.main import main; main(['', '--help']); sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True).returncode == 0

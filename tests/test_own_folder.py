@@ -2,6 +2,7 @@
 
 import io
 import json
+import pathlib
 import tarfile
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from experiments.accuracy import own_folder
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as the command gets them: status 130, no traceback, and the command that goes on."""
+"""Ctrl-C and SIGTERM as the command gets them: status 130, no traceback, and the command that resumes."""
 
 import os
 import pathlib
@@ -37,8 +37,8 @@ def _ended(process):
     rest = process.stderr.read()
     assert process.wait() == 130, rest
     assert 'Traceback' not in rest
-    said, _, command = rest.partition('goes on:\n')
-    return [line for line in f'{said}goes on:'.splitlines() if line], shlex.split(command)
+    said, _, command = rest.partition('to resume:\n')
+    return [line for line in f'{said}to resume:'.splitlines() if line], shlex.split(command)
 
 
 def _tiny(workdir, epochs=60):
@@ -56,7 +56,7 @@ def test_once_saves_and_says_the_command_that_goes_on(tmp_path):
     lines, command = _ended(process)
     assert lines[0] == 'stopping after this step, saving ... (Ctrl-C again: at once)'
     assert lines[-1].startswith('stopped in pretrain, stage encoder, epoch ')
-    assert lines[-1].endswith(' of 60, saved; this goes on:')
+    assert lines[-1].endswith(' of 60, saved; rerun to resume:')
     assert command == [sys.executable, '-m', 'noisy_jax.main', *_tiny(workdir)]
     before = (workdir / 'metrics.jsonl').read_text()
     quiet = subprocess.run([*command, '--quiet'], cwd=ROOT, capture_output=True, text=True)
@@ -73,7 +73,7 @@ def test_twice_ends_at_once(tmp_path):
     _read_until(process, 'stopping after this step')
     process.send_signal(signal.SIGTERM)
     lines, command = _ended(process)
-    assert lines[-1].endswith('this goes on:')
+    assert lines[-1].endswith('rerun to resume:')
     assert command[1:] == ['-m', 'noisy_jax.main', *_tiny(tmp_path, epochs=100_000)]
 
 
@@ -96,7 +96,7 @@ def test_before_training(tmp_path):
     _read_until(process, 'reading images')
     process.send_signal(signal.SIGINT)
     lines, command = _ended(process)
-    assert lines[0] == 'stopped; this goes on:'
+    assert lines[0] == 'stopped; rerun to resume:'
     assert command[-1] == _tiny(tmp_path)[-1]
     assert not (tmp_path / 'work').exists()
 

@@ -5,8 +5,8 @@ import pytest
 from experiments import record
 from experiments.accuracy import digits, own_folder, two_networks, variants
 from noisy_jax import models
-from noisy_jax.config.defaults import LOSSES
 from noisy_jax.data import augment, noise
+from noisy_jax.losses import CRITERIA
 from noisy_jax.training import classifier, representation
 
 NAMES = {(part, name) for data in variants.DATA for part, name in variants.variants_of(data)}
@@ -17,7 +17,7 @@ AS_CONFIGURED |= {'cnn_small', 'handwriting', 'cnn6', 'standard'}  # of digits, 
 @pytest.mark.parametrize(
     ('part', 'known'),
     [
-        ('loss', LOSSES),
+        ('loss', CRITERIA),
         ('classifier', classifier.METHODS),
         ('(a1)', representation.METHODS),
         ('(b2)', representation.METHODS),

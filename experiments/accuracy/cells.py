@@ -11,10 +11,11 @@ from ml_collections import ConfigDict
 
 from experiments import record
 from noisy_jax import config as config_lib
-from noisy_jax import pipeline
+from noisy_jax import pipeline, settings
+from noisy_jax.schedule import PHASES
 
 # Settings that change no phase's outcome, or that only say where things are.
-_OUTSIDE = (*config_lib.MACHINE, 'name', 'phases', 'data.path', 'shard_state', 'eval_batch_size', 'rounds')
+_OUTSIDE = (*settings.MACHINE, 'name', 'phases', 'data.path', 'shard_state', 'eval_batch_size', 'rounds')
 _OF_LABELS = ('noise.', 'loss')  # the settings of the losses too
 
 
@@ -34,7 +35,7 @@ def digest(config: ConfigDict, phase: str, labels: str) -> str:
       labels: names the labels before noise is added; label-free pre-training does not depend on them.
     """
     busy = {phase, *config.phases[: config.phases.index(phase)]} - ({'base'} - {phase})  # no later phase sees base
-    idle = tuple(f'{name}.' for name in config_lib.PHASES if name not in busy)
+    idle = tuple(f'{name}.' for name in PHASES if name not in busy)
     values = {key: value for key, value in config_lib.flatten(config) if not _is_outside(key)}
     values = {key: value for key, value in values.items() if not key.startswith(idle)}
     if phase == 'pretrain':  # sees no label

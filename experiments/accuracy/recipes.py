@@ -54,12 +54,8 @@ class Scale:
 
 
 _ADAMW = {'name': 'adamw', 'learning_rate': 2e-3, 'weight_decay': 1e-4}
-_CONTRASTIVE = ('pretrain.optimizer', 'contrast.optimizer')
-_CLASSIFIERS = ('base', 'classify', 'finetune', 'select')
-_RATES = (
-    *(f'{phase}.optimizer' for phase in _CLASSIFIERS),
-    *(f'{phase}.head_optimizer' for phase in ('classify', 'finetune')),
-)
+_CONTRASTIVE = ('pretrain.optimizer',)
+_RATES = ('head_optimizer', 'classify.optimizer', 'finetune.optimizer')
 
 
 def _with(settings: dict[str, Any], places: tuple[str, ...]) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from experiments.accuracy import cells, cifar10
 from experiments.accuracy.digits import config_of as digits_config
 from experiments.accuracy.recipes import SCALES, Cell
 from experiments.accuracy.recipes import config_of as cifar10_config
-from noisy_jax.config.defaults import LOSSES
 from noisy_jax.errors import InputError
+from noisy_jax.losses import CRITERIA
 
 RESULTS = record.RESULTS / 'variants'
 CHANCE = 0.1  # ten classes in both
@@ -61,7 +61,7 @@ _HELD_OUT = {'data.valid_fraction': 0.1, 'early_stop': 'stable_predictions'}
 # Part -> variant -> changes. What the config has already ('simclr', 'elr') is the first row alone.
 VARIANTS: dict[str, dict[str, Changes]] = {
     '': {'as configured': {}},
-    'loss': {name: {'loss': name} for name in LOSSES if name != 'elr'},
+    'loss': {name: {'loss': name} for name in CRITERIA if name != 'elr'},
     'classifier': {
         'moving average': _classifier(average=0.99),
         'mixup': {'loss': 'ce', **_classifier(mixup=1.0)},

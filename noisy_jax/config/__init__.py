@@ -1,48 +1,18 @@
-"""Settings: the defaults, string arguments of config files, validation."""
+"""The mechanics of configs: what a setting is, what follows from a tree of them, and how config files are read."""
 
-from noisy_jax.config.arguments import (
-    check_override,
-    leave_to_data,
-    load,
-    parse_argument,
-    phase_list,
-    set_rates,
-    shrink,
-    with_argument,
-    with_data,
-)
-from noisy_jax.config.defaults import (
-    LABEL_FREE,
-    LOSSES,
-    MACHINE,
-    PHASE_LISTS,
-    PHASES,
-    REPEATED,
-    default,
-    loss_settings,
-    optimizer,
-)
-from noisy_jax.config.validation import flatten, validate
+from noisy_jax.config.files import from_json, load, override, parse_argument
+from noisy_jax.config.setting import Section, Setting, defaults, flatten, leaves, nearest, validate
 
 __all__ = [
-    'LABEL_FREE',
-    'LOSSES',
-    'MACHINE',
-    'PHASES',
-    'PHASE_LISTS',
-    'REPEATED',
-    'check_override',
-    'default',
+    'Section',
+    'Setting',
+    'defaults',
     'flatten',
-    'leave_to_data',
+    'from_json',
+    'leaves',
     'load',
-    'loss_settings',
-    'optimizer',
+    'nearest',
+    'override',
     'parse_argument',
-    'phase_list',
-    'set_rates',
-    'shrink',
     'validate',
-    'with_argument',
-    'with_data',
 ]

@@ -4,7 +4,7 @@
   python -m noisy_jax.data.pack --name=filelist --path=webvision --list=info/train_filelist_google.txt \\
       --test_list=info/val_filelist.txt --test_path=val_images_256 --max_classes=50 --image_size=128 --out=packed
 
-Options are the settings of config.data (noisy_jax/config/defaults.py). The folder --out gets images.npy, labels.npy,
+Options are the settings of config.data (configs/README.md). The folder --out gets images.npy, labels.npy,
 ids.npy, class_names.npy, true_labels.npy where they are known, the same of the test set as test_*.npy, and pack.json.
 After any stop, rerun the same command to resume; a finished pack, or a folder with other files, is never written to.
 """

@@ -8,10 +8,14 @@ the labelled class. The examples share
 >>> labels = jnp.array([0, 2])
 """
 
+import dataclasses
 import math
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+
+from noisy_jax.config import Section, Setting
 
 # log 0 of a one-hot label, in RCE: log(1e-4) (Wang 2019, A = -4 in units of log 10; rounded as the original's float32).
 _LOG_ZERO = -9.21034049987793
@@ -192,18 +196,53 @@ def nce_mae(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float) 
     return alpha * normalized_cross_entropy(logits, labels) + beta * mean_absolute_error(logits, labels)
 
 
-# By the name that a config gives them; settings of the same name are in `noisy_jax/config/defaults.py`.
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss as a config names it.
+
+    Attributes:
+      function: (logits [B, C], labels [B] or [B, C], settings) -> losses [B].
+      settings: its settings, with the papers' values for CIFAR-10.
+      by_classes: the papers' other values, by the number of classes (100: CIFAR-100, 50: WebVision).
+    """
+
+    function: Callable[..., jax.Array]
+    settings: Section = dataclasses.field(default_factory=dict)
+    by_classes: Mapping[int, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+
+
+_GAMMA = Setting(0.5, 'focusing exponent: how much less confident predictions count', least=0.0)
+
+
+def _weights(alpha: float, beta: float) -> Section:
+    return {'alpha': Setting(alpha, 'weight of the first part'), 'beta': Setting(beta, 'weight of the second part')}
+
+
 LOSSES = {
-    'ce': cross_entropy,
-    'label_smoothing': label_smoothing,
-    'focal': focal,
-    'nce': normalized_cross_entropy,
-    'nfl': normalized_focal,
-    'rce': reverse_cross_entropy,
-    'mae': mean_absolute_error,
-    'gce': generalized_cross_entropy,
-    'sce': symmetric_cross_entropy,
-    'nfl_rce': nfl_rce,
-    'nce_rce': nce_rce,
-    'nce_mae': nce_mae,
+    'ce': Loss(cross_entropy),
+    'label_smoothing': Loss(
+        label_smoothing,
+        {'smoothing': Setting(0.1, 'share of a label spread over all classes', 0.0, 1.0)},
+    ),
+    'focal': Loss(focal, {'gamma': dataclasses.replace(_GAMMA, default=2.0)}),
+    'nce': Loss(normalized_cross_entropy),
+    'nfl': Loss(normalized_focal, {'gamma': _GAMMA}),
+    'rce': Loss(reverse_cross_entropy),
+    'mae': Loss(mean_absolute_error),
+    'gce': Loss(
+        generalized_cross_entropy,
+        {'q': Setting(0.7, 'exponent: cross-entropy (near 0) to mean absolute error (1)', 1e-6, 1.0)},
+    ),
+    'sce': Loss(
+        symmetric_cross_entropy,
+        _weights(0.1, 1.0),
+        {100: {'alpha': 6.0, 'beta': 0.1}, 50: {'alpha': 10.0, 'beta': 1.0}},
+    ),
+    'nfl_rce': Loss(
+        nfl_rce,
+        _weights(1.0, 1.0) | {'gamma': _GAMMA},
+        {100: {'alpha': 10.0, 'beta': 0.1}, 50: {'alpha': 50.0, 'beta': 0.1}},
+    ),
+    'nce_rce': Loss(nce_rce, _weights(1.0, 1.0), {100: {'alpha': 10.0, 'beta': 0.1}, 50: {'alpha': 50.0, 'beta': 0.1}}),
+    'nce_mae': Loss(nce_mae, _weights(1.0, 1.0), {100: {'alpha': 10.0, 'beta': 1.0}, 50: {'alpha': 50.0, 'beta': 1.0}}),
 }

@@ -1,6 +1,6 @@
 """Classification losses as a training step uses them: by name, and with a memory that lasts from batch to batch."""
 
-import functools
+import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
-from noisy_jax.losses.classification import LOSSES, negative_entropy
+from noisy_jax.losses.classification import LOSSES, Loss, negative_entropy
 from noisy_jax.losses.elr import elr, elr_targets
 
 Extra = dict[str, jax.Array]
@@ -94,10 +95,31 @@ def _elr(*, beta: float, lam: float) -> Criterion:
     return Criterion(loss, init, remember)
 
 
-CRITERIA: dict[str, Callable[..., Criterion]] = {
-    **{name: functools.partial(_memoryless, loss) for name, loss in LOSSES.items()},
-    'elr': _elr,
+# Losses with memory: `function` gives the whole criterion.
+_REMEMBERING = {
+    'elr': Loss(
+        _elr,
+        {
+            'beta': Setting(0.7, 'decay of the moving average of predictions', 0.0, 1.0),
+            'lam': Setting(3.0, 'weight of the regulariser'),
+        },
+        {100: {'beta': 0.9, 'lam': 7.0}},
+    ),
 }
+CRITERIA: dict[str, Loss] = LOSSES | _REMEMBERING
+
+
+def settings(num_classes: int = 10) -> Section:
+    """The settings of every loss, with the papers' values for that number of classes."""
+
+    def of_classes(loss: Loss) -> Section:
+        values = loss.by_classes.get(num_classes, {})
+        return {
+            name: dataclasses.replace(setting, default=values.get(name, setting.default))
+            for name, setting in loss.settings.items()
+        }
+
+    return {name: of_classes(loss) for name, loss in CRITERIA.items()}
 
 
 def criterion(name: str, **settings: Any) -> Criterion:
@@ -111,11 +133,12 @@ def criterion(name: str, **settings: Any) -> Criterion:
     """
     if name not in CRITERIA:
         raise InputError(f'loss: {name!r} is unknown; allowed: {", ".join(CRITERIA)}')
-    signature = inspect.signature(LOSSES.get(name, CRITERIA[name]))
+    function = CRITERIA[name].function
+    signature = inspect.signature(function)
     parameters = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
     try:
         signature.replace(parameters=parameters).bind(**settings)
     except TypeError as error:
         takes = ', '.join(p.name for p in parameters) or 'none'
         raise InputError(f'loss {name}: {error}; its settings: {takes}') from None
-    return CRITERIA[name](**settings)
+    return function(**settings) if name in _REMEMBERING else _memoryless(function, **settings)

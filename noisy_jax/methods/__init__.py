@@ -1,5 +1,7 @@
 """The ways of training, a file for each and a line in one of the tables: what `PHASE.method` may be."""
 
+import collections
+
 from noisy_jax.methods.bootstrap import Bootstrap
 from noisy_jax.methods.dividemix import DivideMix
 from noisy_jax.methods.elr_plus import ELRPlus
@@ -24,4 +26,4 @@ REPRESENTATIONS: dict[str, Method] = {
     'sup_moco': SupMoCo(),
     'mopro': MoPro(),
 }
-METHODS = CLASSIFIERS | REPRESENTATIONS
+METHODS = collections.ChainMap(CLASSIFIERS, REPRESENTATIONS)

@@ -4,11 +4,15 @@ https://arxiv.org/abs/1904.11238
 """
 
 import dataclasses
+from typing import ClassVar
 
 from ml_collections import ConfigDict
 
+from noisy_jax.config import Section, Setting
+from noisy_jax.losses import CRITERIA
 from noisy_jax.methods import trust
 from noisy_jax.methods.classification import Classifier, mixed_step, warmup_stage
+from noisy_jax.methods.mixing import MIXUP
 from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.method import Memory
 from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
@@ -21,6 +25,16 @@ _THRESHOLD = 0.5  # clean probability of a label that is trusted
 
 class Bootstrap(Classifier):
     """One network on mixed images; a beta mixture on its losses says how far labels are refined by its predictions."""
+
+    settings: ClassVar[Section] = {
+        'bootstrap': {
+            'loss': Setting('ce', 'loss of all its stages', choices=tuple(CRITERIA)),
+            'warmup_epochs': Setting(
+                10, "epochs before labels are refined; the paper's, from scratch, are 105", least=0
+            ),
+            'mixup': Setting(32.0, MIXUP, least=1e-3),
+        }
+    }
 
     def loss(self, config: ConfigDict) -> str:
         return config.bootstrap.loss

@@ -1,17 +1,19 @@
 """DivideMix (Li 2020, "DivideMix: Learning with Noisy Labels as Semi-supervised Learning"); arXiv 2002.07394."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from noisy_jax import losses
+from noisy_jax.config import Section, Setting
 from noisy_jax.losses import Criterion, cross_entropy
 from noisy_jax.methods import pair, trust
 from noisy_jax.methods.classification import warmup_stage
 from noisy_jax.methods.elr_plus import PASSES, Pair
-from noisy_jax.methods.mixing import balance, draw_mixing, refine, sharpen
+from noisy_jax.methods.mixing import MIXUP, balance, draw_mixing, refine, sharpen
 from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.method import Memory
 from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
@@ -22,6 +24,21 @@ from noisy_jax.training.task import Task
 
 class DivideMix(Pair):
     """Two networks; after a warm-up each learns by MixMatch from the labels that the other trusts."""
+
+    settings: ClassVar[Section] = {
+        'dividemix': {
+            'loss': Setting('ce', 'loss of the warm-up', choices=tuple(losses.CRITERIA)),
+            'negative_entropy': Setting(False, 'penalise confident predictions in the warm-up, for asymmetric noise'),
+            'warmup_epochs': Setting(10, 'epochs of all weights before the first selection', least=0),
+            'history': Setting(1, 'epochs of losses whose mean is modelled; 5 at 90 % noise', least=1),
+            # At 1 nothing could be trusted.
+            'threshold': Setting(0.5, 'clean probability from which a label is trusted', 0.0, 0.99),
+            'temperature': Setting(0.5, 'temperature by which labels are sharpened; lower: more confident', least=1e-3),
+            'mixup': Setting(4.0, MIXUP, least=1e-3),
+            'unlabelled_weight': Setting(25.0, 'weight of the error on labels that are not trusted', least=0.0),
+            'rampup_epochs': Setting(16, 'epochs over which that weight rises', least=0),
+        }
+    }
 
     def loss(self, config: ConfigDict) -> str:
         return config.dividemix.loss

@@ -1,10 +1,13 @@
 """ELR+ (Liu 2020, "Early-Learning Regularization Prevents Memorization of Noisy Labels"); arXiv 2007.00151."""
 
 import dataclasses
+from typing import ClassVar
 
 from ml_collections import ConfigDict
 
+from noisy_jax.config import Section, Setting
 from noisy_jax.methods.classification import Classifier
+from noisy_jax.methods.mixing import MIXUP
 from noisy_jax.methods.pair import pair_step
 from noisy_jax.training.method import Memory
 from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
@@ -35,6 +38,13 @@ class Pair(Classifier):
 
 class ELRPlus(Pair):
     """Two networks with mixup and averaged weights; with the loss `elr` of the config."""
+
+    settings: ClassVar[Section] = {
+        'elr_plus': {
+            'average': Setting(0.997, 'decay of the moving average of the weights', 0.0, 0.99999),
+            'mixup': Setting(1.0, MIXUP, least=1e-3),
+        }
+    }
 
     def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
         head, whole = super().stages(config, phase)

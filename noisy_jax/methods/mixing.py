@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+MIXUP = 'alpha of the beta distribution of mixup weights'  # the meaning of such settings
+
 
 class Mixing(NamedTuple):
     """Convex combinations of a batch with itself (mixup, Zhang 2018, eq. 1): mixing([B, ...]) -> [B, ...].

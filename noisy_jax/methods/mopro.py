@@ -1,12 +1,14 @@
 """MoPro (Li 2021, "MoPro: Webly Supervised Learning with Momentum Prototypes"); arXiv 2009.07995."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from noisy_jax import losses
+from noisy_jax.config import Section, Setting
 from noisy_jax.data import augment as aug
 from noisy_jax.methods.queue import MOMENTUM, QUEUE, Queued, follow, project, projection_size
 from noisy_jax.training import optim
@@ -23,6 +25,20 @@ class MoPro(Queued):
     """Encoder, projection head and classifier, by labels that prototypes and classifier correct."""
 
     trained = (*optim.REPRESENTATION, *optim.HEAD)
+    settings: ClassVar[Section] = Queued.settings | {
+        'mopro': {
+            'strong_augment': Setting(
+                'mopro_strong',
+                'augmentation of the keys, which the momentum encoder sees',
+                choices=tuple(aug.POLICIES),
+            ),
+            'temperature': Setting(0.1, 'temperature of the softmax over prototypes that corrects labels', least=1e-3),
+            'prototype_momentum': Setting(0.999, "momentum of each class's mean embedding, per sample", 0.0, 1.0),
+            'alpha': Setting(0.5, "share of the classifier's prediction in a corrected label", 0.0, 1.0),
+            'threshold': Setting(0.8, 'probability from which a corrected label is trusted', 0.0, 1.0),
+            'start_epoch': Setting(11, 'epoch from which labels are corrected', least=0),
+        }
+    }
 
     def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
         size = projection_size(task.context.network, variables, task.train.image.shape[1:])

@@ -8,6 +8,7 @@ batch can leak from query to key and no shuffled BatchNorm is needed.
 """
 
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from noisy_jax import losses
+from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
 from noisy_jax.methods.contrast import Contrast
 from noisy_jax.training import optim
@@ -31,6 +33,12 @@ class Queued(Contrast):
     """One view is contrasted with keys of the momentum encoder, those of earlier batches among them."""
 
     passes = GRADIENT + FORWARD  # the momentum encoder has no gradient
+    settings: ClassVar[Section] = {
+        'moco': {
+            'queue': Setting(8192, 'number of earlier embeddings to contrast with; at least a batch', least=1),
+            'momentum': Setting(0.999, 'momentum of the momentum encoder, per step', 0.0, 1.0),
+        }
+    }
 
     def check(self, config: ConfigDict, phase: str) -> None:
         size = config[phase].batch_size

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
+from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
 from noisy_jax.models.cnn import CNN6, CNNSmall
 from noisy_jax.models.heads import CLASSIFIERS, PROJECTIONS
@@ -29,6 +30,29 @@ _CNNS: dict[str, Callable[..., nn.Module]] = {
 ENCODERS = _RESNETS | _CNNS
 STEMS = ('auto', 'small', 'large')
 _SMALL = 64  # pixels a side up to which 'auto' means 'small', as in the original
+
+
+def settings() -> Section:
+    """The settings of the network."""
+    return {
+        'encoder': Setting('resnet18', 'encoder; resnet_tiny, cnn_small: for small images', choices=tuple(ENCODERS)),
+        'width': Setting(0, "channels of the encoder's first stage; 0: its own", least=0),
+        'stem': Setting('auto', "first layer of a ResNet, 3x3 or 7x7; 'auto': large above 64 pixels", choices=STEMS),
+        'classifier': Setting('linear', 'classifier head', choices=tuple(CLASSIFIERS)),
+        'projection': Setting(
+            'mlp',
+            "projection head of the contrastive phases; 'none': the embeddings themselves are contrasted",
+            choices=tuple(PROJECTIONS),
+        ),
+        'projection_dim': Setting(128, 'outputs of the projection head', least=1),
+        'batch_norm_splits': Setting(
+            1, 'interleaved groups of a batch that the encoder normalises separately', least=0
+        ),
+        'batch_norm_blocks': Setting(1, 'the same of neighbouring samples, as on a device; 0 or 1: all', least=0),
+        'dtype': Setting(
+            'float32', 'type to compute in; weights and losses are float32', choices=('float32', 'bfloat16')
+        ),
+    }
 
 
 def create(

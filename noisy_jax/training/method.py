@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from ml_collections import ConfigDict
 
+from noisy_jax.config import Section
 from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.stage import Stage
 from noisy_jax.training.state import Variables
@@ -17,13 +18,13 @@ class Method:
     """A way to train an encoder or a classifier.
 
     Attributes:
-      settings: its own settings, as `config[name]`.
+      settings: its own settings by the name of their group: {'NAME': {'KEY': Setting(...)}} is config.NAME.KEY.
       networks: how many it trains, 1 or 2; the variables of two are stacked, every array [2, ...].
       sees_labels: whether its steps read labels; images without one join those that do not.
       rows_per_image: rows of an encoder batch that an image takes, normalised together by BatchNorm.
     """
 
-    settings: ClassVar[dict[str, Any]] = {}
+    settings: ClassVar[Section] = {}
     networks: int = 1
     sees_labels: bool = True
     rows_per_image: int = 1

@@ -4,6 +4,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
+from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
 
 REPRESENTATION = ('encoder', 'projection')  # contrastive phases, where there is a projection head
@@ -14,9 +15,34 @@ OPTIMIZERS = ('sgd', 'adam', 'adamw')
 SCHEDULES = ('cosine', 'step', 'constant')
 
 
+def settings(learning_rate: float = 0.01, weight_decay: float = 1e-4) -> Section:
+    """The settings of an optimiser with these defaults."""
+    return {
+        'name': Setting(
+            'sgd',
+            "optimiser; sgd's learning rate is for a batch of 256 and scales with the batch",
+            choices=OPTIMIZERS,
+        ),
+        'learning_rate': Setting(learning_rate, 'peak of the schedule', least=0.0),
+        'weight_decay': Setting(
+            weight_decay, 'weight decay, decoupled in adamw, else added to the gradient', least=0.0
+        ),
+        'momentum': Setting(0.9, 'momentum of sgd', 0.0, 1.0),
+        'nesterov': Setting(False, "use Nesterov's momentum in sgd"),
+        'schedule': Setting(
+            'cosine', "schedule; 'cosine' falls to almost 0, 'step' tenfold at milestones", choices=SCHEDULES
+        ),
+        'warmup_epochs': Setting(0, 'epochs of linear warm-up', least=0),
+        'milestones': Setting((), "epochs at which 'step' divides the learning rate by 10", least=0),
+        'encoder_scale': Setting(1.0, "learning rate of the encoder, as a share of the head's"),
+    }
+
+
 def settings_of(config: ConfigDict, phase: str, *, head: bool) -> ConfigDict:
-    """The optimiser's settings of a phase: those of its head alone, or of everything it trains."""
-    return config[phase].get('head_optimizer', config[phase].optimizer) if head else config[phase].optimizer
+    """The optimiser's settings of a phase, for its head alone or for everything that it trains."""
+    if head:
+        return config.head_optimizer
+    return config[{'base': 'classify', 'contrast': 'pretrain'}.get(phase, phase)].optimizer
 
 
 def learning_rate_schedule(

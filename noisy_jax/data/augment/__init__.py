@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from noisy_jax.data.augment.colour import blur, colour_jitter, grayscale, shift_hue
 from noisy_jax.data.augment.geometry import affine, crop_with_padding, cutout, random_resized_crop, resized_crop, rotate
-from noisy_jax.data.augment.policies import POLICIES
+from noisy_jax.data.augment.policies import POLICIES, settings
 from noisy_jax.errors import InputError
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     'random_resized_crop',
     'resized_crop',
     'rotate',
+    'settings',
     'shift_hue',
     'to_float',
     'two_views',

@@ -1,11 +1,13 @@
 """Augmentation policies: functions (key, float image [H, W, C] in [0, 1], settings) -> image [H, W, C]."""
 
 import functools
+import inspect
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from noisy_jax.config import Section, Setting
 from noisy_jax.data.augment import geometry
 from noisy_jax.data.augment.colour import blur, colour_jitter, draw_factor, grayscale
 from noisy_jax.data.augment.operations import random_operations
@@ -132,3 +134,39 @@ POLICIES: dict[str, Callable] = {
     'scan': scan,
     'handwriting': handwriting,
 }
+
+# Meaning and range of the parameters that are settings; a policy's signature has its defaults.
+_SETTINGS = {
+    'padding': {'meaning': 'pixels around the image before it is cropped back', 'least': 0},
+    'flip': {'meaning': 'flip half of the images left to right'},
+    'degrees': {
+        'meaning': "greatest rotation to each side; the original's code has 20 in `standard`",
+        'least': 0.0,
+        'most': 180.0,
+    },
+    'min_scale': {'meaning': 'smallest share of the area that is cropped out', 'least': 1e-3, 'most': 1.0},
+    'jitter': {'meaning': 'strength of the colour jitter; 0: none', 'least': 0.0},
+    'jitter_probability': {'meaning': 'share of images whose colours change', 'least': 0.0, 'most': 1.0},
+    'gray_probability': {'meaning': 'share of images without colours', 'least': 0.0, 'most': 1.0},
+    'blur_probability': {
+        'meaning': 'share of images that are blurred; 0.5 suits more than 32 pixels',
+        'least': 0.0,
+        'most': 1.0,
+    },
+    'operations': {'meaning': 'number of random operations, out of 14', 'least': 0, 'most': 16},
+    'cutout': {'meaning': 'side of the hole in pixels', 'least': 0},
+    'scale': {'meaning': 'greatest change of size, as a share'},
+    'shift': {'meaning': 'greatest shift in pixels'},
+    'brightness': {'meaning': 'greatest change of brightness, as a share'},
+    'noise': {'meaning': 'standard deviation of the noise, for pixels in [0, 1]'},
+}
+
+
+def settings() -> Section:
+    """The settings of every policy that has some."""
+
+    def of_policy(policy: Callable) -> Section:
+        parameters = inspect.signature(policy).parameters
+        return {name: Setting(parameters[name].default, **_SETTINGS[name]) for name in parameters if name in _SETTINGS}
+
+    return {name: section for name, policy in POLICIES.items() if (section := of_policy(policy))}

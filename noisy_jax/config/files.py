@@ -1,0 +1,116 @@
+"""What the command line says of a config: its file, the argument of the file, single settings; and configs as JSON."""
+
+import ast
+import pathlib
+import runpy
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from noisy_jax.config.setting import flatten, nearest, unknown
+from noisy_jax.errors import InputError
+
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_SHIPPED = (_PACKAGE / 'configs', _PACKAGE.parent / 'configs')  # of an installed package, of a checkout
+_BOOLEANS = {'': True, 'true': True, '1': True, 'false': False, '0': False}
+
+
+def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> ConfigDict:
+    """The config of 'path/to/file.py', 'path/to/file.py:argument' or, for a config of the package, 'name:argument'.
+
+    Args:
+      path_and_argument: as the command line has it.
+      renamed: earlier prefixes of keys and today's, to explain why a file cannot be loaded.
+
+    Raises:
+      InputError: no such file, no `get_config` in it, an argument that it does not take, or an error inside it.
+    """
+    name, _, argument = path_and_argument.partition(':')
+    path = _find(name)
+    try:
+        return runpy.run_path(str(path))['get_config'](*([argument] if argument else []))
+    except (SyntaxError, ImportError, AttributeError, TypeError, KeyError) as error:
+        missing = isinstance(error, KeyError) and error.args == ('get_config',)
+        said = 'no get_config in it' if missing else ' '.join(str(error).split())
+        moved = [f'{old}* is now {new}*' for old, new in (renamed or {}).items() if old.split('.')[-2] in said]
+        raise InputError(f'--config: {path} cannot be loaded ({"; ".join([said, *moved])})') from error
+
+
+def _find(name: str) -> pathlib.Path:
+    path = pathlib.Path(name)
+    if path.is_file():
+        return path
+    folder = next((folder for folder in _SHIPPED if folder.is_dir()), _SHIPPED[0])
+    if path.parent == pathlib.Path() and (folder / f'{path.stem}.py').is_file():
+        return folder / f'{path.stem}.py'
+    names = ', '.join(sorted(file.stem for file in folder.glob('[!_]*.py')))
+    raise InputError(f'--config: no file {name!r}; give the path of a config file, or one of {names}')
+
+
+def parse_argument(argument: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads the text behind `--config=file.py:`, e.g. 'loss=elr,rate=0.8,smoke', into the types of `defaults`.
+
+    Raises:
+      InputError: an unknown name or a value of another type.
+    """
+    values = dict(defaults)
+    for item in filter(None, argument.split(',')):
+        name, _, text = item.partition('=')
+        if name not in defaults:
+            raise InputError(
+                f'config argument {name!r} is unknown{nearest(name, defaults)}; allowed: {", ".join(defaults)}'
+            )
+        try:
+            values[name] = _parse(text, type(defaults[name]))
+        except ValueError:
+            raise InputError(f'config argument {name}={text!r} is not a {type(defaults[name]).__name__}') from None
+    return values
+
+
+def override(config: ConfigDict, key: str, text: str, renamed: Mapping[str, str] | None = None) -> None:
+    """Sets what `--config.key=text` says.
+
+    Raises:
+      InputError: an unknown key, or text that is not of the type of the value there.
+    """
+    values = dict(flatten(config))
+    if key not in values:
+        raise InputError(unknown(key, values, renamed))
+    kind = type(values[key])
+    try:
+        config.update_from_flattened_dict({key: _parse(text, kind)})
+    except ValueError:
+        raise InputError(f'config.{key}: {text!r} is not of type {kind.__name__}, as {values[key]!r} is') from None
+
+
+def _parse(text: str, kind: type) -> Any:
+    """A tuple is written as in Python, or as words or numbers with commas between them.
+
+    Raises:
+      ValueError: the text is not of that type.
+    """
+    if kind is bool:
+        if text.lower() not in _BOOLEANS:
+            raise ValueError(text)
+        return _BOOLEANS[text.lower()]
+    if kind is not tuple:
+        return kind(text)
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = tuple(text.split(','))
+        if not all(word.isidentifier() for word in value):
+            raise ValueError(text) from None
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def from_json(values: Mapping[str, Any]) -> ConfigDict:
+    """The config that was saved as JSON, e.g. in config.json; lists become tuples again."""
+
+    def restored(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: restored(item) for name, item in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    return ConfigDict(restored(values))

@@ -1,0 +1,127 @@
+"""A setting, and what follows from a tree of them: the default config and what is refused."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from noisy_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One setting: the only place for its default, its meaning and what is allowed.
+
+    Attributes:
+      default: a bool, int, float, str or tuple, whose type every value must have (an int may stand for a float).
+      meaning: one line that begins with a noun or a verb.
+      least: the least number allowed, also of each number of a tuple; None: any.
+      most: the greatest, in the same way.
+      choices: the words allowed, also for each word of a tuple; None: any text.
+    """
+
+    default: Any
+    meaning: str
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All values, as text, where they can be listed."""
+        return ('True', 'False') if isinstance(self.default, bool) else self.choices or ()
+
+    @property
+    def allowed(self) -> str:
+        """What it may be, e.g. 'whole number from 1 to 100' or 'sgd, adam, adamw'."""
+        if self.words:
+            return ', '.join(self.words)
+        if isinstance(self.default, str):
+            return 'text'
+        kind = {int: 'whole number', float: 'number', tuple: 'numbers'}[type(self.default)]
+        if self.least is None:
+            return kind
+        return f'{kind} of at least {self.least}' if self.most is None else f'{kind} from {self.least} to {self.most}'
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a config may have this value."""
+        if isinstance(self.default, tuple):
+            kind = str if self.choices else float
+            return isinstance(value, (tuple, list)) and all(self._accepts(item, kind) for item in value)
+        return self._accepts(value, type(self.default))
+
+    def _accepts(self, value: Any, kind: type) -> bool:
+        if kind not in (int, float):
+            return isinstance(value, kind) and (self.choices is None or value in self.choices)
+        if isinstance(value, bool) or not isinstance(value, (int, kind)) or not math.isfinite(value):
+            return False
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+
+Section = dict[str, 'Setting | Section']
+
+
+def leaves(section: Section, prefix: str = '') -> Iterator[tuple[str, Setting]]:
+    """All settings as ('pretrain.optimizer.name', Setting)."""
+    for name, item in section.items():
+        if isinstance(item, Setting):
+            yield f'{prefix}{name}', item
+        else:
+            yield from leaves(item, f'{prefix}{name}.')
+
+
+def defaults(section: Section) -> ConfigDict:
+    """The config of all defaults."""
+    values = {name: item.default if isinstance(item, Setting) else defaults(item) for name, item in section.items()}
+    return ConfigDict(values)
+
+
+def flatten(config: ConfigDict, prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """All values as ('pretrain.optimizer.name', 'sgd')."""
+    for name in config:
+        value = config[name]
+        if isinstance(value, ConfigDict):
+            yield from flatten(value, f'{prefix}{name}.')
+        else:
+            yield f'{prefix}{name}', value
+
+
+def validate(
+    config: ConfigDict, section: Section, *, renamed: Mapping[str, str] | None = None, unchecked: Collection[str] = ()
+) -> None:
+    """Checks every key and value.
+
+    Args:
+      config: the config to check.
+      section: the settings that it must have.
+      renamed: see `unknown`.
+      unchecked: keys whose values may be anything.
+
+    Raises:
+      InputError: naming the key, what was given and what is allowed.
+    """
+    settings, given = dict(leaves(section)), dict(flatten(config))
+    for key in given.keys() - settings.keys():
+        raise InputError(unknown(key, settings, renamed))
+    for key in settings.keys() - given.keys():
+        raise InputError(f'config.{key} is missing')
+    for key, value in given.items():
+        if key not in unchecked and not settings[key].accepts(value):
+            raise InputError(f'config.{key}: {value!r} is not allowed; allowed: {settings[key].allowed}')
+
+
+def unknown(key: str, known: Iterable[str], renamed: Mapping[str, str] | None = None) -> str:
+    """The message about a key that does not exist; `renamed` maps earlier prefixes of keys to today's."""
+    for old, new in (renamed or {}).items():
+        if key.startswith(old):
+            return f'config.{key} is now {new}{key.removeprefix(old)}'
+    return f'config.{key} is unknown{nearest(key, known)}'
+
+
+def nearest(key: str, keys: Iterable[str]) -> str:
+    """'; did you mean ...?', or nothing."""
+    close = difflib.get_close_matches(key, list(keys), n=1)
+    return f'; did you mean {close[0]!r}?' if close else ''

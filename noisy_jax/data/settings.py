@@ -1,0 +1,35 @@
+"""Settings of the data and of the noise that is added to its labels."""
+
+from noisy_jax.config import Section, Setting
+from noisy_jax.data import LOADERS
+from noisy_jax.data.noise import KINDS
+
+DATA: Section = {
+    'name': Setting('folder', 'loader of the data', choices=LOADERS),
+    'path': Setting('', 'folder or file of arrays, folder and filelist; the data_dir of tfds'),
+    'dataset': Setting('', "name of a TFDS data set, e.g. 'cifar10'"),
+    'label_key': Setting('label', "feature of a TFDS data set to train on; 'label' is then the true one"),
+    'list': Setting('', 'file of lines of path and label (filelist)'),
+    'test_list': Setting('', 'the same for the test set'),
+    'test_path': Setting('', 'folder of the paths in test_list, if not `path`'),
+    'labels': Setting('', 'file of lines of path and label, for a `list` of paths alone'),
+    'test_labels': Setting('', 'the same for the test set'),
+    'class_names': Setting('', 'file of class names, one a line'),
+    'max_classes': Setting(0, 'number of classes kept, the first ones; 0: all', least=0),
+    'image_size': Setting(0, 'side in pixels, to which images are scaled and cropped; 0: as they are', least=0),
+    'memory_bytes': Setting(2**33, 'most bytes of decoded images kept in memory; more are decoded per batch', least=0),
+    'workers': Setting(0, 'number of decoding processes; 0: threads', 0, 256),
+    'limit': Setting(0, 'number of training images, balanced over the classes; 0: all', least=0),
+    'test_limit': Setting(0, 'number of test images; 0: all', least=0),
+    'valid_fraction': Setting(0.0, 'share of the training set held out, with its noisy labels', 0.0, 0.9),
+    'mean': Setting((0.4914, 0.4822, 0.4465), 'mean of the pixels in [0, 1], one per channel', least=0.0),
+    'std': Setting((0.2023, 0.1994, 0.2010), 'standard deviation of the pixels, one per channel', least=1e-6),
+}
+
+NOISE: Section = {
+    'kind': Setting('symmetric', "kind of noise added; 'none' for data whose labels are wrong already", choices=KINDS),
+    'rate': Setting(0.4, 'share of wrong labels in each class', 0.0, 1.0),
+    'matrix': Setting('', 'file of a transition matrix, .npy or .csv [C, C], one row per true class (matrix)'),
+    'labels': Setting('', 'file of labels in the order of the images, .npy or .npz (human)'),
+    'key': Setting('', "name of the array in an .npz of labels, e.g. 'worse_label'"),
+}

@@ -1,0 +1,76 @@
+"""What the files of configs/ have in common: their arguments, a smoke run, settings left to the data."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from noisy_jax import settings
+from noisy_jax.config import parse_argument
+from noisy_jax.errors import InputError
+from noisy_jax.schedule import PHASE_LISTS, PHASES
+
+
+def begin(name: str, argument: str, num_classes: int = 10, **takes: Any) -> tuple[ConfigDict, dict[str, Any]]:
+    """The default settings changed by the argument of a config file, and all values of the argument.
+
+    Args:
+      name: of the run in its summary.
+      argument: the text behind `--config=FILE:`, e.g. 'loss=ce,rate=0.8'.
+      num_classes: chooses the settings of the losses.
+      takes: what the argument may name, with defaults: loss, noise, rate and phases, which are set here, and data (the
+        loader), too; what else there is, such as smoke, is the file's to read from the values.
+
+    Raises:
+      InputError: an unknown name, a value of another type, or an unknown list of phases.
+    """
+    given = parse_argument(argument, {'loss': 'elr', 'noise': 'none', 'rate': 0.4, 'phases': 'finetuned', **takes})
+    if given['phases'] not in PHASE_LISTS:
+        raise InputError(f'phases={given["phases"]!r} is unknown; allowed: {", ".join(PHASE_LISTS)}')
+    config = settings.default(num_classes)
+    config.name, config.loss, config.phases = name, given['loss'], PHASE_LISTS[given['phases']]
+    config.noise.kind, config.noise.rate = given['noise'], given['rate']
+    config.data.name = given.get('data', config.data.name)
+    return config, given
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+    """The config shrunk to a run of minutes on two CPU cores, whose accuracies mean nothing."""
+    config.name += '_smoke'
+    config.model.encoder = 'resnet_tiny'
+    config.data.limit, config.data.test_limit = 1000, 500
+    config.data.image_size = min(config.data.image_size, 32)
+    config.pretrain.epochs, config.contrast.epochs = 5, 2
+    config.base.epochs, config.select.epochs = 5, 5
+    for phase in (config.classify, config.finetune):
+        phase.head_epochs, phase.epochs = 2, 3
+    for phase in PHASES:
+        config[phase].batch_size = min(config[phase].batch_size, 128)
+    config.mopro.start_epoch = config.bootstrap.warmup_epochs = config.dividemix.warmup_epochs = 1
+    config.checkpoint_every = 2
+    return config
+
+
+def leave_to_data(config: ConfigDict) -> None:
+    """Leaves sizes, network, epochs, augmentation and normalisation to the data (noisy_jax/automatic.py).
+
+    AdamW, with rates for the networks and epochs that are chosen there; no head is trained alone.
+    """
+    config.data.update({'image_size': -1, 'mean': (), 'std': ()})
+    config.model.update({'encoder': 'auto', 'width': -1})
+    config.augment.standard.padding, config.augment.simclr.blur_probability = -1, -1.0
+    config.loss_settings.elr.update({'beta': -1.0, 'lam': -1.0})
+    for phase in PHASES:
+        config[phase].update({'epochs': -1, 'batch_size': -1})
+        if phase != 'select':
+            config[phase].augment = 'auto'
+    set_optimizers(config, name='adamw', learning_rate=2e-3, weight_decay=1e-4)
+    config.classify.head_epochs = config.finetune.head_epochs = 0
+    config.pretrain.knn_every = config.contrast.knn_every = 0
+    config.pretrain.temperature = 0.2
+
+
+def set_optimizers(config: ConfigDict, **values: Any) -> None:
+    """The same values for all optimisers."""
+    for part in (config.pretrain, config.classify, config.finetune):
+        part.optimizer.update(values)
+    config.head_optimizer.update(values)

@@ -1,0 +1,195 @@
+"""All settings of a run, assembled from the parts that own them, and what a config must satisfy as a whole."""
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from noisy_jax import config as config_lib
+from noisy_jax import losses, models
+from noisy_jax.config import Section, Setting
+from noisy_jax.data import augment
+from noisy_jax.data.settings import DATA, NOISE
+from noisy_jax.errors import InputError
+from noisy_jax.methods import CLASSIFIERS, METHODS, REPRESENTATIONS
+from noisy_jax.methods.mixing import MIXUP
+from noisy_jax.report.settings import SETTINGS as REPORT
+from noisy_jax.schedule import PHASES
+from noisy_jax.training import optim
+
+# Settings that may change when a run is resumed: where it computes and what is shown, not what is trained.
+MACHINE = (
+    'report.*',
+    'devices',
+    'checkpoint_every',
+    'resident_bytes',
+    'compile_cache',
+    'xla_options',
+    'data.memory_bytes',
+    'data.workers',
+)
+# Prefixes of keys in earlier versions, and today's.
+RENAMED = {
+    'base.optimizer.': 'classify.optimizer.',
+    'contrast.optimizer.': 'pretrain.optimizer.',
+    'select.optimizer.': 'head_optimizer.',
+    'classify.head_optimizer.': 'head_optimizer.',
+    'finetune.head_optimizer.': 'head_optimizer.',
+}
+
+_LOSSES, _POLICIES = tuple(losses.CRITERIA), tuple(augment.POLICIES)
+
+RUN: Section = {
+    'name': Setting('unnamed', 'name of the run in its summary'),
+    'seed': Setting(0, 'random seed for noise, splits, initialisation, shuffling and augmentation', 0, 2**31 - 1),
+    'phases': Setting(PHASES, 'phases to run, in this order', choices=PHASES),
+    'rounds': Setting(1, 'rounds of select, contrast and finetune, each from the labels of the last', 1, 100),
+    'loss': Setting('elr', 'loss of the methods single and elr_plus; the others have their own', choices=_LOSSES),
+    'devices': Setting(0, 'number of devices; 0: all', least=0),
+    'checkpoint_every': Setting(10, 'epochs between two checkpoints, from which a killed run resumes', least=1),
+    'eval_every': Setting(1, 'epochs between evaluations of a classifier on held-out data; 0: at its end', least=0),
+    'eval_batch_size': Setting(512, 'images per batch where nothing is trained', least=1),
+    'early_stop': Setting(
+        'none',
+        "stopping rule; 'stable_predictions' ends a classifier's stage when few predictions still change",
+        choices=('none', 'stable_predictions'),
+    ),
+    'early_stop_below': Setting(
+        0.01, 'share of held-out images that counts as few, averaged over five epochs', 0.0, 1.0
+    ),
+    'linear_probe': Setting(False, 'evaluate embeddings also by a linear classifier trained to convergence'),
+    'resident_bytes': Setting(2**31, 'most bytes of training images that stay on the device', least=0),
+    'shard_state': Setting(False, "shard the optimiser's state and a method's memory over the devices"),
+    'compile_cache': Setting('auto', "folder of compiled programs; 'auto': in the user's cache folder; 'off': none"),
+    'xla_options': Setting('', "compiler options 'name=value,...' besides noisy_jax's own; 'none': none at all"),
+}
+
+
+def _trained(epochs: int, augmentation: str, least: int = 0) -> Section:
+    """What every phase has."""
+    return {
+        'epochs': Setting(epochs, 'epochs, at most; those of the last stage where there are several', least=least),
+        'batch_size': Setting(256, 'images per batch, over all devices', least=1),
+        'augment': Setting(augmentation, 'augmentation of the images', choices=_POLICIES),
+    }
+
+
+def _classifier(epochs: int = 100) -> Section:
+    return _trained(epochs, 'standard') | {
+        'method': Setting('single', "training method; 'single': one network by `loss`", choices=tuple(CLASSIFIERS)),
+        'average': Setting(
+            0.0, 'decay of the moving average of weights that becomes the classifier; 0: none', 0.0, 0.99999
+        ),
+        'mixup': Setting(0.0, f'{MIXUP}; 0: none', least=0.0),
+    }
+
+
+def _headed() -> Section:
+    return _classifier() | {
+        'head_epochs': Setting(20, 'epochs of a new head alone, before all weights are trained', least=0),
+        'head_loss': Setting('same', "loss of these epochs; 'same' as after them", choices=('same', *_LOSSES)),
+    }
+
+
+def _contrastive(method: str, epochs: int, temperature: float) -> Section:
+    return _trained(epochs, 'simclr') | {
+        'method': Setting(
+            method,
+            'training method; simclr and moco use no labels, the others weight them by clean probability',
+            choices=tuple(REPRESENTATIONS),
+        ),
+        'temperature': Setting(temperature, 'temperature; lower: the nearest count more', least=1e-3),
+        'own_view_weight': Setting(
+            'one',
+            "weight of an image's own other view in sup_con; 'sample': its clean probability",
+            choices=('one', 'sample'),
+        ),
+        'knn_every': Setting(10, 'epochs between k-NN accuracies, which embed all images; 0: at the end', least=0),
+    }
+
+
+def sections(num_classes: int = 10) -> Section:
+    """Every setting, with the papers' values for CIFAR-10, those of losses for `num_classes`."""
+    return RUN | {
+        'data': DATA,
+        'noise': NOISE,
+        'model': models.settings(),
+        'augment': augment.settings(),
+        'base': _classifier(120),
+        'pretrain': _contrastive('simclr', 500, 0.5) | {'optimizer': optim.settings(learning_rate=0.03)},
+        'classify': _headed() | {'optimizer': optim.settings()},
+        'select': _trained(20, 'none', least=1)
+        | {
+            'history': Setting(5, 'last epochs whose mean loss tells clean from noisy', least=1),
+            'negative_entropy': Setting(False, 'add the negative entropy to the losses that are compared'),
+            'neighbours': Setting(0, 'neighbours whose majority first replaces a pseudo-label; 0: none', least=0),
+        },
+        'contrast': _contrastive('sup_con', 100, 0.07)
+        | {'min_weight': Setting(0.01, 'least weight of a pair, however noisy', 0.0, 1.0)},
+        'finetune': _headed()
+        | {
+            'weighted': Setting(False, 'weight labels by their clean probability'),
+            'optimizer': optim.settings(weight_decay=1e-5),
+        },
+        'head_optimizer': optim.settings(),
+        'loss_settings': losses.settings(num_classes),
+        **{name: section for method in METHODS.values() for name, section in method.settings.items()},
+        'report': REPORT,
+    }
+
+
+def default(num_classes: int = 10) -> ConfigDict:
+    """The config of all defaults, locked.
+
+    A config may leave the settings of `automatic.KEYS` to the data: numbers as -1, words as 'auto', tuples as ().
+    """
+    return config_lib.defaults(sections(num_classes)).lock()
+
+
+def validate(config: ConfigDict, unchecked: Collection[str] = ()) -> None:
+    """Checks a whole config before anything is loaded or trained.
+
+    Args:
+      config: the config to check.
+      unchecked: keys whose values may be anything, as those left to the data.
+
+    Raises:
+      InputError: naming the key, what was given and what is allowed.
+    """
+    config_lib.validate(config, sections(), renamed=RENAMED, unchecked=unchecked)
+    _check_phases(tuple(config.phases))
+    if config.early_stop != 'none' and not config.data.valid_fraction:
+        raise InputError(f'config.early_stop: {config.early_stop!r} needs data.valid_fraction above 0')
+    if config.report.cross_fit == 1:
+        raise InputError('config.report.cross_fit: 1 is not allowed; at least 2 folds, or 0 for none')
+    label_free = [name for name, method in REPRESENTATIONS.items() if not method.sees_labels]
+    if config.report.cross_fit and not ('pretrain' in config.phases and config.pretrain.method in label_free):
+        raise InputError(
+            f'config.report.cross_fit: {config.report.cross_fit} needs the phase pretrain by '
+            f'{" or ".join(label_free)}, whose embeddings have seen no label'
+        )
+    if config.rounds > 1 and 'finetune' not in config.phases:
+        raise InputError(f'config.rounds: {config.rounds} needs the phase finetune, found {tuple(config.phases)}')
+
+
+def _check_phases(phases: tuple[str, ...]) -> None:
+    if not phases or list(phases) != sorted(set(phases), key=PHASES.index):
+        raise InputError(f'config.phases: {phases} must be some of {", ".join(PHASES)}, each once, in this order')
+    for phase, needed in (('select', 'classify'), ('contrast', 'select'), ('finetune', 'classify')):
+        if phase in phases and needed not in phases:
+            raise InputError(f'config.phases: {phase!r} needs {needed!r} before it, found {phases}')
+
+
+def check_version(saved: Mapping[str, Any], workdir: str | os.PathLike) -> None:
+    """Whether the config.json of a work directory, read as `saved`, has the settings of this version.
+
+    Raises:
+      InputError: an earlier (or later) version wrote it.
+    """
+    before, now = (dict(config_lib.flatten(config)) for config in (config_lib.from_json(saved), default()))
+    if before.keys() != now.keys():
+        raise InputError(
+            f'{workdir}: another version of noisy_jax began this run (it differs in the setting '
+            f'{min(before.keys() ^ now.keys())}); take another --workdir, or that version'
+        )
