@@ -1,24 +1,32 @@
 """Images and labels: loaders by name, label noise, augmentation."""
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.filelist import Lists
+from noisy_jax.data.lazy import Decoding
 from noisy_jax.errors import InputError
 
-_DECODING = {name: name for name in ('image_size', 'memory_bytes', 'workers')}
-_LISTS = ('list', 'test_list', 'test_path', 'labels', 'test_labels', 'class_names', 'max_classes')
+
+def _names(group: type) -> dict[str, str]:
+    return {field.name: field.name for field in dataclasses.fields(group)}
+
 
 # Arguments of each loader beside `split` and `limit`, and the settings (of config.data) that they come from.
 ARGUMENTS = {
     'digits': {},
     'arrays': {'path': 'path', 'image_size': 'image_size'},
-    'folder': {'path': 'path', **_DECODING},
-    'filelist': {'path': 'path', **{name: name for name in _LISTS}, **_DECODING},
-    'tfds': {'name': 'dataset', 'data_dir': 'path', 'label_key': 'label_key', **_DECODING},
+    'folder': {'path': 'path', **_names(Decoding)},
+    'filelist': {'path': 'path', **_names(Lists), **_names(Decoding)},
+    'tfds': {'name': 'dataset', 'data_dir': 'path', 'label_key': 'label_key', **_names(Decoding)},
 }
 LOADERS = tuple(ARGUMENTS)
+# Arguments of a loader that are one object.
+_GROUPS = {'folder': {'decoding': Decoding}, 'tfds': {'decoding': Decoding}}
+_GROUPS['filelist'] = {'lists': Lists, 'decoding': Decoding}
 
 
 def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:
@@ -32,6 +40,8 @@ def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:
     """
     if name not in LOADERS:
         raise InputError(f'data.name: {name!r} is unknown; allowed: {", ".join(LOADERS)}')
+    for argument, group in _GROUPS.get(name, {}).items():
+        settings[argument] = group(**{field: settings.pop(field) for field in _names(group) if field in settings})
     return importlib.import_module(f'noisy_jax.data.{name}').load(split, **settings)
 
 

@@ -20,7 +20,7 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0) -> Dataset 
     Args:
       split: 'train' or 'test'.
       path: the file or folder.
-      image_size: as in the folder loader.
+      image_size: pixels of a side, to which images are scaled by their shorter side and cropped; 0: as they are.
       limit: as in the folder loader.
 
     Returns:

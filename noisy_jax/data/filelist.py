@@ -16,22 +16,33 @@ _HEADS = ('path', 'file', 'filename', 'image')  # names of the first column
 _SEPARATORS = {'.csv': ',', '.tsv': '\t'}
 
 
+@dataclasses.dataclass(frozen=True)
+class Lists:
+    """The lists of a data set, which are looked up in its folder, then in the current one.
+
+    Attributes:
+      list: the training list; '' where the path of the data is the list.
+      test_list: the test list; '': there is no test set.
+      test_path: the folder that paths in the test list are relative to; '': the folder of the data.
+      labels: a list with labels for (at least) all paths of `list`, which then has paths only; '': `list` has labels.
+      test_labels: the same for `test_list`.
+      class_names: a file with a class name per line; '': the numbers, or the sorted names of the training list.
+      max_classes: number of classes to keep, the first ones; 0: all.
+    """
+
+    list: str = ''
+    test_list: str = ''
+    test_path: str = ''
+    labels: str = ''
+    test_labels: str = ''
+    class_names: str = ''
+    max_classes: int = 0
+
+
 def load(
-    split: str,
-    path: str,
-    list: str = '',
-    test_list: str = '',
-    test_path: str = '',
-    labels: str = '',
-    test_labels: str = '',
-    class_names: str = '',
-    max_classes: int = 0,
-    image_size: int = 0,
-    limit: int = 0,
-    memory_bytes: int = lazy.MEMORY_BYTES,
-    workers: int = 0,
+    split: str, path: str, lists: Lists = Lists(), limit: int = 0, decoding: lazy.Decoding = lazy.DEFAULT
 ) -> Dataset | None:
-    """Loads the images of a list, in its order. Lists are looked up in `path`, then in the current folder.
+    """Loads the images of a list, in its order.
 
     Each line of a list is a path, white space and a label. `.csv` and `.tsv` files have the columns path and label, an
     optional header, and an empty label for images that only pre-training sees. Empty lines are skipped. Labels are
@@ -41,42 +52,35 @@ def load(
     Args:
       split: 'train' or 'test'.
       path: the folder that paths in the list are relative to, or the training list itself, which lies in that folder.
-      list: the training list; '' where `path` is the list.
-      test_list: the test list; '': there is no test set.
-      test_path: the folder that paths in the test list are relative to; '': `path`.
-      labels: a list with labels for (at least) all paths of `list`, which then has paths only; '': `list` has labels.
-      test_labels: the same for `test_list`.
-      class_names: a file with a class name per line; '': the numbers, or the sorted names of the training list.
-      max_classes: number of classes to keep, the first ones; 0: all.
-      image_size: as in the folder loader.
+      lists: the lists.
       limit: as in the folder loader.
-      memory_bytes: as in the folder loader.
-      workers: as in the folder loader.
+      decoding: how images are read.
 
     Raises:
       InputError: a list or an image is missing, or a label cannot be used; names the list and the line.
     """
-    root = pathlib.Path(path)
-    if path and not list and root.is_file():
-        root, list = root.parent, root.name
+    root, name = pathlib.Path(path), lists.list
+    if path and not name and root.is_file():
+        root, name = root.parent, root.name
     if not path or not root.is_dir():
         raise InputError(f'data.path: {path!r} is no folder; the one that paths in the list are relative to is needed')
-    if split == 'test' and not test_list:
+    if split == 'test' and not lists.test_list:
         return None
-    entries = _entries(_find(root, 'list', list), labels and _find(root, 'labels', labels))
-    names, known = _classes(entries, class_names and _find(root, 'class_names', class_names), max_classes)
+    class_names = lists.class_names and _find(root, 'class_names', lists.class_names)
+    entries = _entries(_find(root, 'list', name), lists.labels and _find(root, 'labels', lists.labels))
+    names, known = _classes(entries, class_names, lists.max_classes)
     if split == 'test':
-        file = _find(root, 'test_list', test_list)
-        entries = _entries(file, test_labels and _find(root, 'test_labels', test_labels))
-        root = root / test_path
-    label = _numbers(entries, MAX_CLASSES if max_classes else len(names), known)
+        labels = lists.test_labels and _find(root, 'test_labels', lists.test_labels)
+        entries = _entries(_find(root, 'test_list', lists.test_list), labels)
+        root = root / lists.test_path
+    label = _numbers(entries, MAX_CLASSES if lists.max_classes else len(names), known)
     rows = np.flatnonzero(label < len(names))
     if not len(rows):
-        raise InputError(f'{entries.file}: it has no image of the first {max_classes} classes (data.max_classes)')
+        raise InputError(f'{entries.file}: it has no image of the first {lists.max_classes} classes (data.max_classes)')
     rows = rows[balanced(label[rows], limit, len(names))]
     _refuse_missing(entries, root, rows)
     ids = np.array(entries.paths)[rows]
-    images = lazy.images(lazy.Paths(root, ids), image_size, memory_bytes, workers)
+    images = lazy.images(lazy.Paths(root, ids), decoding)
     return Dataset(images, label[rows], names, id=ids)
 
 

@@ -16,24 +16,14 @@ UNLABELLED = ('unlabelled', 'unlabeled')
 _TEST_NAMES = ('test', 'val', 'validation')
 
 
-def load(
-    split: str,
-    path: str,
-    image_size: int = 0,
-    limit: int = 0,
-    memory_bytes: int = lazy.MEMORY_BYTES,
-    workers: int = 0,
-) -> Dataset | None:
+def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.DEFAULT) -> Dataset | None:
     """Loads the images of a split by class, then by file name; those without a label come last.
 
     Args:
       split: 'train' or 'test'.
       path: the folder.
-      image_size: pixels of a side, to which images are scaled by their shorter side and cropped; 0: all images must
-        have one size.
       limit: greatest number of images, the first of every class; others are not decoded. 0: all.
-      memory_bytes: size of the decoded images above which they stay files, decoded when they are needed.
-      workers: processes that decode; 0: threads of this process.
+      decoding: how images are read.
 
     Returns:
       The data set, with one channel if all images are grey; None for a test set that does not exist.
@@ -68,7 +58,7 @@ def load(
         files += chosen
         labels += [label] * len(chosen)
     ids = np.array([file.relative_to(root).as_posix() for file in files])
-    images = lazy.images(lazy.Paths(root, ids), image_size, memory_bytes, workers)
+    images = lazy.images(lazy.Paths(root, ids), decoding)
     return Dataset(images, np.asarray(labels, np.int32), names, id=ids)
 
 

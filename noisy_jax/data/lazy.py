@@ -17,6 +17,7 @@ code around it does not run in parallel: on many cores with small images process
 import concurrent.futures
 import contextlib
 import contextvars
+import dataclasses
 import functools
 import itertools
 import multiprocessing
@@ -35,9 +36,28 @@ from noisy_jax.data.decoding import File, decode, decoded_shape, fit_array
 from noisy_jax.errors import InputError
 
 _SHARE = 16  # images per task: enough to outweigh its dispatch, few enough to divide a batch among the workers
-MEMORY_BYTES = 2**33  # size up to which images are decoded once and kept in memory
 _PATIENCE = 3  # seconds before a progress bar appears
 _QUIET = contextvars.ContextVar('quiet', default=False)  # no bars at all; they are for terminals only
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """How image files are read.
+
+    Attributes:
+      image_size: pixels of a side, to which images are scaled by their shorter side and cropped; 0: all images must
+        have one size.
+      memory_bytes: size of the decoded images (counted with three channels) above which they stay files, decoded when
+        they are needed.
+      workers: processes that decode; 0: threads of this process.
+    """
+
+    image_size: int = 0
+    memory_bytes: int = 2**33
+    workers: int = 0
+
+
+DEFAULT = Decoding()
 
 
 class Encoded(Protocol):
@@ -175,14 +195,8 @@ def scaled(images: Images, size: int) -> Images:
     return result
 
 
-def images(encoded: Encoded, size: int, memory_bytes: int, workers: int) -> Images:
-    """Decodes all images if they take up to `memory_bytes`; else reads only their headers now.
-
-    Args:
-      encoded: the images, at least one.
-      size: as in `decode`; 0: all must have one size.
-      memory_bytes: bound of the decoded size, counted with three channels.
-      workers: processes that decode; 0: threads of this process.
+def images(encoded: Encoded, decoding: Decoding) -> Images:
+    """Decodes all images (at least one) if they take up to `memory_bytes`; else reads only their headers now.
 
     Returns:
       uint8 [N, H, W, C], with C = 1 if all images are grey, else 3.
@@ -190,8 +204,9 @@ def images(encoded: Encoded, size: int, memory_bytes: int, workers: int) -> Imag
     Raises:
       InputError: an image cannot be decoded or has another size than the first.
     """
+    size, workers = decoding.image_size, decoding.workers
     height, width, _ = decode(encoded.open(0), size, encoded.name(0)).shape
-    if len(encoded) * height * width * 3 > memory_bytes:
+    if len(encoded) * height * width * 3 > decoding.memory_bytes:
         return Files(encoded, _common_shape(encoded, size), size, workers)
     result = np.empty((len(encoded), height, width, 1), np.uint8)
     bar = _bar(len(encoded), 'decoding')

@@ -16,10 +16,8 @@ def load(
     name: str,
     data_dir: str = '',
     label_key: str = 'label',
-    image_size: int = 0,
     limit: int = 0,
-    memory_bytes: int = lazy.MEMORY_BYTES,
-    workers: int = 0,
+    decoding: lazy.Decoding = lazy.DEFAULT,
 ) -> Dataset | None:
     """Loads a data set with the features `image` and `label` that is prepared in `data_dir`; downloads nothing.
 
@@ -28,10 +26,8 @@ def load(
       name: name of the data set, e.g. 'cifar10'.
       data_dir: folder of prepared data sets; '': TFDS's default.
       label_key: feature with the labels to train on, e.g. 'worse_label' of cifar10_n; `label` is then the true one.
-      image_size: as in the folder loader.
       limit: as in the folder loader.
-      memory_bytes: as in the folder loader; all records are read once in any case, since labels are in them.
-      workers: as in the folder loader.
+      decoding: how images are read; all records are read once in any case, since labels are in them.
 
     Returns:
       The data set; None for a test set that does not exist.
@@ -81,7 +77,7 @@ def load(
     if len(hidden) and split != 'train':
         raise InputError(f'{title}, {split}: image {hidden[0]} has no label ({NO_LABEL}); each of a test set needs one')
     rows = balanced(given, limit, len(names))
-    images = lazy.images(Records(name, data_dir, split, rows), image_size, memory_bytes, workers)
+    images = lazy.images(Records(name, data_dir, split, rows), decoding)
     true_label = true[rows] if len(keys) > 1 else None
     try:
         return Dataset(images, given[rows], names, true_label=true_label, id=rows.astype(str))

@@ -58,17 +58,12 @@ def operation(image: jax.Array, which: jax.Array, amount: jax.Array) -> jax.Arra
 
 def _matrices(amount: jax.Array, height: int, width: int) -> list[jax.Array]:
     """Matrices [2, 3] for `warp`, of the operations that move pixels."""
-    zero, one = jnp.zeros(()), jnp.ones(())
-
-    def matrix(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array, e: jax.Array, f: jax.Array) -> jax.Array:
-        return jnp.array([[a, b, c], [d, e, f]])
-
     return [
         rotation(amount, height, width),
-        matrix(one, amount, zero, zero, one, zero),
-        matrix(one, zero, zero, amount, one, zero),
-        matrix(one, zero, amount * width, zero, one, zero),
-        matrix(one, zero, zero, zero, one, amount * height),
+        jnp.array([[1.0, amount, 0.0], [0.0, 1.0, 0.0]]),
+        jnp.array([[1.0, 0.0, 0.0], [amount, 1.0, 0.0]]),
+        jnp.array([[1.0, 0.0, amount * width], [0.0, 1.0, 0.0]]),
+        jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, amount * height]]),
     ]
 
 
