@@ -38,11 +38,7 @@ class Request:
 
     @classmethod
     def of(cls, options: argparse.Namespace, folder: WorkDir) -> 'Request':
-        """Reads the run's part.
-
-        Raises:
-          InputError: a file is missing or broken.
-        """
+        """Reads the run's part; raises InputError where a file is missing or broken."""
         config, data = folder.load_json('config'), folder.load_json('data')
         settings, threshold = config['data'], options.threshold
         if options.data:

@@ -19,11 +19,7 @@ _STATE, _ARRAYS = 'estimator', ('classes', 'label_issues', 'clean_probability')
 
 
 def save(estimator: Any, folder: str | os.PathLike) -> None:
-    """Writes a fitted NoisyLabelClassifier.
-
-    Raises:
-      InputError: a parameter that JSON cannot express, or a folder that cannot be written.
-    """
+    """As `NoisyLabelClassifier.save`."""
     classes = estimator.classes_
     state = {
         'parameters': {name: _plain(name, value) for name, value in estimator.get_params(deep=False).items()},
@@ -43,11 +39,7 @@ def save(estimator: Any, folder: str | os.PathLike) -> None:
 
 
 def load(kind: type, folder: str | os.PathLike) -> Any:
-    """An estimator of the class `kind`, as `save` wrote it.
-
-    Raises:
-      InputError: a file is missing or broken.
-    """
+    """As `NoisyLabelClassifier.load`, of the class `kind`."""
     path = pathlib.Path(folder)
     try:
         state = json.loads((path / f'{_STATE}.json').read_text(encoding='utf-8'))
