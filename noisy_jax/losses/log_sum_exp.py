@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-# Up to so many rows the dense form is as fast (experiments/contrastive_memory.py).
+# Up to so many rows the dense form is as fast (experiments/speed/contrastive_memory.py).
 _DENSE_ROWS = 2048
 _BLOCK = 128
 
