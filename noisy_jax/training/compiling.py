@@ -10,7 +10,7 @@ from noisy_jax.errors import InputError
 
 Options = dict[str, str | bool]
 
-# By platform, only what was measured to help (experiments/README.md). Where XLA does not know one, it is left out.
+# By platform, only what was measured to help (docs/reproducing.md). Where XLA does not know one, it is left out.
 OPTIONS: dict[str, Options] = {
     # XLA's newer CPU library takes 3 times as long as Eigen for the weight gradient of a convolution; its reductions
     # (BatchNorm) stay. LLVM's level 1 compiles small programs in a third of the time; a step of ResNet-18 (batch 64)
