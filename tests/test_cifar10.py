@@ -48,7 +48,7 @@ def test_all_phases_on_real_jpegs(cifar, tmp_path):
 def test_resnet18_learns_two_classes(cifar, tmp_path):
     config = _config('loss=ce,noise=none,phases=base', cifar)
     assert config.model.encoder == 'resnet18'
-    config.base.epochs, config.base.optimizer.learning_rate = 6, 0.2
+    config.base.epochs, config.classify.optimizer.learning_rate = 6, 0.2
     summary = pipeline.run(config, tmp_path)
     assert summary['phases'][0]['test_accuracy_best'] > 0.65
     assert np.load(tmp_path / 'pred_probs.npy').shape == (200, 2)

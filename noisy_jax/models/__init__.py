@@ -48,7 +48,7 @@ def settings() -> Section:
         'batch_norm_splits': Setting(
             1, 'interleaved groups of a batch that the encoder normalises separately', least=0
         ),
-        'batch_norm_blocks': Setting(1, 'the same of neighbouring samples, as on a device; 0 or 1: all', least=0),
+        'batch_norm_blocks': Setting(1, 'contiguous groups of a batch, as on one device each; 0 or 1: one', least=0),
         'dtype': Setting(
             'float32', 'type to compute in; weights and losses are float32', choices=('float32', 'bfloat16')
         ),
