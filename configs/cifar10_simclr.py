@@ -1,6 +1,6 @@
 """SimCLR alone on CIFAR-10: ResNet-18, bfloat16, 230 epochs; its k-NN accuracies go to metrics.jsonl.
 
-  python -m noisy_jax.main --config=configs/cifar10_simclr.py --config.data.path=cifar10 --workdir=runs/simclr
+  noisy-jax --config=cifar10_simclr --config.data.path=cifar10 --workdir=runs/simclr
 
 289 seconds on one H100; k-NN accuracy 67.9 / 74.6 / 77.1 % after 40 / 160 / 230 epochs (images: JPEG 75).
 The best of five recipes in experiments/accuracy/visit.py. The data is as in configs/cifar10.py.
@@ -8,17 +8,15 @@ The best of five recipes in experiments/accuracy/visit.py. The data is as in con
 
 from ml_collections import ConfigDict
 
-from noisy_jax import config as defaults
+from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config of an argument: data=folder|filelist|arrays|tfds, smoke."""
-    config, given = defaults.with_data(argument, 'cifar10_simclr')
+    """The config; the argument may change what `begin` is given by name, e.g. 'data=arrays'."""
+    config, given = presets.begin('cifar10_simclr', argument, data='folder', smoke=False)
     config.data.dataset = 'cifar10'
     config.phases = ('pretrain',)
     config.model.dtype = 'bfloat16'
-    config.pretrain.update({'batch_size': 512, 'epochs': 230, 'temperature': 0.2})
-    config.pretrain.optimizer.update({'learning_rate': 0.12, 'weight_decay': 5e-4, 'warmup_epochs': 10})
-    if given['smoke']:
-        defaults.shrink(config)
-    return config
+    config.pretrain.update(batch_size=512, epochs=230, temperature=0.2)
+    config.pretrain.optimizer.update(learning_rate=0.12, weight_decay=5e-4, warmup_epochs=10)
+    return presets.smoke(config) if given['smoke'] else config

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 import tarfile
 import tempfile
 
@@ -18,10 +20,21 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
-# The product compiles its steps at this level (noisy_jax/training/compiling.py); here all that a test jits itself, too.
-_LEVEL = '--xla_backend_optimization_level=1'
-if _LEVEL not in os.environ.get('XLA_FLAGS', ''):
-    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_LEVEL}'.strip()
+
+def _xla_flags():
+    """Options that compile faster: most of the time goes into programs that run for a few steps.
+
+    The product compiles its steps at that level too (noisy_jax/training/compiling.py), but with XLA's fusion emitters,
+    which take as long as all else together.
+    """
+    flags = '--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false'
+    known = [sys.executable, '-c', 'import jaxlib.xla_client as xla; xla.CompileOptions()']  # aborts at an unknown flag
+    taken = subprocess.run(known, env={**os.environ, 'XLA_FLAGS': flags}, capture_output=True).returncode == 0
+    return f'{os.environ.get("XLA_FLAGS", "")} {flags if taken else ""}'.strip()
+
+
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+    os.environ['XLA_FLAGS'] = _xla_flags()
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = pathlib.Path(os.environ.get('NOISY_JAX_DATA', _ROOT.parent / 'shared' / 'data'))
@@ -40,7 +53,7 @@ def environment(devices=1):
     return {
         **os.environ,
         'PYTHONPATH': os.pathsep.join([str(_ROOT), str(_ROOT / 'tests')]),
-        'XLA_FLAGS': f'{_LEVEL} --xla_force_host_platform_device_count={devices}',
+        'XLA_FLAGS': f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={devices}',
     }
 
 

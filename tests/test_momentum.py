@@ -166,7 +166,6 @@ def test_methods_serve_both_contrastive_phases(tmp_path, pretrain, contrast):
         moco__queue=128,
         mopro__start_epoch=1,
         mopro__strong_augment='handwriting',
-        data__limit=200,
     )
     summary = pipeline.run(settings, tmp_path)
     knn = [phase['knn_accuracy'] for phase in summary['phases'] if phase['name'] in ('pretrain', 'contrast')]

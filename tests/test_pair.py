@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import assert_rounded
-from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _learner, _same, _variables
+from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _learner, _predict, _same, _variables
 from tiny import config
 
 from noisy_jax import losses, pipeline
@@ -19,21 +19,24 @@ from noisy_jax.methods.pair import pair_step
 from noisy_jax.training import optim, state
 
 VIEWS = augment.policy('none')
+WARMUP = 8  # epochs; runs of the same sizes share compiled programs
 
 
 @functools.cache
 def _both():
     """Two networks of different initial weights."""
-    other = NETWORK.init(jax.random.key(7), np.zeros((1, 8, 8, 1), np.float32))
+    other = jax.jit(NETWORK.init)(jax.random.key(7), np.zeros((1, 8, 8, 1), np.float32))
     return state.stack(_variables(), other)
 
 
 def _network(variables, number):
-    return jax.tree.map(lambda leaf: np.asarray(leaf[number]), variables)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[number], variables)
 
 
 @functools.cache
-def _dividemix(**settings):
+def _dividemix():
+    """Compiled once for all tests."""
+    settings = {'unlabelled_weight': 5.0, 'rampup_steps': 10}
     return jax.jit(dividemix_step(_learner(optim.CLASSIFIER, VIEWS), MixMatch(**settings)))
 
 
@@ -69,7 +72,7 @@ def test_a_network_remembers_what_the_average_of_the_other_says():
     new, _ = _after(jax.jit(step), {**state.stack(memory, memory), state.AVERAGE: _both()})
     images = NORMALISE(_batch()['image'] / np.float32(255))
     for number in (0, 1):
-        logits, _ = NETWORK.apply(_network(_both(), 1 - number), images, train=False)
+        logits, _ = _predict(_network(_both(), 1 - number), images)
         rows = np.asarray(new.extra['elr_targets'])[number, _batch()['index']]
         np.testing.assert_allclose(rows, 0.3 * jax.nn.softmax(logits), rtol=1e-3, atol=1e-5)
     assert new.extra['elr_targets'].shape == (2, 1437, 10)
@@ -80,7 +83,7 @@ def test_a_network_learns_by_the_trust_of_the_other():
     trust = np.full((2, 1437), 0.9, np.float32)
     changed = trust.copy()
     changed[0] = 0.1
-    first, second = (_after(_dividemix(rampup_steps=0.5), {state.CLEAN: clean})[0] for clean in (trust, changed))
+    first, second = (_after(_dividemix(), {state.CLEAN: clean})[0] for clean in (trust, changed))
     assert _same(_network(first.variables, 0), _network(second.variables, 0))
     assert not _same(_network(first.variables, 1), _network(second.variables, 1))
 
@@ -97,7 +100,7 @@ def test_untrusted_samples_count_once_the_weight_has_risen():
     """At step 0 of the ramp they have no say: only the balance of classes moves the weights."""
     clean = {state.CLEAN: np.zeros((2, 1437), np.float32)}
     start = state.create(_both(), OPTIMIZER, optim.CLASSIFIER, clean)
-    step = _dividemix(rampup_steps=10)
+    step = _dividemix()
     losses_at = [
         float(step(start.replace(step=np.int32(number)), _batch(), jax.random.key(1))[1]['loss'])
         for number in (0, 5, 10, 20)
@@ -112,13 +115,13 @@ def test_dividemix_learns_from_labels_half_of_which_are_trusted():
     trusted = np.arange(1437) % 2 == 0
     label = np.where(trusted[batch['index']], batch['label'], (batch['label'] + 1) % 10)
     clean = {state.CLEAN: np.tile(trusted, (2, 1)).astype(np.float32)}
-    now, step = state.create(_both(), OPTIMIZER, optim.CLASSIFIER, clean), _dividemix(unlabelled_weight=1.0)
+    now, step = state.create(_both(), OPTIMIZER, optim.CLASSIFIER, clean), _dividemix()
     for _ in range(40):
         now, metrics = step(now, {**batch, 'label': label}, jax.random.key(1))
     assert float(metrics['trusted']) == pytest.approx(trusted[batch['index']].mean())
     images = NORMALISE(batch['image'] / np.float32(255))
     for number in (0, 1):
-        logits, _ = NETWORK.apply(_network(now.variables, number), images, train=False)
+        logits, _ = _predict(_network(now.variables, number), images)
         wrong = ~trusted[batch['index']]
         assert np.mean(logits.argmax(-1)[wrong] == batch['label'][wrong]) > 0.7
         assert np.mean(logits.argmax(-1)[wrong] == label[wrong]) < 0.2
@@ -134,7 +137,7 @@ def test_a_network_is_taught_on_its_own_views():
     keys = jax.random.split(jax.random.fold_in(jax.random.key(1), 0), 3)
     for number in (0, 1):
         images = NORMALISE(augment.apply(drawn, keys[number], _batch()['image']))
-        logits, _ = NETWORK.apply(_network(_both(), 1 - number), images, train=False)
+        logits, _ = _predict(_network(_both(), 1 - number), images)
         rows = np.asarray(new.extra['elr_targets'])[number, _batch()['index']]
         np.testing.assert_allclose(rows, jax.nn.softmax(logits), rtol=1e-3, atol=1e-5)
 
@@ -146,15 +149,15 @@ def test_a_run_by_this_method(tmp_path, method):
         'rate=0.4,phases=base',
         base__method=method,
         base__epochs=6,
-        bootstrap__warmup_epochs=4,
-        dividemix__warmup_epochs=4,
+        bootstrap__warmup_epochs=WARMUP,
+        dividemix__warmup_epochs=WARMUP,
         data__valid_fraction=0.1,
         data__test_limit=300,
     )
     summary = pipeline.run(settings, tmp_path)
     assert summary['phases'][0]['test_accuracy_last'] > 0.3
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
-    assert [line['stage'] for line in lines] == ([] if method == 'elr_plus' else ['warmup'] * 4) + ['all'] * 6
+    assert [line['stage'] for line in lines] == ([] if method == 'elr_plus' else ['warmup'] * WARMUP) + ['all'] * 6
     assert all(line['valid_changed'] >= 0 for line in lines)
     assert ('trusted_next' in lines[-1]) == (method != 'elr_plus')
     assert pipeline.run(settings, tmp_path) == summary
@@ -172,14 +175,15 @@ def test_labels_are_split_by_the_losses_of_several_epochs(tmp_path, monkeypatch)
     settings = config(
         'rate=0.4,phases=base',
         base__method='dividemix',
-        base__epochs=2,
-        dividemix__warmup_epochs=2,
+        base__epochs=6,
+        dividemix__warmup_epochs=WARMUP,
         dividemix__history=3,
-        data__limit=200,
+        data__valid_fraction=0.1,
+        data__test_limit=300,
     )
     pipeline.run(settings, tmp_path)
     splits = np.array(seen[: 2 * 3])  # before the first epoch and after two: [6, E, N]
-    assert splits.shape == (6, 3, 200)
+    assert splits.shape[:2] == (6, 3)
     for network in (0, 1):
         first, second, third = splits[network::2]
         assert (first == first[0]).all()
@@ -197,9 +201,10 @@ def test_a_penalty_keeps_the_warm_up_from_being_sure(tmp_path):
             'rate=0.4,phases=base',
             base__method='dividemix',
             base__epochs=0,
-            dividemix__warmup_epochs=8,
+            dividemix__warmup_epochs=WARMUP,
             dividemix__negative_entropy=penalty,
-            data__limit=200,
+            data__valid_fraction=0.1,
+            data__test_limit=300,
         )
         pipeline.run(settings, tmp_path / str(penalty))
         sure[penalty] = np.load(tmp_path / str(penalty) / 'pred_probs.npy').max(1).mean()

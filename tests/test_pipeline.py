@@ -241,7 +241,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_saying_where(tmp_path):
 
 def test_averages_and_neighbours_in_a_run(tmp_path):
     changes = {'classify__average': 0.9, 'finetune__average': 0.9, 'select__neighbours': 20}
-    changes |= {'data__valid_fraction': 0.1}  # held out from all phases
     summary = pipeline.run(config('rate=0.4,phases=finetuned', **changes), tmp_path)
     assert summary['complete']
     pseudo = np.load(tmp_path / 'labels' / 'classify_probabilities.npy').argmax(1)
@@ -251,7 +250,7 @@ def test_averages_and_neighbours_in_a_run(tmp_path):
 
 
 def test_a_second_round_starts_from_the_labels_of_the_first(tmp_path):
-    settings = config('rate=0.4,phases=finetuned', rounds=2, data__limit=200)
+    settings = config('rate=0.4,phases=finetuned', rounds=2)
     summary = pipeline.run(settings, tmp_path)
     names = [phase['name'] for phase in summary['phases']]
     assert names == ['pretrain', 'classify', 'select', 'contrast', 'finetune', 'select_2', 'contrast_2', 'finetune_2']

@@ -23,7 +23,12 @@ VIEWS = augment.policy('handwriting')
 
 @functools.cache
 def _variables():
-    return NETWORK.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
+    return jax.jit(NETWORK.init)(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
+
+
+@jax.jit
+def _predict(variables, images):
+    return NETWORK.apply(variables, images, train=False)
 
 
 @functools.cache
