@@ -1,4 +1,4 @@
-"""What a run believes of its training images: what one phase hands on to the next."""
+"""The beliefs of a run about its training images, passed from phase to phase."""
 
 import dataclasses
 
@@ -10,15 +10,15 @@ from noisy_jax.training.state import Variables
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Belief:
-    """The network, and the labels of T training images, as the newest phase left them.
+    """The network, and the labels of T training images, after the newest phase.
 
     Attributes:
       variables: of the network; None: not trained yet.
-      label: int32 [T], what the next phase trains on: the given labels, later pseudo-labels.
+      label: int32 [T] to train on next: the given labels, later pseudo-labels.
       weight: float32 [T], the trust in each label.
       probabilities: float32 [T, C] of the newest classifier, or None.
       valid_probabilities: float32 [V, C] of the held-out images, or None.
-      selection_losses: float32 [E, T], what the newest weights were told by, or None.
+      selection_losses: float32 [E, T] that the newest weights were computed from, or None.
     """
 
     variables: Variables | None
@@ -30,11 +30,11 @@ class Belief:
 
     @classmethod
     def of(cls, train: Dataset) -> 'Belief':
-        """Before any phase: the given labels, all trusted alike."""
+        """Before any phase: the given labels with equal weights."""
         return cls(None, train.label, train.weight)
 
     def arrays_since(self, before: 'Belief') -> dict[str, np.ndarray]:
-        """By name, the arrays that are not those of `before`."""
+        """The arrays, by name, that differ from those of `before`."""
         names = (field.name for field in dataclasses.fields(self) if field.name != 'variables')
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not getattr(before, name)}

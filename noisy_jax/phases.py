@@ -1,6 +1,6 @@
 """The method's phases, each a short function (context, belief, journal) -> the next belief.
 
-base      the classifier from scratch on the given labels, only to compare
+base      the classifier from scratch on the given labels, for comparison only
 pretrain  (a1) contrast of views of the images alone (SimCLR, MoCo)
 classify  (a2) head, then all weights, on the given labels; its predictions are the pseudo-labels
 select    (b1) head on the pseudo-labels; a mixture on the losses gives each pseudo-label's clean probability
@@ -42,7 +42,7 @@ def base(context: Context, belief: Belief, journal: Journal) -> Belief:
 
 
 def pretrain(context: Context, belief: Belief, journal: Journal) -> Belief:
-    """(a1) Contrast of two views of each image; labels play no part (SimCLR, MoCo), unless asked for."""
+    """(a1) Contrast of two views of each image; labels are ignored (SimCLR, MoCo) unless the method reads them."""
     start = belief.variables or context.initial('encoder')
     images = _believed(context, belief) if method_of(context.config, 'pretrain').sees_labels else context.splits.pool
     return dataclasses.replace(belief, variables=_representation(context, images, journal, start))
@@ -54,7 +54,7 @@ def classify(context: Context, belief: Belief, journal: Journal) -> Belief:
 
 
 def select(context: Context, belief: Belief, journal: Journal) -> Belief:
-    """(b1) A new head on the pseudo-labels; the losses of its last epochs tell clean from noisy (Arazo 2019, eq. 1).
+    """(b1) A new head on the pseudo-labels; a mixture on its losses tells clean from noisy (Arazo 2019, eq. 1).
 
     With `neighbours`, an image's pseudo-label is first replaced by that of its neighbours. The encoder stays as it is:
     the head serves the losses alone.
@@ -74,7 +74,7 @@ def select(context: Context, belief: Belief, journal: Journal) -> Belief:
 
 def contrast(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(b2) Supervised contrastive on the pseudo-labels, positives weighted by clean probability."""
-    # Below this floor a pair would have no say at all, and a row of such pairs no gradient.
+    # Without a floor, a row whose pairs all have weight 0 would have no gradient.
     weight = np.maximum(belief.weight, context.config.contrast.min_weight)
     images = _believed(context, belief).replace(weight=weight)
     return dataclasses.replace(belief, variables=_representation(context, images, journal, belief.variables))
@@ -99,7 +99,7 @@ PHASES: dict[str, Phase] = {
 
 
 def method_of(config: ConfigDict, phase: str) -> Method:
-    """How a phase trains."""
+    """The training method of a phase."""
     return SelectionHead() if phase == 'select' else METHODS[config[phase].method]
 
 

@@ -1,10 +1,12 @@
 """One run: data, labels, the phases in order (from the first unfinished one), the label issues, the summary."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -65,43 +67,65 @@ def run(
     folder = _claimed(workdir, context)
     board = _board(folder, context)
     summary = _header(config, mesh) | {'noise': splits.noise, 'phases': []}
-    beliefs, belief, trained = {}, Belief.of(splits.train), False
-    plan = phases.work_plan(config, images=len(splits.train), pool=len(splits.pool))
-    with StopSignal() as stop, Progress(plan, quiet=quiet, at_most=config.early_stop != 'none') as progress:
-        metrics = MetricWriter(folder.metrics, board)
-        keys = ('checkpoint_every', 'resident_bytes', 'shard_state')
-        rest = {key: config[key] for key in keys} | {'compiler_options': options, 'progress': progress}
-        session = Session(mesh, config.seed, metrics, stop, **rest)
-        for entry in schedule.entries(config):
-            after, record, is_new = _run_phase(entry, context, belief, session, folder)
-            beliefs[entry.name], trained = after, trained or is_new
-            belief = belief if entry.is_comparison else after
-            progress.finish(entry.name, record, trained=is_new)
-            summary['phases'].append({'name': entry.name, **record})
-            if entry.phase == 'select':
-                summary['selection'] = results.selection_quality(splits.train, belief)
-                if board:
-                    results.show_selection(board, entry.name, belief)
-            if is_new:
-                folder.save_json('summary', summary)
-        metrics.close()
+    with _session(context, MetricWriter(folder.metrics, board), options, quiet) as session:
+        beliefs, trained = _fold(context, session, folder, summary)
     issues = results.find_label_issues(folder, context, beliefs)
+    if issues:
+        summary['label_issues'] = issues.numbers | {'cross_fit': config.report.cross_fit}
     if board:
-        if issues:
-            results.show_label_issues(board, issues, splits.labelled)
-        board.close()
-    summary |= {'label_issues': issues.numbers | {'cross_fit': config.report.cross_fit}} if issues else {}
-    summary['complete'] = True
-    folder.save_json('summary', summary)
+        results.show(board, splits.labelled, beliefs, issues)
+    folder.save_json('summary', summary | {'complete': True})
     if issues and config.report.page:
         results.write_report(folder, context, beliefs, issues)
     if mesh_lib.is_main() and not quiet:
         _conclude(folder, summary, trained=trained)
-    return summary
+    return summary | {'complete': True}
+
+
+@contextlib.contextmanager
+def _session(context: Context, metrics: MetricWriter, options: compiling.Options, quiet: bool) -> Iterator[Session]:
+    """How the phases are executed; within the block a stop signal is noted instead of ending the process."""
+    config, splits = context.config, context.splits
+    plan = phases.work_plan(config, images=len(splits.train), pool=len(splits.pool))
+    with StopSignal() as stop, Progress(plan, quiet=quiet, at_most=config.early_stop != 'none') as progress:
+        yield Session(
+            context.evaluator.mesh,
+            config.seed,
+            metrics,
+            stop,
+            checkpoint_every=config.checkpoint_every,
+            resident_bytes=config.resident_bytes,
+            shard_state=config.shard_state,
+            compiler_options=options,
+            progress=progress,
+        )
+        metrics.close()
+
+
+def _fold(
+    context: Context, session: Session, folder: WorkDir, summary: dict[str, Any]
+) -> tuple[dict[str, Belief], bool]:
+    """Folds the phases over the belief; `summary` gets their records.
+
+    Returns:
+      The belief after each phase, by its name, and whether any was trained now.
+    """
+    beliefs, belief, trained = {}, Belief.of(context.splits.train), False
+    for entry in schedule.entries(context.config):
+        after, record, is_new = _run_phase(entry, context, belief, session, folder)
+        beliefs[entry.name], trained = after, trained or is_new
+        belief = belief if entry.is_comparison else after
+        session.progress.finish(entry.name, record, trained=is_new)
+        summary['phases'].append({'name': entry.name, **record})
+        if entry.phase == 'select':
+            summary['selection'] = results.selection_quality(context.splits.train, belief)
+        if is_new:
+            folder.save_json('summary', summary)
+    return beliefs, trained
 
 
 def _resolved(config: ConfigDict, workdir: str | os.PathLike, datasets: Given | None, quiet: bool) -> ConfigDict:
-    """The config with what it leaves to the data chosen and said; checked before the data is looked at, and after."""
+    """The config with what it leaves to the data chosen and printed; validated before and after the data is read."""
     settings.validate(config, unchecked=automatic.open_settings(config))
     begun = (pathlib.Path(workdir) / 'config.json').exists()
     earlier = WorkDir.of_run(workdir).load_json('config') if begun else None
@@ -115,7 +139,7 @@ def _resolved(config: ConfigDict, workdir: str | os.PathLike, datasets: Given | 
 
 
 def _check_batches(config: ConfigDict, images: int, mesh: Mesh) -> None:
-    """All batch sizes before anything is trained: the last phase's would be found hours later."""
+    """Checks all batch sizes before training: an error in the last phase would come hours later."""
     groups = max(config.model.batch_norm_blocks, 1) * max(config.model.batch_norm_splits, 1)
     for phase in config.phases:
         field, size, method = f'config.{phase}.batch_size', config[phase].batch_size, phases.method_of(config, phase)
@@ -130,7 +154,7 @@ def _check_batches(config: ConfigDict, images: int, mesh: Mesh) -> None:
 
 
 def _claimed(workdir: str | os.PathLike, context: Context) -> WorkDir:
-    """The work directory, which from now on belongs to this run.
+    """The work directory, claimed for this run.
 
     Raises:
       InputError: it belongs to another config or other data, or is not the same folder for all processes.
@@ -155,7 +179,7 @@ def _claimed(workdir: str | os.PathLike, context: Context) -> WorkDir:
 
 
 def _board(folder: WorkDir, context: Context) -> tensorboard.Board | None:
-    """For TensorBoard, where it is wanted and installed and the run is not over; with views that pre-training sees."""
+    """TensorBoard, if wanted and installed and the run is not finished; shows some views of the pre-training."""
     config, pool = context.config, context.splits.pool
     wanted = config.report.tensorboard and tensorboard.is_installed()
     if not wanted or not mesh_lib.is_main() or folder.is_complete:
@@ -171,7 +195,7 @@ def _board(folder: WorkDir, context: Context) -> tensorboard.Board | None:
 def _run_phase(
     entry: schedule.Entry, context: Context, belief: Belief, session: Session, folder: WorkDir
 ) -> tuple[Belief, dict[str, Any], bool]:
-    """The belief after the phase, its record, and whether it was trained now; a finished phase is read back."""
+    """The belief after the phase, its record, and whether it was trained now rather than restored."""
     checkpoints = Checkpoints(folder.checkpoints(entry.name))
     try:
         meta = checkpoints.meta

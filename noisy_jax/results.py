@@ -74,14 +74,14 @@ def selection_quality(train: Dataset, belief: Belief) -> dict[str, Any]:
     return selection.quality(belief.weight, belief.label == train.true_label)
 
 
-def show_selection(board: Board, name: str, belief: Belief) -> None:
-    """Shows in TensorBoard what a selection was made from, and what came of it."""
-    board.histogram(f'{name}/losses', belief.selection_losses[-1])
-    board.histogram(f'{name}/clean_probability', belief.weight)
-
-
-def show_label_issues(board: Board, found: LabelIssues, labelled: Dataset) -> None:
-    """Shows in TensorBoard the losses and clean probabilities of all labels, and the most suspicious images."""
-    board.histogram('labels/loss', found.losses)
-    board.histogram('labels/clean_probability', found.clean_probability)
-    board.suspects(labelled, found.by_suspicion, found.suggested, found.clean_probability)
+def show(board: Board, labelled: Dataset, beliefs: dict[str, Belief], found: LabelIssues | None) -> None:
+    """Shows in TensorBoard the losses and clean probabilities of selections and of all labels; closes it."""
+    for name, belief in beliefs.items():
+        if name.startswith('select'):
+            board.histogram(f'{name}/losses', belief.selection_losses[-1])
+            board.histogram(f'{name}/clean_probability', belief.weight)
+    if found:
+        board.histogram('labels/loss', found.losses)
+        board.histogram('labels/clean_probability', found.clean_probability)
+        board.suspects(labelled, found.by_suspicion, found.suggested, found.clean_probability)
+    board.close()

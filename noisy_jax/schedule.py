@@ -29,7 +29,7 @@ class Entry:
 
     @property
     def is_comparison(self) -> bool:
-        """Whether later phases do not see what it has learnt."""
+        """Whether later phases ignore its outcome."""
         return self.phase == 'base'
 
 

@@ -44,8 +44,31 @@ GOLDEN = DATA.parent / 'golden'
 # for the same numbers may do so on one processor.
 EPSILON = float(np.finfo(np.float32).eps)
 
+# Files that take longest, in this order: they come first, so that no worker ends long after the others. The first two
+# share no programs.
+LONGEST = (
+    'test_mesh',
+    'test_resume',
+    'test_estimator',
+    'test_pipeline',
+    'test_pair',
+    'test_hosts',
+    'test_momentum',
+    'test_models',
+    'test_automatic',
+    'test_experiment_tables',
+    'test_cifar10',
+    'test_stopping',
+    'test_steps',
+)
+
 # Files of the `cifar` fixture.
 CIFAR_COUNTS = {'train/airplane': 120, 'train/automobile': 80, 'test/airplane': 30, 'test/automobile': 20}
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
 
 
 def environment(devices=1):

@@ -34,6 +34,7 @@ if fate:
 
     phases.PHASES[phase] = counted
 try:
-    pipeline.run(config(**json.loads(os.environ.get('CHANGES', '{}'))), workdir)
+    changes = {'checkpoint_every': 1} | json.loads(os.environ.get('CHANGES', '{}'))
+    pipeline.run(config(**changes), workdir)
 except Stopped:
     sys.exit(130)

@@ -14,7 +14,7 @@ from conftest import refused
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -165,10 +165,11 @@ def test_parameters():
 
 def test_with_the_tools_of_scikit_learn(capfd):
     whole, part = make_pipeline(FunctionTransformer(np.sqrt), tiny(batch_size=32)), slice(0, 200)
-    scores = cross_val_score(whole, X[part], DIGIT[part], cv=2)
+    halves = ShuffleSplit(1, test_size=100, random_state=0)
+    scores = cross_val_score(whole, X[part], DIGIT[part], cv=halves)
     assert np.isfinite(scores).all()
     settings = {'noisylabelclassifier__random_state': [np.int64(0)]}
-    search = GridSearchCV(whole, settings, cv=2, refit=False).fit(X[part], DIGIT[part])
+    search = GridSearchCV(whole, settings, cv=halves, refit=False).fit(X[part], DIGIT[part])
     assert search.best_score_ == scores.mean()  # the same seed, the same result
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ('', '')  # verbose=False

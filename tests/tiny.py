@@ -10,7 +10,7 @@ def config(argument='', **changes):
     """configs/digits.py, shrunk; changes by dotted key with '__' for the dot."""
     result = runpy.run_path(str(CONFIGS / 'digits.py'))['get_config'](argument)
     result.data.limit, result.data.test_limit = 300, 100
-    result.checkpoint_every = 1
+    result.checkpoint_every = 100  # only what phases end with; killed_run.py saves every epoch
     result.report.page = False  # its own tests ask for it
     result.pretrain.epochs, result.contrast.epochs = 3, 2
     result.base.epochs, result.select.epochs = 3, 2

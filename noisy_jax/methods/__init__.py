@@ -1,4 +1,4 @@
-"""The ways of training, a file for each and a line in one of the tables: what `PHASE.method` may be."""
+"""Training methods: one file and one table line each; the table keys are the values of `PHASE.method`."""
 
 import collections
 

@@ -24,7 +24,7 @@ _THRESHOLD = 0.5  # clean probability of a label that is trusted
 
 
 class Bootstrap(Classifier):
-    """One network on mixed images; a beta mixture on its losses says how far labels are refined by its predictions."""
+    """One network with mixup; a beta mixture on its losses sets how far its predictions refine the labels."""
 
     settings: ClassVar[Section] = {
         'bootstrap': {

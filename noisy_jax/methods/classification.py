@@ -89,7 +89,7 @@ def classification_step(learner: Learner, criterion: Criterion) -> Step:
 def mixed_step(learner: Learner, criterion: Criterion, alpha: float, *, refined: bool = False) -> Step:
     """`classification_step` on images and labels mixed by shares from Beta(alpha, alpha) (Zhang 2018).
 
-    What a loss remembers is predicted by the averaged weights on the images as they are (Liu 2020, ELR+). With
+    The memory of a loss is predicted by the averaged weights on the images before mixing (Liu 2020, ELR+). With
     `refined`, labels are first refined by the same predictions and the clean probabilities of the state, and the
     classes are kept in balance (dynamic bootstrapping, Arazo 2019, eq. 16 and 17).
     """
@@ -118,7 +118,7 @@ def mixed_step(learner: Learner, criterion: Criterion, alpha: float, *, refined:
 
 
 def warmup_stage(whole: Stage, epochs: int, *, mixup: float = 0.0) -> Stage:
-    """All weights at a constant rate, before labels are told apart."""
+    """All weights at a constant learning rate, before the first selection of labels."""
     constant = ConfigDict(whole.optimizer.to_dict() | {'schedule': 'constant', 'warmup_epochs': 0})
     return Stage(
         'warmup',

@@ -1,4 +1,4 @@
-"""The base of the methods for encoders: one stage of encoder and projection head, contrasted with itself."""
+"""The base class of methods for encoders: one stage of encoder and projection head."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from noisy_jax.training.stage import GRADIENT, Stage
 
 
 class Contrast(Method):
-    """Encoder and projection head for the epochs of the phase."""
+    """Trains encoder and projection head for the epochs of the phase."""
 
     trained: ClassVar[tuple[str, ...]] = optim.REPRESENTATION
     passes = 2 * GRADIENT

@@ -23,7 +23,7 @@ from noisy_jax.training.task import Task
 
 
 class DivideMix(Pair):
-    """Two networks; after a warm-up each learns by MixMatch from the labels that the other trusts."""
+    """Two networks; after a warm-up each is trained by MixMatch on the labels that the other trusts."""
 
     settings: ClassVar[Section] = {
         'dividemix': {
@@ -52,7 +52,7 @@ class DivideMix(Pair):
         head, whole = super().stages(config, phase)
         own = config.dividemix
         warmup = dataclasses.replace(warmup_stage(whole, own.warmup_epochs), passes=PASSES)
-        # Two views, learnt from and guessed at; then the losses of the next selection.
+        # Two views, with gradient and for the guesses; then the losses for the next selection.
         passes = 2 * (2 * (GRADIENT + FORWARD) + FORWARD)
         return [head, warmup, dataclasses.replace(whole, mixup=own.mixup, passes=passes)]
 
@@ -92,7 +92,7 @@ class MixMatch:
       temperature: of the sharpening, below 1.
       mixup: alpha of the shares.
       unlabelled_weight: of the squared error on samples that are not trusted.
-      rampup_steps: over which that weight rises from 0.
+      rampup_steps: steps over which that weight rises from 0.
     """
 
     threshold: float = 0.5
@@ -103,15 +103,15 @@ class MixMatch:
 
 
 def dividemix_step(learner: Learner, own: MixMatch) -> Step:
-    """DivideMix (Li 2020, algorithm 1): MixMatch on what the other network trusts and what it does not.
+    """DivideMix (Li 2020, algorithm 1): MixMatch on the samples that the other network trusts and on the rest.
 
-    `state.extra[CLEAN]` [2, N] holds each network's clean probabilities; a network learns by those of the other. A
-    sample that is trusted keeps its label by that probability, the network's own prediction for the rest; another takes
-    the mean prediction of both networks. Both are sharpened and mixed.
+    `state.extra[CLEAN]` [2, N] holds each network's clean probabilities; each network uses those of the other. The
+    label of a trusted sample is mixed with the network's own prediction by that probability; the label of another
+    sample is the mean prediction of both networks. Both are sharpened, then mixed.
 
-    A batch is drawn from all samples, so that trusted and other ones come as they are in the data; its code draws as
-    many of each, trains one network after the other, and lets the one in training guess by the batch's statistics.
-    Both networks see the same two views here, and guess in evaluation mode.
+    A batch is drawn from all samples, so that it has trusted samples in their natural proportion; the authors' code
+    draws equally many of each, trains the networks in turn, and guesses with batch statistics. Here both networks see
+    the same two views and guess in evaluation mode.
     """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:

@@ -15,12 +15,12 @@ from noisy_jax.training.state import Variables, stack
 from noisy_jax.training.steps import Learner, Step
 from noisy_jax.training.task import Task
 
-# Both networks' gradients, and what each says for the memory of the other.
+# Gradients of both networks, and the predictions of each for the memory of the other.
 PASSES, HEAD_PASSES = 2 * (GRADIENT + FORWARD), 2 * (FORWARD + FORWARD)
 
 
 class Pair(Classifier):
-    """Two networks by the losses of the config; what a loss remembers for one is predicted by the other."""
+    """Two networks by the losses of the config; the memory of each loss is predicted by the other network."""
 
     networks = 2
 

@@ -1,4 +1,4 @@
-"""Mixtures of a batch with itself, and labels that are partly predictions."""
+"""Mixup of a batch with itself, and labels refined by predictions."""
 
 from typing import NamedTuple
 
@@ -24,14 +24,14 @@ class Mixing(NamedTuple):
 
 
 def draw_mixing(key: jax.Array, size: int, alpha: float, *, own_larger: bool = False) -> Mixing:
-    """A share from Beta(alpha, alpha), at least a half where asked (MixMatch, Berthelot 2019, eq. 9)."""
+    """A share from Beta(alpha, alpha); `own_larger`: at least a half (MixMatch, Berthelot 2019, eq. 9)."""
     share_key, partner_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha)
     return Mixing(jax.random.permutation(partner_key, size), jnp.maximum(share, 1 - share) if own_larger else share)
 
 
 def refine(labels: jax.Array, predicted: jax.Array, trust: jax.Array) -> jax.Array:
-    """Labels int [B] believed by `trust` [B], for the rest predictions [B, C]: probabilities [B, C]."""
+    """Labels int [B] weighted by `trust` [B] and predictions [B, C] by the rest: probabilities [B, C]."""
     given = jax.nn.one_hot(labels, predicted.shape[-1], dtype=predicted.dtype)
     return trust[:, None] * given + (1 - trust[:, None]) * predicted
 

@@ -12,7 +12,7 @@ from noisy_jax.training.task import Task
 
 
 class MoCo(Queued):
-    """A view of an image finds the key of its other view among those of the queue; no label is read."""
+    """Contrasts a view with the key of its other view against a queue of keys; reads no label."""
 
     sees_labels = False
 

@@ -1,7 +1,7 @@
-"""Two networks that teach each other: one stacked tree, every array [2, ...].
+"""Two networks that teach each other, as one stacked tree: every array is [2, ...].
 
-The optimisers work element by element, so that the stacked tree is trained as one; the loss is the sum of both
-networks' losses, and neither sees a gradient of the other.
+The optimisers are elementwise, so that the stacked tree is trained as one; the loss is the sum of both networks'
+losses, and no gradient flows between them.
 """
 
 from collections.abc import Callable
@@ -36,11 +36,11 @@ def keys(key: jax.Array, state: TrainState) -> jax.Array:
 def pair_step(learner: Learner, criterion: Criterion, *, mixup: float = 0.0) -> Step:
     """`classification_step` for two networks (ELR+, Liu 2020, appendix; DivideMix's warm-up with cross-entropy).
 
-    They see the same samples, each augmented for itself. What a loss remembers for one is predicted by the averaged
-    weights of the other, on the same images before they are mixed. `mixup`: alpha of the shares; 0: none.
+    Both see the same samples, augmented independently. The memory of each one's loss is predicted by the averaged
+    weights of the other, on the same images before mixing. `mixup`: alpha of the mixing shares; 0: none.
 
-    ELR+'s code lets the average forget faster at first, and for 100 classes multiplies the labels by the targets and
-    raises lambda slowly: left out here.
+    ELR+'s code also shortens the average at first, and for 100 classes multiplies the labels by the targets and ramps
+    lambda up: left out here.
     """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:

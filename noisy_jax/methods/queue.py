@@ -30,7 +30,7 @@ MOMENTUM, QUEUE, QUEUE_LABELS, QUEUE_WEIGHTS = 'momentum', 'queue', 'queue_label
 
 
 class Queued(Contrast):
-    """One view is contrasted with keys of the momentum encoder, those of earlier batches among them."""
+    """Contrasts one view with keys of the momentum encoder, including those of earlier batches."""
 
     passes = GRADIENT + FORWARD  # the momentum encoder has no gradient
     settings: ClassVar[Section] = {
@@ -52,7 +52,7 @@ class Queued(Contrast):
 
 
 def start(network: nn.Module, variables: Variables, image_shape: tuple[int, ...], key: jax.Array, size: int) -> Memory:
-    """A momentum encoder that is the encoder, and a queue of `size` random directions that belong to no image."""
+    """A momentum encoder equal to the encoder, and a queue of `size` random directions that belong to no image."""
     features = projection_size(network, variables, image_shape)
     return {
         MOMENTUM: _representation(variables),
@@ -80,7 +80,7 @@ def enqueue(queue: jax.Array, newest: jax.Array, step: jax.Array) -> jax.Array:
 
 
 def follow(state: TrainState, before: TrainState, keys: jax.Array, batch: Batch, momentum: float) -> TrainState:
-    """The state after a step: the batch's keys [B, D] in the queue, the momentum encoder a little further."""
+    """The state after a step: the batch's keys [B, D] enqueued, the momentum encoder updated."""
     rows = {QUEUE: losses.normalise(keys), QUEUE_LABELS: batch['label'], QUEUE_WEIGHTS: batch['weight']}
     queue = {name: enqueue(before.extra[name], value, before.step) for name, value in rows.items()}
     newest = _representation(state.variables)

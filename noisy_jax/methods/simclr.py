@@ -17,7 +17,7 @@ PairLoss = Callable[[jax.Array, jax.Array, Batch], jax.Array]
 
 
 class SimCLR(Contrast):
-    """Two views of each image are found among all others of the batch (NT-Xent); no label is read."""
+    """Contrasts two views of each image against the rest of the batch (NT-Xent); reads no label."""
 
     sees_labels = False
     rows_per_image = 2

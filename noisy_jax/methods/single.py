@@ -4,4 +4,4 @@ from noisy_jax.methods.classification import Classifier
 
 
 class Single(Classifier):
-    """One network; with mixup and a moving average of the weights where asked."""
+    """One network; with mixup and a moving average of the weights if set."""

@@ -1,4 +1,4 @@
-"""Which labels to trust, told anew after every epoch by a mixture on the losses."""
+"""Clean probabilities of the training labels, renewed after every epoch by a mixture on the losses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +46,7 @@ def by_losses(task: Task, *, networks: int, mixture: str, threshold: float, hist
 
     def trust(variables: Variables, before: np.ndarray | None) -> dict[str, np.ndarray]:
         newest = run(variables, {'image': train.image, 'label': train.label})[None]  # [1, N] or [1, N, 2]
-        # Where nothing is known yet, the first epoch stands for those before it.
+        # At first the only epoch stands for those before it.
         recorded = np.repeat(newest, history, axis=0) if before is None else np.append(before[1:], newest, axis=0)
         found = np.stack([clean(each) for each in np.moveaxis(recorded, 2, 0)]) if networks == 2 else clean(recorded)
         return {CLEAN: found.astype(np.float32), LOSSES: recorded}
@@ -55,7 +55,7 @@ def by_losses(task: Task, *, networks: int, mixture: str, threshold: float, hist
 
 
 def renewed(trust: Trust, threshold: float) -> AfterEpoch:
-    """`trust` after every epoch, for the next one; the share of trusted labels is a metric."""
+    """Renews the clean probabilities after every epoch; the share of trusted labels is a metric."""
 
     def after(state: TrainState, epoch: int) -> tuple[TrainState, Values]:
         del epoch

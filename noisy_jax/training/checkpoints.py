@@ -1,7 +1,7 @@
-"""Checkpoints of one phase (Orbax): the state while it trains, its outcome when it is done.
+"""Checkpoints of one phase (Orbax): its state while it trains, its final variables once it is finished.
 
-Every checkpoint carries a small JSON `meta`; a commit is atomic, so what `meta` says is what the arrays hold. The
-choice of Orbax stays inside this file.
+Every checkpoint carries a small JSON `meta`; commits are atomic, so that `meta` always describes the arrays. Orbax is
+used in this file only.
 """
 
 import logging
@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from noisy_jax.errors import InputError
 from noisy_jax.training.state import TrainState
 
-# Orbax reports every save at level INFO or WARNING; a run's progress is said elsewhere.
+# Orbax logs every save at level INFO or WARNING; progress.py reports the run.
 logging.getLogger('absl').setLevel(logging.ERROR)
 
 
@@ -28,13 +28,13 @@ class Checkpoints:
 
     @property
     def step(self) -> int:
-        """The newest step, -1 where there is none."""
+        """The newest step, or -1."""
         latest = self._manager.latest_step()
         return -1 if latest is None else latest
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What was said with the newest checkpoint; empty where there is none."""
+        """The JSON saved with the newest checkpoint, or {}."""
         if self._meta is None:
             self._meta = self._restore(meta=ocp.args.JsonRestore())['meta'] if self.step >= 0 else {}
         return self._meta

@@ -1,4 +1,4 @@
-"""What the phases of a run share."""
+"""Objects that all phases of a run share."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from noisy_jax.training.steps import Normalise, normaliser
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What all phases share.
+    """The objects that all phases share.
 
     Attributes:
       config: all settings.

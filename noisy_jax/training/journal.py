@@ -1,4 +1,4 @@
-"""Where one phase stands, kept through restarts."""
+"""The progress of one phase, kept across restarts."""
 
 import copy
 import time
@@ -12,9 +12,9 @@ from noisy_jax.training.state import TrainState
 
 
 class Journal:
-    """Where one phase stands, kept through restarts: its checkpoints, and what it measured (`record`).
+    """The checkpoints and measurements (`record`) of one phase.
 
-    `phase` names its settings, `name` the phase itself where it comes in several rounds.
+    `phase` names its settings; `name` differs from it in later rounds.
     """
 
     def __init__(self, phase: str, session: Session, checkpoints: Checkpoints, name: str = '') -> None:
@@ -29,7 +29,7 @@ class Journal:
         session.metrics.rewind(position)
 
     def seed(self, stage: str) -> int:
-        """A number for `stage` that is the same in every run of this seed: seeds its order and its keys."""
+        """The random seed of a stage, for its shuffling and its keys; a function of the run's seed."""
         return zlib.crc32(f'{self.session.seed}/{self.name}/{stage}'.encode())
 
     def is_past(self, stage: str) -> bool:
@@ -37,25 +37,25 @@ class Journal:
         return stage in self.stages_done and self._saved_stage != stage
 
     def restore(self, stage: str, state: TrainState) -> TrainState:
-        """The saved state where the newest checkpoint is of this stage, else `state`."""
+        """The saved state if the newest checkpoint is of this stage, else `state`."""
         return self.checkpoints.restore(state) if self._saved_stage == stage else state
 
     def save(self, stage: str, state: TrainState) -> None:
         self.checkpoints.save(self._offset + int(state.step), state, self.meta(stage))
 
     def leave(self, stage: str, steps: int) -> None:
-        """The stage is over after `steps` steps."""
+        """Records that the stage has finished after `steps` steps."""
         self._offset += steps
         if stage not in self.stages_done:
             self.stages_done.append(stage)
 
     def end(self, stage: Stage, epochs: int) -> bool:
-        """The stage ends after so many epochs, before its time; True."""
+        """Records that the stage is stopped early after so many epochs; returns True."""
         self.record.setdefault('stopped_after_epoch', {})[stage.name] = epochs
         return True
 
     def epochs(self, stage: Stage) -> int:
-        """How many epochs the stage has: fewer where it ended before its time."""
+        """The number of epochs of the stage, fewer if it was stopped early."""
         return self.record.get('stopped_after_epoch', {}).get(stage.name, stage.epochs)
 
     def meta(self, stage: str | None) -> dict[str, Any]:
@@ -68,12 +68,12 @@ class Journal:
         }
 
     def best(self, name: str, value: float | None) -> None:
-        """Keeps the largest value of a metric in the record."""
+        """Keeps the maximum of a metric in the record."""
         if value is not None:
             self.record[name] = max(value, self.record.get(name, value))
 
     def summary(self) -> dict[str, Any]:
-        """The record as summary.json shows it; images/s of training alone, without compilation where it can be told."""
+        """The record as in summary.json; images/s counts training only, without compilation after the first epoch."""
         values = dict(self.record)
         images, seconds = values.pop('images'), values.pop('image_seconds')
         return values | {'images_per_second': images / seconds if seconds else None}

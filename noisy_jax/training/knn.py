@@ -1,4 +1,7 @@
-"""Weighted k-nearest-neighbour classifier on embeddings (Wu 2018, section 3.4): judges an encoder without training."""
+"""Weighted k-nearest-neighbour classifier on embeddings: scores an encoder without training.
+
+Wu et al. 2018, https://arxiv.org/abs/1805.01978, section 3.4.
+"""
 
 import functools
 import math

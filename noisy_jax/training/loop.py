@@ -10,7 +10,7 @@ from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.training.feed import Feed
 from noisy_jax.training.journal import Journal
-from noisy_jax.training.mesh import check_batch_size, in_any_process, replicate, spread, to_host
+from noisy_jax.training.mesh import check_batch_size, in_any_process, replicate, shard, to_host
 from noisy_jax.training.session import Session
 from noisy_jax.training.signals import Stopped
 from noisy_jax.training.stage import Stage, Values
@@ -31,7 +31,7 @@ def runner(step: Step, session: Session, state: TrainState) -> Callable:
     placement = jax.tree.map(lambda array: array.sharding, state)
 
     def run(state: TrainState, resident: dict, given: dict, key: jax.Array) -> tuple[TrainState, dict]:
-        # Tells a loss that sees the whole batch over which devices it is spread.
+        # A loss on the whole batch must know how it is sharded.
         with jax.sharding.use_abstract_mesh(session.mesh.abstract_mesh):
             return step(state, Feed.assemble(resident, given, state.step), jax.random.wrap_key_data(key))
 
@@ -39,9 +39,9 @@ def runner(step: Step, session: Session, state: TrainState) -> Callable:
 
 
 def place(state: TrainState, session: Session) -> TrainState:
-    """On the devices: copied, or with `shard_state` what only the update needs and what is remembered spread."""
+    """Replicates the state on the devices; with `shard_state` optimiser state and memory are sharded instead."""
     placed = replicate(state.replace(opt_state=(), extra={}), session.mesh)
-    rest = (spread if session.shard_state else replicate)((state.opt_state, state.extra), session.mesh)
+    rest = (shard if session.shard_state else replicate)((state.opt_state, state.extra), session.mesh)
     return placed.replace(opt_state=rest[0], extra=rest[1])
 
 
@@ -60,11 +60,11 @@ def fit(
     journal: Journal,
     after_epoch: AfterEpoch | None = None,
 ) -> TrainState:
-    """Trains `state` for `stage.epochs` epochs and returns it; resumes where the journal's checkpoint stands.
+    """Trains `state` for `stage.epochs` epochs and returns it; resumes from the journal's checkpoint.
 
-    The order of the samples is a function of (seed, phase, stage, epoch), randomness one of the step too, so that a
-    resumed run ends with the same bits. `state.step` alone says where the stage stands. `after_epoch` may change the
-    state (once an epoch) and adds values to the metrics.
+    The order of the samples is a function of (seed, phase, stage, epoch) and other randomness also of the step, so that
+    a resumed run ends with the same bits. `state.step` alone holds the position in the stage. `after_epoch` may change
+    the state and adds metrics.
 
     Raises:
       InputError: the batch does not fit the data or the devices; the loss is not finite.

@@ -85,9 +85,9 @@ def own_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
 
 
 def shard_batch(batch: PyTree, mesh: Mesh, *, axis: int = 0) -> PyTree:
-    """Arrays spread over the devices along `axis` [..., B, ...]; B must be a multiple of their number.
+    """Arrays sharded over the devices along `axis` [..., B, ...]; B must be a multiple of their number.
 
-    With several processes, each gives its own rows (`own_rows`) alone.
+    With several processes, each passes only its own rows (`own_rows`).
     """
     sharding = NamedSharding(mesh, PartitionSpec(*[None] * axis, 'data'))
     if sharding.is_fully_addressable:
@@ -100,7 +100,7 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(lambda array: _place(array, NamedSharding(mesh, PartitionSpec())), tree)
 
 
-def spread(tree: PyTree, mesh: Mesh) -> PyTree:
+def shard(tree: PyTree, mesh: Mesh) -> PyTree:
     """Large arrays split over the devices along the first axis that their number divides; the others are copied."""
 
     def split(array: Any) -> jax.Array:
@@ -134,7 +134,7 @@ def check_batch_size(field: str, batch_size: int, images: int, mesh: Mesh) -> No
 
 
 def to_host(tree: PyTree) -> PyTree:
-    """Device arrays to NumPy; what is spread over several processes is gathered, so that all of them must call it."""
+    """Device arrays to NumPy; arrays sharded over processes are gathered, so that all processes must call it."""
 
     def whole(array: Any) -> Any:
         elsewhere = isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated)

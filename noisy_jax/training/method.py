@@ -1,4 +1,4 @@
-"""What the engine asks of a way of training; `noisy_jax/methods` answers, a file for each."""
+"""The interface of a training method; `noisy_jax/methods` has a file for each."""
 
 from typing import Any, ClassVar
 
@@ -33,11 +33,11 @@ class Method:
         """Raises InputError where settings do not fit together; before anything is trained."""
 
     def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
-        """The stages of a phase in order; those of no epochs are left out of the run."""
+        """The stages of a phase in order; stages of no epochs are skipped."""
         raise NotImplementedError
 
     def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
-        """What the state remembers beside the weights when a stage begins; given that of the stage before, or {}."""
+        """Memory beside the weights at the start of a stage; the argument is that of the stage before, or {}."""
         del task, stage, variables
         return memory
 
@@ -46,6 +46,6 @@ class Method:
         raise NotImplementedError
 
     def after_epoch(self, task: Task, stage: Stage) -> AfterEpoch | None:
-        """Host code after every epoch of a stage, which may change the state and adds metrics; None: nothing."""
+        """Host code to run after every epoch of a stage; it may change the state and adds metrics. None: none."""
         del task, stage
         return None

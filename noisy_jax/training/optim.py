@@ -7,9 +7,9 @@ from ml_collections import ConfigDict
 from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
 
-REPRESENTATION = ('encoder', 'projection')  # contrastive phases, where there is a projection head
-CLASSIFIER = ('encoder', 'classifier')  # a whole classifier; the projection head rests
-HEAD = ('classifier',)  # the encoder rests, its BatchNorm statistics too
+REPRESENTATION = ('encoder', 'projection')  # contrastive phases; a network may have no projection head
+CLASSIFIER = ('encoder', 'classifier')  # a whole classifier; the projection head is frozen
+HEAD = ('classifier',)  # the encoder is frozen, with its BatchNorm statistics
 
 OPTIMIZERS = ('sgd', 'adam', 'adamw')
 SCHEDULES = ('cosine', 'step', 'constant')

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar for each phase on a terminal, a line now and then in a log."""
+"""Progress of a run: a bar per phase on a terminal, an occasional line in a log."""
 
 import math
 import shutil
@@ -26,10 +26,10 @@ _ACCURACIES = {
 
 
 class Progress:
-    """Says how far a run is and when it will be done, on stderr; only process 0 speaks."""
+    """Reports progress and remaining time on stderr, in process 0 only."""
 
     def __init__(self, plan: WorkPlan | None = None, *, quiet: bool = False, at_most: bool = False) -> None:
-        """Without a `plan` nothing is said of phases to come; `at_most`: stages may end early."""
+        """Without a `plan` later phases are left out; `at_most`: stages may end early."""
         self._time_left, self._whole = TimeLeft(plan or {}), bool(plan)
         self._about = 'at most' if at_most else 'about'
         self._speaks = not quiet and is_main()
@@ -47,7 +47,7 @@ class Progress:
         self._close()
 
     def begin(self, phase: str, stage: str, epochs: int, steps_per_epoch: int, batch_size: int, first: int) -> None:
-        """A stage of so many epochs begins, or goes on at the step `first`."""
+        """Starts a stage of so many epochs, or resumes it at step `first`."""
         if phase != self._phase:
             self._close()
             self._phase, self._values, self._images_per_second = phase, {}, 0.0
@@ -74,7 +74,7 @@ class Progress:
         now, begins = time.monotonic(), not self._time_left.is_known
         took, besides = now - self._epoch_end, None
         if self._fresh:
-            # A stage's first step is compiled before it runs, its first judgement too: the next ones are not.
+            # The first step and the first evaluation of a stage include compilation.
             seconds = max(seconds - (self._since - self._begun), 1e-3) if self._steps > 1 else seconds
             took, besides = seconds, took - seconds
         self._time_left.trained(epoch, took, besides)
@@ -90,7 +90,7 @@ class Progress:
             self._log()
 
     def finish(self, phase: str, record: dict[str, Any], *, trained: bool) -> None:
-        """A phase is over; `record` as in the summary; `trained`: now, not by an earlier run."""
+        """Ends a phase; `record` as in the summary; `trained`: in this run, not in an earlier one."""
         self._time_left.finish(phase)
         self._close()
         if trained:
@@ -107,7 +107,7 @@ class Progress:
         self._say(f'{self._phase:<11} epoch {self._epochs()}  {text}'.rstrip())
 
     def _draw(self) -> None:
-        """Narrow enough for 80 columns."""
+        """Fits 80 columns."""
         self._shown = time.monotonic()
         left = 'starting'
         if self._time_left.is_known:
@@ -125,12 +125,12 @@ class Progress:
         self._bar.refresh()
 
     def _epochs(self) -> str:
-        """Which epoch of the phase it is, of how many."""
+        """Epoch of the phase and their number."""
         done, total = self._time_left.epochs()
         return f'{math.ceil(done + self._steps / self._steps_per_epoch)}/{total}'
 
     def _seconds_left(self) -> tuple[float, float]:
-        """Of the phase, of all: what was left after the last epoch, less what has passed."""
+        """Of the phase and of the run: the rest after the last epoch, less the time since."""
         passed = time.monotonic() - self._since if self._since else 0.0
         of_phase, of_all = (max(seconds - passed, 0.0) for seconds in self._time_left.seconds())
         return of_phase, of_all

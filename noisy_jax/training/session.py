@@ -1,4 +1,4 @@
-"""What all phases of a run share while they train."""
+"""How the phases of a run are executed."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from noisy_jax.training.signals import StopSignal
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """Devices, where metrics and progress go, and how often the state is saved.
+    """Devices, metrics, progress and checkpointing of a run.
 
     Attributes:
       checkpoint_every: epochs between two checkpoints.

@@ -74,7 +74,7 @@ def create(
     trained: tuple[str, ...],
     extra: dict[str, jax.Array] | None = None,
 ) -> TrainState:
-    """A fresh state at step 0 whose optimiser knows the `trained` parts of the parameters."""
+    """An initial state at step 0 whose optimiser covers the `trained` parts of the parameters."""
     params = variables['params']
     return TrainState(
         step=jnp.zeros((), jnp.int32),

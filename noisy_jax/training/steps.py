@@ -1,7 +1,7 @@
-"""What pure train steps are made of: closures (state, batch, key) -> (state, metrics).
+"""The common parts of pure train steps (state, batch, key) -> (state, metrics).
 
-`loop` jits them; nothing here knows of devices. A batch is {image uint8 [B,H,W,C], label int32 [B], weight float32 [B],
-index int32 [B]}. Metrics are scalars that stay on the device.
+`loop` jits them; nothing here depends on devices. A batch is {image uint8 [B,H,W,C], label int32 [B], weight float32
+[B], index int32 [B]}. Metrics are scalars that stay on the device.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Metrics = dict[str, jax.Array]
 Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 Normalise = Callable[[jax.Array], jax.Array]
 
-# fold_in(key, i) is the key of image i of a batch as well: what else is drawn takes a number that no batch reaches.
+# fold_in(key, i) is also the key of image i of a batch: other draws take a number that no batch reaches.
 ASIDE = 2**31 - 1
 
 
@@ -42,7 +42,7 @@ def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Learner:
-    """Everything that the steps of a stage have in common.
+    """The common parts of the steps of a stage.
 
     Attributes:
       network: with `embed`, `project` and `classify`.

@@ -31,7 +31,7 @@ class Task:
         return self.context.config[self.phase]
 
     def learner(self, stage: Stage, variables: Variables) -> Learner:
-        """What the steps of `stage` are made of; parts that the network has not are not trained."""
+        """The common parts of the steps of `stage`; parts that the network lacks are skipped."""
         context = self.context
         return Learner(
             network=context.network,

@@ -10,13 +10,13 @@ import numpy as np
 from noisy_jax.data.dataset import Dataset
 
 _FLUSH_SECONDS = 20
-_COLUMNS, _ROWS = 8, 3  # of the suspects that are shown
+_COLUMNS, _ROWS = 8, 3  # of the images with label issues that are shown
 
 
 class Board:
-    """The folder tensorboard/ of a work directory, made anew by every process that goes on with the run.
+    """The folder tensorboard/ of a work directory, rewritten by every process that resumes the run.
 
-    So no point is there twice, whatever was lost with the process before: the truth is in metrics.jsonl.
+    So no point appears twice; metrics.jsonl is the source.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -45,18 +45,18 @@ class Board:
             self._writer.add_histogram(tag, finite, 0)
 
     def suspects(
-        self, judged: Dataset, order: np.ndarray, suggested: np.ndarray, clean_probability: np.ndarray
+        self, labelled: Dataset, order: np.ndarray, suggested: np.ndarray, clean_probability: np.ndarray
     ) -> None:
         """The first images of `order` [N], and what they are called; `suggested` and `clean_probability` [N]."""
         rows = order[: min(_COLUMNS * _ROWS, len(order))]
-        images = np.zeros((_ROWS * _COLUMNS, *judged.image.shape[1:]), np.uint8)
-        images[: len(rows)] = judged.image[rows]
+        images = np.zeros((_ROWS * _COLUMNS, *labelled.image.shape[1:]), np.uint8)
+        images[: len(rows)] = labelled.image[rows]
         self._image('labels/suspects', images.reshape(_ROWS, _COLUMNS, *images.shape[1:]))
         lines = ['row, column | given → suggested | clean probability | image', '---|---|---|---']
         for place, row in enumerate(rows):
-            names = (judged.class_names[label] for label in (judged.label[row], suggested[row]))
+            names = (labelled.class_names[label] for label in (labelled.label[row], suggested[row]))
             where = f'{place // _COLUMNS + 1}, {place % _COLUMNS + 1}'
-            lines.append(f'{where} | {" → ".join(names)} | {clean_probability[row]:.3f} | {judged.id[row]}')
+            lines.append(f'{where} | {" → ".join(names)} | {clean_probability[row]:.3f} | {labelled.id[row]}')
         self._writer.add_text('labels/suspects', '\n'.join(lines), 0)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How much of a run's work is done, and how long the rest takes at the pace so far."""
+"""Work done in a run, and the remaining time at the pace so far."""
 
 from typing import NamedTuple
 
@@ -27,10 +27,10 @@ class _Pace:
 
 
 class TimeLeft:
-    """The rest of a phase is expected at the phase's own pace, later phases at that of all so far.
+    """The rest of a phase is estimated at its own pace, later phases at the pace of the whole run.
 
-    What a stage takes besides its epochs (to compile, to judge what the one before has learnt) is expected of each to
-    come. What an earlier run has done counts as done, not for the pace.
+    Time besides the epochs (compilation, evaluation) is expected of every later stage. Work done by an earlier run
+    counts as done, not for the pace.
     """
 
     def __init__(self, plan: WorkPlan) -> None:
@@ -41,7 +41,7 @@ class TimeLeft:
         self._besides: list[float] = []  # seconds, a stage each
 
     def begin(self, phase: str, stage: str, work: Work, done: float) -> None:
-        """A stage goes on after `done` epochs; `work` where the plan does not know it."""
+        """Starts a stage after `done` epochs; `work` is used if the plan does not have the stage."""
         stages = self._plan.setdefault(phase, {})
         stages.setdefault(stage, work)
         for before in list(stages)[: list(stages).index(stage)]:
@@ -52,7 +52,7 @@ class TimeLeft:
         self._done[phase, stage] = done
 
     def trained(self, done: float, seconds: float, besides: float | None = None) -> None:
-        """The stage is after `done` epochs, the last of which took `seconds`, the stage's begin `besides`."""
+        """Records `done` epochs of the stage; the last took `seconds`, the start of the stage `besides`."""
         work = (done - self._done[self._phase, self._stage]) * self._plan[self._phase][self._stage].cost
         self._of_phase.add(seconds, work)
         self._of_all.add(seconds, work)

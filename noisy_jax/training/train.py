@@ -1,4 +1,4 @@
-"""train(): a method's stages one after the other."""
+"""train(): the stages of a method in sequence."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from noisy_jax.training.task import Task
 
 
 class Watch(Protocol):
-    """What is measured after every epoch, with what the state must remember for it."""
+    """Measurements after every epoch, and the memory they need in the state."""
 
     stop_when: Callable[[Values], bool] | None
 
@@ -23,10 +23,10 @@ class Watch(Protocol):
 
 
 def train(method: Method, task: Task, variables: Variables, watch: Watch | None = None) -> tuple[Variables, Memory]:
-    """Trains `variables` by the stages of `method`; what one remembers goes on to the next.
+    """Trains `variables` by the stages of `method`; each passes its memory on to the next.
 
     Returns:
-      The variables (averaged ones where a stage averages), and what the last stage remembers.
+      The variables (their average if a stage averages), and the memory of the last stage.
     """
     memory: Memory = {}
     for stage in method.stages(task.context.config, task.phase):

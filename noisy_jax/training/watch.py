@@ -1,4 +1,4 @@
-"""What is measured after every epoch, and at the end of a phase: accuracies, stability, k-NN."""
+"""Measurements after every epoch and at the end of a phase: accuracies, stability, k-NN."""
 
 import functools
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class ClassifierWatch:
         self._valid = task.context.splits.valid
 
     def memory(self) -> dict[str, np.ndarray]:
-        """What the state remembers of the held-out images."""
+        """Memory of the predictions on held-out images."""
         if self._valid is None:
             return {}
         count = len(self._valid)
@@ -34,7 +34,7 @@ class ClassifierWatch:
 
     @property
     def stop_when(self) -> Callable[[Values], bool] | None:
-        """Whether few predictions on held-out images still change (Ciortan 2021, section 3); needs no right label."""
+        """Whether few held-out predictions still change (Ciortan 2021, section 3); needs no clean label."""
         config = self._context.config
         if self._valid is None or config.early_stop != 'stable_predictions':
             return None
@@ -61,7 +61,7 @@ class ClassifierWatch:
 def accuracies(context: Context, variables: Variables, guesses: np.ndarray | None) -> dict[str, float]:
     """On the test set against its labels; on held-out images against their given, noisy labels.
 
-    `guesses` [V, C] are the (log) probabilities of the held-out images, where there are any.
+    `guesses` [V, C]: (log) probabilities of the held-out images, if any.
     """
     values, splits = {}, context.splits
     if splits.test is not None:
@@ -107,8 +107,8 @@ class EncoderWatch:
 def embedding_quality(task: Task, variables: Variables, *, linear: bool = False) -> dict[str, float]:
     """Accuracy of weighted k-NN, and with `linear` of a linear probe, on test embeddings by the training embeddings.
 
-    It scores the encoder and trains nothing, so that true labels serve where they are known. Without a test set each
-    training image is found by the others, and where its label may be wrong this is an agreement, no accuracy.
+    It scores the encoder and trains nothing, so that it may use true labels. Without a test set each training image is
+    classified by the others; if labels may be wrong, the result is an agreement rather than an accuracy.
     """
     context, train = task.context, task.train
     if np.any(train.label == NO_LABEL):
