@@ -115,18 +115,3 @@ try:
     assert not (tmp_path / 'summary.json').exists()
     resumed = _start([tmp_path] * 2, 1, {'phases': ('base',)})
     assert [status for status, *_ in resumed] == [0, 0], resumed
-
-
-@pytest.mark.parametrize(
-    ('flags', 'message'),
-    [
-        (['--coordinator=localhost:1'], 'give all three'),
-        (['--coordinator=localhost:1', '--num_processes=2', '--process_id=2'], '--process_id: 2 is not allowed'),
-    ],
-)
-def test_flags_of_hosts_are_checked(tmp_path, flags, message):
-    command = [sys.executable, '-m', 'noisy_jax.main', '--config=configs/digits.py', f'--workdir={tmp_path}', *flags]
-    result = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert result.stderr.count('\n') == 1
