@@ -18,11 +18,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def call(capsys, monkeypatch):
-    """The command within this process, whose signals and warnings stay as they are and whose devices are known."""
+    """The command within this process, whose signals and warnings stay as they are; it is in no cluster."""
+
+    def no_cluster(*_):
+        raise ValueError
+
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(warnings, 'formatwarning', warnings.formatwarning)
     monkeypatch.setattr('noisy_jax.training.signals.end_at_signal', lambda *_: None)
-    monkeypatch.setattr('noisy_jax.training.mesh.join', lambda *_: None)
+    monkeypatch.setattr('jax.distributed.initialize', no_cluster)
 
     def run(*arguments):
         status = main(['main', *map(str, arguments)])
@@ -68,6 +72,11 @@ def test_help_names_the_options(call):
         (['--config=configs/digits.py', '--workdir=W', '--config.seed', 'one'], ['config.seed', "'one'", 'int']),
         (['--config=configs/digits.py', '--workdir=W', '--confg.seed=1'], ['confg']),
         (['--config=configs/digits.py', '--workdir=W', 'more'], ["'more'"]),
+        (['--config=configs/digits.py', '--workdir=W', '--coordinator=localhost:1'], ['give all three']),
+        (
+            ['--config=configs/digits.py', '--workdir=W', '--coordinator=h:1', '--num_processes=2', '--process_id=2'],
+            ['--process_id: 2 is not allowed'],
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(call, arguments, words):
