@@ -7,7 +7,7 @@ from experiments.accuracy import digits, own_folder, two_networks, variants
 from noisy_jax import models
 from noisy_jax.data import augment, noise
 from noisy_jax.losses import CRITERIA
-from noisy_jax.training import classifier, representation
+from noisy_jax.methods import CLASSIFIERS, REPRESENTATIONS
 
 NAMES = {(part, name) for data in variants.DATA for part, name in variants.variants_of(data)}
 AS_CONFIGURED = {'elr', 'single', 'simclr', 'sup_con', 'linear', 'mlp', 'symmetric'}
@@ -18,9 +18,9 @@ AS_CONFIGURED |= {'cnn_small', 'handwriting', 'cnn6', 'standard'}  # of digits, 
     ('part', 'known'),
     [
         ('loss', CRITERIA),
-        ('classifier', classifier.METHODS),
-        ('(a1)', representation.METHODS),
-        ('(b2)', representation.METHODS),
+        ('classifier', CLASSIFIERS),
+        ('(a1)', REPRESENTATIONS),
+        ('(b2)', REPRESENTATIONS),
         ('encoder', models.ENCODERS),
         ('head', models.CLASSIFIERS),
         ('projection', models.PROJECTIONS),
