@@ -198,8 +198,8 @@ def check(names: list[str], smoke: bool) -> dict[str, Any]:
     """Losses of a small ResNet here, the first also on the CPU in float32; whether these agree and all fall."""
     result: dict[str, Any] = {'rows': []}
     for step in names:
-        encoder = 'cnn_small' if smoke else 'resnet_tiny'
-        case = Case(step, 'float32', 64, encoder, images=256, check=CHECKED_STEPS)
+        encoder, count = ('cnn_small', 40) if smoke else ('resnet_tiny', CHECKED_STEPS)
+        case = Case(step, 'float32', 64, encoder, images=256, check=count)
         on_cpu = in_own_process(dataclasses.replace(case, check=1), JAX_PLATFORMS='cpu')
         (expected,) = on_cpu['row']['losses']
         for dtype, tolerance in TOLERANCE.items():
