@@ -16,6 +16,7 @@ from experiments.accuracy import cifar10
 from experiments.speed import profile_step, scaling
 from noisy_jax import losses, models
 from noisy_jax.data import arrays, augment
+from noisy_jax.methods.classification import classification_step
 from noisy_jax.training import optim, state, steps
 
 RESNET18_MULTIPLY_ADDS = 0.5556e9  # of one 32x32 image, with the 3x3 stem
@@ -72,9 +73,8 @@ def test_flops_of_resnet18():
 
     # Three times as many, but for the gradient by the images, which nobody needs.
     normalise = steps.normaliser((0.5,) * 3, (0.25,) * 3)
-    step = steps.classification_step(
-        network, optimizer, losses.criterion('ce'), augment.policy('none'), normalise, trained=optim.CLASSIFIER
-    )
+    learner = steps.Learner(network, optimizer, augment.policy('none'), normalise, optim.CLASSIFIER)
+    step = classification_step(learner, losses.criterion('ce'))
     numbers = jax.ShapeDtypeStruct((2,), jnp.int32)
     batch = {'image': jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.uint8), 'label': numbers, 'index': numbers}
     trained = counted(step, start, batch | {'weight': floats(2)}, jax.random.key(0)) / 2
@@ -141,11 +141,11 @@ def test_gpu_script_names_its_parts():
     assert subprocess.run(['bash', script, 'nothing'], capture_output=True).returncode == 2
 
 
-def test_gpu_experiments_need_no_configs_and_no_tfds():
+def test_gpu_experiments_need_no_tfds():
     program = 'import sys, experiments.speed.throughput; print(*sys.modules)'
     command = [sys.executable, '-c', program]
     done = subprocess.run(command, cwd=record.ROOT, check=True, capture_output=True, text=True)
-    assert not {'ml_collections', 'tensorflow_datasets', 'tensorflow'} & set(done.stdout.split())
+    assert not {'tensorflow_datasets', 'tensorflow'} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize('way', [['experiments/accuracy/digits.py'], ['-m', 'experiments.accuracy.digits']])

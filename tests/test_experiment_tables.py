@@ -10,6 +10,7 @@ from experiments import record
 from experiments.accuracy import cells, cifar10, recipes, rendering, tables
 from noisy_jax import config as config_lib
 from noisy_jax.errors import InputError
+from noisy_jax.schedule import PHASES
 
 FULL_ARGUMENTS = {'scale': 'full', 'data': pathlib.Path('data')}
 
@@ -54,6 +55,31 @@ def test_a_classifier_is_shared_only_where_everything_before_it_is_the_same():
     # Human labels have no noise of ours: only their name tells them apart.
     human = config(cell('worst', 0.0))
     assert cells.digest(human, 'classify', 'worst') != cells.digest(human, 'classify', 'random1')
+
+
+@pytest.mark.parametrize(
+    ('optimizer', 'used_by'),
+    [
+        ('pretrain.optimizer', {'pretrain', 'classify', 'select', 'contrast', 'finetune'}),
+        ('head_optimizer', {'classify', 'select', 'contrast', 'finetune'}),
+        ('classify.optimizer', {'base', 'classify', 'select', 'contrast', 'finetune'}),
+        ('finetune.optimizer', {'finetune'}),
+    ],
+)
+def test_a_phase_depends_on_the_optimizers_of_what_was_trained(optimizer, used_by):
+    whole = config(cell(), phases=PHASES)
+    changed = config(cell(), phases=PHASES, **{f'{optimizer}.momentum': 0.5})
+    apart = {
+        phase
+        for phase in PHASES
+        if cells.digest(whole, phase, 'symmetric') != cells.digest(changed, phase, 'symmetric')
+    }
+    assert apart == used_by
+
+
+def test_pretraining_that_sees_labels_is_not_shared():
+    one, other = (config(c, **{'pretrain.method': 'sup_con'}) for c in (cell(), cell(rate=0.2)))
+    assert cells.digest(one, 'pretrain', 'symmetric') != cells.digest(other, 'pretrain', 'symmetric')
 
 
 @pytest.mark.parametrize('scale', ['full', 'cpu'])

@@ -3,11 +3,11 @@
 import pytest
 
 from experiments import record
-from experiments.accuracy import digits, own_folder, two_networks, variants
+from experiments.accuracy import digits, two_networks, variants
 from noisy_jax import models
 from noisy_jax.data import augment, noise
 from noisy_jax.losses import CRITERIA
-from noisy_jax.training import classifier, representation
+from noisy_jax.methods import CLASSIFIERS, REPRESENTATIONS
 
 NAMES = {(part, name) for data in variants.DATA for part, name in variants.variants_of(data)}
 AS_CONFIGURED = {'elr', 'single', 'simclr', 'sup_con', 'linear', 'mlp', 'symmetric'}
@@ -18,9 +18,9 @@ AS_CONFIGURED |= {'cnn_small', 'handwriting', 'cnn6', 'standard'}  # of digits, 
     ('part', 'known'),
     [
         ('loss', CRITERIA),
-        ('classifier', classifier.METHODS),
-        ('(a1)', representation.METHODS),
-        ('(b2)', representation.METHODS),
+        ('classifier', CLASSIFIERS),
+        ('(a1)', REPRESENTATIONS),
+        ('(b2)', REPRESENTATIONS),
         ('encoder', models.ENCODERS),
         ('head', models.CLASSIFIERS),
         ('projection', models.PROJECTIONS),
@@ -41,13 +41,13 @@ def test_all_variants_were_run_and_learn(data):
     assert min(run['finetuned'] for run in runs.values()) > 2 * variants.CHANCE
 
 
-@pytest.mark.parametrize('name', ['digits', 'two_networks', 'own_folder', 'variants'])
+@pytest.mark.parametrize('name', ['digits', 'two_networks', 'variants'])
 def test_the_page_shows_what_was_measured(name):
     page = (record.ROOT / 'docs' / 'reproducing.md').read_text()
     if name == 'variants':
         assert variants.table(variants.load()) in page
     else:
-        module = {'digits': digits, 'two_networks': two_networks, 'own_folder': own_folder}[name]
+        module = {'digits': digits, 'two_networks': two_networks}[name]
         assert module.table(record.load(module.RESULTS)) in page
 
 

@@ -11,12 +11,14 @@ from ml_collections import ConfigDict
 
 from experiments import record
 from noisy_jax import config as config_lib
+from noisy_jax import phases as phases_lib
 from noisy_jax import pipeline, settings
 from noisy_jax.schedule import PHASES
 
-# Settings that change no phase's outcome, or that only say where things are.
+# Settings that change no phase's outcome, or that only say where things are. Optimisers are told apart by the stages.
 _OUTSIDE = (*settings.MACHINE, 'name', 'phases', 'data.path', 'shard_state', 'eval_batch_size', 'rounds')
-_OF_LABELS = ('noise.', 'loss')  # the settings of the losses too
+_OUTSIDE += ('*optimizer.*',)
+_OF_LABELS = ('noise.*', 'loss', 'loss_settings.*')
 
 
 def config_of(name: str, argument: str, changes: dict[str, Any]) -> ConfigDict:
@@ -34,20 +36,20 @@ def digest(config: ConfigDict, phase: str, labels: str) -> str:
       phase: one of its phases.
       labels: names the labels before noise is added; label-free pre-training does not depend on them.
     """
-    busy = {phase, *config.phases[: config.phases.index(phase)]} - ({'base'} - {phase})  # no later phase sees base
-    idle = tuple(f'{name}.' for name in PHASES if name not in busy)
-    values = {key: value for key, value in config_lib.flatten(config) if not _is_outside(key)}
-    values = {key: value for key, value in values.items() if not key.startswith(idle)}
-    if phase == 'pretrain':  # sees no label
-        values = {key: value for key, value in values.items() if not key.startswith(_OF_LABELS)}
-    else:
-        values['labels'] = labels
+    busy = [name for name in config.phases[: config.phases.index(phase)] if name != 'base']  # no later phase sees base
+    methods = {name: phases_lib.method_of(config, name) for name in (*busy, phase)}
+    outside = [*_OUTSIDE, *(f'{name}.*' for name in PHASES if name not in methods)]
+    if not any(method.sees_labels for method in methods.values()):
+        outside, labels = [*outside, *_OF_LABELS], ''
+    values = {key: value for key, value in config_lib.flatten(config) if not _is_any(key, outside)}
+    stages = [stage for name, method in methods.items() for stage in method.stages(config, name) if stage.epochs]
+    values |= {'labels': labels, 'optimizers': [stage.optimizer.to_dict() for stage in stages]}
     text = json.dumps(values, sort_keys=True, default=list)
     return f'{phase}_{hashlib.sha256(text.encode()).hexdigest()[:16]}'
 
 
-def _is_outside(key: str) -> bool:
-    return any(fnmatch.fnmatchcase(key, pattern) for pattern in _OUTSIDE)
+def _is_any(key: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def run(

@@ -54,8 +54,8 @@ class Scale:
 
 
 _ADAMW = {'name': 'adamw', 'learning_rate': 2e-3, 'weight_decay': 1e-4}
-_CONTRASTIVE = ('pretrain.optimizer',)
-_RATES = ('head_optimizer', 'classify.optimizer', 'finetune.optimizer')
+_CONTRASTIVE = ('pretrain.optimizer',)  # of contrast too
+_RATES = ('head_optimizer', 'classify.optimizer', 'finetune.optimizer')  # the second is base's too
 
 
 def _with(settings: dict[str, Any], places: tuple[str, ...]) -> dict[str, Any]:
@@ -114,6 +114,7 @@ CANDIDATES = {
 
 
 # What our recipe may consist of: changes to the paper's by key. At a smaller scale some values are others.
+# The optimiser of 'pre-training' is that of (b2) as well, which trains the same encoder on from where (a1) left it.
 PARTS = {
     'pre-training': {
         'pretrain.temperature': 0.2,

@@ -8,7 +8,7 @@
   ... --scale smoke                              random images; the numbers mean nothing
 
   full    ResNet-18, all images, the paper's settings (configs/cifar10.py): for a GPU
-  cpu     a network of 6 small convolutions, 10,000 images of 16x16 pixels: 90 minutes on two cores
+  cpu     a network of 6 small convolutions, 10,000 images of 16x16 pixels: 331 minutes on two cores in all
 
 A rerun does only what is missing, and resumes a cell that was interrupted. Pre-training sees no labels: all cells of a
 seed share it, and a fine-tuned cell starts from its pre-trained one. Test labels are for the tables alone; how settings

@@ -45,6 +45,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
+from ml_collections import ConfigDict
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
@@ -64,8 +65,11 @@ from noisy_jax import losses, models
 from noisy_jax.data import augment as aug
 from noisy_jax.data import digits
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.methods.classification import classification_step
+from noisy_jax.methods.simclr import contrastive_step
 from noisy_jax.training import compiling, optim, state
-from noisy_jax.training.steps import Step, classification_step, contrastive_step, normaliser
+from noisy_jax.training.stage import Stage
+from noisy_jax.training.steps import Learner, Step, normaliser
 
 PARITY_STEPS, LOSS_TOLERANCE = 3, 1e-3
 # In a fresh ResNet-18 a few units change sides of the ReLU by rounding alone: PyTorch's first gradient in float32 is up
@@ -99,16 +103,16 @@ def our_optimizer(case: Case, *, epochs: int, schedule: str) -> optax.GradientTr
 
 def our_step(case: Case, optimizer: optax.GradientTransformation, dtype: str) -> Step:
     """The project's step of this case."""
-    network, policy, normalise = our_network(case, dtype), aug.policy(case.augment), normaliser(*case.moments)
+    normalise = normaliser(*case.moments)
+    learner = Learner(our_network(case, dtype), optimizer, aug.policy(case.augment), normalise, case.trained)
     if case.kind == 'supervised':
-        criterion = losses.criterion('ce')
-        return classification_step(network, optimizer, criterion, policy, normalise, trained=case.trained)
+        return classification_step(learner, losses.criterion('ce'))
 
     def loss(z1: jax.Array, z2: jax.Array, batch: dict) -> jax.Array:
         del batch
         return losses.nt_xent(z1, z2, temperature=TEMPERATURE)
 
-    return contrastive_step(network, optimizer, loss, policy, normalise, trained=case.trained)
+    return contrastive_step(learner, loss)
 
 
 def our_state(case: Case, variables: dict[str, Any], optimizer: optax.GradientTransformation) -> state.TrainState:
@@ -152,8 +156,8 @@ def our_rounds(case: Case, variables: dict[str, Any], rounds: int, between: Betw
             between(time.perf_counter() - start)
             start = time.perf_counter()
 
-        stage = {'epochs': rounds, 'batch_size': case.batch}
-        steps.through_fit(made, session, case.data, stage, pathlib.Path(name), after_epoch)
+        stage = Stage('all', case.trained, rounds, case.batch, ConfigDict(case.optimizer))
+        steps.through_fit(made, stage, session, case.data, pathlib.Path(name), after_epoch)
 
 
 # ---------------------------------------------------------------- comparison

@@ -5,7 +5,7 @@
   ... --knn-queries=2000                         a part of the 50,000 queries
 
 Ours is compared with scikit-learn's mixture fitted on all samples: seconds, peak of allocated memory, and the share of
-samples on the same side of a clean probability of 0.5. Takes a quarter of an hour on two cores, most of it the k-NN.
+samples on the same side of a clean probability of 0.5. Took 17 minutes on two cores, most of it the k-NN.
 """
 
 import pathlib

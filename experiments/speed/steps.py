@@ -10,17 +10,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from noisy_jax import losses, models
 from noisy_jax.data import augment
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.training import compiling, loop, optim, pair, state
+from noisy_jax.methods.classification import classification_step
+from noisy_jax.methods.pair import pair_step
+from noisy_jax.methods.simclr import contrastive_step
+from noisy_jax.training import compiling, loop, optim, state
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.feed import Feed
+from noisy_jax.training.journal import Journal
 from noisy_jax.training.metrics import MetricWriter
+from noisy_jax.training.session import Session
 from noisy_jax.training.signals import StopSignal
-from noisy_jax.training.steps import Step, classification_step, contrastive_step, normaliser
+from noisy_jax.training.stage import Stage
+from noisy_jax.training.steps import Learner, Step, normaliser
 
 SEED, CLASSES, SIDE = 0, 10, 32
 NAMES = ('simclr', 'sup_con', 'supervised', 'elr')
@@ -53,6 +60,12 @@ class Case:
         """The trained parts of the network."""
         return optim.REPRESENTATION if self.step in CONTRASTIVE else optim.CLASSIFIER
 
+    def stage(self, epochs: int) -> Stage:
+        """All trained parts, by the optimiser of configs/cifar10.py."""
+        rate = 0.03 if self.step in CONTRASTIVE else 0.01
+        sgd = {'name': 'sgd', 'learning_rate': rate, 'weight_decay': 1e-4}
+        return Stage('all', self.trained, epochs, self.batch_size, ConfigDict(sgd))
+
 
 def images(count: int) -> Dataset:
     """Random squares of colour, which SimCLR can tell apart, with random labels."""
@@ -64,18 +77,18 @@ def images(count: int) -> Dataset:
 
 def build(case: Case, data: Dataset) -> tuple[Step, state.TrainState]:
     """The step and its initial state, with the settings of configs/cifar10.py."""
+    stage = case.stage(200)
     network = models.create(case.encoder, num_classes=CLASSES, dtype=jnp.dtype(case.dtype), image_size=SIDE)
     init = jax.jit(lambda key: network.init(key, jnp.zeros((1, SIDE, SIDE, 3)), train=False))
     variables = mesh_lib.to_host(init(jax.random.key(SEED)))
     optimizer = optim.optimizer(
-        'sgd',
-        learning_rate=0.03 if case.step in CONTRASTIVE else 0.01,
-        weight_decay=1e-4,
-        epochs=200,
+        **stage.optimizer,
+        epochs=stage.epochs,
         steps_per_epoch=len(data) // case.batch_size,
         batch_size=case.batch_size,
     )
-    common = {'normalise': normaliser(*RGB_MOMENTS), 'trained': case.trained}
+    policy = augment.policy('simclr' if case.step in CONTRASTIVE else 'standard')
+    learner = Learner(network, optimizer, policy, normaliser(*RGB_MOMENTS), case.trained)
     if case.step in CONTRASTIVE:
 
         def loss(z1: jax.Array, z2: jax.Array, batch: dict) -> jax.Array:
@@ -84,33 +97,29 @@ def build(case: Case, data: Dataset) -> tuple[Step, state.TrainState]:
             given = batch['label'], batch['weight']
             return losses.sup_con(z1, z2, *given, temperature=0.07, block_size=case.block_size)
 
-        step = contrastive_step(network, optimizer, loss, augment.policy('simclr'), **common)
-        return step, state.create(variables, optimizer, case.trained)
+        return contrastive_step(learner, loss), state.create(variables, optimizer, case.trained)
     criterion = losses.criterion('elr', beta=0.7, lam=3.0) if case.step == 'elr' else losses.criterion('ce')
-    make, extra = classification_step, criterion.init(len(data), CLASSES)
+    make, memory = classification_step, criterion.init(len(data), CLASSES)
     if case.paired:
-        make, variables, extra = pair.pair_step, pair.stack(variables, variables), pair.stack(extra, extra)
-    step = make(network, optimizer, criterion, augment.policy('standard'), **common)
-    return step, state.create(variables, optimizer, case.trained, extra)
+        make, variables, memory = pair_step, state.stack(variables, variables), state.stack(memory, memory)
+    return make(learner, criterion), state.create(variables, optimizer, case.trained, memory)
 
 
 @contextlib.contextmanager
 def session(
     folder: pathlib.Path, mesh: jax.sharding.Mesh | None = None, seed: int = SEED, **settings: Any
-) -> Iterator[loop.Session]:
+) -> Iterator[Session]:
     """A session of `fit` on one device or a mesh that logs to `folder` and saves no checkpoint before the end."""
     metrics = MetricWriter(folder / 'metrics.jsonl')
     settings = {'compiler_options': compiling.compiler_options(), 'checkpoint_every': 10**6, **settings}
-    yield loop.Session(mesh or mesh_lib.make_mesh(1), seed, metrics, StopSignal(), **settings)
+    yield Session(mesh or mesh_lib.make_mesh(1), seed, metrics, StopSignal(), **settings)
     metrics.close()
 
 
 class Program:
     """A step as `fit` runs it: its placed state, its jitted function, its feed."""
 
-    def __init__(
-        self, step: Step, start: state.TrainState, session: loop.Session, data: Dataset, batch_size: int
-    ) -> None:
+    def __init__(self, step: Step, start: state.TrainState, session: Session, data: Dataset, batch_size: int) -> None:
         self.state = loop.place(start, session)
         self.run = loop.runner(step, session, self.state)
         self.feed = Feed(data, session.mesh, batch_size, session.resident_bytes)
@@ -134,31 +143,31 @@ class Program:
 
 def through_fit(
     made: tuple[Step, state.TrainState],
-    session: loop.Session,
+    stage: Stage,
+    session: Session,
     data: Dataset,
-    stage: dict[str, int],
     folder: pathlib.Path,
-    after_epoch: Callable[[loop.Journal, state.TrainState], None],
-) -> loop.Journal:
+    after_epoch: Callable[[Journal, state.TrainState], None],
+) -> Journal:
     """Trains with `fit`: order, gather, augmentation, step, metrics.
 
     Args:
       made: the step and its initial state, as of `build`.
+      stage: for how many epochs, and the batch size.
       session: as of `session`.
       data: the images.
-      stage: its `epochs` and `batch_size`.
       folder: for the checkpoint at the end.
       after_epoch: called with the journal and the state after each epoch.
     """
     step, start = made
     checkpoints = Checkpoints(folder / 'checkpoints')
-    journal = loop.Journal('pretrain', session, checkpoints)
+    journal = Journal('pretrain', session, checkpoints)
 
     def watch(current: state.TrainState, epoch: int) -> tuple[state.TrainState, dict]:
         del epoch
         after_epoch(journal, current)
         return current, {}
 
-    loop.fit(loop.Stage('all', step, **stage), start, data, journal, watch)
+    loop.fit(stage, step, start, data, journal, watch)
     checkpoints.close()
     return journal

@@ -38,6 +38,7 @@ from experiments import record
 from experiments.speed import profile_step, steps
 from noisy_jax.errors import InputError
 from noisy_jax.training import compiling
+from noisy_jax.training.journal import Journal
 
 IMAGES, TRACED_STEPS, CHECKED_STEPS = 50_000, 20, 200
 TOLERANCE = {'float32': 2e-2, 'bfloat16': 5e-2}  # of the first loss; a GPU multiplies float32 in TF32
@@ -142,15 +143,12 @@ def _windows(program: steps.Program, case: Case) -> dict[str, Any]:
 def _epochs(case: Case, session: Any, data: Any, folder: pathlib.Path) -> dict[str, Any]:
     """Seconds of every epoch but the first, as the journal counts them."""
     counted: list[float] = []
-    stage = {'epochs': case.epochs, 'batch_size': case.batch_size}
-    journal = steps.through_fit(
-        steps.build(case, data),
-        session,
-        data,
-        stage,
-        folder,
-        lambda journal, _: counted.append(journal.record['image_seconds']),
-    )
+
+    def after_epoch(journal: Journal, _: Any) -> None:
+        counted.append(journal.record['image_seconds'])
+
+    made = steps.build(case, data)
+    journal = steps.through_fit(made, case.stage(case.epochs), session, data, folder, after_epoch)
     number = len(data) // case.batch_size
     return {
         'epoch_seconds': np.diff(counted).tolist(),
@@ -200,8 +198,8 @@ def check(names: list[str], smoke: bool) -> dict[str, Any]:
     """Losses of a small ResNet here, the first also on the CPU in float32; whether these agree and all fall."""
     result: dict[str, Any] = {'rows': []}
     for step in names:
-        encoder = 'cnn_small' if smoke else 'resnet_tiny'
-        case = Case(step, 'float32', 64, encoder, images=256, check=CHECKED_STEPS)
+        encoder, count = ('cnn_small', 40) if smoke else ('resnet_tiny', CHECKED_STEPS)
+        case = Case(step, 'float32', 64, encoder, images=256, check=count)
         on_cpu = in_own_process(dataclasses.replace(case, check=1), JAX_PLATFORMS='cpu')
         (expected,) = on_cpu['row']['losses']
         for dtype, tolerance in TOLERANCE.items():

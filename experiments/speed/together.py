@@ -23,7 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from experiments import record
 from experiments.speed import steps
-from noisy_jax.training import compiling, pair
+from noisy_jax.methods import pair
+from noisy_jax.training import compiling
 
 
 def least_seconds(program: Callable, states: Any, batch: dict, key: jax.Array, rounds: int) -> float:
