@@ -12,13 +12,14 @@ from scipy import ndimage
 
 from noisy_jax import settings
 from noisy_jax.data import augment
+from noisy_jax.data.augment import colour, geometry
 from noisy_jax.errors import InputError
 
 IDENTITY = {
-    'random_resized_crop': functools.partial(augment.random_resized_crop, min_scale=1.0, ratio=(1.0, 1.0), flip=False),
-    'crop_with_padding': functools.partial(augment.crop_with_padding, padding=0, flip=False),
-    'affine': functools.partial(augment.affine, degrees=0.0, scale=0.0, shift=0.0),
-    'colour_jitter': functools.partial(augment.colour_jitter, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0),
+    'random_resized_crop': functools.partial(geometry.random_resized_crop, min_scale=1.0, ratio=(1.0, 1.0), flip=False),
+    'crop_with_padding': functools.partial(geometry.crop_with_padding, padding=0, flip=False),
+    'affine': functools.partial(geometry.affine, degrees=0.0, scale=0.0, shift=0.0),
+    'colour_jitter': functools.partial(colour.colour_jitter, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0),
 }
 
 
@@ -108,7 +109,7 @@ def test_crop_with_padding_is_one_of_the_81_shifts_of_the_image_or_its_mirror():
     padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
     crops = {(dy, dx): padded[dy : dy + 6, dx : dx + 8] for dy in range(9) for dx in range(9)}
     table = np.stack([crop[:, ::step] for crop in crops.values() for step in (1, -1)]).reshape(162, -1)
-    views = _views(augment.crop_with_padding, image, 400).reshape(400, -1)
+    views = _views(geometry.crop_with_padding, image, 400).reshape(400, -1)
     distance = np.abs(views[:, None] - table).max(-1)
     assert distance.min(1).max() < 1e-6
     found = distance.argmin(1)
@@ -121,7 +122,7 @@ def test_random_resized_crop_reads_a_box_of_the_asked_area():
     size = 32
     y, x = np.meshgrid(np.arange(size), np.arange(size), indexing='ij')
     ramp = np.stack([y, x], -1).astype(np.float32) / size  # shows from where each pixel was read
-    crop = functools.partial(augment.random_resized_crop, min_scale=0.25, ratio=(3 / 4, 4 / 3))
+    crop = functools.partial(geometry.random_resized_crop, min_scale=0.25, ratio=(3 / 4, 4 / 3))
     views = _views(crop, ramp, 300)
     inner = views[:, 4:-4, 4:-4]  # the border is clamped where the box touches it
     heights = (inner[:, -1, 0, 0] - inner[:, 0, 0, 0]) * size / (size - 9)
@@ -143,7 +144,7 @@ def test_affine_turns_scales_and_shifts_about_the_centre():
     size, centre = 25, 12
     y, x = np.meshgrid(np.arange(size) - centre, np.arange(size) - centre, indexing='ij')
     ramp = np.stack([y, x], -1) / (4 * size) + 0.5
-    affine = functools.partial(augment.affine, degrees=20.0, scale=0.1, shift=2.0)
+    affine = functools.partial(geometry.affine, degrees=20.0, scale=0.1, shift=2.0)
     views = (_views(affine, ramp.astype(np.float32), 300) - 0.5) * 4 * size
     middle = views[:, centre - 2 : centre + 3, centre - 2 : centre + 3]  # [300, 5, 5, (y, x)]: where it was read
     offset = middle[:, 2, 2]
@@ -160,7 +161,7 @@ def test_affine_turns_scales_and_shifts_about_the_centre():
 
 
 def test_affine_lets_black_in():
-    views = _views(functools.partial(augment.affine, degrees=0.0, scale=0.0, shift=3.0), np.ones((8, 8, 1)), 20)
+    views = _views(functools.partial(geometry.affine, degrees=0.0, scale=0.0, shift=3.0), np.ones((8, 8, 1)), 20)
     assert float(views.min()) == 0
     assert float(views[:, 3:5, 3:5].min()) == 1
 
@@ -176,22 +177,22 @@ def test_shift_hue_is_that_of_the_standard_library(shift):
         return colorsys.hsv_to_rgb((hue + shift) % 1.0, saturation, value)
 
     expected = np.array([shifted(*colour) for colour in colours.tolist()])
-    np.testing.assert_allclose(jax.jit(augment.shift_hue)(colours[None], shift)[0], expected, atol=2e-6)
+    np.testing.assert_allclose(jax.jit(colour.shift_hue)(colours[None], shift)[0], expected, atol=2e-6)
 
 
 @pytest.mark.parametrize('shift', [0.0, 1.0, -1.0])
 def test_a_full_circle_of_hue_is_the_identity(shift):
     image = _images(6, 6, 3) / np.float32(255)
-    np.testing.assert_allclose(jax.jit(augment.shift_hue)(image, shift), image, atol=2e-6)
+    np.testing.assert_allclose(jax.jit(colour.shift_hue)(image, shift), image, atol=2e-6)
 
 
 def test_grayscale_has_the_weights_of_itu_601():
     corners = jnp.eye(3)[None]  # one red, one green, one blue pixel
     np.testing.assert_allclose(
-        augment.grayscale(corners)[0], np.repeat([[0.299], [0.587], [0.114]], 3, axis=1), atol=1e-6
+        colour.grayscale(corners)[0], np.repeat([[0.299], [0.587], [0.114]], 3, axis=1), atol=1e-6
     )
     single = jnp.asarray(_images(4, 4, 1) / np.float32(255))
-    np.testing.assert_array_equal(augment.grayscale(single), single)
+    np.testing.assert_array_equal(colour.grayscale(single), single)
 
 
 def _gray(image):
@@ -202,7 +203,7 @@ def _gray(image):
 def test_each_part_of_the_jitter_keeps_what_it_should(part):
     image = 0.4 + 0.1 * np.random.default_rng(0).random((6, 6, 3)).astype(np.float32)  # nothing is clipped
     strengths = {'brightness': 0.0, 'contrast': 0.0, 'saturation': 0.0, 'hue': 0.0, part: 0.4}
-    views = _views(functools.partial(augment.colour_jitter, **strengths), image, 200)
+    views = _views(functools.partial(colour.colour_jitter, **strengths), image, 200)
     if part == 'brightness':
         factors = (views / image).mean(axis=(1, 2, 3))
         expected = factors[:, None, None, None] * image
@@ -248,7 +249,7 @@ def test_blur_is_a_gaussian_of_a_tenth_of_the_side_reflected_at_the_border(size,
     image = _images(size, size, 3) / np.float32(255)
     for sigma in (0.1, 0.7, 2.0):
         expected = np.stack([ndimage.gaussian_filter(c, sigma, mode='mirror', radius=radius) for c in image.T], -1)
-        np.testing.assert_allclose(augment.blur(image, sigma), expected.swapaxes(0, 1), atol=1e-5)
+        np.testing.assert_allclose(colour.blur(image, sigma), expected.swapaxes(0, 1), atol=1e-5)
 
 
 def test_blur_is_drawn_as_often_as_asked():

@@ -479,17 +479,17 @@ def _prepare(root, splits, features=None, name='toy', file_format='array_record'
 
 
 def _load_tfds(root, split='train', **settings):
-    return data.load('tfds', split=split, **{'name': 'toy', 'data_dir': str(root), **settings})
+    return data.load('tfds', split=split, **{'dataset': 'toy', 'path': str(root), **settings})
 
 
 def test_a_data_set_without_a_name_is_refused():
-    refused(lambda: _load_tfds('.', name=''), 'data.dataset', "''", 'cifar10')
+    refused(lambda: _load_tfds('.', dataset=''), 'data.dataset', "''", 'cifar10')
 
 
 @pytest.mark.parametrize('name', ['toy', 'cifar10'])  # TFDS has no code for the first, and its own for the second
 def test_tfds_reads_a_prepared_data_set(tmp_path, name):
     _prepare(tmp_path, {'train': _examples(7), 'test': _examples(4)}, name=name)
-    train, test = (_load_tfds(tmp_path, split, name=name) for split in ('train', 'test'))
+    train, test = (_load_tfds(tmp_path, split, dataset=name) for split in ('train', 'test'))
     np.testing.assert_array_equal(train.image, [_image(i) for i in range(7)])
     np.testing.assert_array_equal(train.label, np.arange(7) % 3)
     assert train.true_label is None
@@ -501,7 +501,7 @@ def test_tfds_works_without_tensorflow(tmp_path):
     _prepare(tmp_path, {'train': _examples(3)})
     code = (
         'import sys; from noisy_jax import data\n'
-        f"dataset = data.load('tfds', split='train', name='toy', data_dir={str(tmp_path)!r})\n"
+        f"dataset = data.load('tfds', split='train', dataset='toy', path={str(tmp_path)!r})\n"
         "print(len(dataset), 'tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
@@ -602,16 +602,16 @@ def test_tfds_without_images_is_refused(tmp_path):
 
 def test_tfds_that_is_not_there_is_refused_with_the_mend(tmp_path):
     # No such name at all; one that TFDS could make (and must not, unasked).
-    refused(lambda: _load_tfds(tmp_path, name='toy'), "'toy'", tmp_path, 'download_and_prepare')
+    refused(lambda: _load_tfds(tmp_path, dataset='toy'), "'toy'", tmp_path, 'download_and_prepare')
     mend = f"tfds.builder('mnist', data_dir={str(tmp_path)!r}, file_format='array_record').download_and_prepare()"
-    refused(lambda: _load_tfds(tmp_path, name='mnist'), "'mnist'", 'not prepared', tmp_path, mend)
+    refused(lambda: _load_tfds(tmp_path, dataset='mnist'), "'mnist'", 'not prepared', tmp_path, mend)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('name', ['toy', 'mnist'])
 def test_tfds_in_another_format_is_refused_with_the_mend(tmp_path, name):
     _prepare(tmp_path, {'train': _examples(2)}, name=name, file_format='tfrecord')
-    refused(lambda: _load_tfds(tmp_path, name=name), f"'{name}'", tmp_path, 'array_record', 'download_and_prepare')
+    refused(lambda: _load_tfds(tmp_path, dataset=name), f"'{name}'", tmp_path, 'array_record', 'download_and_prepare')
 
 
 @pytest.mark.parametrize('what', ['missing', 'truncated'])

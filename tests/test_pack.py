@@ -52,7 +52,7 @@ def test_a_packed_folder_is_the_folder(photos, tmp_path, capsys):
     assert '12 training images, 4 test images' in printed.out
     assert not printed.err  # the bar is for a terminal
     packed = _splits('arrays', path=str(tmp_path / 'out'))
-    assert isinstance(packed[0].image, np.memmap)
+    assert isinstance(packed[0].image, lazy.Rows)
     for ours, theirs in zip(packed, _splits('folder', path=str(photos), image_size=6), strict=True):
         _same(ours, theirs)
     # Never written to again.

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from noisy_jax.data import augment
 from noisy_jax.data.augment import colour, geometry, operations
 
 
@@ -43,15 +42,15 @@ def test_a_crop_is_resized_as_by_pillow(box):
     fractions = np.array([top / 24, left / 32, (bottom - top) / 24, (right - left) / 32], np.float32)
     pillows = _pillows(lambda picture: picture.resize((32, 24), Image.Resampling.BILINEAR, box))
     # Pillow rounds after the rows and after the columns.
-    np.testing.assert_allclose(_ours(augment.resized_crop, fractions), pillows, atol=1.1)
-    mirrored = _ours(augment.resized_crop, fractions, True)
+    np.testing.assert_allclose(_ours(geometry.resized_crop, fractions), pillows, atol=1.1)
+    mirrored = _ours(geometry.resized_crop, fractions, True)
     np.testing.assert_allclose(mirrored, pillows[:, :, ::-1], atol=1.1)
 
 
 @pytest.mark.parametrize('degrees', [-20.0, -3.0, 0.0, 11.0, 20.0])
 def test_a_picture_is_turned_as_by_pillow(degrees):
     pillows = _pillows(lambda picture: picture.rotate(degrees, Image.Resampling.BILINEAR))
-    np.testing.assert_allclose(_ours(augment.rotate, degrees), pillows, atol=1.1)
+    np.testing.assert_allclose(_ours(geometry.rotate, degrees), pillows, atol=1.1)
 
 
 @pytest.mark.parametrize('factor', [0.05, 0.6, 1.0, 1.4])
@@ -78,7 +77,7 @@ def test_hue_turns_as_by_pillow(turn):
         hue = Image.fromarray(np.asarray(hue) + np.uint8(round(turn * 255) % 256))
         return Image.merge('HSV', (hue, saturation, value)).convert('RGB')
 
-    difference = np.abs(_ours(augment.shift_hue, np.float32(turn)) - _pillows(turned))
+    difference = np.abs(_ours(colour.shift_hue, np.float32(turn)) - _pillows(turned))
     # 8 bits of hue are steps of up to 6 levels.
     assert difference.max() < 12
     assert difference.mean() < 2
@@ -86,14 +85,14 @@ def test_hue_turns_as_by_pillow(turn):
 
 def test_gray_is_pillows():
     pillows = _pillows(lambda picture: picture.convert('L').convert('RGB'))
-    np.testing.assert_allclose(_ours(augment.grayscale), pillows, atol=0.51)
+    np.testing.assert_allclose(_ours(colour.grayscale), pillows, atol=0.51)
 
 
 def test_a_small_blur_is_near_pillows():
     """Pillow's Gaussian is three boxes, not cut at a tenth of the side: the same only where sigma is small."""
     smooth = slice(0, 1)
     pillows = _pillows(lambda picture: picture.filter(ImageFilter.GaussianBlur(0.5)))
-    difference = np.abs(_ours(augment.blur, 0.5) - pillows)[smooth, 2:-2, 2:-2]
+    difference = np.abs(_ours(colour.blur, 0.5) - pillows)[smooth, 2:-2, 2:-2]
     assert difference.max() < 2
 
 
@@ -158,7 +157,7 @@ def test_every_image_draws_its_own_operation():
 
 def test_a_hole_is_a_grey_square_of_at_most_the_length():
     keys = jax.random.split(jax.random.key(0), 200)
-    cut = jax.jit(jax.vmap(functools.partial(augment.cutout, length=8), in_axes=(0, None)))
+    cut = jax.jit(jax.vmap(functools.partial(geometry.cutout, length=8), in_axes=(0, None)))
     holes = np.asarray(cut(keys, np.ones((12, 16, 3), np.float32))) == 0.5
     assert (holes == holes[..., :1]).all()
     rows, columns = holes[..., 0].any(2).sum(1), holes[..., 0].any(1).sum(1)

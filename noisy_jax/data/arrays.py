@@ -2,15 +2,18 @@
 
 import pathlib
 import zipfile
+from typing import Any
 
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import MAX_CLASSES, Dataset, balanced
+from noisy_jax.data.dataset import MAX_CLASSES, Dataset, balanced, not_whole
 from noisy_jax.errors import InputError, first_line
 
+_NEEDED = 'an .npz file or a folder of .npy files is needed'
 
-def load(split: str, path: str, image_size: int = 0, limit: int = 0) -> Dataset | None:
+
+def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -> Dataset | None:
     """Reads `images` and `labels`, optionally `true_labels`, `ids`, `class_names`, and a test set.
 
     The test set is `test_images`, `test_labels` and optionally `test_ids`. Images are [N, H, W, C] or [N, H, W], uint8
@@ -35,15 +38,14 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0) -> Dataset 
         return None
     images = _images(arrays, f'{prefix}images', path)
     label = _labels(arrays, f'{prefix}labels', path, len(images))
-    highest = int(_labels(arrays, 'labels', path, None).max())
+    highest = int(_labels(arrays, 'labels', path).max())
     if 'class_names' not in arrays and highest >= MAX_CLASSES:
         raise InputError(f'{path}: the highest label is {highest}; allowed without class_names: {MAX_CLASSES - 1}')
     names = tuple(str(name) for name in np.atleast_1d(arrays.get('class_names', np.arange(highest + 1))))
-    true = None
-    if split == 'train' and 'true_labels' in arrays:
-        true = _labels(arrays, 'true_labels', path, len(images))
+    has_true = split == 'train' and 'true_labels' in arrays
+    true = _labels(arrays, 'true_labels', path, len(images)) if has_true else None
+    ids = arrays.get(f'{prefix}ids')
     try:
-        ids = arrays.get(f'{prefix}ids')
         dataset = Dataset(images, label, names, true_label=true, id=None if ids is None else ids.astype(str))
     except InputError as error:
         raise InputError(f'{path}: {prefix}{error}') from error
@@ -60,19 +62,16 @@ def save_labels(folder: pathlib.Path, dataset: Dataset, prefix: str = '') -> Non
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     if path == pathlib.Path() or not path.exists():  # '' is Path('.')
-        raise InputError(
-            f'data.path: {str(path)!r} is not set or does not exist; an .npz file or a folder of .npy files is needed'
-        )
+        raise InputError(f'data.path: {str(path)!r} is not set or does not exist; {_NEEDED}')
     if not path.is_dir() and not zipfile.is_zipfile(path):  # np.load would advise to unpickle it
-        raise InputError(f'{path}: not a complete .npz file; an .npz file or a folder of .npy files is needed')
+        raise InputError(f'{path}: not a complete .npz file; {_NEEDED}')
     arrays, file = {}, path
     try:
-        if path.is_dir():
-            for file in sorted(path.glob('*.npy')):
-                arrays[file.stem] = np.load(file, mmap_mode='r')
-        else:
+        if not path.is_dir():
             with np.load(path) as archive:
-                arrays = {key: archive[key] for key in archive.files}
+                return dict(archive)
+        for file in sorted(path.glob('*.npy')):
+            arrays[file.stem] = np.load(file, mmap_mode='r')
     except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them
         raise InputError(f'{file}: cannot be read as NumPy arrays ({first_line(error)})') from error
     return arrays
@@ -84,33 +83,33 @@ def _get(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:
     return arrays[key]
 
 
-def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:
+def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
     images = _get(arrays, key, path)
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or not images.size:
         raise InputError(f'{path}: {key} has shape {images.shape}; [N, H, W, C] or [N, H, W] is needed')
     if images.dtype == np.uint8:
-        return images
+        return lazy.Rows(images, np.arange(len(images))) if isinstance(images, np.memmap) else images
+    needed = 'uint8 or floats in [0, 1] are needed'
     if not np.issubdtype(images.dtype, np.floating):
-        raise InputError(f'{path}: {key} is {images.dtype}; uint8 or floats in [0, 1] are needed')
+        raise InputError(f'{path}: {key} is {images.dtype}; {needed}')
     low, high = images.min(axis=(1, 2, 3)), images.max(axis=(1, 2, 3))  # NaN if an image holds one
-    bad = np.flatnonzero(~((low >= 0) & (high <= 1)))
-    if len(bad):
-        found = 'NaN' if np.isnan(low[bad[0]]) else f'values from {low[bad[0]]:g} to {high[bad[0]]:g}'
-        raise InputError(f'{path}: {key}[{bad[0]}] holds {found}; uint8 or floats in [0, 1] are needed')
+    for row in np.flatnonzero(~((low >= 0) & (high <= 1))):
+        found = 'NaN' if np.isnan(low[row]) else f'values from {low[row]:g} to {high[row]:g}'
+        raise InputError(f'{path}: {key}[{row}] holds {found}; {needed}')
     return np.round(images * 255).astype(np.uint8)
 
 
-def _labels(arrays: dict[str, np.ndarray], key: str, path: str, count: int | None) -> np.ndarray:
+def _labels(arrays: dict[str, np.ndarray], key: str, path: str, count: int | None = None) -> np.ndarray:
     labels = _get(arrays, key, path)
     if labels.ndim != 1 or not len(labels) or (count is not None and len(labels) != count):
         raise InputError(
             f'{path}: {key} has shape {labels.shape}; one label for each of {count or "the"} images is needed'
         )
+    needed = 'whole numbers of at least 0 are needed'
     if labels.dtype.kind not in 'iuf':
-        raise InputError(f'{path}: {key} is {labels.dtype}; whole numbers of at least 0 are needed')
-    bad = np.flatnonzero(~((labels >= 0) & (labels < 2**31) & (np.mod(labels, 1) == 0)))
-    if len(bad):
-        raise InputError(f'{path}: {key}[{bad[0]}] is {labels[bad[0]]}; whole numbers of at least 0 are needed')
+        raise InputError(f'{path}: {key} is {labels.dtype}; {needed}')
+    for row in np.flatnonzero(not_whole(labels) | (labels < 0)):
+        raise InputError(f'{path}: {key}[{row}] is {labels[row]}; {needed}')
     return np.asarray(labels, np.int32)

@@ -42,32 +42,26 @@ class Dataset:
         count = len(self.image)
         self._set('weight', np.ones(count) if self.weight is None else self.weight, np.float32)
         self._set('id', np.arange(count).astype(str) if self.id is None else self.id, None)
-        for field in ('label', 'true_label'):
-            if getattr(self, field) is not None:
-                self._set(field, getattr(self, field), np.int32)
-                self._check_range(field)
+        self._set_labels('label', NO_LABEL)
+        if self.true_label is not None:
+            self._set_labels('true_label', 0)
 
     def _set(self, field: str, value: Any, dtype: Any) -> None:
-        if dtype == np.int32:
-            given = np.asarray(value)
-            if given.dtype.kind not in 'iuf':
-                raise InputError(f'{field}: found {given.dtype}; whole numbers are needed')
-            bad = np.flatnonzero(~((np.abs(given) < 2**31) & (np.mod(given, 1) == 0)))  # which the cast would hide
-            if len(bad):
-                raise InputError(f'{field} of image {bad[0]} is {given.flat[bad[0]]}; whole numbers are needed')
         value = np.asarray(value, dtype)
         if value.shape != (len(self.image),):
             raise InputError(f'{field}: shape {value.shape}; one value for each of {len(self.image)} images is needed')
         object.__setattr__(self, field, value)
 
-    def _check_range(self, field: str) -> None:
-        values = getattr(self, field)
-        none = (values == NO_LABEL) if field == 'label' else False
-        bad = np.flatnonzero(((values < 0) | (values >= self.num_classes)) & ~np.asarray(none))
-        if len(bad):
-            raise InputError(
-                f'{field} of image {self.id[bad[0]]} is {values[bad[0]]}; allowed: 0 to {self.num_classes - 1}'
-            )
+    def _set_labels(self, field: str, least: int) -> None:
+        given = np.asarray(getattr(self, field))
+        if given.dtype.kind not in 'iuf':
+            raise InputError(f'{field}: found {given.dtype}; whole numbers are needed')
+        for row in np.flatnonzero(not_whole(given)):
+            raise InputError(f'{field} of image {row} is {given.flat[row]}; whole numbers are needed')
+        self._set(field, given, np.int32)
+        for row in np.flatnonzero((given < least) | (given >= self.num_classes)):
+            allowed = f'0 to {self.num_classes - 1}'
+            raise InputError(f'{field} of image {self.id[row]} is {given[row]}; allowed: {allowed}')
 
     def __len__(self) -> int:
         return len(self.image)
@@ -82,9 +76,9 @@ class Dataset:
 
     def take(self, indices: np.ndarray) -> 'Dataset':
         """The samples at these rows, in this order; images that are not in memory are not read."""
-        arrays = {name: getattr(self, name) for name in ('label', 'true_label', 'weight', 'id')}
-        taken = {name: array[indices] for name, array in arrays.items() if array is not None}
-        return self.replace(image=lazy.take(self.image, indices), **taken)
+        true = None if self.true_label is None else self.true_label[indices]
+        taken = {name: getattr(self, name)[indices] for name in ('label', 'weight', 'id')}
+        return self.replace(image=lazy.take(self.image, indices), true_label=true, **taken)
 
     def order(self, seed: int, epoch: int, *, batch_size: int) -> np.ndarray:
         """Rows int32 [S, B] of the S full batches of an epoch; the remainder of the shuffle is dropped.
@@ -108,12 +102,13 @@ class Dataset:
         Of each batch only the positions `rows` are read, such as the share of one host.
         """
         for index in self.order(seed, epoch, batch_size=batch_size)[skip:, rows]:
-            yield {
-                'image': self.image[index],
-                'label': self.label[index],
-                'weight': self.weight[index],
-                'index': index,
-            }
+            arrays = {name: getattr(self, name)[index] for name in ('image', 'label', 'weight')}
+            yield {**arrays, 'index': index}
+
+
+def not_whole(values: np.ndarray) -> np.ndarray:
+    """Which numbers a cast to int32 would change: bool, of the shape of `values`."""
+    return ~((np.abs(values) < 2**31) & (np.mod(values, 1) == 0))
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,11 +120,8 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.
     if not 0 <= fraction <= 1:
         raise InputError(f'data.valid_fraction: {fraction} is not allowed; from 0 to 1')
     rng = np.random.default_rng(seed)
-    held = []
-    for label in range(dataset.num_classes):
-        rows = rng.permutation(np.flatnonzero(dataset.label == label))
-        held.append(rows[: round(fraction * len(rows))])
-    held_out = np.sort(np.concatenate(held))
+    shuffled = [rng.permutation(np.flatnonzero(dataset.label == label)) for label in range(dataset.num_classes)]
+    held_out = np.sort(np.concatenate([rows[: round(fraction * len(rows))] for rows in shuffled]))
     if not len(held_out):
         held_out = np.array([0])
     rest = np.setdiff1d(np.arange(len(dataset)), held_out)

@@ -5,13 +5,13 @@ import struct
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from noisy_jax.errors import InputError
 
 File = pathlib.Path | str | BinaryIO
 
-_FAULTS = (OSError, SyntaxError, ValueError, struct.error, UnidentifiedImageError, Image.DecompressionBombError)
+_FAULTS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 _ORIENTATION = 0x0112  # tag of EXIF; values from 5 to 8 swap width and height
 # Transposition that makes an image upright. Pillow's `exif_transpose` rewrites EXIF and fails at any odd tag.
 _UPRIGHT = {

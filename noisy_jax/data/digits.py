@@ -1,5 +1,7 @@
 """scikit-learn's handwritten digits: 1,797 real 8x8 images that need no download."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -7,7 +9,7 @@ from sklearn.model_selection import train_test_split
 from noisy_jax.data.dataset import Dataset, balanced
 
 
-def load(split: str, limit: int = 0) -> Dataset:
+def load(split: str, limit: int = 0, **_: Any) -> Dataset:
     """Loads 1,437 training or 360 test images, uint8 [N, 8, 8, 1], of a fixed stratified split."""
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]  # levels are 0 to 16

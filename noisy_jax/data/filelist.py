@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,34 +15,12 @@ from noisy_jax.errors import InputError
 
 _HEADS = ('path', 'file', 'filename', 'image')  # names of the first column
 _SEPARATORS = {'.csv': ',', '.tsv': '\t'}
+# What `load` takes of config.data; files are looked up in the folder of the data, then in the current one.
+_FILES = ('list', 'test_list', 'labels', 'test_labels', 'class_names')
+_LISTS = {**dict.fromkeys(_FILES, ''), 'test_path': '', 'max_classes': 0}
 
 
-@dataclasses.dataclass(frozen=True)
-class Lists:
-    """The lists of a data set, which are looked up in its folder, then in the current one.
-
-    Attributes:
-      list: the training list; '' where the path of the data is the list.
-      test_list: the test list; '': there is no test set.
-      test_path: the folder that paths in the test list are relative to; '': the folder of the data.
-      labels: a list with labels for (at least) all paths of `list`, which then has paths only; '': `list` has labels.
-      test_labels: the same for `test_list`.
-      class_names: a file with a class name per line; '': the numbers, or the sorted names of the training list.
-      max_classes: number of classes to keep, the first ones; 0: all.
-    """
-
-    list: str = ''
-    test_list: str = ''
-    test_path: str = ''
-    labels: str = ''
-    test_labels: str = ''
-    class_names: str = ''
-    max_classes: int = 0
-
-
-def load(
-    split: str, path: str, lists: Lists = Lists(), limit: int = 0, decoding: lazy.Decoding = lazy.DEFAULT
-) -> Dataset | None:
+def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.DEFAULT, **lists: Any) -> Dataset | None:
     """Loads the images of a list, in its order.
 
     Each line of a list is a path, white space and a label. `.csv` and `.tsv` files have the columns path and label, an
@@ -52,36 +31,35 @@ def load(
     Args:
       split: 'train' or 'test'.
       path: the folder that paths in the list are relative to, or the training list itself, which lies in that folder.
-      lists: the lists.
       limit: as in the folder loader.
       decoding: how images are read.
+      lists: settings of config.data: list, test_list, test_path, labels, test_labels, class_names, max_classes.
 
     Raises:
       InputError: a list or an image is missing, or a label cannot be used; names the list and the line.
     """
-    root, name = pathlib.Path(path), lists.list
-    if path and not name and root.is_file():
-        root, name = root.parent, root.name
+    root, lists = pathlib.Path(path), _LISTS | lists
+    if path and not lists['list'] and root.is_file():
+        root, lists['list'] = root.parent, root.name
     if not path or not root.is_dir():
         raise InputError(f'data.path: {path!r} is no folder; the one that paths in the list are relative to is needed')
-    if split == 'test' and not lists.test_list:
+    if split == 'test' and not lists['test_list']:
         return None
-    class_names = lists.class_names and _find(root, 'class_names', lists.class_names)
-    entries = _entries(_find(root, 'list', name), lists.labels and _find(root, 'labels', lists.labels))
-    names, known = _classes(entries, class_names, lists.max_classes)
+    files = {field: _find(root, field, lists[field]) for field in _FILES if lists[field] or field == 'list'}
+    entries = _entries(files['list'], files.get('labels'))
+    names, known = _classes(entries, files.get('class_names'), lists['max_classes'])
     if split == 'test':
-        labels = lists.test_labels and _find(root, 'test_labels', lists.test_labels)
-        entries = _entries(_find(root, 'test_list', lists.test_list), labels)
-        root = root / lists.test_path
-    label = _numbers(entries, MAX_CLASSES if lists.max_classes else len(names), known)
+        entries, root = _entries(files['test_list'], files.get('test_labels')), root / lists['test_path']
+    label = _numbers(entries, MAX_CLASSES if lists['max_classes'] else len(names), known)
     rows = np.flatnonzero(label < len(names))
     if not len(rows):
-        raise InputError(f'{entries.file}: it has no image of the first {lists.max_classes} classes (data.max_classes)')
+        raise InputError(
+            f'{entries.file}: it has no image of the first {lists["max_classes"]} classes (data.max_classes)'
+        )
     rows = rows[balanced(label[rows], limit, len(names))]
     _refuse_missing(entries, root, rows)
     ids = np.array(entries.paths)[rows]
-    images = lazy.images(lazy.Paths(root, ids), decoding)
-    return Dataset(images, label[rows], names, id=ids)
+    return Dataset(lazy.images(lazy.Paths(root, ids), decoding), label[rows], names, id=ids)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,35 +75,46 @@ class _Entries:
         return InputError(f'{self.file}, line {self.lines[row]}: {text}')
 
 
-def _entries(file: pathlib.Path, labels: pathlib.Path | str) -> _Entries:
-    entries = _Entries(file, [], [], [])
-    known = {path: label for _, path, label in _parse(labels, True)} if labels else None
+def _entries(file: pathlib.Path, labels: pathlib.Path | None) -> _Entries:
+    """A list, with the labels of another one where there is one."""
+    entries = _Entries(file, *map(list, zip(*_parse(file, labelled=not labels), strict=True)))
+    if labels:
+        known = {path: label for _, path, label in _parse(labels)}
     first: dict[str, int] = {}
-    for line, path, label in _parse(file, known is None):
-        entries.lines.append(line)
-        entries.paths.append(path)
-        entries.labels.append(label if known is None else known.get(path, ''))
-        if first.setdefault(path, line) != line:
-            raise entries.fault(-1, f'{path} is in line {first[path]} too; each path may occur once')
-        if known is not None and path not in known:
-            raise entries.fault(-1, f'{path} has no label in {labels}')
-    if not entries.lines:
-        raise InputError(f'{file}: the list is empty; lines of a path and a label are needed')
+    for row, path in enumerate(entries.paths):
+        if first.setdefault(path, row) != row:
+            raise entries.fault(row, f'{path} is in line {entries.lines[first[path]]} too; each path may occur once')
+        if labels:
+            if path not in known:
+                raise entries.fault(row, f'{path} has no label in {labels}')
+            entries.labels[row] = known[path]
     return entries
 
 
-def _parse(file: pathlib.Path, labelled: bool) -> Iterator[tuple[int, str, str]]:
-    """Yields (line number, path, label) of each line that is not empty; label is '' in a list of paths only."""
+def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str, str]]:
+    """(line number, path, label) of each line that is not empty; label is '' in a list of paths only."""
+    rows = list(_rows(file, labelled=labelled))
+    if not rows:
+        raise InputError(
+            f'{file}: the list is empty; {"a path and a label" if labelled else "text"} per line is needed'
+        )
+    return rows
+
+
+def _rows(file: pathlib.Path, *, labelled: bool) -> Iterator[tuple[int, str, str]]:
     separator, wanted = _SEPARATORS.get(file.suffix.lower()), 2 if labelled else 1
     try:
         with file.open(encoding='utf-8-sig', newline='') as text:
-            rows = csv.reader(text, delimiter=separator) if separator else (_words(line, labelled) for line in text)
+            if separator:
+                rows = csv.reader(text, delimiter=separator)
+            else:
+                rows = (line.rsplit(maxsplit=1) if labelled else [line] for line in text)
             for line, row in enumerate(rows, 1):
                 row = [word.strip() for word in row]
                 if not any(row) or (separator and line == 1 and row[0].lower() in _HEADS):
                     continue
-                bare = labelled and separator is not None and len(row) == wanted and row[0]  # the label may be empty
-                if len(row) != wanted or not (all(row) or bare):
+                needed = row[:1] if separator else row  # the label of a table may be empty
+                if len(row) != wanted or not all(needed):
                     need = 'a path and a label' if labelled else 'a single path'
                     raise InputError(f'{file}, line {line}: {" ".join(row)!r} is not {need}')
                 yield line, row[0], row[1] if labelled else ''
@@ -133,25 +122,21 @@ def _parse(file: pathlib.Path, labelled: bool) -> Iterator[tuple[int, str, str]]
         raise InputError(f'{file}: cannot be read as text ({error})') from error
 
 
-def _words(line: str, labelled: bool) -> list[str]:
-    return line.rsplit(maxsplit=1) if labelled else [line]
-
-
 def _classes(
-    entries: _Entries, file: pathlib.Path | str, max_classes: int
+    entries: _Entries, file: pathlib.Path | None, max_classes: int
 ) -> tuple[tuple[str, ...], dict[str, int] | None]:
     """Names of the classes to keep, and the number of every class name if labels are names."""
     labels = {label for label in entries.labels if label}
-    numeric = all(_is_number(label) for label in labels)
+    numeric = all(map(_is_number, labels))
     if file:
-        names = tuple(name for _, name, _ in _parse(pathlib.Path(file), False))
-        if len(set(names)) < len(names) or not names:
+        names = tuple(name for _, name, _ in _parse(file, labelled=False))
+        if len(set(names)) < len(names):
             raise InputError(f'{file}: a name for each class is needed, one per line, no two alike')
     elif not labels:
         raise InputError(f'{entries.file}: the list has no labels; a path and a label per line are needed')
     elif numeric:
         highest = _numbers(entries, MAX_CLASSES, None).max()
-        names = tuple(str(number) for number in range(max_classes or highest + 1))
+        names = tuple(map(str, range(max_classes or highest + 1)))
     else:
         names = tuple(sorted(labels))
     known = None if numeric else {name: number for number, name in enumerate(names)}
@@ -169,13 +154,10 @@ def _numbers(entries: _Entries, count: int, known: dict[str, int] | None) -> np.
         if not text:
             continue
         if known is not None:
-            number = known.get(text, -1)
+            number, allowed = known.get(text, -1), f'one of {len(known)} class names'
         else:
-            number = int(text) if _is_number(text) else -1
+            number, allowed = int(text) if _is_number(text) else -1, f'whole numbers from 0 to {count - 1}'
         if not 0 <= number < count:
-            allowed = (
-                f'one of {len(known)} class names' if known is not None else f'whole numbers from 0 to {count - 1}'
-            )
             raise entries.fault(row, f'label {text!r} is not allowed; {allowed}')
         numbers[row] = number
     return numbers

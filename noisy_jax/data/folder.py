@@ -4,6 +4,7 @@ A folder `unlabelled` (or `unlabeled`) in PATH or PATH/train is no class: its im
 """
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ UNLABELLED = ('unlabelled', 'unlabeled')
 _TEST_NAMES = ('test', 'val', 'validation')
 
 
-def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.DEFAULT) -> Dataset | None:
+def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.DEFAULT, **_: Any) -> Dataset | None:
     """Loads the images of a split by class, then by file name; those without a label come last.
 
     Args:
@@ -39,27 +40,21 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
     if not names:
         raise InputError(f'{train_root}: it has no class folders; one folder of images per class is needed')
     if split == 'train':
-        folder = train_root
+        bare = [place / name for place in dict.fromkeys((train_root, root)) for name in UNLABELLED]
+        folders = [*((label, train_root / name) for label, name in enumerate(names)), *((NO_LABEL, p) for p in bare)]
     else:
-        found = [root / name for name in _TEST_NAMES if (root / name).is_dir()] if train_root != root else []
-        if not found:
+        folder = next((root / name for name in _TEST_NAMES if (root / name).is_dir()), root)
+        if root in (train_root, folder):
             return None
-        folder = found[0]
         unknown = set(_folders(folder)) - set(names)
         if unknown:
             raise InputError(f'{folder / min(unknown)}: {train_root} has no such class; classes: {", ".join(names)}')
-    folders = [(label, folder / name) for label, name in enumerate(names)]
-    if split == 'train':
-        folders += [(NO_LABEL, place / name) for place in dict.fromkeys((train_root, root)) for name in UNLABELLED]
-    files, labels = [], []
-    for label, place in folders:
-        chosen = _images(place) if place.is_dir() else []
-        chosen = chosen[: max(limit // len(names), 1)] if limit else chosen
-        files += chosen
-        labels += [label] * len(chosen)
-    ids = np.array([file.relative_to(root).as_posix() for file in files])
+        folders = [(label, folder / name) for label, name in enumerate(names)]
+    most = max(limit // len(names), 1) if limit else None
+    chosen = [(label, file) for label, place in folders if place.is_dir() for file in _images(place)[:most]]
+    ids = np.array([file.relative_to(root).as_posix() for _, file in chosen])
     images = lazy.images(lazy.Paths(root, ids), decoding)
-    return Dataset(images, np.asarray(labels, np.int32), names, id=ids)
+    return Dataset(images, np.array([label for label, _ in chosen], np.int32), names, id=ids)
 
 
 def _folders(folder: pathlib.Path) -> list[str]:
@@ -71,9 +66,9 @@ def _folders(folder: pathlib.Path) -> list[str]:
 
 
 def _images(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(child for child in folder.iterdir() if _is_image(child))
-
-
-def _is_image(file: pathlib.Path) -> bool:
-    """Whether it is an image that is not hidden: macOS puts `._name.jpg` beside `name.jpg`."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith('.') and file.is_file()
+    """Images that are not hidden: macOS puts `._name.jpg` beside `name.jpg`."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith('.') and file.is_file()
+    )

@@ -3,15 +3,9 @@
 `Files` and `Rows` behave like a read-only uint8 array [N, H, W, C]: shape, dtype, ndim, nbytes, len, and an index (a
 row, a slice, an array of rows), which reads. Their images equal those in memory to the bit.
 
-Threads of this process decode (workers=0), or that many processes. On two busy cores, images/s:
-
-                                         one thread   threads   2 processes
-  JPEG 32x32                                   2700      2900          2300
-  JPEG 256x256                                  610       970           420
-  JPEG 256x256, scaled and cropped to 64        590       600           480
-
-Pillow releases the interpreter lock while it decodes, so that threads are fast enough to be the default. The Python
-code around it does not run in parallel: on many cores with small images processes can be worth their start.
+Threads of this process decode (workers=0), or that many processes. Pillow releases the interpreter lock while it
+decodes: on two busy cores threads read 970 JPEGs of 256x256 a second, two processes 420. The Python code around it does
+not run in parallel: on many cores with small images processes can be worth their start.
 """
 
 import concurrent.futures
@@ -25,9 +19,9 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -40,8 +34,7 @@ _PATIENCE = 3  # seconds before a progress bar appears
 _QUIET = contextvars.ContextVar('quiet', default=False)  # no bars at all; they are for terminals only
 
 
-@dataclasses.dataclass(frozen=True)
-class Decoding:
+class Decoding(NamedTuple):
     """How image files are read.
 
     Attributes:
@@ -60,38 +53,34 @@ class Decoding:
 DEFAULT = Decoding()
 
 
-class Encoded(Protocol):
-    """Stored images by row; parts are sent to worker processes."""
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """Stored images, one for each of `rows` [N]; parts are sent to worker processes."""
 
-    def __len__(self) -> int: ...
+    place: Any
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     def take(self, rows: np.ndarray) -> 'Encoded':
         """The images at these rows, in this order."""
-        ...
+        return dataclasses.replace(self, rows=self.rows[rows])
 
     def open(self, row: int) -> File:
         """A file or stream that Pillow can open."""
-        ...
+        raise NotImplementedError
 
     def name(self, row: int) -> str:
         """How errors call the image."""
-        ...
+        raise NotImplementedError
 
 
-class Paths:
-    """Image files `names` [N] (str) under the folder `root`."""
-
-    def __init__(self, root: str | os.PathLike, names: np.ndarray) -> None:
-        self._root, self._names = os.fspath(root), names
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def take(self, rows: np.ndarray) -> 'Paths':
-        return Paths(self._root, self._names[rows])
+class Paths(Encoded):
+    """Image files, `rows` are their paths (str) under the folder `place`."""
 
     def open(self, row: int) -> str:
-        return os.path.join(self._root, self._names[row])
+        return os.path.join(self.place, self.rows[row])
 
     name = open
 
@@ -141,7 +130,7 @@ class Files(_Lazy):
 
     def stored_shapes(self, rows: np.ndarray) -> list[tuple[int, int, int]]:
         """(H, W, C) of the images at these rows before scaling, from the headers of the files."""
-        return _shapes_of_share(self._encoded.take(rows), 0)
+        return _each(decoded_shape, 0, self._encoded.take(rows))
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         chosen = self._encoded.take(rows)
@@ -176,8 +165,6 @@ Images = np.ndarray | Files | Rows
 
 def take(images: Images, rows: np.ndarray) -> Images:
     """The images at these rows; those not in memory are not read."""
-    if isinstance(images, np.memmap):
-        images = Rows(images, np.arange(len(images)))
     return images.take(rows) if isinstance(images, _Lazy) else images[rows]
 
 
@@ -185,14 +172,10 @@ def scaled(images: Images, size: int) -> Images:
     """Scales images as `fit_array`, to [N, size, size, C]; those not in memory when they are read."""
     if not size or images.shape[1:3] == (size, size):
         return images
-    if isinstance(images, np.memmap):
-        images = Rows(images, np.arange(len(images)))
     if isinstance(images, _Lazy):
         return images.scaled(size)
-    result = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
-    for row, image in enumerate(images):
-        result[row] = fit_array(image, size)
-    return result
+    shape = (size, size, images.shape[-1])
+    return np.fromiter((fit_array(image, size) for image in images), np.dtype((np.uint8, shape)), len(images))
 
 
 def images(encoded: Encoded, decoding: Decoding) -> Images:
@@ -204,33 +187,28 @@ def images(encoded: Encoded, decoding: Decoding) -> Images:
     Raises:
       InputError: an image cannot be decoded or has another size than the first.
     """
-    size, workers = decoding.image_size, decoding.workers
+    size, memory_bytes, workers = decoding
     height, width, _ = decode(encoded.open(0), size, encoded.name(0)).shape
-    if len(encoded) * height * width * 3 > decoding.memory_bytes:
+    if len(encoded) * height * width * 3 > memory_bytes:
         return Files(encoded, _common_shape(encoded, size), size, workers)
     result = np.empty((len(encoded), height, width, 1), np.uint8)
-    bar = _bar(len(encoded), 'decoding')
-    with bar:
-        for row, image in enumerate(_decoded(encoded, size, workers)):
-            _check_size(encoded, row, image.shape, (height, width))
-            if image.shape[-1] > result.shape[-1]:
-                grey, result = result[:row], np.empty((len(encoded), height, width, 3), np.uint8)
-                result[:row] = grey
-            result[row] = image
-            bar.update()
+    for row, image in _watched(encoded, _decoded(encoded, size, workers), 'decoding'):
+        _check_size(encoded, row, image.shape, (height, width))
+        if image.shape[-1] > result.shape[-1]:  # the first that is not grey
+            grey, result = result[:row], np.empty((len(encoded), height, width, 3), np.uint8)
+            result[:row] = grey
+        result[row] = image
     return result
 
 
 def _common_shape(encoded: Encoded, size: int) -> tuple[int, int, int]:
     """(H, W, C) that all images have, from their headers."""
     first, channels = decoded_shape(encoded.open(0), size, encoded.name(0))[:2], 1
-    bar = _bar(len(encoded), 'reading heads')
-    with concurrent.futures.ThreadPoolExecutor() as pool, bar:
-        parts = pool.map(functools.partial(_shapes_of_share, size=size), _shares(encoded))
-        for row, shape in enumerate(itertools.chain.from_iterable(parts)):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        shapes = _mapped(pool, decoded_shape, size, encoded)
+        for row, shape in _watched(encoded, shapes, 'reading headers'):
             _check_size(encoded, row, shape, first)
             channels = max(channels, shape[-1])
-            bar.update()
     return (*first, channels)
 
 
@@ -244,8 +222,11 @@ def progress(*, quiet: bool) -> Iterator[None]:
         _QUIET.reset(token)
 
 
-def _bar(total: int, title: str) -> tqdm:
-    return tqdm(total=total, desc=title, unit='image', delay=_PATIENCE, disable=_QUIET.get() or None, leave=False)
+def _watched(encoded: Encoded, found: Iterator[Any], title: str) -> Iterator[tuple[int, Any]]:
+    """Numbers what is `found` for each image, with a progress bar."""
+    hide = _QUIET.get() or None
+    bar = tqdm(found, title, len(encoded), unit='image', delay=_PATIENCE, disable=hide, leave=False)
+    return enumerate(bar)
 
 
 def _check_size(encoded: Encoded, row: int, shape: tuple[int, ...], first: tuple[int, int]) -> None:
@@ -259,8 +240,7 @@ def _check_size(encoded: Encoded, row: int, shape: tuple[int, ...], first: tuple
 def _decoded(encoded: Encoded, size: int, workers: int) -> Iterator[np.ndarray]:
     """Yields all images in order, each uint8 [H, W, C]."""
     try:
-        for part in _pool(workers).map(functools.partial(_decode_share, size=size), _shares(encoded)):
-            yield from part
+        yield from _mapped(_pool(workers), decode, size, encoded)
     except BrokenProcessPool as error:
         _pool.cache_clear()
         raise InputError(
@@ -269,17 +249,14 @@ def _decoded(encoded: Encoded, size: int, workers: int) -> Iterator[np.ndarray]:
         ) from error
 
 
-def _shares(encoded: Encoded) -> Iterator[Encoded]:
-    for start in range(0, len(encoded), _SHARE):
-        yield encoded.take(np.arange(start, min(start + _SHARE, len(encoded))))
+def _mapped(pool: concurrent.futures.Executor, read: Callable, size: int, encoded: Encoded) -> Iterator[Any]:
+    """What `read` (`decode` or `decoded_shape`) gives for every image, in order."""
+    shares = (encoded.take(rows) for rows in np.split(np.arange(len(encoded)), range(_SHARE, len(encoded), _SHARE)))
+    return itertools.chain.from_iterable(pool.map(functools.partial(_each, read, size), shares))
 
 
-def _shapes_of_share(encoded: Encoded, size: int) -> list[tuple[int, int, int]]:
-    return [decoded_shape(encoded.open(row), size, encoded.name(row)) for row in range(len(encoded))]
-
-
-def _decode_share(encoded: Encoded, size: int) -> list[np.ndarray]:
-    return [decode(encoded.open(row), size, encoded.name(row)) for row in range(len(encoded))]
+def _each(read: Callable, size: int, encoded: Encoded) -> list[Any]:
+    return [read(encoded.open(row), size, encoded.name(row)) for row in range(len(encoded))]
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,6 +1,7 @@
 """Label noise, computed on the host as a function of a seed: labels int [N] -> noisy labels int32 [N]."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,6 @@ from noisy_jax.data import noise_files
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.superclasses import next_in_superclass
 from noisy_jax.errors import InputError
-
-KINDS = (
-    'none',
-    'symmetric',
-    'symmetric_may_keep',
-    'asymmetric',
-    'asymmetric_blocks',
-    'pair',
-    'instance',
-    'matrix',
-    'human',
-)
-WITHOUT_RATE = ('matrix', 'human')  # kinds whose rate cannot be chosen
 
 # CIFAR-10's truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse (Patrini 2017).
 _CIFAR10 = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}
@@ -74,11 +62,8 @@ def blocks(num_classes: int, size: int = 5) -> dict[int, int]:
 
     The original uses blocks of 5 for the superclasses of CIFAR-100.
     """
-    mapping = {}
-    for start in range(0, num_classes, size):
-        count = min(size, num_classes - start)
-        mapping |= {start + i: start + (i + 1) % count for i in range(count)}
-    return mapping
+    starts = (label - label % size for label in range(num_classes))
+    return {label: start + (label + 1 - start) % min(size, num_classes - start) for label, start in enumerate(starts)}
 
 
 def pair(labels: np.ndarray, rate: float, num_classes: int, rng: np.random.Generator) -> np.ndarray:
@@ -152,15 +137,20 @@ def _choose(labels: np.ndarray, label: int, rate: float, rng: np.random.Generato
     return rng.permutation(rows)[: int(rate * len(rows) + 1e-9)]
 
 
+# Kinds that follow from the labels alone: (labels, rate, num_classes, rng) -> labels.
+_OF_LABELS: dict[str, Callable] = {
+    'symmetric': symmetric,
+    'symmetric_may_keep': functools.partial(symmetric, may_keep=True),
+    'asymmetric': asymmetric,
+    'asymmetric_blocks': lambda *arguments: asymmetric(*arguments, blocks(arguments[2])),
+    'pair': pair,
+}
+WITHOUT_RATE = ('matrix', 'human')  # kinds whose rate cannot be chosen
+KINDS = ('none', *_OF_LABELS, 'instance', *WITHOUT_RATE)
+
+
 def corrupt(
-    labels: np.ndarray,
-    kind: str,
-    rate: float,
-    num_classes: int,
-    seed: int,
-    *,
-    images: np.ndarray | None = None,
-    matrix: np.ndarray | None = None,
+    labels: np.ndarray, kind: str, rate: float, num_classes: int, seed: int, **needed: np.ndarray | None
 ) -> np.ndarray:
     """Labels with noise of a kind; 'instance' needs `images` [N, H, W, C], 'matrix' the transition `matrix` [C, C].
 
@@ -177,22 +167,11 @@ def corrupt(
     if num_classes < 2:
         raise InputError(f'noise.kind: {kind!r} needs at least two classes, found {num_classes}')
     rng = np.random.default_rng(seed)
-    arguments = labels, rate, num_classes, rng
-    match kind:
-        case 'symmetric':
-            return symmetric(*arguments)
-        case 'symmetric_may_keep':
-            return symmetric(*arguments, may_keep=True)
-        case 'asymmetric':
-            return asymmetric(*arguments)
-        case 'asymmetric_blocks':
-            return asymmetric(*arguments, blocks(num_classes))
-        case 'pair':
-            return pair(*arguments)
-        case 'instance':
-            return instance(*arguments, images)
-        case 'matrix':
-            return from_matrix(labels, matrix, rng)
+    if kind == 'matrix':
+        return from_matrix(labels, needed['matrix'], rng)
+    if kind == 'instance':
+        return instance(labels, rate, num_classes, rng, needed['images'])
+    return _OF_LABELS[kind](labels, rate, num_classes, rng)
 
 
 def with_noise(dataset: Dataset, settings: Mapping[str, Any], seed: int) -> Dataset:
@@ -225,8 +204,7 @@ def describe(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
     Where true labels are known also `realised_rate` and, up to 100 classes, `transition_matrix` to 4 digits.
     """
     kind = settings['kind']
-    rate = None if kind in WITHOUT_RATE else settings['rate'] if kind != 'none' else 0.0
-    found: dict[str, Any] = {'kind': kind, 'rate': rate}
+    found = {'kind': kind, 'rate': None if kind in WITHOUT_RATE else 0.0 if kind == 'none' else settings['rate']}
     if dataset.true_label is not None:
         found['realised_rate'] = realised_rate(dataset.true_label, dataset.label)
         if dataset.num_classes <= _SUMMARY_CLASSES:

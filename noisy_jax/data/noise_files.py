@@ -16,17 +16,15 @@ def read_matrix(path: str, num_classes: int) -> np.ndarray:
     file = _existing('noise.matrix', path, 'an .npy or .csv file with a row per true class')
     try:
         matrix = np.loadtxt(file, delimiter=',', ndmin=2) if file.suffix == '.csv' else np.load(file)
-        matrix = np.asarray(matrix, np.float64)
+        matrix = matrix.astype(np.float64)
     except Exception as error:
         raise InputError(f'noise.matrix: {path} cannot be read as numbers ({first_line(error)})') from error
     if matrix.shape != (num_classes, num_classes):
         raise InputError(f'noise.matrix: {path} has shape {matrix.shape}; {(num_classes, num_classes)} is needed')
     sums = matrix.sum(1)
-    bad = np.flatnonzero(~((matrix >= 0).all(1) & (np.abs(sums - 1) <= 1e-3)))  # also catches NaN
-    if len(bad):
-        row = matrix[bad[0]]
+    for row in np.flatnonzero(~((matrix >= 0).all(1) & (np.abs(sums - 1) <= 1e-3))):  # also catches NaN
         raise InputError(
-            f'noise.matrix: row {bad[0]} of {path} sums to {row.sum():g}, its smallest value is {row.min():g}; '
+            f'noise.matrix: row {row} of {path} sums to {sums[row]:g}, its smallest value is {matrix[row].min():g}; '
             'values of at least 0 that sum to 1 are needed'
         )
     return matrix / sums[:, None]
@@ -49,7 +47,7 @@ def read_labels(path: str, key: str, true: np.ndarray, num_classes: int) -> np.n
     file = _existing('noise.labels', path, 'an .npy or .npz file of labels')
     try:
         content = np.load(file, allow_pickle=False)
-        arrays = {name: content[name] for name in content.files} if hasattr(content, 'files') else {'': content}
+        arrays = {'': content} if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:
         raise InputError(f'noise.labels: {path} cannot be read as NumPy arrays ({first_line(error)})') from error
     if '' not in arrays and key not in arrays:
@@ -60,9 +58,8 @@ def read_labels(path: str, key: str, true: np.ndarray, num_classes: int) -> np.n
             f'noise.labels: {path} holds {labels.dtype} {labels.shape}; whole numbers {true.shape} are needed, one for '
             'each loaded image'
         )
-    bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if len(bad):
-        raise InputError(f'noise.labels: label {bad[0]} of {path} is {labels[bad[0]]}; allowed: 0 to {num_classes - 1}')
+    for row in np.flatnonzero((labels < 0) | (labels >= num_classes)):
+        raise InputError(f'noise.labels: label {row} of {path} is {labels[row]}; allowed: 0 to {num_classes - 1}')
     clean = arrays.get('clean_label', true)
     if not np.array_equal(clean, true):
         differ = f', first at image {np.flatnonzero(clean != true)[0]}' if clean.shape == true.shape else ''

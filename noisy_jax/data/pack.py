@@ -26,28 +26,13 @@ from noisy_jax.command import exit_status
 from noisy_jax.data import arrays
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
+from noisy_jax.data.settings import DATA
 from noisy_jax.errors import InputError
 
 _STATE = 'pack.json'
-_MOST_WORKERS = 256
 _CHUNK_BYTES = 2**25  # written between two saves of the state: what a kill costs
-_DEFAULTS: dict[str, Any] = {
-    'name': 'folder',
-    'path': '',
-    'dataset': '',
-    'label_key': 'label',
-    'list': '',
-    'test_list': '',
-    'test_path': '',
-    'labels': '',
-    'test_labels': '',
-    'class_names': '',
-    'max_classes': 0,
-    'image_size': 0,
-    'limit': 0,
-    'test_limit': 0,
-    'workers': 0,
-}
+_OTHERS = ('memory_bytes', 'valid_fraction', 'mean', 'std')  # settings that do not change what is packed
+_DEFAULTS = {name: setting.default for name, setting in DATA.items() if name not in _OTHERS}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,14 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(program, usage=usage, description=__doc__.partition('\n')[0])
     parser.add_argument('--out', required=True, help='a folder that is new, empty, or of a pack that was stopped')
     for name, default in _DEFAULTS.items():
-        choices = data.LOADERS if name == 'name' else None
         parser.add_argument(
-            f'--{name}', type=type(default), default=default, choices=choices, help='config.data.' + name
+            f'--{name}', type=type(default), default=default, choices=DATA[name].choices, help=f'config.data.{name}'
         )
     settings = vars(parser.parse_args(argv))
-    return exit_status(
-        lambda: pack(settings.pop('out'), **settings), stopped='stopped; rerun the same command to resume'
-    )
+    out = settings.pop('out')
+    return exit_status(lambda: pack(out, **settings), stopped='stopped; rerun the same command to resume')
 
 
 def pack(out: str | os.PathLike, **settings: Any) -> None:
@@ -74,25 +57,22 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
       InputError: data that cannot be used, or a folder that holds anything but an unfinished pack of the same data.
     """
     settings = _DEFAULTS | settings
-    if settings['image_size'] < 0:
-        raise InputError(
-            f'--image_size: {settings["image_size"]} is not allowed; pixels, or 0 to leave images as they are'
-        )
-    if not 0 <= settings['workers'] <= _MOST_WORKERS:
-        raise InputError(f'--workers: {settings["workers"]} is not allowed; a number from 0 to {_MOST_WORKERS}')
+    for name, value in settings.items():
+        if not DATA[name].accepts(value):
+            raise InputError(f'--{name}: {value!r} is not allowed; allowed: {DATA[name].allowed}')
     folder = pathlib.Path(out)
     _refuse_other_contents(folder)
     if settings['name'] == 'folder' and folder.resolve().is_relative_to(pathlib.Path(settings['path']).resolve()):
         raise InputError(f'--out: {folder} lies in --path, where it would be taken for a class; take another folder')
     train, test = (data.load_split(settings | {'memory_bytes': 0}, split) for split in ('train', 'test'))
-    splits = [('', train), ('test_', test)] if test is not None else [('', train)]
+    splits = {'': train, 'test_': test} if test is not None else {'': train}
     made_of = {name: value for name, value in settings.items() if name != 'workers'}
-    made_of |= {f'{prefix}images': _fingerprint(dataset) for prefix, dataset in splits}
+    made_of |= {f'{prefix}images': _fingerprint(dataset) for prefix, dataset in splits.items()}
     state = _claim(folder, made_of)
-    for prefix, dataset in splits:
+    for prefix, dataset in splits.items():
         _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state)
     np.save(folder / 'class_names.npy', np.array(train.class_names))
-    for prefix, dataset in reversed(splits):
+    for prefix, dataset in reversed(splits.items()):  # the last file makes the folder readable
         arrays.save_labels(folder, dataset, prefix)
     _note(folder, state | {'complete': True})
     print(

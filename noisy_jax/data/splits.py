@@ -18,10 +18,9 @@ class Splits:
 
     Attributes:
       labelled: every training image that has a label, as given, in the loader's order; labels.csv lists them.
-      train_rows: those of `labelled` that are trained on, int [T].
-      valid_rows: those held out for validation, with their given labels, int [V]; none without data.valid_fraction.
-      train: `labelled` at `train_rows`.
-      valid: `labelled` at `valid_rows`, or None.
+      train: those that are trained on, T at the rows `train_rows` of `labelled`.
+      valid: those held out for validation, with their given labels, V at `valid_rows`; None without
+        data.valid_fraction.
       pool: `train` and the images without a label, for pre-training.
       test: with true labels, or None.
       noise: which noise was added, as summary.json says it.
@@ -73,25 +72,21 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
             raise InputError(f'config.data.{field}: {settings[field]} must have {channels} values, one per channel')
     if test is not None:
         _check_test(test, everything)
-    has_label = everything.label != NO_LABEL
-    if not has_label.any():
+    bare = np.flatnonzero(everything.label == NO_LABEL)
+    if len(bare) == len(everything):
         raise InputError(f'none of the {len(everything)} training images has a label; some of each class are needed')
-    labelled = everything if has_label.all() else everything.take(np.flatnonzero(has_label))
-    labelled = noise.with_noise(labelled, config.noise, config.seed)
-    train_rows, valid_rows = np.arange(len(labelled)), np.arange(0)
-    train, valid = labelled, None
+    rows = np.flatnonzero(everything.label != NO_LABEL)
+    labelled = noise.with_noise(everything.take(rows) if len(bare) else everything, config.noise, config.seed)
+    train_rows, valid_rows, train, valid = np.arange(len(labelled)), np.arange(0), labelled, None
     if settings.valid_fraction:
         train_rows, valid_rows = split(labelled, settings.valid_fraction, config.seed)
         train, valid = labelled.take(train_rows), labelled.take(valid_rows)
-    pool = train
-    if not has_label.all():
-        pool = everything.take(np.sort(np.append(np.flatnonzero(has_label)[train_rows], np.flatnonzero(~has_label))))
+    pool = everything.take(np.sort(np.append(rows[train_rows], bare))) if len(bare) else train
     return Splits(labelled, train_rows, valid_rows, train, valid, pool, test, noise.describe(labelled, config.noise))
 
 
 def _check_test(test: Dataset, train: Dataset) -> None:
     if test.image.shape[1:] != train.image.shape[1:]:
         raise InputError(f'test images are {test.image.shape[1:]} (H, W, C), training images {train.image.shape[1:]}')
-    bare = np.flatnonzero(test.label == NO_LABEL)
-    if len(bare):
-        raise InputError(f'test image {test.id[bare[0]]} has no label ({NO_LABEL}); each of the test set needs one')
+    for row in np.flatnonzero(test.label == NO_LABEL):
+        raise InputError(f'test image {test.id[row]} has no label ({NO_LABEL}); each of the test set needs one')

@@ -13,18 +13,19 @@ from noisy_jax.errors import InputError, first_line
 
 def load(
     split: str,
-    name: str,
-    data_dir: str = '',
+    dataset: str,
+    path: str = '',
     label_key: str = 'label',
     limit: int = 0,
     decoding: lazy.Decoding = lazy.DEFAULT,
+    **_: Any,
 ) -> Dataset | None:
-    """Loads a data set with the features `image` and `label` that is prepared in `data_dir`; downloads nothing.
+    """Loads a data set with the features `image` and `label` that is prepared in the folder `path`; downloads nothing.
 
     Args:
       split: 'train' or 'test' ('validation' if there is no 'test').
-      name: name of the data set, e.g. 'cifar10'.
-      data_dir: folder of prepared data sets; '': TFDS's default.
+      dataset: name of the data set, e.g. 'cifar10'.
+      path: folder of prepared data sets; '': TFDS's default.
       label_key: feature with the labels to train on, e.g. 'worse_label' of cifar10_n; `label` is then the true one.
       limit: as in the folder loader.
       decoding: how images are read; all records are read once in any case, since labels are in them.
@@ -35,20 +36,20 @@ def load(
     Raises:
       InputError: the data set is missing, is damaged, or has other features.
     """
-    if not name:
+    if not dataset:
         raise InputError("data.dataset: '' is no name in TensorFlow Datasets; one such as 'cifar10' is needed")
     import tensorflow_datasets as tfds  # seconds to import
 
-    title = f'data.dataset: {name!r}'
-    folder = f'data_dir={data_dir!r}, ' if data_dir else ''
-    remedy = f"prepare it with tfds.builder({name!r}, {folder}file_format='array_record').download_and_prepare()"
+    title = f'data.dataset: {dataset!r}'
+    folder = f'data_dir={path!r}, ' if path else ''
+    remedy = f"prepare it with tfds.builder({dataset!r}, {folder}file_format='array_record').download_and_prepare()"
     try:
-        builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
+        builder = _builder(dataset, path)
         info = builder.info
     except Exception as error:
-        place, reason = data_dir or 'the default folder', first_line(error)
         raise InputError(
-            f'{title} cannot be opened in {place} ({reason}); {remedy}, in a folder without other formats of it'
+            f'{title} cannot be opened in {path or "the default folder"} ({first_line(error)}); {remedy}, '
+            'in a folder without other formats of it'
         ) from error
     if not info.splits:
         raise InputError(f'{title} is not prepared as array_record in {builder.data_dir}; {remedy}')
@@ -66,52 +67,47 @@ def load(
     names = tuple(info.features['label'].names)
     try:
         # Rows are chosen by all labels; images are decoded after that, as in the folder loader.
-        records = _source(name, data_dir, split)
+        records = _source(dataset, path, split)
         read = (records[i] for i in range(len(records)))
         labels = np.array([[record[key] for key in keys] for record in read], np.int32)  # [N, 1 or 2]
     except Exception as error:
-        reason = first_line(error)
-        raise InputError(f'{title} cannot be read from {builder.data_dir} ({reason}); {remedy}') from error
-    given, true = labels[:, -1], labels[:, 0]
+        raise InputError(f'{title} cannot be read from {builder.data_dir} ({first_line(error)}); {remedy}') from error
+    given = labels[:, -1]
     hidden = np.flatnonzero(given == NO_LABEL)  # the mark of TFDS, too
     if len(hidden) and split != 'train':
         raise InputError(f'{title}, {split}: image {hidden[0]} has no label ({NO_LABEL}); each of a test set needs one')
     rows = balanced(given, limit, len(names))
-    images = lazy.images(Records(name, data_dir, split, rows), decoding)
-    true_label = true[rows] if len(keys) > 1 else None
+    images = lazy.images(Records((dataset, path, split), rows), decoding)
+    true_label = labels[rows, 0] if len(keys) > 1 else None
     try:
         return Dataset(images, given[rows], names, true_label=true_label, id=rows.astype(str))
     except InputError as error:
         raise InputError(f'{title}, {split}: {error}') from error
 
 
-class Records:
-    """Encoded images of a split at some rows; each process opens the files itself."""
-
-    def __init__(self, name: str, data_dir: str, split: str, rows: np.ndarray) -> None:
-        self._place, self._rows = (name, data_dir, split), rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def take(self, rows: np.ndarray) -> 'Records':
-        return Records(*self._place, self._rows[rows])
+class Records(lazy.Encoded):
+    """Encoded images, `rows` of the (data set, folder, split) that is their `place`; each process opens the files."""
 
     def open(self, row: int) -> io.BytesIO:
         try:
-            return io.BytesIO(_source(*self._place)[int(self._rows[row])]['image'])
+            return io.BytesIO(_source(*self.place)[int(self.rows[row])]['image'])
         except Exception as error:
             raise InputError(f'{self.name(row)}: cannot be read ({first_line(error)})') from error
 
     def name(self, row: int) -> str:
-        name, _, split = self._place
-        return f'data.dataset: {name!r}, {split}: image {self._rows[row]}'
+        dataset, _, split = self.place
+        return f'data.dataset: {dataset!r}, {split}: image {self.rows[row]}'
+
+
+def _builder(dataset: str, path: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    return tfds.builder(dataset, data_dir=path or None, file_format='array_record')
 
 
 @functools.lru_cache(maxsize=4)
-def _source(name: str, data_dir: str, split: str) -> Any:
+def _source(dataset: str, path: str, split: str) -> Any:
     """Records by number, with encoded images."""
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder(name, data_dir=data_dir or None, file_format='array_record')
-    return builder.as_data_source(split=split, decoders={'image': tfds.decode.SkipDecoding()})
+    return _builder(dataset, path).as_data_source(split=split, decoders={'image': tfds.decode.SkipDecoding()})

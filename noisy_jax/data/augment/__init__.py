@@ -9,30 +9,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from noisy_jax.data.augment.colour import blur, colour_jitter, grayscale, shift_hue
-from noisy_jax.data.augment.geometry import affine, crop_with_padding, cutout, random_resized_crop, resized_crop, rotate
-from noisy_jax.data.augment.policies import POLICIES, settings
+from noisy_jax.data.augment.policies import POLICIES as POLICIES
+from noisy_jax.data.augment.policies import settings as settings
 from noisy_jax.errors import InputError
-
-__all__ = [
-    'POLICIES',
-    'Policy',
-    'affine',
-    'apply',
-    'blur',
-    'colour_jitter',
-    'crop_with_padding',
-    'cutout',
-    'grayscale',
-    'policy',
-    'random_resized_crop',
-    'resized_crop',
-    'rotate',
-    'settings',
-    'shift_hue',
-    'to_float',
-    'two_views',
-]
 
 Policy = Callable[[jax.Array, jax.Array], jax.Array]  # (key, image [H, W, C]) -> image [H, W, C]
 

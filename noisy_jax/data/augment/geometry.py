@@ -10,15 +10,12 @@ import jax
 import jax.numpy as jnp
 
 
-def _rows(source: jax.Array, size: int) -> jax.Array:
-    """Bilinear weights [len(source), size] to read an axis of `size` pixels at `source`; 0 outside the image."""
-    return jnp.maximum(0.0, 1.0 - jnp.abs(source[:, None] - jnp.arange(size)))
-
-
 def _resample(image: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
-    """Reads the image at rows y [H'] and columns x [W'], both in pixels: [H', W', C]."""
-    height, width, _ = image.shape
-    rows, columns = _rows(y, height), _rows(x, width)  # [H', H], [W', W]
+    """Reads the image at rows y [H'] and columns x [W'], both in pixels, bilinearly: [H', W', C]; outside is 0."""
+    rows, columns = (
+        jnp.maximum(0.0, 1.0 - jnp.abs(source[:, None] - jnp.arange(size)))
+        for source, size in ((y, image.shape[0]), (x, image.shape[1]))
+    )  # [H', H], [W', W]
     return jnp.einsum('yh,xw,hwc->yxc', rows, columns, image, precision='highest')
 
 

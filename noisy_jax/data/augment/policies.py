@@ -32,10 +32,10 @@ def standard(
     key: jax.Array, image: jax.Array, *, padding: int = 4, flip: bool = True, degrees: float = 0.0
 ) -> jax.Array:
     """Classifiers: crop with padding, flip, rotation uniform in +-`degrees` (20 in the original's code)."""
-    if not degrees:
-        return geometry.crop_with_padding(key, image, padding=padding, flip=flip)
-    crop_key, turn_key = jax.random.split(key)
+    crop_key, turn_key = jax.random.split(key) if degrees else (key, None)
     image = geometry.crop_with_padding(crop_key, image, padding=padding, flip=flip)
+    if not degrees:
+        return image
     return geometry.rotate(image, jax.random.uniform(turn_key, minval=-degrees, maxval=degrees))
 
 
@@ -135,38 +135,30 @@ POLICIES: dict[str, Callable] = {
     'handwriting': handwriting,
 }
 
-# Meaning and range of the parameters that are settings; a policy's signature has its defaults.
+# Meaning, least and greatest value of the parameters that are settings; a policy's signature has its defaults.
 _SETTINGS = {
-    'padding': {'meaning': 'pixels around the image before it is cropped back', 'least': 0},
-    'flip': {'meaning': 'flip half of the images left to right'},
-    'degrees': {
-        'meaning': "greatest rotation to each side; the original's code has 20 in `standard`",
-        'least': 0.0,
-        'most': 180.0,
-    },
-    'min_scale': {'meaning': 'smallest share of the area that is cropped out', 'least': 1e-3, 'most': 1.0},
-    'jitter': {'meaning': 'strength of the colour jitter; 0: none', 'least': 0.0},
-    'jitter_probability': {'meaning': 'share of images whose colours change', 'least': 0.0, 'most': 1.0},
-    'gray_probability': {'meaning': 'share of images without colours', 'least': 0.0, 'most': 1.0},
-    'blur_probability': {
-        'meaning': 'share of images that are blurred; 0.5 suits more than 32 pixels',
-        'least': 0.0,
-        'most': 1.0,
-    },
-    'operations': {'meaning': 'number of random operations, out of 14', 'least': 0, 'most': 16},
-    'cutout': {'meaning': 'side of the hole in pixels', 'least': 0},
-    'scale': {'meaning': 'greatest change of size, as a share'},
-    'shift': {'meaning': 'greatest shift in pixels'},
-    'brightness': {'meaning': 'greatest change of brightness, as a share'},
-    'noise': {'meaning': 'standard deviation of the noise, for pixels in [0, 1]'},
+    'padding': ('pixels around the image before it is cropped back', 0),
+    'flip': ('flip half of the images left to right',),
+    'degrees': ("greatest rotation to each side; the original's code has 20 in `standard`", 0.0, 180.0),
+    'min_scale': ('smallest share of the area that is cropped out', 1e-3, 1.0),
+    'jitter': ('strength of the colour jitter; 0: none', 0.0),
+    'jitter_probability': ('share of images whose colours change', 0.0, 1.0),
+    'gray_probability': ('share of images without colours', 0.0, 1.0),
+    'blur_probability': ('share of images that are blurred; 0.5 suits more than 32 pixels', 0.0, 1.0),
+    'operations': ('number of random operations, out of 14', 0, 16),
+    'cutout': ('side of the hole in pixels', 0),
+    'scale': ('greatest change of size, as a share',),
+    'shift': ('greatest shift in pixels',),
+    'brightness': ('greatest change of brightness, as a share',),
+    'noise': ('standard deviation of the noise, for pixels in [0, 1]',),
 }
 
 
 def settings() -> Section:
     """The settings of every policy that has some."""
-
-    def of_policy(policy: Callable) -> Section:
-        parameters = inspect.signature(policy).parameters
-        return {name: Setting(parameters[name].default, **_SETTINGS[name]) for name in parameters if name in _SETTINGS}
-
-    return {name: section for name, policy in POLICIES.items() if (section := of_policy(policy))}
+    sections = {}
+    for name, policy in POLICIES.items():
+        for key, parameter in inspect.signature(policy).parameters.items():
+            if key in _SETTINGS:
+                sections.setdefault(name, {})[key] = Setting(parameter.default, *_SETTINGS[key])
+    return sections
