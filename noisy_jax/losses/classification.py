@@ -32,14 +32,18 @@ def _targets(labels: jax.Array, like: jax.Array) -> jax.Array:
     return jax.nn.one_hot(labels, like.shape[-1], dtype=like.dtype)
 
 
+def _at(labels: jax.Array, values: jax.Array) -> jax.Array:
+    """sum_k q_k v_k, of labels [B] or [B, C] and values [B, C]: [B]."""
+    return jnp.sum(_targets(labels, values) * values, axis=-1)
+
+
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Cross-entropy: -sum_k q_k log p_k.
 
     >>> cross_entropy(logits, labels)
     Array([0.24 , 1.551], dtype=float32)
     """
-    log_p = _log_softmax(logits)
-    return -jnp.sum(_targets(labels, log_p) * log_p, axis=-1)
+    return -_at(labels, _log_softmax(logits))
 
 
 def negative_entropy(logits: jax.Array) -> jax.Array:
@@ -52,9 +56,10 @@ def negative_entropy(logits: jax.Array) -> jax.Array:
     return jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
 
 
-def _focal_terms(log_p: jax.Array, gamma: float) -> jax.Array:
+def _focal_terms(logits: jax.Array, gamma: float) -> jax.Array:
     """-(1 - p)^gamma log p of every class, [B, C]; the factor is a constant for the gradient, as in the original."""
-    # Precision of 1 - p where p is near 1: -expm1 keeps it.
+    log_p = _log_softmax(logits)
+    # -expm1 is precise where p is near 1.
     factor = jax.lax.stop_gradient(-jnp.expm1(log_p)) ** gamma
     return -factor * log_p
 
@@ -62,15 +67,14 @@ def _focal_terms(log_p: jax.Array, gamma: float) -> jax.Array:
 def focal(logits: jax.Array, labels: jax.Array, *, gamma: float) -> jax.Array:
     """Focal loss: -(1 - p_y)^gamma log p_y, with no gradient through the factor, as in the original's code.
 
-    `gamma` sets how strongly confident predictions are weighed down; 0 is cross-entropy.
+    The larger `gamma`, the less confident predictions count; 0 is cross-entropy.
 
     Source: Lin et al. 2017, eq. 4, https://arxiv.org/abs/1708.02002
 
     >>> focal(logits, labels, gamma=2.0)
     Array([0.011, 0.964], dtype=float32)
     """
-    log_p = _log_softmax(logits)
-    return jnp.sum(_targets(labels, log_p) * _focal_terms(log_p, gamma), axis=-1)
+    return _at(labels, _focal_terms(logits, gamma))
 
 
 def normalized_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -82,7 +86,7 @@ def normalized_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Array([0.051, 0.425], dtype=float32)
     """
     log_p = _log_softmax(logits)
-    return jnp.sum(_targets(labels, log_p) * log_p, axis=-1) / jnp.sum(log_p, axis=-1)
+    return _at(labels, log_p) / jnp.sum(log_p, axis=-1)
 
 
 def normalized_focal(logits: jax.Array, labels: jax.Array, *, gamma: float = 0.5) -> jax.Array:
@@ -93,9 +97,8 @@ def normalized_focal(logits: jax.Array, labels: jax.Array, *, gamma: float = 0.5
     >>> normalized_focal(logits, labels)
     Array([0.025, 0.442], dtype=float32)
     """
-    log_p = _log_softmax(logits)
-    terms = _focal_terms(log_p, gamma)  # [B, C]
-    return jnp.sum(_targets(labels, log_p) * terms, axis=-1) / jnp.sum(terms, axis=-1)
+    terms = _focal_terms(logits, gamma)
+    return _at(labels, terms) / jnp.sum(terms, axis=-1)
 
 
 def reverse_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -120,23 +123,18 @@ def mean_absolute_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
     >>> mean_absolute_error(logits, labels)
     Array([0.213, 0.788], dtype=float32)
     """
-    p = jnp.exp(_log_softmax(logits))
-    return 1.0 - jnp.sum(_targets(labels, p) * p, axis=-1)
+    return 1.0 - _at(labels, jnp.exp(_log_softmax(logits)))
 
 
 def generalized_cross_entropy(logits: jax.Array, labels: jax.Array, *, q: float = 0.7) -> jax.Array:
-    """GCE: sum_k q_k (1 - p_k^q) / q.
-
-    The exponent `q` leads from cross-entropy (towards 0) to the mean absolute error (1).
+    """GCE: sum_k q_k (1 - p_k^q) / q, from cross-entropy (`q` near 0) to the mean absolute error (1).
 
     Source: Zhang and Sabuncu 2018, eq. 6, https://arxiv.org/abs/1805.07836
 
     >>> generalized_cross_entropy(logits, labels)
     Array([0.221, 0.946], dtype=float32)
     """
-    log_p = _log_softmax(logits)
-    # Precision of 1 - p^q where p is near 1: -expm1 keeps it.
-    return jnp.sum(_targets(labels, log_p) * -jnp.expm1(q * log_p), axis=-1) / q
+    return _at(labels, -jnp.expm1(q * _log_softmax(logits))) / q  # precise where p is near 1
 
 
 def label_smoothing(logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.1) -> jax.Array:
@@ -147,8 +145,7 @@ def label_smoothing(logits: jax.Array, labels: jax.Array, *, smoothing: float = 
     >>> label_smoothing(logits, labels)
     Array([0.373, 1.518], dtype=float32)
     """
-    log_p = _log_softmax(logits)
-    return (1 - smoothing) * cross_entropy(logits, labels) - smoothing * jnp.mean(log_p, axis=-1)
+    return (1 - smoothing) * cross_entropy(logits, labels) - smoothing * jnp.mean(_log_softmax(logits), axis=-1)
 
 
 def symmetric_cross_entropy(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float) -> jax.Array:
@@ -170,8 +167,7 @@ def nfl_rce(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float, 
     >>> nfl_rce(logits, labels, alpha=1.0, beta=1.0)
     Array([1.987, 7.701], dtype=float32)
     """
-    active = normalized_focal(logits, labels, gamma=gamma)
-    return alpha * active + beta * reverse_cross_entropy(logits, labels)
+    return alpha * normalized_focal(logits, labels, gamma=gamma) + beta * reverse_cross_entropy(logits, labels)
 
 
 def nce_rce(logits: jax.Array, labels: jax.Array, *, alpha: float, beta: float) -> jax.Array:
@@ -211,38 +207,31 @@ class Loss:
     by_classes: Mapping[int, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
 
-_GAMMA = Setting(0.5, 'focusing exponent: how much less confident predictions count', least=0.0)
-
-
 def _weights(alpha: float, beta: float) -> Section:
     return {'alpha': Setting(alpha, 'weight of the first part'), 'beta': Setting(beta, 'weight of the second part')}
 
 
+def _focusing(gamma: float) -> Section:
+    return {'gamma': Setting(gamma, 'focusing exponent: how much less confident predictions count', least=0.0)}
+
+
+_SMOOTHING = {'smoothing': Setting(0.1, 'share of a label spread over all classes', 0.0, 1.0)}
+_EXPONENT = {'q': Setting(0.7, 'exponent: cross-entropy (near 0) to mean absolute error (1)', 1e-6, 1.0)}
+_SCE = {100: {'alpha': 6.0, 'beta': 0.1}, 50: {'alpha': 10.0, 'beta': 1.0}}
+_WITH_RCE = {100: {'alpha': 10.0, 'beta': 0.1}, 50: {'alpha': 50.0, 'beta': 0.1}}
+_WITH_MAE = {100: {'alpha': 10.0, 'beta': 1.0}, 50: {'alpha': 50.0, 'beta': 1.0}}
+
 LOSSES = {
     'ce': Loss(cross_entropy),
-    'label_smoothing': Loss(
-        label_smoothing,
-        {'smoothing': Setting(0.1, 'share of a label spread over all classes', 0.0, 1.0)},
-    ),
-    'focal': Loss(focal, {'gamma': dataclasses.replace(_GAMMA, default=2.0)}),
+    'label_smoothing': Loss(label_smoothing, _SMOOTHING),
+    'focal': Loss(focal, _focusing(2.0)),
     'nce': Loss(normalized_cross_entropy),
-    'nfl': Loss(normalized_focal, {'gamma': _GAMMA}),
+    'nfl': Loss(normalized_focal, _focusing(0.5)),
     'rce': Loss(reverse_cross_entropy),
     'mae': Loss(mean_absolute_error),
-    'gce': Loss(
-        generalized_cross_entropy,
-        {'q': Setting(0.7, 'exponent: cross-entropy (near 0) to mean absolute error (1)', 1e-6, 1.0)},
-    ),
-    'sce': Loss(
-        symmetric_cross_entropy,
-        _weights(0.1, 1.0),
-        {100: {'alpha': 6.0, 'beta': 0.1}, 50: {'alpha': 10.0, 'beta': 1.0}},
-    ),
-    'nfl_rce': Loss(
-        nfl_rce,
-        _weights(1.0, 1.0) | {'gamma': _GAMMA},
-        {100: {'alpha': 10.0, 'beta': 0.1}, 50: {'alpha': 50.0, 'beta': 0.1}},
-    ),
-    'nce_rce': Loss(nce_rce, _weights(1.0, 1.0), {100: {'alpha': 10.0, 'beta': 0.1}, 50: {'alpha': 50.0, 'beta': 0.1}}),
-    'nce_mae': Loss(nce_mae, _weights(1.0, 1.0), {100: {'alpha': 10.0, 'beta': 1.0}, 50: {'alpha': 50.0, 'beta': 1.0}}),
+    'gce': Loss(generalized_cross_entropy, _EXPONENT),
+    'sce': Loss(symmetric_cross_entropy, _weights(0.1, 1.0), _SCE),
+    'nfl_rce': Loss(nfl_rce, _weights(1.0, 1.0) | _focusing(0.5), _WITH_RCE),
+    'nce_rce': Loss(nce_rce, _weights(1.0, 1.0), _WITH_RCE),
+    'nce_mae': Loss(nce_mae, _weights(1.0, 1.0), _WITH_MAE),
 }

@@ -1,8 +1,8 @@
 """Contrastive losses, one value per anchor.
 
 `nt_xent` and `sup_con` contrast two views of a batch and return [2B], the first views, then the second. Both are a
-log-sum-exp over all other embeddings minus the mean similarity to the positives. The log-sum-exp is the part that sees
-every pair; `log_sum_exp.py` computes it dense or in blocks.
+log-sum-exp over all other embeddings minus the mean similarity to the positives; `log_sum_exp.py` computes the former,
+dense or in blocks.
 
 `info_nce` and `queue_sup_con` contrast queries with their keys and a queue of earlier keys, and return [B].
 
@@ -20,17 +20,13 @@ from noisy_jax.errors import InputError
 from noisy_jax.losses.log_sum_exp import log_sum_exp, on_every_device
 
 
-def _pairs(z1: jax.Array, z2: jax.Array, temperature: float) -> jax.Array:
-    """[B, 2, D], in float32 at least, whose inner products are cosine similarities over the temperature.
+def _contrast(z1: jax.Array, z2: jax.Array, temperature: float, block_size: int | None) -> tuple[jax.Array, jax.Array]:
+    """Both views [B, 2, D], whose inner products are the logits, and each anchor's log-sum-exp over the others [B, 2].
 
     The two views get an axis of their own: concatenating them would move a sharded batch between devices.
     """
-    return normalise(jnp.stack([z1, z2], axis=1), temperature)
-
-
-def _others(z: jax.Array, block_size: int | None) -> jax.Array:
-    """Log-sum-exp of each anchor over its 2B - 1 others: [B, 2, D] -> [B, 2]."""
-    return log_sum_exp(z.reshape(-1, z.shape[-1]), block_size=block_size).reshape(-1, 2)
+    z = normalise(jnp.stack([z1, z2], axis=1), temperature)
+    return z, log_sum_exp(z.reshape(-1, z.shape[-1]), block_size=block_size).reshape(-1, 2)
 
 
 def nt_xent(z1: jax.Array, z2: jax.Array, *, temperature: float = 0.5, block_size: int | None = None) -> jax.Array:
@@ -40,8 +36,8 @@ def nt_xent(z1: jax.Array, z2: jax.Array, *, temperature: float = 0.5, block_siz
       z1: [B, D], embeddings of the first views; normalised inside.
       z2: [B, D], embeddings of the second views.
       temperature: divides the cosine similarities.
-      block_size: columns of the similarity matrix computed at a time; 0: all; None: chosen by the batch size. The
-        result is the same, memory is linear in the batch instead of quadratic.
+      block_size: columns of the similarity matrix computed at a time, which makes memory linear in the batch; 0: all;
+        None: chosen by the batch size.
 
     Returns:
       [2B].
@@ -51,9 +47,9 @@ def nt_xent(z1: jax.Array, z2: jax.Array, *, temperature: float = 0.5, block_siz
     >>> nt_xent(z1, z2)
     Array([0.265, 0.265, 0.315, 0.315], dtype=float32)
     """
-    z = _pairs(z1, z2, temperature)
+    z, others = _contrast(z1, z2, temperature, block_size)
     other_view = jnp.sum(z[:, 0] * z[:, 1], axis=-1, keepdims=True)  # [B, 1]
-    return (_others(z, block_size) - other_view).T.reshape(-1)
+    return (others - other_view).T.reshape(-1)
 
 
 def sup_con(
@@ -69,8 +65,7 @@ def sup_con(
     """Supervised contrastive loss with weighted positives.
 
     An anchor's positives are its other view and both views of every sample with its label. Their -log softmax shares
-    are averaged with the positives' weights; neither the anchor nor the negatives are weighted. There is no factor
-    T / 0.07, which the authors' code has.
+    are averaged by the positives' weights; anchor and negatives have none. The authors' code has a factor T / 0.07.
 
     Args:
       z1: [B, D], embeddings of the first views; normalised inside.
@@ -96,9 +91,8 @@ def sup_con(
     """
     if own_view_weight not in ('one', 'sample'):
         raise InputError(f"own_view_weight: {own_view_weight!r} is unknown; choose 'one' or 'sample'")
-    z = _pairs(z1, z2, temperature)
-    weights = jnp.ones(len(z)) if weights is None else weights
-    weights = weights.astype(z.dtype)
+    z, over_all = _contrast(z1, z2, temperature, block_size)
+    weights = jnp.ones(len(z), z.dtype) if weights is None else weights.astype(z.dtype)
     own = jnp.ones_like(weights) if own_view_weight == 'one' else weights
 
     # Positives of a label are summed once, and an anchor subtracts its own image: linear in the batch.
@@ -117,7 +111,7 @@ def sup_con(
     total = (sums(2 * every_weight) - 2 * weights + own)[:, None]  # [B, 1], the weight of all positives
     some = total > 0
     similarity = jnp.sum(z * positives, axis=-1) / jnp.where(some, total, 1.0)
-    return jnp.where(some, _others(z, block_size) - similarity, 0.0).T.reshape(-1)
+    return jnp.where(some, over_all - similarity, 0.0).T.reshape(-1)
 
 
 def info_nce(queries: jax.Array, keys: jax.Array, queue: jax.Array, *, temperature: float = 0.07) -> jax.Array:
@@ -137,9 +131,8 @@ def info_nce(queries: jax.Array, keys: jax.Array, queue: jax.Array, *, temperatu
     >>> info_nce(z1, z2, queue, temperature=0.5)
     Array([0.707, 0.242], dtype=float32)
     """
-    nobody = jnp.full(len(queue), -1)
-    labels = jnp.zeros(len(queries), jnp.int32)
-    return queue_sup_con(queries, keys, labels, queue, nobody, jnp.ones(len(queue)), temperature=temperature)
+    labels, nobody, weights = jnp.zeros(len(queries), jnp.int32), jnp.full(len(queue), -1), jnp.ones(len(queue))
+    return queue_sup_con(queries, keys, labels, queue, nobody, weights, temperature=temperature)
 
 
 def queue_sup_con(

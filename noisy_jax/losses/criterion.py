@@ -16,14 +16,6 @@ from noisy_jax.losses.elr import elr, elr_targets
 Extra = dict[str, jax.Array]
 
 
-def _nothing(num_samples: int, num_classes: int) -> Extra:
-    return {}
-
-
-def _as_it_is(memory: Extra, index: jax.Array, logits: jax.Array) -> Extra:
-    return memory
-
-
 class Criterion(NamedTuple):
     """A loss with memory: `remember` the predictions, then compute `loss` with the memory's rows of the batch.
 
@@ -34,8 +26,8 @@ class Criterion(NamedTuple):
     """
 
     loss: Callable[[jax.Array, jax.Array, Extra], jax.Array]
-    init: Callable[[int, int], Extra] = _nothing
-    remember: Callable[[Extra, jax.Array, jax.Array], Extra] = _as_it_is
+    init: Callable[[int, int], Extra] = lambda num_samples, num_classes: {}
+    remember: Callable[[Extra, jax.Array, jax.Array], Extra] = lambda memory, index, logits: memory
 
     def memory(self, extra: Extra) -> Extra:
         """Its own memory among all that a state remembers."""
@@ -43,11 +35,7 @@ class Criterion(NamedTuple):
 
     def rows(self, memory: Extra, index: jax.Array) -> Extra:
         """Its own entries of the memory at the rows `index` [B]: {name: [B, ...]}."""
-        return {name: memory[name][index] for name in self.init(1, 1)}
-
-
-def _memoryless(loss: Callable, **settings: float) -> Criterion:
-    return Criterion(lambda logits, labels, rows: loss(logits, labels, **settings))
+        return {name: array[index] for name, array in self.memory(memory).items()}
 
 
 def with_negative_entropy(criterion: Criterion) -> Criterion:
@@ -72,30 +60,23 @@ def remembering(criterion: Criterion, other: Criterion) -> Criterion:
     >>> sorted(remembering(criterion('ce'), criterion('elr', beta=0.7, lam=3.0)).init(5, 2))
     ['elr_targets']
     """
-
-    def init(num_samples: int, num_classes: int) -> Extra:
-        return {**other.init(num_samples, num_classes), **criterion.init(num_samples, num_classes)}
-
-    def remember(memory: Extra, index: jax.Array, logits: jax.Array) -> Extra:
-        return criterion.remember(other.remember(memory, index, logits), index, logits)
-
-    return Criterion(criterion.loss, init, remember)
+    return Criterion(
+        criterion.loss,
+        lambda *sizes: {**other.init(*sizes), **criterion.init(*sizes)},
+        lambda memory, *batch: criterion.remember(other.remember(memory, *batch), *batch),
+    )
 
 
 def _elr(*, beta: float, lam: float) -> Criterion:
-    def init(num_samples: int, num_classes: int) -> Extra:
-        return {'elr_targets': jnp.zeros((num_samples, num_classes), jnp.float32)}
-
-    def remember(memory: Extra, index: jax.Array, logits: jax.Array) -> Extra:
-        return {**memory, 'elr_targets': elr_targets(memory['elr_targets'], index, logits, beta=beta)}
-
-    def loss(logits: jax.Array, labels: jax.Array, rows: Extra) -> jax.Array:
-        return elr(logits, labels, rows['elr_targets'], lam=lam)
-
-    return Criterion(loss, init, remember)
+    name = 'elr_targets'
+    return Criterion(
+        lambda logits, labels, rows: elr(logits, labels, rows[name], lam=lam),
+        lambda num_samples, num_classes: {name: jnp.zeros((num_samples, num_classes), jnp.float32)},
+        lambda memory, *batch: {**memory, name: elr_targets(memory[name], *batch, beta=beta)},
+    )
 
 
-# Losses with memory: `function` gives the whole criterion.
+# With a memory, a loss's `function` makes the whole criterion from its settings.
 _REMEMBERING = {
     'elr': Loss(
         _elr,
@@ -111,15 +92,12 @@ CRITERIA: dict[str, Loss] = LOSSES | _REMEMBERING
 
 def settings(num_classes: int = 10) -> Section:
     """The settings of every loss, with the papers' values for that number of classes."""
-
-    def of_classes(loss: Loss) -> Section:
+    found: Section = {}
+    for name, loss in CRITERIA.items():
         values = loss.by_classes.get(num_classes, {})
-        return {
-            name: dataclasses.replace(setting, default=values.get(name, setting.default))
-            for name, setting in loss.settings.items()
-        }
-
-    return {name: of_classes(loss) for name, loss in CRITERIA.items()}
+        changed = {key: dataclasses.replace(loss.settings[key], default=value) for key, value in values.items()}
+        found[name] = loss.settings | changed
+    return found
 
 
 def criterion(name: str, **settings: Any) -> Criterion:
@@ -133,12 +111,12 @@ def criterion(name: str, **settings: Any) -> Criterion:
     """
     if name not in CRITERIA:
         raise InputError(f'loss: {name!r} is unknown; allowed: {", ".join(CRITERIA)}')
-    function = CRITERIA[name].function
-    signature = inspect.signature(function)
-    parameters = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    function, has_memory = CRITERIA[name].function, name in _REMEMBERING
     try:
-        signature.replace(parameters=parameters).bind(**settings)
+        inspect.signature(function).bind(*([] if has_memory else [None, None]), **settings)
     except TypeError as error:
-        takes = ', '.join(p.name for p in parameters) or 'none'
+        takes = ', '.join(CRITERIA[name].settings) or 'none'
         raise InputError(f'loss {name}: {error}; its settings: {takes}') from None
-    return function(**settings) if name in _REMEMBERING else _memoryless(function, **settings)
+    if has_memory:
+        return function(**settings)
+    return Criterion(lambda logits, labels, rows: function(logits, labels, **settings))
