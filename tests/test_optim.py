@@ -12,7 +12,12 @@ from noisy_jax.errors import InputError
 from noisy_jax.training import optim
 
 STEPS = 7  # per epoch
-PLAIN = {'learning_rate': 0.1, 'weight_decay': 0.0, 'epochs': 3, 'steps_per_epoch': STEPS, 'schedule': 'constant'}
+PLAIN = {'learning_rate': 0.1, 'weight_decay': 0.0, 'schedule': 'constant'}
+
+
+def _schedule(kind, peak, *, epochs, steps_per_epoch=STEPS, end=1e-6, **settings):
+    own = {'schedule': kind, **settings}
+    return optim.learning_rate_schedule(own, peak, epochs=epochs, steps_per_epoch=steps_per_epoch, end=end)
 
 
 @pytest.mark.parametrize(
@@ -27,13 +32,13 @@ PLAIN = {'learning_rate': 0.1, 'weight_decay': 0.0, 'epochs': 3, 'steps_per_epoc
 def test_golden_schedules(golden, name, kind, peak, settings):
     del golden  # skips where there are none
     expected = json.loads((GOLDEN / 'schedule.json').read_text())[name]
-    rate = optim.learning_rate_schedule(kind, peak, epochs=len(expected), steps_per_epoch=STEPS, **settings)
+    rate = _schedule(kind, peak, epochs=len(expected), **settings)
     first_steps = STEPS * np.arange(len(expected))
     np.testing.assert_allclose(jax.vmap(rate)(first_steps), expected, rtol=1e-5)
 
 
 def _rates(kind, peak=0.5, *, epochs=20, **settings):
-    rate = optim.learning_rate_schedule(kind, peak, epochs=epochs, steps_per_epoch=STEPS, **settings)
+    rate = _schedule(kind, peak, epochs=epochs, **settings)
     return np.array(jax.vmap(rate)(jnp.arange(epochs * STEPS)))
 
 
@@ -45,7 +50,7 @@ def test_cosine_falls_within_an_epoch_and_down_to_the_end():
     rates = _rates('cosine', end=0.01)
     assert (np.diff(rates) < 0).all()
     np.testing.assert_allclose(rates[10 * STEPS], (0.5 + 0.01) / 2, rtol=1e-5)
-    rate = optim.learning_rate_schedule('cosine', 0.5, epochs=20, steps_per_epoch=STEPS, end=0.01)
+    rate = _schedule('cosine', 0.5, epochs=20, end=0.01)
     np.testing.assert_allclose([rate(20 * STEPS), rate(50 * STEPS)], 0.01, rtol=1e-5)
 
 
@@ -69,14 +74,12 @@ def test_warmup_rises_to_the_peak(kind, warmup_epochs):
     if kind == 'step':  # milestones count from the very start
         np.testing.assert_allclose(rates[[8 * STEPS - 1, 8 * STEPS, 15 * STEPS]], [0.5, 0.05, 0.005], rtol=1e-5)
     if kind == 'cosine':  # its end, too
-        rate = optim.learning_rate_schedule(
-            kind, 0.5, epochs=20, steps_per_epoch=STEPS, warmup_epochs=warmup_epochs, end=0.01
-        )
+        rate = _schedule(kind, 0.5, epochs=20, warmup_epochs=warmup_epochs, end=0.01)
         np.testing.assert_allclose([rate(20 * STEPS), rate(20 * STEPS - 1) > 0.01], [0.01, 1], rtol=1e-5)
 
 
 def test_warmup_of_a_single_step_is_at_the_peak():
-    rate = optim.learning_rate_schedule('constant', 0.5, epochs=3, steps_per_epoch=1, warmup_epochs=1)
+    rate = _schedule('constant', 0.5, epochs=3, steps_per_epoch=1, warmup_epochs=1)
     np.testing.assert_allclose([rate(0), rate(1)], 0.5)
 
 
@@ -84,7 +87,8 @@ def _step(name, *, batch_size=256, params=None, grads=None, **settings):
     """The first update."""
     params = {'w': jnp.array([2.0, -3.0])} if params is None else params
     grads = {'w': jnp.array([0.5, 4.0])} if grads is None else grads
-    transform = optim.optimizer(name, **{**PLAIN, **settings}, batch_size=batch_size)
+    own = PLAIN | settings | {'name': name}
+    transform = optim.optimizer(own, epochs=3, steps_per_epoch=STEPS, batch_size=batch_size)
     return transform.update(grads, transform.init(params), params)[0]
 
 
@@ -117,16 +121,8 @@ def test_sgd_equals_pytorch(momentum, nesterov):
     grads = rng.normal(size=(5, 4))
     w = rng.normal(size=4)
 
-    transform = optim.optimizer(
-        'sgd',
-        learning_rate=0.1,
-        batch_size=512,
-        weight_decay=weight_decay,
-        epochs=10,
-        steps_per_epoch=STEPS,
-        momentum=momentum,
-        nesterov=nesterov,
-    )
+    own = {'learning_rate': 0.1, 'weight_decay': weight_decay, 'momentum': momentum, 'nesterov': nesterov}
+    transform = optim.optimizer(own, epochs=10, steps_per_epoch=STEPS, batch_size=512)
     params = {'w': jnp.asarray(w, jnp.float32)}
     opt_state = transform.init(params)
     buffer = np.zeros(4)

@@ -97,8 +97,8 @@ def our_variables(case: Case) -> dict[str, Any]:
 
 def our_optimizer(case: Case, *, epochs: int, schedule: str) -> optax.GradientTransformation:
     steps_per_epoch = max(len(case.data) // case.batch, 1)
-    plan = {'epochs': epochs, 'steps_per_epoch': steps_per_epoch, 'batch_size': case.batch, 'schedule': schedule}
-    return optim.optimizer(**case.optimizer, **plan)
+    plan = {'epochs': epochs, 'steps_per_epoch': steps_per_epoch, 'batch_size': case.batch}
+    return optim.optimizer(case.optimizer | {'schedule': schedule}, **plan)
 
 
 def our_step(case: Case, optimizer: optax.GradientTransformation, dtype: str) -> Step:

@@ -82,7 +82,7 @@ def build(case: Case, data: Dataset) -> tuple[Step, state.TrainState]:
     init = jax.jit(lambda key: network.init(key, jnp.zeros((1, SIDE, SIDE, 3)), train=False))
     variables = mesh_lib.to_host(init(jax.random.key(SEED)))
     optimizer = optim.optimizer(
-        **stage.optimizer,
+        stage.optimizer,
         epochs=stage.epochs,
         steps_per_epoch=len(data) // case.batch_size,
         batch_size=case.batch_size,

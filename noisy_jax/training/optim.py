@@ -1,5 +1,8 @@
 """Optimisers and learning-rate schedules, and which parameters each stage trains."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import optax
 from ml_collections import ConfigDict
@@ -38,6 +41,9 @@ def settings(learning_rate: float = 0.01, weight_decay: float = 1e-4) -> Section
     }
 
 
+_DEFAULTS = {name: setting.default for name, setting in settings().items()}
+
+
 def settings_of(config: ConfigDict, phase: str, *, head: bool) -> ConfigDict:
     """The optimiser's settings of a phase, for its head alone or for everything that it trains."""
     if head:
@@ -46,31 +52,26 @@ def settings_of(config: ConfigDict, phase: str, *, head: bool) -> ConfigDict:
 
 
 def learning_rate_schedule(
-    kind: str,
-    peak: float,
-    *,
-    epochs: int,
-    steps_per_epoch: int,
-    warmup_epochs: int = 0,
-    milestones: tuple[int, ...] = (),
-    end: float = 1e-6,
+    own: Mapping[str, Any], peak: float, *, epochs: int, steps_per_epoch: int, end: float = 1e-6
 ) -> optax.Schedule:
-    """Learning rate as a function of the step.
+    """Learning rate as a function of the step, by the keys schedule, warmup_epochs and milestones of `own`.
 
-    'cosine' falls from `peak` to `end` over max(epochs, 10) epochs (PyTorch's CosineAnnealingLR as the original uses
-    it), smoothly; at the first step of an epoch it is the original's value of that epoch. `warmup_epochs` rise linearly
-    before it. 'step' divides it by 10 at each of the epochs `milestones`. 'constant' stays.
+    'cosine' falls smoothly from `peak` to `end` over max(epochs, 10) epochs (PyTorch's CosineAnnealingLR as the
+    original uses it); at the first step of an epoch it equals the original's value of that epoch. 'step' divides it by
+    10 at each milestone, 'constant' keeps it. Before it the rate rises linearly for `warmup_epochs`.
 
     Raises:
-      InputError: an unknown kind.
+      InputError: an unknown schedule.
     """
-    warmup = warmup_epochs * steps_per_epoch
+    own = _DEFAULTS | dict(own)
+    kind, before = own['schedule'], own['warmup_epochs']
+    warmup = before * steps_per_epoch
     if kind == 'cosine':
-        length = max(epochs - warmup_epochs, 10 - warmup_epochs, 1) * steps_per_epoch
+        length = max(epochs - before, 10 - before, 1) * steps_per_epoch
         # optax's alpha is the end as a fraction of the peak.
         main = optax.cosine_decay_schedule(peak, length, alpha=min(end / peak, 1.0) if peak else 0.0)
     elif kind == 'step':
-        boundaries = {(m - warmup_epochs) * steps_per_epoch: 0.1 for m in milestones}
+        boundaries = {(epoch - before) * steps_per_epoch: 0.1 for epoch in own['milestones']}
         main = optax.piecewise_constant_schedule(peak, boundaries)
     elif kind == 'constant':
         main = optax.constant_schedule(peak)
@@ -94,45 +95,28 @@ def _scale_encoder(factor: float) -> optax.GradientTransformation:
 
 
 def optimizer(
-    name: str,
-    *,
-    learning_rate: float,
-    weight_decay: float,
-    epochs: int,
-    steps_per_epoch: int,
-    batch_size: int,
-    momentum: float = 0.9,
-    nesterov: bool = False,
-    schedule: str = 'cosine',
-    warmup_epochs: int = 0,
-    milestones: tuple[int, ...] = (),
-    encoder_scale: float = 1.0,
+    own: Mapping[str, Any], *, epochs: int, steps_per_epoch: int, batch_size: int
 ) -> optax.GradientTransformation:
-    """The optimiser of one stage.
+    """The optimiser of a stage by `own`, some or all of `settings()`.
 
     'sgd' scales the learning rate by batch_size / 256 and decays weights through the gradient, as PyTorch's SGD; 'adam'
-    decays through the gradient too (PyTorch's Adam), 'adamw' beside it (Loshchilov 2019); neither scales.
+    decays through the gradient too (PyTorch's Adam), 'adamw' decoupled (Loshchilov 2019); neither scales.
 
     Raises:
       InputError: an unknown name or schedule.
     """
-    peak = learning_rate * batch_size / 256 if name == 'sgd' else learning_rate
-    rate = learning_rate_schedule(
-        schedule,
-        peak,
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        warmup_epochs=warmup_epochs,
-        milestones=milestones,
-    )
+    own = _DEFAULTS | dict(own)
+    name, decay = own['name'], own['weight_decay']
+    peak = own['learning_rate'] * batch_size / 256 if name == 'sgd' else own['learning_rate']
+    rate = learning_rate_schedule(own, peak, epochs=epochs, steps_per_epoch=steps_per_epoch)
     if name == 'sgd':
-        main = optax.chain(
-            optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum or None, nesterov=nesterov)
-        )
+        sgd = optax.sgd(rate, own['momentum'] or None, nesterov=own['nesterov'])
+        main = optax.chain(optax.add_decayed_weights(decay), sgd)
     elif name == 'adam':
-        main = optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(rate))
+        main = optax.chain(optax.add_decayed_weights(decay), optax.adam(rate))
     elif name == 'adamw':
-        main = optax.adamw(rate, weight_decay=weight_decay)
+        main = optax.adamw(rate, weight_decay=decay)
     else:
         raise InputError(f'optimizer: {name!r} is unknown; allowed: {", ".join(OPTIMIZERS)}')
-    return main if encoder_scale == 1.0 else optax.chain(main, _scale_encoder(encoder_scale))
+    scale = own['encoder_scale']
+    return main if scale == 1.0 else optax.chain(main, _scale_encoder(scale))

@@ -36,7 +36,7 @@ class Task:
         return Learner(
             network=context.network,
             optimizer=optim.optimizer(
-                **stage.optimizer,
+                stage.optimizer,
                 epochs=stage.epochs,
                 steps_per_epoch=self.steps_per_epoch(stage),
                 batch_size=stage.batch_size,
