@@ -15,24 +15,33 @@ from noisy_jax.errors import InputError
 HUMAN = {'aggregate': 'aggre_label', 'random1': 'random_label1', 'worst': 'worse_label'}
 
 
-def unpack(archive: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-    """Decodes a tar of train/CLASS/* and test/CLASS/* into arrays in `folder`, unless it is there; classes by name."""
-    if folder.exists():
-        return folder
-    files: dict[str, list[tuple[str, str, bytes]]] = {'train': [], 'test': []}
+def read(archive: pathlib.Path) -> dict[str, dict[str, dict[str, bytes]]]:
+    """A tar of train/CLASS/* and test/CLASS/*: {split: {class: {file: content}}}, both in order of name."""
+    files: dict[str, dict[str, dict[str, bytes]]] = {'train': {}, 'test': {}}
     with tarfile.open(archive, 'r|*') as members:
         for member in members:
-            parts = pathlib.PurePosixPath(member.name).parts
-            if member.isfile() and len(parts) >= 3 and parts[-3] in files:
-                files[parts[-3]].append((*parts[-2:], members.extractfile(member).read()))
-    names = sorted({name for name, _, _ in files['train']})
+            split, label, name = ('', '', *pathlib.PurePosixPath(member.name).parts)[-3:]
+            if member.isfile() and split in files:
+                files[split].setdefault(label, {})[name] = members.extractfile(member).read()
+    return {
+        split: {label: dict(sorted(named.items())) for label, named in sorted(classes.items())}
+        for split, classes in files.items()
+    }
+
+
+def unpack(archive: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Decodes a tar as of `read` into arrays in `folder`, unless it is there."""
+    if folder.exists():
+        return folder
+    files = read(archive)
+    names = list(files['train'])
     arrays = {'class_names': np.array(names)}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for split, prefix in (('train', ''), ('test', 'test_')):
-            rows = sorted(files[split])
+            rows = [(label, *file) for label, named in files[split].items() for file in named.items()]
             images = list(pool.map(lambda row: decode(io.BytesIO(row[2]), name='/'.join(row[:2])), rows))
-            arrays |= {f'{prefix}images': np.stack(images)}
-            arrays |= {f'{prefix}labels': np.array([names.index(name) for name, _, _ in rows], np.int32)}
+            labels = np.array([names.index(label) for label, _, _ in rows], np.int32)
+            arrays |= {f'{prefix}images': np.stack(images), f'{prefix}labels': labels}
     return keep(folder, arrays)
 
 

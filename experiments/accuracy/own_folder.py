@@ -15,17 +15,16 @@ import json
 import pathlib
 import subprocess
 import sys
-import tarfile
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 from sklearn.model_selection import StratifiedKFold
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from experiments import record
-from experiments.accuracy.cifar10 import HUMAN
+from experiments.accuracy import cifar10
+from noisy_jax import config as config_lib
 from noisy_jax import data, pipeline
 from noisy_jax.data import splits
 from noisy_jax.data.dataset import Dataset
@@ -46,27 +45,17 @@ def lay_out(archive: pathlib.Path, human: pathlib.Path, folder: pathlib.Path, co
     if (folder / 'truth.json').exists():
         return
     with np.load(human) as labels:
-        clean, given = labels['clean_label'], labels[HUMAN['worst']]
-    places, truth = {}, {}
-    with tarfile.open(archive, 'r|*') as members:
-        images: dict[str, bytes] = {}
-        for member in members:
-            parts = pathlib.PurePosixPath(member.name).parts
-            if member.isfile() and len(parts) >= 3:
-                images['/'.join(parts[-3:])] = members.extractfile(member).read()
-    names = sorted({name.split('/')[1] for name in images if name.startswith('train/')})
+        clean, given = labels['clean_label'], labels[cifar10.HUMAN['worst']]
+    places, truth, files = {}, {}, cifar10.read(archive)
+    names = list(files['train'])
     # Within a class the files stand in the data set's order.
-    files = {row: sorted(name for name in images if name.startswith(f'train/{row}/')) for row in names}
-    seen = dict.fromkeys(names, 0)
+    contents = {name: iter(files['train'][name].values()) for name in names}
     for number, label in enumerate(clean[:count]):
-        name = names[label]
-        source = files[name][seen[name]]
-        seen[name] += 1
         place = f'{names[given[number]]}/{number:05d}.jpg'
-        places[f'photos/{place}'], truth[place] = images[source], name
+        places[f'photos/{place}'], truth[place] = next(contents[names[label]]), names[label]
     for name in names:
-        chosen = sorted(file for file in images if file.startswith(f'test/{name}/'))[: tests // len(names)]
-        places |= {file: images[file] for file in chosen}
+        chosen = list(files['test'][name].items())[: tests // len(names)]
+        places |= {f'test/{name}/{file}': content for file, content in chosen}
     for place, content in places.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_bytes(content)
@@ -94,9 +83,7 @@ class Experiment:
             *changes,
         )
         work = WorkDir.of_run(self.workdir)
-        self.config, self.summary = ConfigDict(work.load_json('config')), work.load_json('summary')
-        for field in ('mean', 'std'):
-            self.config.data[field] = tuple(self.config.data[field])
+        self.config, self.summary = config_lib.from_json(work.load_json('config')), work.load_json('summary')
         self.labels, self.pred_probs = work.load_labels(), work.load_array('pred_probs')
         self.images = data.load_split(self.config.data, 'train')
         self.test = data.load_split({**self.config.data, 'path': str(folder / 'test')}, 'train')
@@ -125,13 +112,13 @@ class Experiment:
             found[left_out] = classifier.predict_proba(self.images.image[left_out])
         return found
 
-    def quality(self, suspects: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-        """How good a list of rows is, and what its probabilities suggest for those that are wrong."""
+    def quality(self, issues: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+        """How good label issues are, a list of rows, and what probabilities suggest for those that are wrong."""
         wrong = self.given != self.true
-        hits = suspects[wrong[suspects]]
+        hits = issues[wrong[issues]]
         return {
-            'length': len(suspects),
-            'precision': len(hits) / max(len(suspects), 1),
+            'length': len(issues),
+            'precision': len(hits) / max(len(issues), 1),
             'recall': len(hits) / int(wrong.sum()),
             'suggestion_accuracy': float(np.sum(probabilities.argmax(1)[hits] == self.true[hits]) / max(len(hits), 1)),
         }

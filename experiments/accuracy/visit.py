@@ -30,29 +30,23 @@ from experiments.accuracy import cifar10
 
 COMMON = {'model.dtype': 'bfloat16', 'checkpoint_every': 1000, 'eval_every': 1, 'report.page': False}
 COMMON |= {'report.tensorboard': False, 'contrast.knn_every': 0}
-SIMCLR = {'pretrain.batch_size': 512, 'pretrain.knn_every': 5}
-SGD = SIMCLR | {'pretrain.optimizer.weight_decay': 5e-4, 'pretrain.optimizer.warmup_epochs': 2}
+
+
+def _simclr(temperature: float, changes: dict[str, Any] | None = None, **optimizer: Any) -> dict[str, Any]:
+    """A recipe: SGD with two epochs of warm-up, batch 512, unless `optimizer` or `changes` say otherwise."""
+    own = {'weight_decay': 5e-4, 'warmup_epochs': 2} | optimizer
+    settings = {'pretrain.batch_size': 512, 'pretrain.knn_every': 5, 'pretrain.temperature': temperature}
+    return settings | {f'pretrain.optimizer.{name}': value for name, value in own.items()} | (changes or {})
+
+
 # The demo of the original; lightly's recipe (SGD 0.06 for 128, T 0.5, crops from 0.08), and what differs from it.
+_DEMO = {'name': 'adam', 'learning_rate': 1e-3, 'weight_decay': 1e-6, 'schedule': 'constant', 'warmup_epochs': 0}
 PROBES = {
-    'adam_paper': SIMCLR
-    | {
-        'pretrain.optimizer.name': 'adam',
-        'pretrain.optimizer.learning_rate': 1e-3,
-        'pretrain.optimizer.weight_decay': 1e-6,
-        'pretrain.optimizer.schedule': 'constant',
-        'pretrain.augment': 'moco',
-        'pretrain.temperature': 0.5,
-    },
-    'sgd12_t05_crop08': SGD
-    | {'pretrain.optimizer.learning_rate': 0.12, 'pretrain.temperature': 0.5, 'augment.simclr.min_scale': 0.08},
-    'sgd12_t05': SGD | {'pretrain.optimizer.learning_rate': 0.12, 'pretrain.temperature': 0.5},
-    'sgd12_t02': SGD | {'pretrain.optimizer.learning_rate': 0.12, 'pretrain.temperature': 0.2},
-    'sgd24_t02_decay1e-4': SGD
-    | {
-        'pretrain.optimizer.learning_rate': 0.24,
-        'pretrain.temperature': 0.2,
-        'pretrain.optimizer.weight_decay': 1e-4,
-    },
+    'adam_paper': _simclr(0.5, {'pretrain.augment': 'moco'}, **_DEMO),
+    'sgd12_t05_crop08': _simclr(0.5, {'augment.simclr.min_scale': 0.08}, learning_rate=0.12),
+    'sgd12_t05': _simclr(0.5, learning_rate=0.12),
+    'sgd12_t02': _simclr(0.2, learning_rate=0.12),
+    'sgd24_t02_decay1e-4': _simclr(0.2, learning_rate=0.24, weight_decay=1e-4),
 }
 TRAIN = {'classify.batch_size': 512, 'classify.head_epochs': 20, 'classify.epochs': 25}
 SLOW, SURE = {'classify.optimizer.encoder_scale': 0.1}, {'classify.head_loss': 'nfl_rce'}
@@ -162,7 +156,7 @@ def encoder(arguments: argparse.Namespace) -> None:
     if not name:
         name, recipe = record.load(arguments.work / 'recipe.json')
     recipe = recipe | {'pretrain.epochs': arguments.epochs, 'pretrain.knn_every': 40}
-    if 'pretrain.optimizer.warmup_epochs' in recipe:
+    if recipe['pretrain.optimizer.warmup_epochs']:
         recipe['pretrain.optimizer.warmup_epochs'] = min(10, arguments.epochs // 3)
     job = {'phases': ['pretrain'], 'data': 'cifar10', 'recipe': name, 'set': recipe}
     record.save(arguments.work / 'encoder.json', job, None)
