@@ -90,7 +90,7 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
     if images.ndim != 4 or not images.size:
         raise InputError(f'{path}: {key} has shape {images.shape}; [N, H, W, C] or [N, H, W] is needed')
     if images.dtype == np.uint8:
-        return lazy.Rows(images, np.arange(len(images))) if isinstance(images, np.memmap) else images
+        return lazy.Rows.of(images) if isinstance(images, np.memmap) else images
     needed = 'uint8 or floats in [0, 1] are needed'
     if not np.issubdtype(images.dtype, np.floating):
         raise InputError(f'{path}: {key} is {images.dtype}; {needed}')
