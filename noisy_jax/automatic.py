@@ -161,8 +161,7 @@ def _choose_from_data(
     loader, size = config.data.name, config.data.image_size
     if loader == 'auto':
         loader = 'arrays' if given else kind_of(config.data.path, config.data.list)
-    unread = {'name': loader, 'memory_bytes': 0, 'image_size': 0 if loader == 'arrays' else 1}
-    images = given[0] if given else data.load_split({**config.data, **unread}, 'train')
+    images = given[0] if given else data.load_undecoded({**config.data, 'name': loader}, 'train')
     facts = _facts(images, config.devices)
     found = choices(facts)
     size = found['data.image_size'][0] if size == -1 else size
@@ -217,12 +216,11 @@ def _table(title: str, values: Mapping[str, tuple[Any, str]]) -> str:
     lines: dict[tuple[str, str, str], list[str]] = {}
     for key, (value, why) in values.items():
         phase, _, name = key.rpartition('.')
-        group = name if phase in PHASES else key
-        lines.setdefault((group, str(value), why), []).append(phase)
+        lines.setdefault((name if phase in PHASES else key, str(value), why), []).append(phase)
     text = [title] if title else []
     text.append('chosen from the data; --config.KEY=VALUE takes another value:')
-    for (group, value, why), phases in lines.items():
-        key = f'{phases[0]}.{group}' if phases[0] in PHASES else group
-        also = f' (also {", ".join(phases[1:])})' if phases[1:] else ''
+    for (name, value, why), (phase, *others) in lines.items():
+        key = f'{phase}.{name}' if phase in PHASES else name
+        also = f' (also {", ".join(others)})' if others else ''
         text.append(f'  {key:<34} {value:<26} {why}{also}'.rstrip())
     return '\n'.join(text)

@@ -54,28 +54,27 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     Raises:
       InputError: as `check_new`; or the disk refuses what the block writes.
     """
+    with _new(path) as part:
+        part.mkdir()
+        yield part
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike) -> Iterator[TextIO]:
+    """A new text file to fill, as `new_folder`."""
+    with _new(path) as part, open_text(part) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _new(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     check_new(path)
     part = partial(path)
     try:
-        part.mkdir()
         yield part
         part.rename(path)
     except OSError as error:
         raise InputError(f'--out: {path} cannot be written ({error})') from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def new_file(path: str | os.PathLike) -> Iterator[TextIO]:
-    """A new text file to fill, as `new_folder`."""
-    check_new(path)
-    part = partial(path)
-    try:
-        with open_text(part) as file:
-            yield file
-        part.rename(path)
-    except OSError as error:
-        raise InputError(f'--out: {path} cannot be written ({error})') from error
-    finally:
         part.unlink(missing_ok=True)

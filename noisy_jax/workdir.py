@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax import files
+from noisy_jax.config import flatten, from_json
 from noisy_jax.errors import InputError
 
 LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
@@ -57,11 +58,10 @@ class WorkDir:
         Raises:
           InputError: another run's work directory; names each key that differs.
         """
-        text = json.dumps(config, indent=1, sort_keys=True)
         if not self.is_claimed:
-            self.save_bytes('config.json', text.encode())
+            self.save_bytes('config.json', json.dumps(config, indent=1, sort_keys=True).encode())
             return
-        before, now = _leaves(self.load_json('config')), _leaves(json.loads(text))
+        before, now = (dict(flatten(from_json(values))) for values in (self.load_json('config'), config))
         differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         keys = [key for key in differing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in may_differ)]
         if keys:
@@ -156,12 +156,5 @@ class WorkDir:
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f'{path} cannot be read ({error}); a finished run with a classifier writes it') from error
         columns['is_suspect'] = columns['is_suspect'] == 1
-        order = np.argsort(columns['index'])
+        order = columns['index'].argsort()
         return {name: values[order] for name, values in columns.items()}
-
-
-def _leaves(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-    leaves = {}
-    for key, value in tree.items():
-        leaves |= _leaves(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value}
-    return leaves

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from noisy_jax.clean.changes import CHANGES_HEADER, Changes
 from noisy_jax.clean.originals import Originals
 from noisy_jax.data import arrays
-from noisy_jax.data.dataset import NO_LABEL
+from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.files import open_text
 
@@ -45,6 +45,16 @@ class Files:
             except OSError:
                 pass  # another disk, or another owner's files
         shutil.copy2(source, path)
+
+    def place_rows(self, dataset: Dataset, rows: np.ndarray, folder: str = '') -> None:
+        """Images under their ids in `folder`; raises InputError for an id that leads out of it."""
+        for row in _progress(rows):
+            target = os.path.join(folder, dataset.id[row])
+            if os.path.isabs(target) or '..' in target.split('/'):
+                raise InputError(
+                    f'{target} of the list is not within data.path, so that it has no place in a copy; --mode csv'
+                )
+            self.place(dataset.image.name(row), target)
 
     def free(self, folder: str, name: str, mark: str) -> str:
         """'folder/name', or where that is taken 'folder/stem_mark.suffix', 'folder/stem_mark_2.suffix', ..."""
@@ -98,40 +108,29 @@ def _folder(files: Files, changes: Changes, originals: Originals) -> None:
     """[train/]CLASS/file; the id of an image is its path."""
     train, test = originals.train, originals.test
     parts = [name.rsplit('/', 2) for name in changes.id]  # [[train], class, file]
-    at_home = np.array([part[-2] == new for part, new in zip(parts, changes.new, strict=True)])
-    # Those that stay in their folder keep their names.
-    moves = [*np.flatnonzero(changes.kept & at_home), *np.flatnonzero(changes.kept & ~at_home)]
-    for i in _progress(moves):
+    moves = np.array([part[-2] != new for part, new in zip(parts, changes.new, strict=True)])
+    # Those that stay in their folder come first and keep their names.
+    for i in _progress([*np.flatnonzero(changes.kept & ~moves), *np.flatnonzero(changes.kept & moves)]):
         *level, before, name = parts[i]
         target = files.free('/'.join((*level, changes.new[i])), name, f'from_{before}')
         files.place(train.image.name(originals.listed[i]), target)
-    for row in _progress(originals.unlabelled):
-        files.place(train.image.name(row), train.id[row])
-    for row in _progress(range(len(test or ()))):
-        if test.class_names[test.label[row]] not in changes.emptied:  # the loader refuses test images of such a class
-            files.place(test.image.name(row), test.id[row])
+    files.place_rows(train, originals.unlabelled)
+    if test is not None:  # the loader refuses test images of a class that has no other
+        names = np.array(test.class_names)[test.label]
+        files.place_rows(test, np.flatnonzero(~np.isin(names, list(changes.emptied))))
 
 
 def _file_list(files: Files, out: pathlib.Path, test_path: str, changes: Changes, originals: Originals) -> None:
     """Files in the same paths, labels.csv and class_names.txt, test.csv."""
     train, test = originals.train, originals.test
-    for row in _progress([*originals.listed[changes.kept], *originals.unlabelled]):
-        files.place(train.image.name(row), _inside(train.id[row]))
+    files.place_rows(train, np.append(originals.listed[changes.kept], originals.unlabelled))
     with open_text(out / 'labels.csv') as text:
         write_list(text, changes, originals)
     (out / 'class_names.txt').write_text(''.join(f'{name}\n' for name in changes.class_names), encoding='utf-8')
-    if test is None:
-        return
-    for row in _progress(range(len(test))):
-        files.place(test.image.name(row), _inside(os.path.join(test_path, test.id[row])))
-    with open_text(out / 'test.csv') as text:
-        _write_csv(text, ('path', 'label'), zip(test.id, np.array(test.class_names)[test.label], strict=True))
-
-
-def _inside(path: str) -> str:
-    if os.path.isabs(path) or '..' in path.split('/'):
-        raise InputError(f'{path} of the list is not within data.path, so that it has no place in a copy; --mode csv')
-    return path
+    if test is not None:
+        files.place_rows(test, np.arange(len(test)), test_path)
+        with open_text(out / 'test.csv') as text:
+            _write_csv(text, ('path', 'label'), zip(test.id, np.array(test.class_names)[test.label], strict=True))
 
 
 def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import MAX_CLASSES, Dataset, balanced, not_whole
+from noisy_jax.data.dataset import MAX_CLASSES, Dataset, balanced, whole_numbers
 from noisy_jax.errors import InputError, first_line
 
 _NEEDED = 'an .npz file or a folder of .npy files is needed'
@@ -107,9 +107,4 @@ def _labels(arrays: dict[str, np.ndarray], key: str, path: str, count: int | Non
         raise InputError(
             f'{path}: {key} has shape {labels.shape}; one label for each of {count or "the"} images is needed'
         )
-    needed = 'whole numbers of at least 0 are needed'
-    if labels.dtype.kind not in 'iuf':
-        raise InputError(f'{path}: {key} is {labels.dtype}; {needed}')
-    for row in np.flatnonzero(not_whole(labels) | (labels < 0)):
-        raise InputError(f'{path}: {key}[{row}] is {labels[row]}; {needed}')
-    return np.asarray(labels, np.int32)
+    return whole_numbers(labels, f'{path}: {key}', least=0)

@@ -1,11 +1,11 @@
 """Images in memory if they fit, else read when a batch indexes them: decoded, or from a memory-mapped array.
 
-`Files` and `Rows` behave like a read-only uint8 array [N, H, W, C]: shape, dtype, ndim, nbytes, len, and an index (a
-row, a slice, an array of rows), which reads. Their images equal those in memory to the bit.
+`Files` and `Rows` behave like a read-only uint8 array [N, H, W, C], which reads when it is indexed by a row, a slice or
+an array of rows. Their images equal those in memory to the bit.
 
 Threads of this process decode (workers=0), or that many processes. Pillow releases the interpreter lock while it
-decodes: on two busy cores threads read 970 JPEGs of 256x256 a second, two processes 420. The Python code around it does
-not run in parallel: on many cores with small images processes can be worth their start.
+decodes: on two busy cores threads read 970 JPEGs of 256x256 a second, two processes 420. Processes can be worth their
+start on many cores with small images, since the Python code around Pillow does not run in parallel.
 """
 
 import concurrent.futures
