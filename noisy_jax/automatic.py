@@ -61,16 +61,25 @@ def kind_of(path: str, listed: str) -> str:
 
 def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
     """A value for every setting that may be left to the data, and why; the loader and the statistics are not here."""
-    size, why_size = _image_size(facts)
-    side, small = size or facts.side, (size or facts.side) < _SMALL
-    batch = _batch_size(facts)
+    most = 128 if facts.accelerator else 32
+    if facts.square and facts.side <= most:
+        size, why_size = 0, f'as they are, {facts.side}x{facts.side}'
+    else:
+        size, why_size = min(facts.side, most), f'shorter side of about {facts.side} scaled, the middle cut out'
+    side = size or facts.side
+    small = side < _SMALL
+    if small:
+        encoder = 'cnn_small', f'below {_SMALL} pixels'
+    else:
+        encoder = ('resnet18', 'on a GPU or TPU') if facts.accelerator else ('cnn6', 'on a CPU')
+    policy = ('handwriting', 'for small grey images') if small and facts.channels == 1 else ('simclr', "SimCLR's")
     passes = 10_000_000 if facts.accelerator else 500_000  # images of all epochs of pre-training
     pretrain = _clip(passes // (facts.labelled + facts.unlabelled), 20, 500)
     network = _clip(pretrain // 3, 10, 100 if facts.accelerator else 40)
-    views = 'handwriting' if small and facts.channels == 1 else 'simclr'
+    batch = _batch_size(facts)
     found: dict[str, tuple[Any, str]] = {
         'data.image_size': (size, why_size),
-        'model.encoder': _encoder(facts, small),
+        'model.encoder': encoder,
         'model.width': (0 if small or facts.accelerator else 16, 'channels of the first layer; 0: its own'),
         'augment.standard.padding': (max(side // 8, 1), 'an eighth of the side'),
         'augment.simclr.blur_probability': (0.5 if side > 32 else 0.0, 'for images of more than 32 pixels'),
@@ -81,26 +90,13 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
     for phase in PHASES:
         found[f'{phase}.batch_size'] = batch, 'some thirty steps an epoch' if batch < _MOST_IN_A_BATCH else 'the usual'
     for phase in ('pretrain', 'contrast'):
-        found[f'{phase}.augment'] = (views, 'for small grey images' if views == 'handwriting' else "SimCLR's")
+        found[f'{phase}.augment'] = policy
     for phase in ('base', 'classify', 'finetune'):
-        found[f'{phase}.epochs'] = (network, 'fewer where predictions on held-out images settle')
-        found[f'{phase}.augment'] = ('none' if small else 'standard', 'crop and flip' if not small else 'too small')
+        found[f'{phase}.epochs'] = network, 'fewer where predictions on held-out images settle'
+        found[f'{phase}.augment'] = ('none', 'too small') if small else ('standard', 'crop and flip')
     for name, setting in losses.settings(100 if facts.classes >= 50 else 10)['elr'].items():
         found[f'loss_settings.elr.{name}'] = setting.default, f'for {facts.classes} classes'
     return found
-
-
-def _image_size(facts: Facts) -> tuple[int, str]:
-    most = 128 if facts.accelerator else 32
-    if facts.square and facts.side <= most:
-        return 0, f'as they are, {facts.side}x{facts.side}'
-    return min(facts.side, most), f'shorter side of about {facts.side} scaled, the middle cut out'
-
-
-def _encoder(facts: Facts, small: bool) -> tuple[str, str]:
-    if small:
-        return 'cnn_small', f'below {_SMALL} pixels'
-    return ('resnet18', 'on a GPU or TPU') if facts.accelerator else ('cnn6', 'on a CPU')
 
 
 def _batch_size(facts: Facts) -> int:
@@ -151,7 +147,7 @@ def choose(
         before = dict(config_lib.flatten(config_lib.from_json(earlier)))
         title, found = '', {key: (before[key], 'chosen before') for key in keys}
     else:
-        title, found = _choose_from_data(config, keys, given)
+        title, found = _choose_from_data(config, given)
     values = {key: found[key] for key in keys}
     chosen = config.copy_and_resolve_references()
     chosen.update_from_flattened_dict({key: value for key, (value, _) in values.items()})
@@ -159,26 +155,19 @@ def choose(
 
 
 def _choose_from_data(
-    config: ConfigDict, keys: list[str], given: tuple[Dataset, Dataset | None] | None
+    config: ConfigDict, given: tuple[Dataset, Dataset | None] | None
 ) -> tuple[str, dict[str, tuple[Any, str]]]:
-    """A title, and a value and its reason for each of KEYS; `keys` are open."""
-    loader = config.data.name
-    if 'data.name' in keys:
+    """A title, and a value and its reason for each of KEYS."""
+    loader, size = config.data.name, config.data.image_size
+    if loader == 'auto':
         loader = 'arrays' if given else kind_of(config.data.path, config.data.list)
-    if given:
-        images = given[0]
-    else:
-        unread = {'name': loader, 'memory_bytes': 0, 'image_size': 0 if loader == 'arrays' else 1}
-        images = data.load_split({**config.data, **unread}, 'train')
+    images = given[0] if given else data.load_undecoded({**config.data, 'name': loader}, 'train')
     facts = _facts(images, config.devices)
     found = choices(facts)
-    size = found['data.image_size'][0] if 'data.image_size' in keys else config.data.image_size
+    size = found['data.image_size'][0] if size == -1 else size
     mean, std = _statistics(images, size or facts.side)
-    found |= {
-        'data.name': (loader, 'by data.path'),
-        'data.mean': (mean, 'of the pixels'),
-        'data.std': (std, 'of the pixels'),
-    }
+    found['data.name'] = loader, 'by data.path'
+    found['data.mean'], found['data.std'] = (mean, 'of the pixels'), (std, 'of the pixels')
     return _title(config, images, facts), found
 
 
@@ -189,20 +178,18 @@ def _some(count: int) -> np.ndarray:
 
 def _facts(images: Dataset, devices: int) -> Facts:
     """The facts of a data set that is in memory, or whose files have not been decoded."""
-    if isinstance(images.image, lazy.Files):
-        shapes = np.array(images.image.stored_shapes(_some(len(images))))  # [K, (H, W, C)]
-    else:
-        shapes = np.array([images.image.shape[1:]])
-    sides = shapes[:, :2].min(1)
-    side = int(np.median(sides))
-    bare = int(np.sum(images.label == NO_LABEL))
+    lazily = isinstance(images.image, lazy.Files)
+    shapes = images.image.stored_shapes(_some(len(images))) if lazily else [images.image.shape[1:]]
+    heights, widths, channels = np.array(shapes).T
+    side = int(np.median(np.minimum(heights, widths)))
+    unlabelled = int(np.sum(images.label == NO_LABEL))
     return Facts(
-        labelled=len(images) - bare,
-        unlabelled=bare,
+        labelled=len(images) - unlabelled,
+        unlabelled=unlabelled,
         classes=images.num_classes,
         side=side,
-        square=bool(np.all(shapes[:, :2] == side)),
-        channels=int(shapes[:, 2].max()),
+        square=bool(np.all(heights == side) and np.all(widths == side)),
+        channels=int(channels.max()),
         devices=devices or jax.device_count(),
         accelerator=jax.default_backend() != 'cpu',
     )
@@ -219,9 +206,9 @@ def _title(config: ConfigDict, images: Dataset, facts: Facts) -> str:
     counts = np.bincount(images.label[images.label != NO_LABEL], minlength=facts.classes)
     largest = [f'{images.class_names[row]} {counts[row]}' for row in np.argsort(-counts, kind='stable')[:5]]
     more = ', ...' if facts.classes > 5 else ''
-    bare = f', {facts.unlabelled} without a label' if facts.unlabelled else ''
+    unlabelled = f', {facts.unlabelled} without a label' if facts.unlabelled else ''
     where = f'{config.data.path}: ' if config.data.path else ''
-    return f'{where}{facts.labelled} images of {facts.classes} classes ({", ".join(largest)}{more}){bare}'
+    return f'{where}{facts.labelled} images of {facts.classes} classes ({", ".join(largest)}{more}){unlabelled}'
 
 
 def _table(title: str, values: Mapping[str, tuple[Any, str]]) -> str:
@@ -229,12 +216,11 @@ def _table(title: str, values: Mapping[str, tuple[Any, str]]) -> str:
     lines: dict[tuple[str, str, str], list[str]] = {}
     for key, (value, why) in values.items():
         phase, _, name = key.rpartition('.')
-        group = name if phase in PHASES else key
-        lines.setdefault((group, str(value), why), []).append(phase)
+        lines.setdefault((name if phase in PHASES else key, str(value), why), []).append(phase)
     text = [title] if title else []
     text.append('chosen from the data; --config.KEY=VALUE takes another value:')
-    for (group, value, why), phases in lines.items():
-        key = f'{phases[0]}.{group}' if phases[0] in PHASES else group
-        also = f' (also {", ".join(phases[1:])})' if phases[1:] else ''
+    for (name, value, why), (phase, *others) in lines.items():
+        key = f'{phase}.{name}' if phase in PHASES else name
+        also = f' (also {", ".join(others)})' if others else ''
         text.append(f'  {key:<34} {value:<26} {why}{also}'.rstrip())
     return '\n'.join(text)

@@ -8,20 +8,16 @@ from noisy_jax.errors import InputError
 
 
 def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
-    """Does the `work` of a command.
-
-    Args:
-      work: returns an exit status; None: 0.
-      stopped: what is printed after Ctrl-C.
+    """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C.
 
     Returns:
-      What `work` returned; 2 after a user error, printed in one line; 130 after Ctrl-C; 141 when the reader of standard
-      output (`| head`) has gone.
+      What `work` returned, or 0; 2 after a user error, printed in one line; 130 after Ctrl-C; 141 when the reader of
+      standard output (`| head`) has gone.
     """
     try:
         return work() or 0
     except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {error}', file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Self
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
@@ -17,8 +16,7 @@ from sklearn.utils import Tags, assert_all_finite, check_consistent_length, colu
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from noisy_jax import config as config_lib
-from noisy_jax import pipeline, presets, settings
+from noisy_jax import pipeline, presets
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.pixels import Pixels
@@ -26,24 +24,8 @@ from noisy_jax.errors import InputError
 from noisy_jax.inference import saved
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.labels.issues import LabelIssues
-from noisy_jax.schedule import PHASE_LISTS, PHASES, REPEATED
 from noisy_jax.training.signals import Stopped
 from noisy_jax.workdir import WorkDir
-
-# Parameter -> settings of the config that it sets.
-_SETTINGS = {
-    'encoder': ('model.encoder',),
-    'loss': ('loss',),
-    'pretrain_epochs': ('pretrain.epochs',),
-    'epochs': ('classify.epochs', 'finetune.epochs'),
-    'batch_size': tuple(f'{phase}.batch_size' for phase in PHASES),
-    'augment': ('pretrain.augment', 'contrast.augment'),
-    'cross_fit': ('report.cross_fit',),
-    'threshold': ('report.threshold',),
-    'rounds': ('rounds',),
-    'random_state': ('seed',),
-}
-_LARGE = 32  # pixels; larger images are scaled to a size that depends on the machine
 
 
 class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
@@ -68,7 +50,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
       rounds: how often labels are corrected and the classifier is retrained; 0 is shortest. Without a config 1.
       augment: augmentation of pre-training: 'simclr', 'handwriting', 'none', ...
       cross_fit: folds in which labels are checked; 0: by the classifier itself. Without a config 5.
-      threshold: clean probability below which a label is suspect. Without a config 0.5.
+      threshold: clean probability below which a label is an issue. Without a config 0.5.
       image_shape: (H, W) or (H, W, C) of flat rows. None: grey squares, padded with black.
       unlabelled: the value of y, e.g. -1 or NaN, of images without a label, which join the pre-training. None: there
         are none.
@@ -149,19 +131,16 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         train = Dataset(self._pixels.images(rows, shape), label, tuple(map(str, self.classes_)))
         with self._folder(train.image) as folder:
             try:
-                pipeline.run(self._configured(train), folder.path, (train, None), quiet=not self.verbose)
+                config = presets.for_estimator(self.get_params(deep=False), max(train.image.shape[1:3]))
+                pipeline.run(config, folder.path, (train, None), quiet=not self.verbose)
             except Stopped as stop:
                 raise KeyboardInterrupt(f'stopped in {stop}') from None
             self.classifier_ = TrainedClassifier.of_run(folder.path)
             issues = LabelIssues.load(folder)
         labelled = np.flatnonzero(label != NO_LABEL)
-        columns = {
-            'index': labelled,
-            'given_label': self.classes_[issues.given],
-            'suggested_label': self.classes_[issues.suggested],
-        }
-        columns |= {name: getattr(issues, name) for name in ('pred_prob', 'clean_probability', 'is_suspect')}
-        self.label_issues_ = saved.structured(columns)
+        labels = {'given_label': self.classes_[issues.given], 'suggested_label': self.classes_[issues.suggested]}
+        rest = {name: getattr(issues, name) for name in ('pred_prob', 'clean_probability', 'is_suspect')}
+        self.label_issues_ = saved.structured({'index': labelled, **labels, **rest})
         self.clean_probability_ = np.full(len(rows), np.nan)
         self.clean_probability_[labelled] = issues.clean_probability
         self.noise_rate_ = issues.numbers['estimated_noise_rate']
@@ -174,7 +153,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """The probability of each class, float32 [N, C] in the order of `classes_`."""
-        images = self._images(X)
+        images = self._images(X)  # checks first that it is fitted
         return self.classifier_.predict_proba(images)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -234,48 +213,23 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         """Sets `classes_`; labels by their number there, NO_LABEL where y is `unlabelled`: int64 [N]."""
         y = column_or_1d(y, warn=True)
         check_consistent_length(rows, y)
-        bare = np.zeros(len(y), bool)
+        unlabelled = np.zeros(len(y), bool)
         if self.unlabelled is not None:
             nan = self.unlabelled != self.unlabelled
-            bare = np.array([bool(value != value if nan else value == self.unlabelled) for value in y.tolist()])
-        given = y[~bare]
+            unlabelled = np.array([bool(value != value if nan else value == self.unlabelled) for value in y.tolist()])
+        given = y[~unlabelled]
         if not len(given):
             raise InputError(f'y: all {len(y)} are {self.unlabelled!r}, unlabelled; some of each class need a label')
         assert_all_finite(given, input_name='y')
         label = np.full(len(y), NO_LABEL)
         try:
             check_classification_targets(given)
-            self.classes_, label[~bare] = np.unique(given, return_inverse=True)
+            self.classes_, label[~unlabelled] = np.unique(given, return_inverse=True)
         except TypeError as error:
             raise InputError(f'y: labels must be all strings or all numbers ({error})') from error
         if len(self.classes_) < 2:
             raise InputError(f'y: there is one class only, {self.classes_[0]!r}; at least 2 are needed')
         return label
-
-    def _configured(self, train: Dataset) -> ConfigDict:
-        """The config, or the defaults for such data, with the parameters that are not None."""
-        if self.config is None:
-            config = _usual(train)
-        elif isinstance(self.config, ConfigDict):
-            config = self.config.copy_and_resolve_references()
-        else:
-            config = config_lib.load(os.fspath(self.config))
-        config.noise.kind = 'none'
-        if self.workdir is None:  # nothing is kept
-            config.report.page = config.report.tensorboard = False
-            config.checkpoint_every = 10**9
-        if self.rounds == 0:
-            config.phases = tuple(phase for phase in config.phases if phase not in REPEATED)
-        values = {name: getattr(self, name) for name in _SETTINGS} | {'rounds': self.rounds or None}
-        if self.random_state is not None:
-            given = isinstance(self.random_state, (int, np.integer))
-            values['random_state'] = self.random_state if given else self.random_state.randint(2**31 - 1)
-        for name, value in values.items():
-            if value is not None:
-                _set(config, name, value)
-        if self.pretrain_epochs is not None:
-            config.contrast.epochs = max(int(self.pretrain_epochs) // 5, 1)
-        return config
 
     @contextlib.contextmanager
     def _folder(self, images: np.ndarray) -> Iterator[WorkDir]:
@@ -289,25 +243,3 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
             raise InputError(f'workdir: {folder.path} belongs to a fit on other images; take another one')
         folder.save_json('images', description)
         yield folder
-
-
-def _set(config: ConfigDict, parameter: str, value: Any) -> None:
-    value = value.item() if isinstance(value, np.generic) else value
-    try:
-        config.update_from_flattened_dict(dict.fromkeys(_SETTINGS[parameter], value))
-    except (TypeError, ValueError) as error:
-        raise InputError(f'{parameter}: {value!r} is not allowed ({" ".join(str(error).split())})') from error
-
-
-def _usual(train: Dataset) -> ConfigDict:
-    """All phases, their sizes chosen from the data (noisy_jax/automatic.py)."""
-    config = settings.default()
-    config.name, config.phases = 'estimator', PHASE_LISTS['finetuned']
-    config.report.cross_fit, config.eval_every = 5, 0
-    if jax.default_backend() == 'cpu':
-        # Resident images gain nothing there, and their programs fit data of one length only, not the next fold.
-        config.resident_bytes = 0
-    presets.leave_to_data(config)
-    if max(train.image.shape[1:3]) <= _LARGE:
-        config.data.image_size = 0
-    return config

@@ -27,6 +27,11 @@ def write(path: pathlib.Path, content: bytes) -> None:
     part.replace(path)
 
 
+def open_text(path: pathlib.Path) -> TextIO:
+    """A text file to write, whose lines may hold file names: bytes that are not UTF-8 stay."""
+    return path.open('w', encoding='utf-8', errors='surrogateescape', newline='')
+
+
 def check_new(path: str | os.PathLike) -> None:
     """Checks that the output `path` of a command can be created.
 
@@ -57,8 +62,7 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike) -> Iterator[TextIO]:
     """A new text file to fill, as `new_folder`."""
-    # File names, which it may list, can hold bytes that are not UTF-8.
-    with _new(path) as part, part.open('w', encoding='utf-8', errors='surrogateescape', newline='') as file:
+    with _new(path) as part, open_text(part) as file:
         yield file
 
 
@@ -69,8 +73,8 @@ def _new(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         yield part
         part.rename(path)
-    except BaseException as error:
-        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f'--out: {path} cannot be written ({error})') from error
-        raise
+    except OSError as error:
+        raise InputError(f'--out: {path} cannot be written ({error})') from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        part.unlink(missing_ok=True)

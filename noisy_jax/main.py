@@ -24,6 +24,7 @@ import sys
 import warnings
 from typing import NoReturn
 
+from noisy_jax.command import exit_status
 from noisy_jax.errors import InputError
 
 _STOPPED = 130  # exit status, as a shell has it for Ctrl-C
@@ -44,16 +45,16 @@ def main(argv: list[str] | None = None) -> int:
     if '--help' in argv or '-h' in argv:
         print(__doc__.strip())
         return 0
-    try:
-        options, changes = _parse(argv)
-        from noisy_jax import config as config_lib
-        from noisy_jax.settings import RENAMED  # here, so that --help needs no JAX
+    return exit_status(lambda: _run(*_parse(argv)))
 
-        config = config_lib.load(options.config, RENAMED)
-        for key, text in changes:
-            config_lib.override(config, key, text, RENAMED)
-    except InputError as error:
-        return _refuse(error)
+
+def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
+    from noisy_jax import config as config_lib
+    from noisy_jax.settings import RENAMED  # here, so that --help needs no JAX
+
+    config = config_lib.load(options.config, RENAMED)
+    for key, text in changes:
+        config_lib.override(config, key, text, RENAMED)
     warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
     from noisy_jax.training.signals import Stopped, end_at_signal
 
@@ -63,24 +64,21 @@ def main(argv: list[str] | None = None) -> int:
     from noisy_jax.report import tables
     from noisy_jax.training import mesh
 
-    try:
+    def train() -> int:
         mesh.join(options.coordinator, options.num_processes, options.process_id)
-        summary = pipeline.run(config, options.workdir, quiet=options.quiet)
-    except Stopped as stop:
-        print(f'stopped in {stop}, saved; rerun to resume:\n{command}', file=sys.stderr)
-        return _STOPPED
-    except InputError as error:
-        status = _refuse(error)
+        try:
+            summary = pipeline.run(config, options.workdir, quiet=options.quiet)
+        except Stopped as stop:
+            print(f'stopped in {stop}, saved; rerun to resume:\n{command}', file=sys.stderr)
+            return _STOPPED
+        if options.quiet and mesh.is_main():
+            print(tables.render(summary))
+        return 0
+
+    status = exit_status(train)
+    if status not in (0, _STOPPED):
         mesh.leave(status)
-        return status
-    if options.quiet and mesh.is_main():
-        print(tables.render(summary))
-    return 0
-
-
-def _refuse(error: InputError) -> int:
-    print(f'error: {error}', file=sys.stderr, flush=True)
-    return 2
+    return status
 
 
 def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:

@@ -1,13 +1,32 @@
-"""What the files of configs/ have in common: their arguments, a smoke run, settings left to the data."""
+"""What the files of configs/ and the estimator have in common: arguments, a smoke run, settings left to the data."""
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import settings
-from noisy_jax.config import parse_argument
+from noisy_jax.config import load, parse_argument
 from noisy_jax.errors import InputError
-from noisy_jax.schedule import PHASE_LISTS, PHASES
+from noisy_jax.schedule import PHASE_LISTS, PHASES, REPEATED
+
+# Parameter of NoisyLabelClassifier -> the settings that it sets.
+_PARAMETERS = {
+    'encoder': ('model.encoder',),
+    'loss': ('loss',),
+    'pretrain_epochs': ('pretrain.epochs',),
+    'epochs': ('classify.epochs', 'finetune.epochs'),
+    'batch_size': tuple(f'{phase}.batch_size' for phase in PHASES),
+    'augment': ('pretrain.augment', 'contrast.augment'),
+    'cross_fit': ('report.cross_fit',),
+    'threshold': ('report.threshold',),
+    'rounds': ('rounds',),
+    'random_state': ('seed',),
+}
+_LARGE = 32  # pixels; an estimator scales larger images to a size that depends on the machine
 
 
 def begin(name: str, argument: str, num_classes: int = 10, **takes: Any) -> tuple[ConfigDict, dict[str, Any]]:
@@ -74,3 +93,53 @@ def set_optimizers(config: ConfigDict, **values: Any) -> None:
     for part in (config.pretrain, config.classify, config.finetune):
         part.optimizer.update(values)
     config.head_optimizer.update(values)
+
+
+def for_estimator(parameters: Mapping[str, Any], side: int) -> ConfigDict:
+    """The config of a NoisyLabelClassifier: its own or the defaults, with the parameters that are not None.
+
+    Args:
+      parameters: all of the estimator's, by name.
+      side: pixels of the longer side of its images.
+
+    Raises:
+      InputError: a parameter or config that cannot be used.
+    """
+    config = parameters['config']
+    if config is None:
+        config = _left_to_data(side)
+    else:
+        config = config.copy_and_resolve_references() if isinstance(config, ConfigDict) else load(os.fspath(config))
+    config.noise.kind = 'none'
+    if parameters['workdir'] is None:  # nothing is kept
+        config.report.page = config.report.tensorboard = False
+        config.checkpoint_every = 10**9
+    values = {name: value for name in _PARAMETERS if (value := parameters[name]) is not None}
+    if values.get('rounds') == 0:
+        config.phases = tuple(phase for phase in config.phases if phase not in REPEATED)
+        del values['rounds']
+    if hasattr(parameters['random_state'], 'randint'):
+        values['random_state'] = parameters['random_state'].randint(2**31 - 1)
+    for name, value in values.items():
+        value = value.item() if isinstance(value, np.generic) else value
+        try:
+            config.update_from_flattened_dict(dict.fromkeys(_PARAMETERS[name], value))
+        except (TypeError, ValueError) as error:
+            raise InputError(f'{name}: {value!r} is not allowed ({" ".join(str(error).split())})') from error
+    if 'pretrain_epochs' in values:
+        config.contrast.epochs = max(int(values['pretrain_epochs']) // 5, 1)
+    return config
+
+
+def _left_to_data(side: int) -> ConfigDict:
+    """All phases, their sizes chosen from the data."""
+    config = settings.default()
+    config.name, config.phases = 'estimator', PHASE_LISTS['finetuned']
+    config.report.cross_fit, config.eval_every = 5, 0
+    if jax.default_backend() == 'cpu':
+        # Resident images gain nothing there, and their programs fit data of one length only, not the next fold.
+        config.resident_bytes = 0
+    leave_to_data(config)
+    if side <= _LARGE:
+        config.data.image_size = 0
+    return config

@@ -11,18 +11,10 @@ from typing import Any
 import numpy as np
 
 from noisy_jax import files
+from noisy_jax.config import flatten, from_json
 from noisy_jax.errors import InputError
 
-LABELS_HEADER = (
-    'index',
-    'id',
-    'given_label',
-    'suggested_label',
-    'pred_prob',
-    'clean_probability',
-    'is_suspect',
-)
-
+LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
 _TEXT = {'pred_prob': '{:.6f}'.format, 'clean_probability': '{:.6f}'.format, 'is_suspect': int}
 
@@ -66,18 +58,17 @@ class WorkDir:
         Raises:
           InputError: another run's work directory; names each key that differs.
         """
-        path = self.path / 'config.json'
-        text = json.dumps(config, indent=1, sort_keys=True)
-        if not path.exists():
-            return self.save_bytes('config.json', text.encode())
-        before, now = _leaves(_read_json(path)), _leaves(json.loads(text))
+        if not self.is_claimed:
+            self.save_bytes('config.json', json.dumps(config, indent=1, sort_keys=True).encode())
+            return
+        before, now = (dict(flatten(from_json(values))) for values in (self.load_json('config'), config))
         differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         keys = [key for key in differing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in may_differ)]
         if keys:
             differences = ', '.join(f'{key} was {before.get(key)!r}, is {now.get(key)!r}' for key in keys[:5])
             more = f' and {len(keys) - 5} more' if len(keys) > 5 else ''
+            path = self.path / 'config.json'
             raise InputError(f'{path}: this run has another config: {differences}{more}; take another --workdir')
-        return None
 
     @property
     def is_claimed(self) -> bool:
@@ -123,7 +114,11 @@ class WorkDir:
         Raises:
           InputError: the file is missing or broken.
         """
-        return _read_json(self.path / f'{name}.json')
+        path = self.path / f'{name}.json'
+        try:
+            return json.loads(path.read_text(encoding='utf-8'))
+        except (OSError, ValueError) as error:
+            raise InputError(f'{path} cannot be read as JSON ({error}); take another --workdir') from error
 
     def save_bytes(self, name: str, content: bytes) -> None:
         """Writes a file as it is, e.g. 'report.html', if this is the process that writes."""
@@ -137,12 +132,10 @@ class WorkDir:
           columns: as `load_labels` returns them; 'true_label' may be absent.
           order: int [N], the rows in the order in which they are written.
         """
-        header = LABELS_HEADER + (('true_label',) if 'true_label' in columns else ())
-        text = [[_TEXT.get(name, str)(value) for value in columns[name][order].tolist()] for name in header]
+        header = (*LABELS_HEADER, *(['true_label'] if 'true_label' in columns else []))
+        text = [map(_TEXT.get(name, str), columns[name][order].tolist()) for name in header]
         file = io.StringIO(newline='')
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(header)
-        writer.writerows(zip(*text, strict=True))
+        csv.writer(file, lineterminator='\n').writerows([header, *zip(*text, strict=True)])
         self.save_bytes('labels.csv', file.getvalue().encode())
 
     def load_labels(self) -> dict[str, np.ndarray]:
@@ -163,19 +156,5 @@ class WorkDir:
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f'{path} cannot be read ({error}); a finished run with a classifier writes it') from error
         columns['is_suspect'] = columns['is_suspect'] == 1
-        order = np.argsort(columns['index'])
+        order = columns['index'].argsort()
         return {name: values[order] for name, values in columns.items()}
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise InputError(f'{path} cannot be read as JSON ({error}); take another --workdir') from error
-
-
-def _leaves(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-    leaves = {}
-    for key, value in tree.items():
-        leaves |= _leaves(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value}
-    return leaves

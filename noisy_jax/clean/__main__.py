@@ -1,6 +1,6 @@
 """Makes a corrected copy of the data set of a run; the originals stay as they are.
 
-  python -m noisy_jax.clean --workdir=runs/photos --out=photos_clean            says what would change
+  python -m noisy_jax.clean --workdir=runs/photos --out=photos_clean            shows what would change
   python -m noisy_jax.clean --workdir=runs/photos --out=photos_clean --write    does it
 
 The copy has the form of the original, so that the same loader reads it: class folders, a list and its files, or arrays;
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from noisy_jax.clean import copies, originals
-from noisy_jax.clean.changes import Changes, decide, suggested, unchanged
+from noisy_jax.clean.changes import Changes, decide, suggested
 from noisy_jax.clean.messages import Request, planned, written
 from noisy_jax.command import exit_status
 from noisy_jax.errors import InputError
@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--mode',
         choices=('relabel', 'drop', 'csv'),
         default='relabel',
-        help='suspects get the suggested label, or are left out; csv: as relabel, but only a list is written to --out',
+        help='label issues get the suggested label, or are left out; csv: as relabel, but --out gets a list alone',
     )
-    parser.add_argument('--threshold', type=float, help="clean probability below which a label is suspect; the run's")
+    parser.add_argument('--threshold', type=float, help="clean probability below which a label is an issue; the run's")
     parser.add_argument('--decisions', help='CSV: index,id,given_label,decision (relabel, keep or drop),label')
     parser.add_argument(
         '--only-decisions', action='store_true', help='images without a decision keep their given label'
@@ -49,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         action='store_true',
         help='copies files; else they are hard links, which take no space, but to edit one in place edits the original',
     )
-    parser.add_argument('--write', action='store_true', help='writes; else only says what would be written')
+    parser.add_argument('--write', action='store_true', help='writes; else only shows what would be written')
     options = parser.parse_args(argv)
     again = ['python', '-m', 'noisy_jax.clean', *(sys.argv[1:] if argv is None else argv), '--write']
     return exit_status(lambda: clean(options, shlex.join(again)))
 
 
 def clean(options: argparse.Namespace, command: str) -> None:
-    """Says what would change; with --write, does it.
+    """Shows what would change; with --write, does it.
 
     Args:
       options: of the command line.
@@ -84,7 +84,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
     linked = 0
     if request.is_list:
         with new_file(options.out) as file:
-            copies.write_list(pathlib.Path(file.name), changes, found)
+            copies.write_list(file, changes, found)
     else:
         with new_folder(options.out) as new:
             linked = copies.write(new, request.settings, changes, found, copy=options.copy)
@@ -115,13 +115,11 @@ def _check(request: Request) -> None:
 
 
 def _changes(request: Request, labels: dict[str, np.ndarray]) -> Changes:
-    options, names = request.options, request.class_names
+    options = request.options
     if not np.array_equal(labels['index'], np.arange(len(labels['index']))):
         raise InputError(f'{options.workdir}/labels.csv: rows are missing; rerun the command of the run to write it')
-    if options.only_decisions:
-        changes = unchanged(labels, names)
-    else:
-        changes = suggested(labels, names, drop=options.mode == 'drop', threshold=options.threshold)
+    threshold = -1.0 if options.only_decisions else options.threshold  # below which no label is
+    changes = suggested(labels, request.class_names, drop=options.mode == 'drop', threshold=threshold)
     return decide(changes, options.decisions) if options.decisions else changes
 
 

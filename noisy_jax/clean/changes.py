@@ -23,7 +23,7 @@ class Changes:
       id: str [N].
       given: names of classes, str [N].
       new: names of classes, str [N]; '' where the image is left out.
-      suspect: bool [N].
+      suspect: bool [N], which labels are label issues.
       decided: bool [N], whether a person decided.
       class_names: C names.
     """
@@ -64,25 +64,20 @@ class Changes:
 
 
 def suggested(
-    labels: dict[str, np.ndarray], class_names: tuple[str, ...], *, drop: bool = False, threshold: float | None = None
+    labels: dict[str, np.ndarray], class_names: tuple[str, ...], *, drop: bool, threshold: float | None
 ) -> Changes:
-    """Suspects get the suggested label, or are dropped; the others stay.
+    """Label issues get the suggested label, or are dropped; the others stay.
 
     Args:
       labels: `WorkDir.load_labels()`.
       class_names: C names.
-      drop: whether suspects are left out.
-      threshold: clean probability below which a label is suspect; None: as in the run.
+      drop: whether their images are left out.
+      threshold: clean probability below which a label is an issue; None: as in the run.
     """
     suspect = labels['is_suspect'] if threshold is None else labels['clean_probability'] < threshold
     given = labels['given_label'].astype(object)  # new names can be longer
     new = np.where(suspect, _DROPPED if drop else labels['suggested_label'].astype(object), given)
     return Changes(labels['id'], given, new, suspect, np.zeros(len(given), bool), class_names)
-
-
-def unchanged(labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> Changes:
-    """Every label stays."""
-    return suggested(labels, class_names, threshold=-1.0)
 
 
 def decide(changes: Changes, file: str | os.PathLike) -> Changes:
@@ -94,18 +89,14 @@ def decide(changes: Changes, file: str | os.PathLike) -> Changes:
       InputError: no such CSV, or one that does not fit the run; names the line.
     """
     new, decided = changes.new.copy(), changes.decided.copy()
-    first: dict[int, int] = {}
+    lines: dict[int, int] = {}
     for line, row in _rows(file):
-        index = _index(row, changes)
-        fault = _fault(row, index, changes)
-        if not fault and index in first:
-            fault = f'index {index} is in line {first[index]} too; once only'
+        fault = _fault(row, changes, lines)
         if fault:
             raise InputError(f'{file}, line {line}: {fault}')
-        first[index] = line
-        decision, label = row[3:]
+        index, decision, label = int(row[0]), *row[3:]
+        lines[index], decided[index] = line, True
         new[index] = {'relabel': label, 'keep': changes.given[index], 'drop': _DROPPED}[decision]
-        decided[index] = True
     return dataclasses.replace(changes, new=new, decided=decided)
 
 
@@ -123,28 +114,25 @@ def _rows(file: str | os.PathLike) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _index(row: list[str], changes: Changes) -> int | None:
-    return int(row[0]) if row[0].isdecimal() and int(row[0]) < len(changes.id) else None
-
-
-def _fault(row: list[str], index: int | None, changes: Changes) -> str:
-    """What is wrong with a decision; '' if nothing."""
+def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
+    """What is wrong with a decision, of which those before have `lines` by index; '' if nothing."""
     if len(row) != len(DECISIONS_HEADER):
         return f'{len(row)} values; {len(DECISIONS_HEADER)} are needed'
-    if index is None:
-        return f'index {row[0]!r} is not of this run; from 0 to {len(changes.id) - 1}'
-    _, name, given, decision, label = row
+    number, name, given, decision, label = row
+    if not number.isdecimal() or int(number) >= len(changes.id):
+        return f'index {number!r} is not of this run; from 0 to {len(changes.id) - 1}'
+    index = int(number)
+    if index in lines:
+        return f'index {index} is in line {lines[index]} too; once only'
     for field, found, wanted in (('id', name, changes.id[index]), ('given_label', given, changes.given[index])):
         if found != wanted:
             return f'{field} {found!r} is not that of this run, {wanted!r}; these decisions are for other data'
     if decision not in _DECISIONS:
         return f'decision {decision!r} is not allowed; one of {", ".join(_DECISIONS)}'
-    if decision == 'relabel' and label not in changes.class_names:
-        return f'label {label!r} is no class of this run; {_some(changes.class_names)}'
+    names = changes.class_names
+    if decision == 'relabel' and label not in names:
+        more = f' and {len(names) - 20} more' if len(names) > 20 else ''
+        return f'label {label!r} is no class of this run; {", ".join(names[:20])}{more}'
     if decision == 'keep' and label not in ('', given):
         return f'label {label!r}, but {given!r} is to be kept; relabel changes it'
     return ''
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ', '.join(names[:20]) + (f' and {len(names) - 20} more' if len(names) > 20 else '')

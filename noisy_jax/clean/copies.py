@@ -5,7 +5,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -13,8 +13,9 @@ from tqdm import tqdm
 from noisy_jax.clean.changes import CHANGES_HEADER, Changes
 from noisy_jax.clean.originals import Originals
 from noisy_jax.data import arrays
-from noisy_jax.data.dataset import NO_LABEL
+from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.errors import InputError
+from noisy_jax.files import open_text
 
 _CHUNK_BYTES = 2**25  # of arrays that are copied
 
@@ -45,6 +46,16 @@ class Files:
                 pass  # another disk, or another owner's files
         shutil.copy2(source, path)
 
+    def place_rows(self, dataset: Dataset, rows: np.ndarray, folder: str = '') -> None:
+        """Images under their ids in `folder`; raises InputError for an id that leads out of it."""
+        for row in _progress(rows):
+            target = os.path.join(folder, dataset.id[row])
+            if os.path.isabs(target) or '..' in target.split('/'):
+                raise InputError(
+                    f'{target} of the list is not within data.path, so that it has no place in a copy; --mode csv'
+                )
+            self.place(dataset.image.name(row), target)
+
     def free(self, folder: str, name: str, mark: str) -> str:
         """'folder/name', or where that is taken 'folder/stem_mark.suffix', 'folder/stem_mark_2.suffix', ..."""
         stem, suffix = os.path.splitext(name)
@@ -71,81 +82,66 @@ def write(
     if settings['name'] == 'folder':
         _folder(files, changes, originals)
     elif settings['name'] == 'filelist':
-        _file_list(files, out, settings, changes, originals)
+        _file_list(files, out, settings['test_path'], changes, originals)
     else:
         _arrays(out, changes, originals)
-    write_csv(out / 'changes.csv', CHANGES_HEADER, changes.rows())
+    with open_text(out / 'changes.csv') as text:
+        _write_csv(text, CHANGES_HEADER, changes.rows())
     return files.linked
 
 
-def write_list(file: pathlib.Path, changes: Changes, originals: Originals | None) -> None:
+def write_list(file: TextIO, changes: Changes, originals: Originals | None) -> None:
     """Writes path,label of every image that stays, in the order of the originals; no label where there was none."""
     rows = [(changes.id[i], changes.new[i]) for i in np.flatnonzero(changes.kept)]
     if originals is not None:
-        place = dict(zip(changes.id, originals.listed, strict=True))
+        place = {name: row for row, name in enumerate(originals.train.id)}
         rows += [(originals.train.id[row], '') for row in originals.unlabelled]
-        place |= {originals.train.id[row]: row for row in originals.unlabelled}
         rows.sort(key=lambda row: place[row[0]])
-    write_csv(file, ('path', 'label'), rows)
+    _write_csv(file, ('path', 'label'), rows)
 
 
-def write_csv(file: pathlib.Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    with file.open('w', encoding='utf-8', errors='surrogateescape', newline='') as text:
-        writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(header)
-        writer.writerows(rows)
+def _write_csv(file: TextIO, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    csv.writer(file, lineterminator='\n').writerows([header, *rows])
 
 
 def _folder(files: Files, changes: Changes, originals: Originals) -> None:
     """[train/]CLASS/file; the id of an image is its path."""
     train, test = originals.train, originals.test
     parts = [name.rsplit('/', 2) for name in changes.id]  # [[train], class, file]
-    at_home = np.array([part[-2] == new for part, new in zip(parts, changes.new, strict=True)])
-    # Those that stay in their folder keep their names.
-    moves = [*np.flatnonzero(changes.kept & at_home), *np.flatnonzero(changes.kept & ~at_home)]
-    for i in _progress(moves):
+    moves = np.array([part[-2] != new for part, new in zip(parts, changes.new, strict=True)])
+    # Those that stay in their folder come first and keep their names.
+    for i in _progress([*np.flatnonzero(changes.kept & ~moves), *np.flatnonzero(changes.kept & moves)]):
         *level, before, name = parts[i]
         target = files.free('/'.join((*level, changes.new[i])), name, f'from_{before}')
         files.place(train.image.name(originals.listed[i]), target)
-    for row in _progress(originals.unlabelled):
-        files.place(train.image.name(row), train.id[row])
-    for row in _progress(range(len(test or ()))):
-        if test.class_names[test.label[row]] not in changes.emptied:  # the loader refuses test images of such a class
-            files.place(test.image.name(row), test.id[row])
+    files.place_rows(train, originals.unlabelled)
+    if test is not None:  # the loader refuses test images of a class that has no other
+        names = np.array(test.class_names)[test.label]
+        files.place_rows(test, np.flatnonzero(~np.isin(names, list(changes.emptied))))
 
 
-def _file_list(
-    files: Files, out: pathlib.Path, settings: dict[str, Any], changes: Changes, originals: Originals
-) -> None:
+def _file_list(files: Files, out: pathlib.Path, test_path: str, changes: Changes, originals: Originals) -> None:
     """Files in the same paths, labels.csv and class_names.txt, test.csv."""
     train, test = originals.train, originals.test
-    for row in _progress([*originals.listed[changes.kept], *originals.unlabelled]):
-        files.place(train.image.name(row), _inside(train.id[row]))
-    write_list(out / 'labels.csv', changes, originals)
+    files.place_rows(train, np.append(originals.listed[changes.kept], originals.unlabelled))
+    with open_text(out / 'labels.csv') as text:
+        write_list(text, changes, originals)
     (out / 'class_names.txt').write_text(''.join(f'{name}\n' for name in changes.class_names), encoding='utf-8')
-    if test is None:
-        return
-    for row in _progress(range(len(test))):
-        files.place(test.image.name(row), _inside(os.path.join(settings['test_path'], test.id[row])))
-    labels = [test.class_names[label] for label in test.label]
-    write_csv(out / 'test.csv', ('path', 'label'), zip(test.id, labels, strict=True))
-
-
-def _inside(path: str) -> str:
-    if os.path.isabs(path) or '..' in path.split('/'):
-        raise InputError(f'{path} of the list is not within data.path, so that it has no place in a copy; --mode csv')
-    return path
+    if test is not None:
+        files.place_rows(test, np.arange(len(test)), test_path)
+        with open_text(out / 'test.csv') as text:
+            _write_csv(text, ('path', 'label'), zip(test.id, np.array(test.class_names)[test.label], strict=True))
 
 
 def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:
     """images.npy, labels.npy, ids.npy, class_names.npy, true_labels.npy where they are known; the same of the test."""
     train, test = originals.train, originals.test
-    label = np.full(len(train), NO_LABEL, np.int32)
+    label, kept = np.full(len(train), NO_LABEL), originals.listed[changes.kept]
     number = {name: number for number, name in enumerate(changes.class_names)}
-    label[originals.listed[changes.kept]] = [number[name] for name in changes.new[changes.kept]]
-    rows = np.sort(np.concatenate([originals.listed[changes.kept], originals.unlabelled]))
-    splits = [('', train.replace(label=label).take(rows)), *([('test_', test)] if test is not None else [])]
-    for prefix, dataset in splits:
+    label[kept] = [number[name] for name in changes.new[changes.kept]]
+    rows = np.sort(np.concatenate([kept, originals.unlabelled]))
+    splits = {'': train.replace(label=label).take(rows)} | ({} if test is None else {'test_': test})
+    for prefix, dataset in splits.items():
         images = np.lib.format.open_memmap(out / f'{prefix}images.npy', 'w+', np.uint8, dataset.image.shape)
         chunk = max(_CHUNK_BYTES // dataset.image[:1].nbytes, 1)
         for start in _progress(range(0, len(dataset), chunk)):

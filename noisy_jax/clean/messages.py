@@ -24,7 +24,7 @@ class Request:
       options: of the command line.
       settings: config.data of the run, with the path where the originals are now.
       noise: config.noise.kind of the run.
-      threshold: clean probability below which a label is suspect.
+      threshold: clean probability below which a label is an issue.
       class_names: C names.
       unlabelled: how many images without a label the run had.
     """
@@ -41,12 +41,10 @@ class Request:
         """Reads the run's part; raises InputError where a file is missing or broken."""
         config, data = folder.load_json('config'), folder.load_json('data')
         settings, threshold = config['data'], options.threshold
-        if options.data:
-            settings['path'] = options.data
+        settings['path'] = options.data or settings['path']
         if threshold is None:
             threshold = folder.load_json('summary')['label_issues']['threshold']
-        names = tuple(data['classes'])
-        return cls(options, settings, config['noise']['kind'], threshold, names, data['unlabelled'])
+        return cls(options, settings, config['noise']['kind'], threshold, tuple(data['classes']), data['unlabelled'])
 
     @property
     def is_list(self) -> bool:
@@ -65,13 +63,10 @@ def planned(request: Request, changes: Changes, found: Originals | None) -> list
         more = f', {len(pairs) - _PAIRS} other pairs' if len(pairs) > _PAIRS else ''
         lines.append(f'relabelled: {", ".join(pairs[:_PAIRS])}{more}')
     if found is not None:
-        counts = {
-            'without a label': len(found.unlabelled),
-            'of the test set': 0 if request.is_list else len(found.test or ()),
-        }
-        included = [f'{count} {kind}' for kind, count in counts.items() if count]
-        if included:
-            lines.append(f'images that are included as they are: {", ".join(included)}')
+        counts = [(len(found.unlabelled), 'without a label')]
+        counts += [(len(found.test or ()), 'of the test set')] if not request.is_list else []
+        included = [f'{count} {kind}' for count, kind in counts if count]
+        lines += [f'images that are included as they are: {", ".join(included)}'] if included else []
         if found.left_out:
             lines.append(f'left out: {found.left_out} images not in labels.csv (data.limit, or newer than the run)')
     return lines
@@ -82,7 +77,7 @@ def _rule(request: Request, changes: Changes) -> str:
     suspect = changes.suspect & ~changes.decided
     same = int((suspect & (changes.new == changes.given)).sum())
     fate = 'are left out' if options.mode == 'drop' else 'get the suggested label'
-    rule = f'{suspect.sum()} suspects (clean probability below {request.threshold:g}) {fate}'
+    rule = f'{suspect.sum()} label issues (clean probability below {request.threshold:g}) {fate}'
     rule += f', which {same} have already' if same else ''
     if not options.decisions:
         return rule

@@ -49,11 +49,8 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
             f'data.path: there is no {pathlib.Path(path).absolute()}, where the images of this run are looked for; '
             '--data names the place'
         )
-    # All images, also where the run used a part. Arrays stay as they are; for files, which are not decoded, any size
-    # tells the loader that theirs may differ.
-    size = 0 if settings['name'] == 'arrays' else 1
-    everything = {'limit': 0, 'test_limit': 0, 'max_classes': 0, 'memory_bytes': 0, 'image_size': size, 'workers': 0}
-    train, test = (data.load_split(settings | everything, split) for split in ('train', 'test'))
+    everything = {'limit': 0, 'test_limit': 0, 'max_classes': 0, 'workers': 0}  # also where the run used a part
+    train, test = (data.load_undecoded(settings | everything, split) for split in ('train', 'test'))
     rows = {name: row for row, name in enumerate(train.id)}
     if len(rows) < len(train):
         raise InputError(f'{path}: two images have the same id, so that they cannot be told apart; take --mode csv')

@@ -33,3 +33,9 @@ def load_split(settings: Mapping[str, Any], split: str) -> Dataset | None:
     """
     limit = settings['limit' if split == 'train' else 'test_limit']
     return load(settings['name'], split=split, **{**settings, 'limit': limit})
+
+
+def load_undecoded(settings: Mapping[str, Any], split: str) -> Dataset | None:
+    """As `load_split`, but files stay files, which may have any sizes, and arrays have their own size."""
+    size = 0 if settings['name'] == 'arrays' else 1  # any size tells the loader that those of the files may differ
+    return load_split({**settings, 'memory_bytes': 0, 'image_size': size}, split)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import MAX_CLASSES, Dataset, balanced, not_whole
+from noisy_jax.data.dataset import MAX_CLASSES, Dataset, balanced, whole_numbers
 from noisy_jax.errors import InputError, first_line
 
 _NEEDED = 'an .npz file or a folder of .npy files is needed'
@@ -90,7 +90,7 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
     if images.ndim != 4 or not images.size:
         raise InputError(f'{path}: {key} has shape {images.shape}; [N, H, W, C] or [N, H, W] is needed')
     if images.dtype == np.uint8:
-        return lazy.Rows(images, np.arange(len(images))) if isinstance(images, np.memmap) else images
+        return lazy.Rows.of(images) if isinstance(images, np.memmap) else images
     needed = 'uint8 or floats in [0, 1] are needed'
     if not np.issubdtype(images.dtype, np.floating):
         raise InputError(f'{path}: {key} is {images.dtype}; {needed}')
@@ -107,9 +107,4 @@ def _labels(arrays: dict[str, np.ndarray], key: str, path: str, count: int | Non
         raise InputError(
             f'{path}: {key} has shape {labels.shape}; one label for each of {count or "the"} images is needed'
         )
-    needed = 'whole numbers of at least 0 are needed'
-    if labels.dtype.kind not in 'iuf':
-        raise InputError(f'{path}: {key} is {labels.dtype}; {needed}')
-    for row in np.flatnonzero(not_whole(labels) | (labels < 0)):
-        raise InputError(f'{path}: {key}[{row}] is {labels[row]}; {needed}')
-    return np.asarray(labels, np.int32)
+    return whole_numbers(labels, f'{path}: {key}', least=0)

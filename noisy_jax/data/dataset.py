@@ -53,15 +53,11 @@ class Dataset:
         object.__setattr__(self, field, value)
 
     def _set_labels(self, field: str, least: int) -> None:
-        given = np.asarray(getattr(self, field))
-        if given.dtype.kind not in 'iuf':
-            raise InputError(f'{field}: found {given.dtype}; whole numbers are needed')
-        for row in np.flatnonzero(not_whole(given)):
-            raise InputError(f'{field} of image {row} is {given.flat[row]}; whole numbers are needed')
-        self._set(field, given, np.int32)
-        for row in np.flatnonzero((given < least) | (given >= self.num_classes)):
+        self._set(field, whole_numbers(np.asarray(getattr(self, field)), field), np.int32)
+        values = getattr(self, field)
+        for row in np.flatnonzero((values < least) | (values >= self.num_classes)):
             allowed = f'0 to {self.num_classes - 1}'
-            raise InputError(f'{field} of image {self.id[row]} is {given[row]}; allowed: {allowed}')
+            raise InputError(f'{field} of image {self.id[row]} is {values[row]}; allowed: {allowed}')
 
     def __len__(self) -> int:
         return len(self.image)
@@ -106,9 +102,19 @@ class Dataset:
             yield {**arrays, 'index': index}
 
 
-def not_whole(values: np.ndarray) -> np.ndarray:
-    """Which numbers a cast to int32 would change: bool, of the shape of `values`."""
-    return ~((np.abs(values) < 2**31) & (np.mod(values, 1) == 0))
+def whole_numbers(values: np.ndarray, name: str, least: int | None = None) -> np.ndarray:
+    """The `values` as int32.
+
+    Raises:
+      InputError: one is below `least`, or a cast to int32 would change it.
+    """
+    needed = 'whole numbers are needed' if least is None else f'whole numbers of at least {least} are needed'
+    if values.dtype.kind not in 'iuf':
+        raise InputError(f'{name}: found {values.dtype}; {needed}')
+    low = -(2**31) if least is None else least
+    for row in np.flatnonzero(~((values >= low) & (values < 2**31) & (np.mod(values, 1) == 0))):
+        raise InputError(f'{name}[{row}] is {values.flat[row]}; {needed}')
+    return values.astype(np.int32)
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -40,8 +40,8 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
     if not names:
         raise InputError(f'{train_root}: it has no class folders; one folder of images per class is needed')
     if split == 'train':
-        bare = [place / name for place in dict.fromkeys((train_root, root)) for name in UNLABELLED]
-        folders = [*((label, train_root / name) for label, name in enumerate(names)), *((NO_LABEL, p) for p in bare)]
+        folder = train_root
+        unlabelled = [(NO_LABEL, place / name) for place in dict.fromkeys((train_root, root)) for name in UNLABELLED]
     else:
         folder = next((root / name for name in _TEST_NAMES if (root / name).is_dir()), root)
         if root in (train_root, folder):
@@ -49,7 +49,8 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
         unknown = set(_folders(folder)) - set(names)
         if unknown:
             raise InputError(f'{folder / min(unknown)}: {train_root} has no such class; classes: {", ".join(names)}')
-        folders = [(label, folder / name) for label, name in enumerate(names)]
+        unlabelled = []
+    folders = [*((label, folder / name) for label, name in enumerate(names)), *unlabelled]
     most = max(limit // len(names), 1) if limit else None
     chosen = [(label, file) for label, place in folders if place.is_dir() for file in _images(place)[:most]]
     ids = np.array([file.relative_to(root).as_posix() for _, file in chosen])

@@ -1,11 +1,11 @@
 """Images in memory if they fit, else read when a batch indexes them: decoded, or from a memory-mapped array.
 
-`Files` and `Rows` behave like a read-only uint8 array [N, H, W, C]: shape, dtype, ndim, nbytes, len, and an index (a
-row, a slice, an array of rows), which reads. Their images equal those in memory to the bit.
+`Files` and `Rows` behave like a read-only uint8 array [N, H, W, C], which reads when it is indexed by a row, a slice or
+an array of rows. Their images equal those in memory to the bit.
 
 Threads of this process decode (workers=0), or that many processes. Pillow releases the interpreter lock while it
-decodes: on two busy cores threads read 970 JPEGs of 256x256 a second, two processes 420. The Python code around it does
-not run in parallel: on many cores with small images processes can be worth their start.
+decodes: on two busy cores threads read 970 JPEGs of 256x256 a second, two processes 420. Processes can be worth their
+start on many cores with small images, since the Python code around Pillow does not run in parallel.
 """
 
 import concurrent.futures
@@ -21,7 +21,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from tqdm import tqdm
@@ -55,7 +55,7 @@ DEFAULT = Decoding()
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Stored images, one for each of `rows` [N]; parts are sent to worker processes."""
+    """Stored images, one for each of `rows` [N] of `place`; parts are sent to worker processes."""
 
     place: Any
     rows: np.ndarray
@@ -63,7 +63,7 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, rows: np.ndarray) -> 'Encoded':
+    def take(self, rows: np.ndarray) -> Self:
         """The images at these rows, in this order."""
         return dataclasses.replace(self, rows=self.rows[rows])
 
@@ -86,10 +86,14 @@ class Paths(Encoded):
 
 
 class _Lazy:
-    """The interface of an array, which both kinds share."""
+    """A read-only uint8 array [N, H, W, C] that reads the images of its source when it is indexed."""
 
     dtype, ndim = np.dtype(np.uint8), 4
-    shape: tuple[int, int, int, int]
+
+    def __init__(self, source: Encoded, shape: tuple[int, int, int], size: int = 0, workers: int = 0) -> None:
+        """`shape` is (H, W, C) of every image, `size` as in `fit_array`, `workers` as in `Decoding`."""
+        self._source, self._size, self._workers = source, size, workers
+        self.shape = (len(source), *shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -105,6 +109,13 @@ class _Lazy:
         rows = np.asarray(np.arange(len(self))[index])
         return self._read(rows.ravel()).reshape(*rows.shape, *self.shape[1:])
 
+    def take(self, rows: np.ndarray) -> Self:
+        """The images at these rows, not yet read."""
+        return type(self)(self._source.take(rows), self.shape[1:], self._size, self._workers)
+
+    def scaled(self, size: int) -> Self:
+        return type(self)(self._source, (size, size, self.shape[-1]), size, self._workers)
+
     def _read(self, rows: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
@@ -112,28 +123,16 @@ class _Lazy:
 class Files(_Lazy):
     """Encoded images, decoded when they are indexed."""
 
-    def __init__(self, encoded: Encoded, shape: tuple[int, int, int], size: int = 0, workers: int = 0) -> None:
-        """`shape` is (H, W, C) of every image, `size` as in `decode`."""
-        self._encoded, self._size, self._workers = encoded, size, workers
-        self.shape = (len(encoded), *shape)
-
-    def take(self, rows: np.ndarray) -> 'Files':
-        """The images at these rows, not yet decoded."""
-        return Files(self._encoded.take(rows), self.shape[1:], self._size, self._workers)
-
     def name(self, row: int) -> str:
         """Where the image is read from, such as its path."""
-        return self._encoded.name(row)
-
-    def scaled(self, size: int) -> 'Files':
-        return Files(self._encoded, (size, size, self.shape[-1]), size, self._workers)
+        return self._source.name(row)
 
     def stored_shapes(self, rows: np.ndarray) -> list[tuple[int, int, int]]:
         """(H, W, C) of the images at these rows before scaling, from the headers of the files."""
-        return _each(decoded_shape, 0, self._encoded.take(rows))
+        return _each(decoded_shape, 0, self._source.take(rows))
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
-        chosen = self._encoded.take(rows)
+        chosen = self._source.take(rows)
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
         for row, image in enumerate(_decoded(chosen, self._size, self._workers)):
             if image.shape[:2] != self.shape[1:3] or image.shape[-1] > self.shape[-1]:
@@ -143,21 +142,16 @@ class Files(_Lazy):
 
 
 class Rows(_Lazy):
-    """Rows of a memory-mapped array, which stays on disk; scaled to `size` pixels of a side when they are read."""
+    """Rows of a memory-mapped array, which stays on disk; scaled when they are read."""
 
-    def __init__(self, array: np.ndarray, rows: np.ndarray, size: int = 0) -> None:
-        self._array, self._rows, self._size = array, rows, size
-        side = (size, size) if size else array.shape[1:3]
-        self.shape = (len(rows), *side, array.shape[3])
-
-    def take(self, rows: np.ndarray) -> 'Rows':
-        return Rows(self._array, self._rows[rows], self._size)
-
-    def scaled(self, size: int) -> 'Rows':
-        return Rows(self._array, self._rows, size)
+    @classmethod
+    def of(cls, array: np.memmap) -> Self:
+        """All images of an array [N, H, W, C]."""
+        return cls(Encoded(array, np.arange(len(array))), array.shape[1:])
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
-        return scaled(np.asarray(self._array[self._rows[rows]]), self._size)
+        chosen = self._source.take(rows)
+        return scaled(np.asarray(chosen.place[chosen.rows]), self._size)
 
 
 Images = np.ndarray | Files | Rows

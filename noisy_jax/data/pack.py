@@ -61,14 +61,22 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
         if not DATA[name].accepts(value):
             raise InputError(f'--{name}: {value!r} is not allowed; allowed: {DATA[name].allowed}')
     folder = pathlib.Path(out)
-    _refuse_other_contents(folder)
+    state = _unfinished(folder)
     if settings['name'] == 'folder' and folder.resolve().is_relative_to(pathlib.Path(settings['path']).resolve()):
         raise InputError(f'--out: {folder} lies in --path, where it would be taken for a class; take another folder')
     train, test = (data.load_split(settings | {'memory_bytes': 0}, split) for split in ('train', 'test'))
     splits = {'': train, 'test_': test} if test is not None else {'': train}
     made_of = {name: value for name, value in settings.items() if name != 'workers'}
     made_of |= {f'{prefix}images': _fingerprint(dataset) for prefix, dataset in splits.items()}
-    state = _claim(folder, made_of)
+    if state is None:
+        state = {'made_of': made_of, 'done': {}, 'complete': False}
+    for name in sorted(state['made_of'].keys() | made_of.keys()):
+        before, now = state['made_of'].get(name), made_of.get(name)
+        if before != now:
+            raise InputError(
+                f'--out: {folder} was begun with {name} {before!r}, now it is {now!r}; take the same or another folder'
+            )
+    _note(folder, state)
     for prefix, dataset in splits.items():
         _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state)
     np.save(folder / 'class_names.npy', np.array(train.class_names))
@@ -80,44 +88,22 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     )
 
 
-def _refuse_other_contents(folder: pathlib.Path) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
+def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:
+    """The state of the pack that was stopped there; None for a new folder, others are refused."""
+    if folder.exists() and not folder.is_dir():
         raise InputError(f'--out: {folder} is a file; a new folder is needed')
-    others = sorted(child.name for child in folder.iterdir() if child != files.partial(folder / _STATE))
-    if others and _STATE not in others:
-        raise InputError(f'--out: {folder} holds other files ({others[0]}); a new folder is needed')
-    if others and _state(folder)['complete']:
-        raise InputError(f'--out: {folder} is a finished pack; take another folder, or remove it')
-
-
-def _state(folder: pathlib.Path) -> dict[str, Any]:
+    found = sorted(child.name for child in folder.glob('*') if child != files.partial(folder / _STATE))
+    if not found:
+        return None
+    if _STATE not in found:
+        raise InputError(f'--out: {folder} holds other files ({found[0]}); a new folder is needed')
     try:
         state = json.loads((folder / _STATE).read_text())
-        return {'made_of': dict(state['made_of']), 'done': dict(state['done']), 'complete': bool(state['complete'])}
+        state = {'made_of': dict(state['made_of']), 'done': dict(state['done']), 'complete': bool(state['complete'])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f'{folder / _STATE}: not the state of a pack ({error}); remove the folder') from error
-
-
-def _claim(folder: pathlib.Path, made_of: dict[str, Any]) -> dict[str, Any]:
-    """The state of the unfinished pack that is there, or a new one."""
-    if not (folder / _STATE).exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f'--out: {folder} cannot be made ({error.strerror})') from error
-        state = {'made_of': made_of, 'done': {}, 'complete': False}
-        _note(folder, state)
-        return state
-    state = _state(folder)
-    before, now = state['made_of'], json.loads(json.dumps(made_of))
-    for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
-            raise InputError(
-                f'--out: {folder} was begun with {name} {before.get(name)!r}, now it is {now.get(name)!r}; '
-                'take the same or another folder'
-            )
+    if state['complete']:
+        raise InputError(f'--out: {folder} is a finished pack; take another folder, or remove it')
     return state
 
 
@@ -162,7 +148,10 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
 
 
 def _note(folder: pathlib.Path, state: dict[str, Any]) -> None:
-    files.write(folder / _STATE, json.dumps(state, indent=1).encode())
+    try:
+        files.write(folder / _STATE, json.dumps(state, indent=1).encode())
+    except OSError as error:
+        raise InputError(f'--out: {folder} cannot be written ({error.strerror})') from error
 
 
 if __name__ == '__main__':

@@ -39,13 +39,12 @@ class Pixels:
         Raises:
           InputError: shapes do not match.
         """
-        values = rows.shape[1]
         if image_shape is not None:
-            _check(image_shape, values)
+            _check(image_shape, rows.shape[1])
             _check_same(shape, image_shape)
             shape = tuple(image_shape)
         elif len(shape) == 1:
-            side = max(math.isqrt(values - 1) + 1, 2)
+            side = max(math.isqrt(rows.shape[1] - 1) + 1, 2)
             shape = (side, side)
         elif len(shape) > 3:
             raise InputError(f'X: images of shape {shape}; (H, W, C), (H, W) or flat rows are needed')
@@ -61,20 +60,19 @@ class Pixels:
           InputError: the shape or the range differs from training, e.g. 0 to 255 after training on [0, 1].
         """
         _check_same(shape, self.image_shape)
-        pixels = rows
-        if rows.dtype != np.uint8 or (self.low, self.high) != (0.0, 1.0):
-            pixels = np.empty(rows.shape, np.uint8)
-            for start in range(0, len(rows), _CHUNK):
-                pixels[start : start + _CHUNK] = self._scaled(rows[start : start + _CHUNK])
-        missing = math.prod(self.image_shape) - rows.shape[1]
-        if missing:
-            pixels = np.pad(pixels, ((0, 0), (0, missing)))
-        return pixels.reshape(len(rows), *self.image_shape)
+        pixels = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            pixels[start : start + _CHUNK, : rows.shape[1]] = self._scaled(part)
+        return pixels.reshape(-1, *self.image_shape)
 
     def _scaled(self, rows: np.ndarray) -> np.ndarray:
-        low, high = rows.min(), rows.max()
-        if (self.low, self.high) == (0.0, 1.0) and (low < -1 or high > 2):
-            raise InputError(f'X: numbers from {low:g} to {high:g}; bytes or [0, 1] are needed, as in training')
+        if (self.low, self.high) == (0.0, 1.0):
+            if rows.dtype == np.uint8:
+                return rows
+            low, high = rows.min(), rows.max()
+            if low < -1 or high > 2:
+                raise InputError(f'X: numbers from {low:g} to {high:g}; bytes or [0, 1] are needed, as in training')
         part = np.clip(rows.astype(np.float64), self.low, self.high)
         return np.round((part - self.low) * (255 / (self.high - self.low)))
 
@@ -83,10 +81,9 @@ def _check(image_shape: tuple[int, ...], values: int) -> None:
     sizes = image_shape if isinstance(image_shape, (tuple, list)) else ()
     if len(sizes) not in (2, 3) or not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):
         raise InputError(f'image_shape: {image_shape!r} is not allowed; (H, W) or (H, W, C) of whole numbers above 0')
-    if math.prod(image_shape) != values:
-        raise InputError(
-            f'image_shape: {tuple(image_shape)} has {math.prod(image_shape)} values, an image of X has {values}'
-        )
+    product = math.prod(image_shape)
+    if product != values:
+        raise InputError(f'image_shape: {tuple(image_shape)} has {product} values, an image of X has {values}')
 
 
 def _check_same(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:

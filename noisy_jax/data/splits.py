@@ -23,7 +23,7 @@ class Splits:
         data.valid_fraction.
       pool: `train` and the images without a label, for pre-training.
       test: with true labels, or None.
-      noise: which noise was added, as summary.json says it.
+      noise: which noise was added, as in summary.json.
     """
 
     labelled: Dataset
@@ -37,7 +37,7 @@ class Splits:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What data.json says: enough to use the classifier without the training images."""
+        """The content of data.json: enough to use the classifier without the training images."""
         return {
             'classes': list(self.labelled.class_names),
             'image_shape': list(self.labelled.image.shape[1:]),  # H, W, C
@@ -72,16 +72,16 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
             raise InputError(f'config.data.{field}: {settings[field]} must have {channels} values, one per channel')
     if test is not None:
         _check_test(test, everything)
-    bare = np.flatnonzero(everything.label == NO_LABEL)
-    if len(bare) == len(everything):
+    unlabelled = np.flatnonzero(everything.label == NO_LABEL)
+    if len(unlabelled) == len(everything):
         raise InputError(f'none of the {len(everything)} training images has a label; some of each class are needed')
     rows = np.flatnonzero(everything.label != NO_LABEL)
-    labelled = noise.with_noise(everything.take(rows) if len(bare) else everything, config.noise, config.seed)
+    labelled = noise.with_noise(everything.take(rows) if len(unlabelled) else everything, config.noise, config.seed)
     train_rows, valid_rows, train, valid = np.arange(len(labelled)), np.arange(0), labelled, None
     if settings.valid_fraction:
         train_rows, valid_rows = split(labelled, settings.valid_fraction, config.seed)
         train, valid = labelled.take(train_rows), labelled.take(valid_rows)
-    pool = everything.take(np.sort(np.append(rows[train_rows], bare))) if len(bare) else train
+    pool = everything.take(np.sort(np.append(rows[train_rows], unlabelled))) if len(unlabelled) else train
     return Splits(labelled, train_rows, valid_rows, train, valid, pool, test, noise.describe(labelled, config.noise))
 
 

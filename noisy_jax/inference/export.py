@@ -14,7 +14,7 @@ README.txt              how to load each, with code
 import argparse
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisy_jax.command import exit_status
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _TORCHVISION = ('resnet18', 'resnet50')
 _TORCHVISION_WIDTH = 64
+_PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,14 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--workdir', required=True, help='of the run')
     parser.add_argument('--out', required=True, help='a new folder')
     options = parser.parse_args(argv)
-    return exit_status(lambda: _export_run(options.workdir, options.out))
 
+    def work() -> None:
+        check_new(options.out)
+        from noisy_jax.inference.trained import TrainedClassifier
 
-def _export_run(workdir: str, out: str) -> None:
-    check_new(out)
-    from noisy_jax.inference.trained import TrainedClassifier
+        export(TrainedClassifier.of_run(options.workdir), options.out)
 
-    export(TrainedClassifier.of_run(workdir), out)
+    return exit_status(work)
 
 
 def export(classifier: 'TrainedClassifier', out: str) -> None:
@@ -53,7 +54,7 @@ def export(classifier: 'TrainedClassifier', out: str) -> None:
     """
     import safetensors.numpy
 
-    from noisy_jax.inference import programs, torchvision
+    from noisy_jax.inference import torchvision
 
     facts = _facts(classifier)
     arrays = torchvision.own_names(classifier.variables)
@@ -64,7 +65,7 @@ def export(classifier: 'TrainedClassifier', out: str) -> None:
     with new_folder(out) as folder:
         metadata = {name: json.dumps(fact) for name, fact in facts.items()}  # the format allows text only
         (folder / 'encoder.safetensors').write_bytes(safetensors.numpy.save(arrays, metadata))
-        for name, program in programs.exported(classifier).items():
+        for name, program in _programs(classifier).items():
             (folder / f'{name}.stablehlo').write_bytes(program)
         (folder / 'export.json').write_text(json.dumps(facts, indent=1) + '\n', encoding='utf-8')
         (folder / 'README.txt').write_text(_readme(facts), encoding='utf-8')
@@ -73,7 +74,7 @@ def export(classifier: 'TrainedClassifier', out: str) -> None:
 
 
 def _facts(classifier: 'TrainedClassifier') -> dict[str, Any]:
-    """What export.json says."""
+    """The content of export.json."""
     import jax
 
     settings, encoder = classifier.config.model, classifier.network.encoder
@@ -90,6 +91,28 @@ def _facts(classifier: 'TrainedClassifier') -> dict[str, Any]:
         'std': list(classifier.config.data.std),
         'networks': 2 if 'second' in classifier.variables else 1,
         'jax': jax.__version__,
+    }
+
+
+def _programs(classifier: 'TrainedClassifier') -> dict[str, bytes]:
+    """Images uint8 [B, H, W, C] -> probabilities float32 [B, C] ('classifier') and embeddings [B, D] ('encoder').
+
+    JAX runs them without the code they were made from; weights and normalisation are inside.
+    """
+    import jax
+    from jax import export
+
+    from noisy_jax.training.evaluate import forward
+
+    embed, log_probabilities = forward(classifier.network, classifier.normalise)
+    functions: dict[str, Callable[[jax.Array], jax.Array]] = {
+        'classifier': lambda images: jax.numpy.exp(log_probabilities(classifier.variables, {'image': images})),
+        'encoder': lambda images: embed(classifier.variables, {'image': images}),
+    }
+    images = jax.ShapeDtypeStruct((*export.symbolic_shape('b'), *classifier.image_shape), 'uint8')
+    return {
+        name: bytes(export.export(jax.jit(function), platforms=_PLATFORMS)(images).serialize())
+        for name, function in functions.items()
     }
 
 
@@ -141,17 +164,14 @@ The classifier is two networks: classifier.stablehlo averages their probabilitie
 def _readme(facts: dict[str, Any]) -> str:
     height, width, channels = facts['image_shape']
     values = facts | {'height': height, 'width': width, 'channels': channels, 'count': len(facts['classes'])}
-    text = _PROGRAMS.format(**values)
-    if facts['weights'] == 'torchvision':
-        changes, linear = '', facts['classifier'] == 'linear'
-        if facts['stem'] == 'small' or channels != 3:
-            window = '3, 1, 1' if facts['stem'] == 'small' else '7, 2, 3'  # size, stride, padding
-            changes += f'    model.conv1 = torch.nn.Conv2d({channels}, 64, {window}, bias=False)\n'
-        if facts['stem'] == 'small':
-            changes += '    model.maxpool = torch.nn.Identity()\n'
-        if not linear:
-            changes += '    model.fc = torch.nn.Identity()  # this classifier is more than a linear layer\n'
-        text += _TORCH.format(**values, changes=changes, result='logits' if linear else 'embeddings')
-    else:
-        text += _OWN
-    return text + (_PAIR if facts['networks'] == 2 else '')
+    is_small, is_linear, changes = facts['stem'] == 'small', facts['classifier'] == 'linear', ''
+    if is_small or channels != 3:
+        window = '3, 1, 1' if is_small else '7, 2, 3'  # size, stride, padding
+        changes += f'    model.conv1 = torch.nn.Conv2d({channels}, 64, {window}, bias=False)\n'
+    if is_small:
+        changes += '    model.maxpool = torch.nn.Identity()\n'
+    if not is_linear:
+        changes += '    model.fc = torch.nn.Identity()  # this classifier is more than a linear layer\n'
+    weights = _TORCH if facts['weights'] == 'torchvision' else _OWN
+    text = _PROGRAMS + weights + (_PAIR if facts['networks'] == 2 else '')
+    return text.format(**values, changes=changes, result='logits' if is_linear else 'embeddings')

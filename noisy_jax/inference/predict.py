@@ -17,7 +17,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -41,11 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns the exit status: 1 where some images could not be read, 2 after a user error, 130 if stopped.
     """
-    description, _, rest = __doc__.partition('\n')
     parser = argparse.ArgumentParser(
-        'python -m noisy_jax.predict',
-        description=description,
-        epilog=rest.partition('predictions.csv\n')[2],
+        'python -m noisy_jax.predict', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
     parser.add_argument('--workdir', required=True, help='of the run')
     parser.add_argument(
@@ -76,23 +73,25 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     compiling.keep_compiled(classifier.config.compile_cache)
     if classifier.image_shape[-1] not in (1, 3):
         raise InputError(f'{workdir}: images of {classifier.image_shape[-1]} channels; files have 1 (grey) or 3')
+    names = classifier.class_names
+    every = names if all_classes else ()
     counts, broken = collections.Counter(), 0
     bar = tqdm(total=len(files), desc='predicting', unit='image', disable=None, leave=False)
-    with _output(out) as text, bar:
+    with contextlib.nullcontext(sys.stdout) if out == '-' else new_file(out) as text, bar:
         writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(['path', 'label', 'probability', *(classifier.class_names if all_classes else ())])
+        writer.writerow(['path', 'label', 'probability', *every])
         for file, found in _predictions(classifier, files):
             bar.update()
             if isinstance(found, InputError):
                 broken += 1
                 if broken <= _NAMED:
                     tqdm.write(f'warning: {found}', file=sys.stderr)
-                writer.writerow([file, '', '', *([''] * len(classifier.class_names) if all_classes else ())])
-                continue
-            best = found.argmax()
-            counts[classifier.class_names[best]] += 1
-            every = [f'{probability:.6f}' for probability in found] if all_classes else ()
-            writer.writerow([file, classifier.class_names[best], f'{found[best]:.6f}', *every])
+                writer.writerow([file, '', '', *([''] * len(every))])
+            else:
+                best = found.argmax()
+                counts[names[best]] += 1
+                shown = [found[best], *(found if every else ())]
+                writer.writerow([file, names[best], *map('{:.6f}'.format, shown)])
         if not counts:
             raise InputError(f'--images: {images}: none of the {len(files)} images could be read')
     _summarise(out, counts, broken)
@@ -107,20 +106,19 @@ def image_files(images: str) -> list[str]:
     """
     path = pathlib.Path(images)
     if path.is_dir():
-        files = sorted(_walk(images))
-        if not files:
-            raise InputError(f'--images: no images in {images} ({", ".join(SUFFIXES)})')
-        return files
-    if not path.is_file():
-        raise InputError(f'--images: there is no {images}')
-    if path.suffix.lower() != '.txt':
+        files, fault = sorted(_walk(images)), f'no images in {images} ({", ".join(SUFFIXES)})'
+    elif not path.is_file():
+        files, fault = [], f'there is no {images}'
+    elif path.suffix.lower() != '.txt':
         return [images]
-    try:
-        files = list(filter(None, map(str.strip, path.read_text(encoding='utf-8-sig').splitlines())))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f'--images: {images} cannot be read as text ({error})') from error
+    else:
+        fault = f'{images} is empty; paths of images, one a line, are needed'
+        try:
+            files = list(filter(None, map(str.strip, path.read_text(encoding='utf-8-sig').splitlines())))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f'--images: {images} cannot be read as text ({error})') from error
     if not files:
-        raise InputError(f'--images: {images} is empty; paths of images, one a line, are needed')
+        raise InputError(f'--images: {fault}')
     return files
 
 
@@ -134,39 +132,33 @@ def _walk(root: str) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
-        yield from (
-            os.path.join(folder, name)
-            for name in names
-            if name[0] != '.' and os.path.splitext(name)[1].lower() in SUFFIXES
-        )
+        shown = [name for name in names if name[0] != '.' and os.path.splitext(name)[1].lower() in SUFFIXES]
+        yield from (os.path.join(folder, name) for name in shown)
 
 
 def _predictions(classifier: 'TrainedClassifier', files: list[str]) -> Iterator[tuple[str, np.ndarray | InputError]]:
     """Each file with its probabilities [C] or the error of reading it; a few batches are in memory at a time."""
     size = classifier.config.eval_batch_size
-    ahead: collections.deque[list[concurrent.futures.Future]] = collections.deque()
+    read = functools.partial(_read, shape=classifier.image_shape)
+    ahead: collections.deque[tuple[list[str], Iterator]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(thread_name_prefix='decode') as pool:
         try:
             for start in range(0, len(files) + _CHUNKS_AHEAD * size, size):
                 chunk = files[start : start + size]
-                ahead.append([pool.submit(_read, file, classifier.image_shape) for file in chunk])
+                ahead.append((chunk, pool.map(read, chunk)))
                 if len(ahead) > _CHUNKS_AHEAD:
-                    done = start - _CHUNKS_AHEAD * size
-                    yield from zip(files[done : done + size], _classified(classifier, ahead.popleft()), strict=True)
+                    chunk, images = ahead.popleft()
+                    yield from zip(chunk, _classified(classifier, list(images)), strict=True)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _classified(
-    classifier: 'TrainedClassifier', reading: list[concurrent.futures.Future]
-) -> list[np.ndarray | InputError]:
-    found: list[Any] = [future.result() for future in reading]
-    rows = [row for row, image in enumerate(found) if not isinstance(image, InputError)]
-    if rows:
-        probabilities = classifier.predict_proba(np.stack([found[row] for row in rows]))
-        for row, values in zip(rows, probabilities, strict=True):
-            found[row] = values
-    return found
+    classifier: 'TrainedClassifier', images: list[np.ndarray | InputError]
+) -> Iterator[np.ndarray | InputError]:
+    readable = [image for image in images if not isinstance(image, InputError)]
+    probabilities = iter(classifier.predict_proba(np.stack(readable)) if readable else ())
+    return (image if isinstance(image, InputError) else next(probabilities) for image in images)
 
 
 def _read(file: str, shape: tuple[int, int, int]) -> np.ndarray | InputError:
@@ -182,10 +174,6 @@ def _read(file: str, shape: tuple[int, int, int]) -> np.ndarray | InputError:
     if channels == 1 and image.shape[-1] == 3:
         return np.asarray(Image.fromarray(image).convert('L'))[..., None]
     return np.broadcast_to(image, shape)  # a grey one has the same value in every channel
-
-
-def _output(out: str) -> contextlib.AbstractContextManager[TextIO]:
-    return contextlib.nullcontext(sys.stdout) if out == '-' else new_file(out)
 
 
 def _summarise(out: str, counts: collections.Counter, broken: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
+from noisy_jax import config as config_lib
 from noisy_jax import files, schedule
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.lazy import Images
@@ -56,13 +57,12 @@ class TrainedClassifier:
           InputError: no work directory, or a run without a classifier or with an unfinished one.
         """
         folder = WorkDir.of_run(workdir)
-        config = config_from_json(folder.load_json('config'))
+        config = config_lib.from_json(folder.load_json('config'))
         phase = schedule.last_classifier(config)
         if phase is None:
             raise InputError(f'{folder.path}: this run has no classifier, its phases are {", ".join(config.phases)}')
-        description = folder.load_json('data')
-        variables = _outcome(folder, phase)
-        return cls(variables, config, tuple(description['classes']), tuple(description['image_shape']))
+        data = folder.load_json('data')
+        return cls(_outcome(folder, phase), config, tuple(data['classes']), tuple(data['image_shape']))
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> 'TrainedClassifier':
@@ -77,7 +77,7 @@ class TrainedClassifier:
         try:
             description = json.loads((path / _DESCRIPTION).read_text(encoding='utf-8'))
             arrays = safetensors.numpy.load_file(path / _WEIGHTS)
-            config = config_from_json(description['config'])
+            config = config_lib.from_json(description['config'])
             names, shape = tuple(description['classes']), tuple(description['image_shape'])
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise InputError(f'{path}: no classifier that `save` wrote ({" ".join(str(error).split())})') from error
@@ -93,18 +93,11 @@ class TrainedClassifier:
 
         path = pathlib.Path(folder)
         arrays = {name: np.ascontiguousarray(array) for name, array in flatten_dict(self.variables, sep='/').items()}
-        description = {
-            'classes': list(self.class_names),
-            'image_shape': list(self.image_shape),
-            'config': self.config.to_dict(),
-        }
-        contents = {
-            _WEIGHTS: safetensors.numpy.save(arrays),
-            _DESCRIPTION: (json.dumps(description, indent=1) + '\n').encode(),
-        }
+        shape, config = list(self.image_shape), self.config.to_dict()
+        description = {'classes': list(self.class_names), 'image_shape': shape, 'config': config}
         try:
-            for name, content in contents.items():
-                files.write(path / name, content)
+            files.write(path / _WEIGHTS, safetensors.numpy.save(arrays))
+            files.write(path / _DESCRIPTION, (json.dumps(description, indent=1) + '\n').encode())
         except OSError as error:
             raise InputError(f'{path}: cannot be written ({error.strerror})') from error
 
@@ -151,26 +144,13 @@ class TrainedClassifier:
         return functools.cache(lambda size: Evaluator(self.network, self.normalise, mesh, size, options))
 
 
-def config_from_json(values: dict[str, Any]) -> ConfigDict:
-    """A config, or a part of one, from JSON, which has lists for its tuples."""
-
-    def restored(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: restored(each) for name, each in value.items()}
-        return tuple(value) if isinstance(value, list) else value
-
-    return ConfigDict(restored(values))
-
-
 def _outcome(folder: WorkDir, phase: str) -> Variables:
     path = folder.checkpoints(phase)
-    unfinished = f'{folder.path}: {phase} is not finished; rerun the command of this run to resume it'
-    if not path.is_dir():
-        raise InputError(unfinished)
-    checkpoints = Checkpoints(path)
-    try:
-        if not checkpoints.meta.get('complete'):
-            raise InputError(unfinished)
-        return checkpoints.restore_outcome()
-    finally:
-        checkpoints.close()
+    if path.is_dir():
+        checkpoints = Checkpoints(path)
+        try:
+            if checkpoints.meta.get('complete'):
+                return checkpoints.restore_outcome()
+        finally:
+            checkpoints.close()
+    raise InputError(f'{folder.path}: {phase} is not finished; rerun the command of this run to resume it')

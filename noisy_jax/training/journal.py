@@ -3,12 +3,14 @@
 import copy
 import time
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.session import Session
 from noisy_jax.training.stage import Stage
 from noisy_jax.training.state import TrainState
+
+if TYPE_CHECKING:
+    from noisy_jax.training.checkpoints import Checkpoints  # which takes Orbax: a mistake in a command needs none
 
 
 class Journal:
@@ -17,7 +19,7 @@ class Journal:
     `phase` names its settings; `name` differs from it in later rounds.
     """
 
-    def __init__(self, phase: str, session: Session, checkpoints: Checkpoints, name: str = '') -> None:
+    def __init__(self, phase: str, session: Session, checkpoints: 'Checkpoints', name: str = '') -> None:
         self.phase, self.name, self.session, self.checkpoints = phase, name or phase, session, checkpoints
         meta = checkpoints.meta
         self.record: dict[str, Any] = meta.get('record', {'seconds': 0.0, 'images': 0, 'image_seconds': 0.0})

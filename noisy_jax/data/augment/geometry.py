@@ -19,10 +19,6 @@ def _resample(image: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.einsum('yh,xw,hwc->yxc', rows, columns, image, precision='highest')
 
 
-def _maybe_flip(key: jax.Array, x: jax.Array) -> jax.Array:
-    return jnp.where(jax.random.bernoulli(key), x[::-1], x)
-
-
 def crop_with_padding(key: jax.Array, image: jax.Array, *, padding: int = 4, flip: bool = True) -> jax.Array:
     """Shifts by up to `padding` whole pixels, filling with black, and flips half of the images.
 
@@ -32,7 +28,8 @@ def crop_with_padding(key: jax.Array, image: jax.Array, *, padding: int = 4, fli
     shift_key, flip_key = jax.random.split(key)
     dy, dx = jax.random.randint(shift_key, (2,), -padding, padding + 1)
     x = jnp.arange(width) + dx
-    return _resample(image, jnp.arange(height) + dy, _maybe_flip(flip_key, x) if flip else x)
+    x = jnp.where(jax.random.bernoulli(flip_key), x[::-1], x) if flip else x
+    return _resample(image, jnp.arange(height) + dy, x)
 
 
 def resized_crop(image: jax.Array, box: jax.Array, flip: jax.Array | bool = False) -> jax.Array:
