@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from noisy_jax import files, schedule
+from noisy_jax.config import from_json
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
@@ -56,8 +57,8 @@ class TrainedClassifier:
           InputError: no work directory, or a run without a classifier or with an unfinished one.
         """
         folder = WorkDir.of_run(workdir)
-        config = config_from_json(folder.load_json('config'))
-        phase = schedule.last_classifier(config)
+        config = from_json(folder.load_json('config'))
+        phase = schedule.last_classifier(entry.name for entry in schedule.entries(config))
         if phase is None:
             raise InputError(f'{folder.path}: this run has no classifier, its phases are {", ".join(config.phases)}')
         description = folder.load_json('data')
@@ -77,7 +78,7 @@ class TrainedClassifier:
         try:
             description = json.loads((path / _DESCRIPTION).read_text(encoding='utf-8'))
             arrays = safetensors.numpy.load_file(path / _WEIGHTS)
-            config = config_from_json(description['config'])
+            config = from_json(description['config'])
             names, shape = tuple(description['classes']), tuple(description['image_shape'])
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise InputError(f'{path}: no classifier that `save` wrote ({" ".join(str(error).split())})') from error
@@ -149,17 +150,6 @@ class TrainedClassifier:
     def _evaluators(self) -> Any:
         mesh, options = mesh_lib.make_mesh(), compiling.compiler_options()
         return functools.cache(lambda size: Evaluator(self.network, self.normalise, mesh, size, options))
-
-
-def config_from_json(values: dict[str, Any]) -> ConfigDict:
-    """A config, or a part of one, from JSON, which has lists for its tuples."""
-
-    def restored(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: restored(each) for name, each in value.items()}
-        return tuple(value) if isinstance(value, list) else value
-
-    return ConfigDict(restored(values))
 
 
 def _outcome(folder: WorkDir, phase: str) -> Variables:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from noisy_jax import schedule
 from noisy_jax.errors import InputError
 from noisy_jax.labels import selection
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.labels.mixtures import VARIANCE_FLOOR
 from noisy_jax.workdir import WorkDir
-
-TITLES = {'base': 'Base', 'classify': 'Pre-trained', 'finetune': 'Fine-tuned'}  # classifiers, as the paper calls them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +49,7 @@ class Findings(LabelIssues):
 
     @classmethod
     def load(cls, folder: WorkDir) -> 'Findings':
-        """Reads a run.
-
-        Raises:
-          InputError: a file is missing or broken.
-        """
+        """Reads a run; InputError: a file is missing or broken."""
         issues, ids = LabelIssues.load(folder), folder.load_labels()['id']
         if len(ids) != len(issues.given):
             raise InputError(f'{folder.path}/labels.csv: rows are missing; rerun the command of the run to write it')
@@ -80,9 +75,10 @@ class Findings(LabelIssues):
         return pathlib.PurePath(self.config['data'].get('path', '')).name or self.config['name']
 
     @property
-    def folds(self) -> int:
-        """In how many folds the labels were cross-fitted; 0: not."""
-        return self.summary['label_issues']['cross_fit']
+    def last_phase(self) -> dict[str, Any]:
+        """The record of the phase that trained the last classifier."""
+        phases = {phase['name']: phase for phase in self.summary['phases']}
+        return phases[schedule.last_classifier(phases)]
 
     @property
     def is_one_group(self) -> bool:

@@ -3,7 +3,8 @@
 import html
 from typing import Any
 
-from noisy_jax.report.findings import TITLES, Findings
+from noisy_jax import schedule
+from noisy_jax.report.findings import Findings
 
 _SPACE = '\N{NO-BREAK SPACE}'
 
@@ -53,7 +54,7 @@ def _found(findings: Findings) -> str:
 
 
 def _trust(findings: Findings) -> str:
-    issues, folds = findings.numbers, findings.folds
+    issues, folds = findings.numbers, findings.summary['label_issues']['cross_fit']
     parts = []
     if issues['suspects']:
         parts.append(
@@ -86,8 +87,8 @@ def _trust(findings: Findings) -> str:
 
 
 def _accuracy(findings: Findings) -> str:
-    phase = last_classifier(findings.summary)
-    name, parts = TITLES[phase['name'].split('_')[0]], []
+    phase, parts = findings.last_phase, []
+    name = schedule.title(phase['name'])
     if 'test_accuracy_last' in phase:
         accuracy = percent(phase['test_accuracy_last'])
         parts.append(f'The last classifier ({name}) is right on <strong>{accuracy}</strong> of the test images.')
@@ -100,30 +101,6 @@ def _accuracy(findings: Findings) -> str:
     return ' '.join(parts) or 'There are neither test nor held-out images to evaluate the classifier on.'
 
 
-def last_classifier(summary: dict[str, Any]) -> dict[str, Any]:
-    """The record of the last phase that trained a classifier; base counts only if it is the only one."""
-    found = [phase for phase in summary['phases'] if phase['name'].split('_')[0] in TITLES]
-    return found[-1]
-
-
-def tiles(findings: Findings) -> list[tuple[str, str, str]]:
-    """The numbers to see first: (name, value, what it is)."""
-    issues, phase = findings.numbers, last_classifier(findings.summary)
-    rows = [
-        ('labels', count(findings.data['images']), 'images with a given label'),
-        (
-            'likely label errors',
-            count(issues['suspects']),
-            f'{percent(issues["suspects"] / len(findings.given))} of the labels',
-        ),
-        ('estimated noise', percent(issues['estimated_noise_rate']), 'of the labels are wrong'),
-    ]
-    if 'test_accuracy_last' in phase:
-        rows.append(('test accuracy', percent(phase['test_accuracy_last']), 'of the last classifier'))
-    elif 'valid_accuracy_last' in phase:
-        rows.append(('agreement', percent(phase['valid_accuracy_last']), 'with held-out labels, some of them wrong'))
-    return rows
-
-
 def escape(text: Any) -> str:
+    """The text as HTML that shows it."""
     return html.escape(str(text))
