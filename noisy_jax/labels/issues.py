@@ -21,7 +21,7 @@ class LabelIssues:
       given: int32 [N].
       probabilities: float32 [N, C], of the classifier.
       clean_probability: float64 [N], the probability that the given label is right.
-      threshold: clean probability below which a label is suspect.
+      threshold: clean probability below which a label is an issue.
       true: int32 [N] where true labels are known, only to measure; else None.
     """
 
@@ -150,7 +150,7 @@ def find(
       probabilities: [N, C], of a classifier.
       given: int [N], the labels to check.
       true: int [N], the true labels where they are known.
-      threshold: clean probability below which a label is suspect.
+      threshold: clean probability below which a label is an issue.
       seed: random seed of the mixture.
 
     Example:

@@ -107,8 +107,8 @@ class Findings(LabelIssues):
     def cuts(self) -> dict[str, list]:
         """What follows from each threshold from 0 to 1 in thousandths, the run's own among them.
 
-        threshold; suspects: their number; caught: the sum of their probabilities to be wrong; border: the scaled loss
-        from which labels are suspect, None where none is; hits: how many are wrong, where true labels are known.
+        threshold; suspects: number of labels below it; caught: sum of their probabilities to be wrong; border: the
+        scaled loss from which labels are listed, None where none is; hits: wrong ones, where truth is known.
         """
         grid = np.linspace(0, 1, 1001).round(3)
         grid[np.abs(grid - self.threshold).argmin()] = self.threshold

@@ -59,7 +59,7 @@ def _trust(findings: Findings) -> str:
     if issues['suspects']:
         parts.append(
             f'If the fitted mixture is right, {percent(issues["expected_precision"])} of the listed labels are wrong '
-            f'(expected precision), and the list has {percent(issues["expected_recall"])} of all wrong labels '
+            f'(expected precision), and the list contains {percent(issues["expected_recall"])} of all wrong labels '
             '(expected recall).'
         )
     if findings.is_wrong is not None:
@@ -67,8 +67,8 @@ def _trust(findings: Findings) -> str:
         parts.append(f'Measured against the known true labels, {percent(wrong)} are wrong;')
         if issues['suspects']:
             parts.append(
-                f'<strong>{percent(issues["precision"])}</strong> of the listed ones are (precision), the list has '
-                f'<strong>{percent(issues["recall"])}</strong> of all wrong labels (recall), and for '
+                f'<strong>{percent(issues["precision"])}</strong> of the listed ones are (precision), the list '
+                f'contains <strong>{percent(issues["recall"])}</strong> of all wrong labels (recall), and for '
                 f'{percent(issues["suggestion_accuracy"])} of those found the suggested label is the true one.'
             )
         else:
@@ -76,12 +76,11 @@ def _trust(findings: Findings) -> str:
     if folds:
         parts.append(f'Each label was scored by a classifier that had not seen it (cross-fitted, {folds} folds).')
     else:
-        seen = 'that was trained on them (in-sample)'
         held = ', except the held-out ones' if findings.data['held_out'] else ''
         parts.append(
-            f'The labels were scored by a classifier {seen}{held}: a wrong label that it memorised looks right, and is '
-            'missing from the list and the estimates. <code>--config.report.cross_fit=5</code> '
-            'scores each label by a classifier that has not seen it.'
+            f'The labels were scored by a classifier that was trained on them (in-sample){held}: a wrong label that it '
+            'memorised looks right, and is missing from the list and the estimates. '
+            '<code>--config.report.cross_fit=5</code> scores each label by a classifier that has not seen it.'
         )
     return ' '.join(parts)
 
