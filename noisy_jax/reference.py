@@ -20,26 +20,23 @@ directory's config.json.
 
 Made by `python -m noisy_jax.reference > configs/README.md`.
 """
-# Title and introduction of each group.
+# Title of each group, and what is to be said of it as a whole.
 _GROUPS = {
-    'run': ('The run', ''),
-    'phases': ('Phases', ''),
-    'optimizer': (
-        'Optimisers',
-        '`pretrain.optimizer` also serves `contrast`, `classify.optimizer` also `base`; `head_optimizer` trains a head '
-        'alone, in `classify`, `select` and `finetune`.',
-    ),
-    'data': ('Data', ''),
-    'noise': ('Noise', ''),
-    'model': ('Network', ''),
-    'augment': ('Augmentation', 'The policies of `PHASE.augment`.'),
-    'loss_settings': ('Losses', ''),
-    'moco': ('MoCo and supervised MoCo', ''),
-    'mopro': ('MoPro', ''),
-    'elr_plus': ('ELR+', ''),
-    'bootstrap': ('Bootstrapping', ''),
-    'dividemix': ('DivideMix', ''),
-    'report': ('Label issues and report', 'Rerun with other values, a finished run only writes these anew.'),
+    'run': 'The run',
+    'phases': 'Phases',
+    'optimizer': 'Optimisers\n\n`pretrain.optimizer` also serves `contrast`, `classify.optimizer` also `base`; '
+    '`head_optimizer` trains a head alone, in `classify`, `select` and `finetune`.',
+    'data': 'Data',
+    'noise': 'Noise',
+    'model': 'Network',
+    'augment': 'Augmentation\n\nThe policies of `PHASE.augment`.',
+    'loss_settings': 'Losses',
+    'moco': 'MoCo and supervised MoCo',
+    'mopro': 'MoPro',
+    'elr_plus': 'ELR+',
+    'bootstrap': 'Bootstrapping',
+    'dividemix': 'DivideMix',
+    'report': 'Label issues and report\n\nRerun with other values, a finished run only writes these anew.',
 }
 
 
@@ -50,9 +47,8 @@ def render() -> str:
         groups.setdefault(_group(key), {})[key] = setting
     parts = [_HEAD]
     for group, settings in groups.items():
-        title, introduction = _GROUPS.get(group, (group, ''))
         rows = ''.join(f'\n| {" | ".join(row)} |' for row in _rows(settings))
-        parts += [f'## {title}\n', *([introduction + '\n'] if introduction else [])]
+        parts += [f'## {_GROUPS.get(group, group)}\n']
         parts += ['| setting | default | allowed | meaning |\n|---|---|---|---|' + rows + '\n']
     return '\n'.join(parts)
 

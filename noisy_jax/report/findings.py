@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from noisy_jax import schedule
 from noisy_jax.errors import InputError
@@ -100,9 +101,7 @@ class Findings(LabelIssues):
     @property
     def counts(self) -> np.ndarray:
         """Images by given (row) and suggested label, int64 [C, C]."""
-        counts = np.zeros((len(self.classes),) * 2, np.int64)
-        np.add.at(counts, (self.given, self.suggested), 1)
-        return counts
+        return confusion_matrix(self.given, self.suggested, labels=np.arange(len(self.classes)))
 
     def cuts(self) -> dict[str, list]:
         """What follows from each threshold from 0 to 1 in thousandths, the run's own among them.
