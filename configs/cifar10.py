@@ -12,7 +12,7 @@ from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config; the argument may change what `begin` is given by name, e.g. 'loss=ce,rate=0.2,smoke'."""
+    """The config; the argument may change what `begin` takes, e.g. 'loss=ce,rate=0.2,smoke'."""
     config, given = presets.begin(
         'cifar10', argument, loss='elr', noise='symmetric', rate=0.4, phases='finetuned', data='folder', smoke=False
     )

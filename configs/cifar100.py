@@ -12,18 +12,8 @@ from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config; the argument may change what `begin` is given by name, e.g. 'loss=ce,rate=0.2,smoke'."""
-    config, given = presets.begin(
-        'cifar100',
-        argument,
-        100,
-        loss='elr',
-        noise='symmetric',
-        rate=0.4,
-        phases='finetuned',
-        data='folder',
-        smoke=False,
-    )
+    """The config; the argument may change what `begin` takes, e.g. 'loss=ce,rate=0.2,smoke'."""
+    config, given = presets.begin('cifar100', argument, 100, noise='symmetric', data='folder', smoke=False)
     config.data.update(dataset='cifar100', mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762))
     config.head_optimizer.learning_rate = 0.1
     config.classify.optimizer.update(learning_rate=0.1, weight_decay=1e-5)

@@ -1,4 +1,4 @@
-"""CIFAR-100N: CIFAR-100 with labels that people gave (Wei 2022), and CIFAR-100's settings; not yet run at full size.
+"""CIFAR-100N: CIFAR-100 with labels by people (Wei 2022) and CIFAR-100's settings; not yet run at full size.
 
   noisy-jax --config=cifar100n --config.data.path=tfds --workdir=runs/cifar100n
 
@@ -13,10 +13,8 @@ from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config; the argument may change what `begin` is given by name, and noise and rate on top of the labels."""
-    config, given = presets.begin(
-        'cifar100n', argument, 100, loss='elr', phases='finetuned', data='tfds', labels='noise_label', smoke=False
-    )
+    """The config; the argument may change what `begin` takes; noise and rate are added to the labels."""
+    config, given = presets.begin('cifar100n', argument, 100, data='tfds', labels='noise_label', smoke=False)
     config.data.update(dataset='cifar100_n', label_key=given['labels'])
     config.data.update(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762))
     config.head_optimizer.learning_rate = 0.1

@@ -12,7 +12,7 @@ from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config; the argument may change what `begin` is given by name, e.g. 'data=arrays'."""
+    """The config; the argument may change what `begin` takes, e.g. 'data=arrays'."""
     config, given = presets.begin('cifar10_simclr', argument, data='folder', smoke=False)
     config.data.dataset = 'cifar10'
     config.phases = ('pretrain',)

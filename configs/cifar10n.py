@@ -1,4 +1,4 @@
-"""CIFAR-10N: CIFAR-10 with labels that people gave (Wei 2022), and CIFAR-10's settings; not yet run at full size.
+"""CIFAR-10N: CIFAR-10 with labels by people (Wei 2022) and CIFAR-10's settings; not yet run at full size.
 
   noisy-jax --config=cifar10n:labels=worse_label --config.data.path=tfds --workdir=runs/cifar10n
 
@@ -13,9 +13,7 @@ from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config; the argument may change what `begin` is given by name, and noise and rate on top of the labels."""
-    config, given = presets.begin(
-        'cifar10n', argument, loss='elr', phases='finetuned', data='tfds', labels='worse_label', smoke=False
-    )
+    """The config; the argument may change what `begin` takes; noise and rate are added to the labels."""
+    config, given = presets.begin('cifar10n', argument, data='tfds', labels='worse_label', smoke=False)
     config.data.update(dataset='cifar10_n', label_key=given['labels'])
     return presets.smoke(config) if given['smoke'] else config

@@ -1,7 +1,6 @@
 """Clothing1M (14 classes, a million photographs of shops with their noisy labels); not yet run.
 
-  noisy-jax --config=clothing1m \
-      --config.data.path=clothing1m --workdir=runs/clothing1m
+  noisy-jax --config=clothing1m --config.data.path=clothing1m --workdir=runs/clothing1m
 
 The folder is as the archives unpack: images/0/... to images/9/..., and beside it, or in annotations/ (then set
 lists=annotations), the lists noisy_train_key_list.txt, clean_test_key_list.txt and the labels noisy_label_kv.txt,
@@ -22,10 +21,8 @@ from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config; the argument may change what `begin` is given by name, and noise and rate on top of the labels."""
-    config, given = presets.begin(
-        'clothing1m', argument, 14, loss='elr', phases='finetuned', data='filelist', lists='', smoke=False
-    )
+    """The config; the argument may change what `begin` takes; noise and rate are added to the labels."""
+    config, given = presets.begin('clothing1m', argument, 14, data='filelist', lists='', smoke=False)
     place = given['lists'] and given['lists'] + '/'
     config.data.list, config.data.labels = f'{place}noisy_train_key_list.txt', f'{place}noisy_label_kv.txt'
     config.data.test_list, config.data.test_labels = f'{place}clean_test_key_list.txt', f'{place}clean_label_kv.txt'

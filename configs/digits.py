@@ -16,7 +16,7 @@ from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config; the argument may change what `begin` is given by name, e.g. 'loss=ce,rate=0.8'."""
+    """The config; the argument may change what `begin` takes, e.g. 'loss=ce,rate=0.8'."""
     config, _ = presets.begin('digits', argument, loss='elr', noise='symmetric', rate=0.6, phases='all')
     config.data.update(name='digits', mean=(0.305,), std=(0.376,))
     config.model.encoder = 'cnn_small'

@@ -4,7 +4,7 @@
 
 `photos` is a folder of class folders (images without a label in a folder `unlabelled`), a .csv or .tsv file with the
 columns path, label (an empty label is none), an .npz or a folder of .npy files (README, Data). Sizes, network, batch,
-epochs and normalisation are chosen from the data and said before training; --config.KEY=VALUE takes another value.
+epochs and normalisation are chosen from the data and shown before training; --config.KEY=VALUE takes another value.
 
 A tenth of the images is held out, with their labels as they are: training ends when predictions on them settle. Every
 label is scored by a head that did not see it. The work directory gets labels.csv, report.html and the classifier.
@@ -16,8 +16,8 @@ from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config; the argument may change what `begin` is given by name, e.g. 'loss=ce,phases=pretrained,smoke'."""
-    config, given = presets.begin('own_images', argument, loss='elr', rate=0.0, phases='finetuned', smoke=False)
+    """The config; the argument may change what `begin` takes, e.g. 'loss=ce,phases=pretrained,smoke'."""
+    config, given = presets.begin('own_images', argument, rate=0.0, smoke=False)
     presets.leave_to_data(config)
     config.data.update(name='auto', valid_fraction=0.1)
     config.early_stop = 'stable_predictions'

@@ -19,10 +19,8 @@ from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config; the argument may change what `begin` is given by name, e.g. 'loss=ce,rate=0.2,smoke'."""
-    config, given = presets.begin(
-        'tiny_imagenet', argument, 200, loss='elr', noise='symmetric', rate=0.4, data='filelist', smoke=False
-    )
+    """The config; the argument may change what `begin` takes, e.g. 'loss=ce,rate=0.2,smoke'."""
+    config, given = presets.begin('tiny_imagenet', argument, 200, noise='symmetric', data='filelist', smoke=False)
     config.data.update(list='train.txt', test_list='val.tsv', test_path='val/images', image_size=64)
     config.augment.simclr.blur_probability = 0.5
     config.pretrain.optimizer.learning_rate = 0.1

@@ -1,7 +1,6 @@
 """Mini-WebVision (the first 50 classes of WebVision 1.0's Google subset), labels as the web gave them.
 
-  noisy-jax --config=webvision \
-      --config.data.path=webvision --workdir=runs/webvision
+  noisy-jax --config=webvision --config.data.path=webvision --workdir=runs/webvision
 
 The folder is as the archives unpack: info/train_filelist_google.txt, info/val_filelist.txt, google/q0001/..., and
 val_images_256/. Images are scaled and cropped to 128 pixels, the size the original trained at. Packed once they are
@@ -20,10 +19,8 @@ from noisy_jax import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    """The config; the argument may change what `begin` is given by name, and noise and rate on top of the labels."""
-    config, given = presets.begin(
-        'webvision', argument, 50, loss='elr', phases='finetuned', data='filelist', smoke=False
-    )
+    """The config; the argument may change what `begin` takes; noise and rate are added to the labels."""
+    config, given = presets.begin('webvision', argument, 50, data='filelist', smoke=False)
     config.data.list, config.data.test_list = 'info/train_filelist_google.txt', 'info/val_filelist.txt'
     config.data.test_path, config.data.max_classes = 'val_images_256', 50
     config.data.update(image_size=128, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

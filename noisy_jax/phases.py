@@ -69,7 +69,8 @@ def select(context: Context, belief: Belief, journal: Journal) -> Belief:
     _, memory = train(SelectionHead(embeddings), Task(context, journal, images), variables)
     recorded = to_host(memory[LOSSES])[-min(settings.epochs, settings.history) :]  # [E, N]
     weight = selection.clean_probability(recorded, history=settings.history, seed=journal.session.seed)
-    return dataclasses.replace(belief, label=images.label, weight=weight.astype(np.float32), selection_losses=recorded)
+    label = images.label.copy()  # a version of its own, so that it is saved
+    return dataclasses.replace(belief, label=label, weight=weight.astype(np.float32), selection_losses=recorded)
 
 
 def contrast(context: Context, belief: Belief, journal: Journal) -> Belief:

@@ -36,8 +36,8 @@ def begin(name: str, argument: str, num_classes: int = 10, **takes: Any) -> tupl
       name: of the run in its summary.
       argument: the text behind `--config=FILE:`, e.g. 'loss=ce,rate=0.8'.
       num_classes: chooses the settings of the losses.
-      takes: what the argument may name, with defaults: loss, noise, rate and phases, which are set here, and data (the
-        loader), too; what else there is, such as smoke, is the file's to read from the values.
+      takes: what the argument may name besides loss, noise, rate and phases, or other defaults of these. They are set
+        here, as is data (the loader); the file reads the others, such as smoke, from the values.
 
     Raises:
       InputError: an unknown name, a value of another type, or an unknown list of phases.

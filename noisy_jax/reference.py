@@ -3,16 +3,16 @@
 python -m noisy_jax.reference > configs/README.md
 """
 
-from noisy_jax.config import Section, Setting, leaves
+from noisy_jax.config import Section, Setting, flatten
 from noisy_jax.schedule import PHASES
 from noisy_jax.settings import RUN, sections
 
 _HEAD = """# Settings
 
 Change one by `--config.KEY=VALUE`, or in a file like those beside this one. A wrong key or value is refused before
-anything runs. Defaults are the paper's for CIFAR-10; the files of this folder change some. What may stand behind
-`--config=FILE:` is what a file gives `presets.begin` by name: `loss`, `noise`, `rate`, `phases` (`base`, `pretrained`,
-`finetuned`, `all`), and in some files `data` (the loader) and `smoke`, a run of minutes on a CPU.
+anything runs. Defaults are the paper's for CIFAR-10; the files of this folder change some. Each takes an argument,
+`--config=FILE:loss=ce,rate=0.8`: `loss`, `noise`, `rate`, `phases` (`base`, `pretrained`, `finetuned`, `all`) and what
+it gives `presets.begin` by name, as `data` (the loader) and `smoke`, a run of minutes on a CPU.
 
 `own_images.py` leaves settings to the data: a number as `-1`, a word as `'auto'`, a tuple as `()`. Any config may do so
 with those in `KEYS` of `noisy_jax/automatic.py`. The choices are shown before training and saved in the work
@@ -20,39 +20,35 @@ directory's config.json.
 
 Made by `python -m noisy_jax.reference > configs/README.md`.
 """
-# Title and introduction of each group.
+# Title of each group, and what is to be said of it as a whole.
 _GROUPS = {
-    'run': ('The run', ''),
-    'phases': ('Phases', ''),
-    'optimizer': (
-        'Optimisers',
-        '`pretrain.optimizer` also serves `contrast`, `classify.optimizer` also `base`; `head_optimizer` trains a head '
-        'alone, in `classify`, `select` and `finetune`.',
-    ),
-    'data': ('Data', ''),
-    'noise': ('Noise', ''),
-    'model': ('Network', ''),
-    'augment': ('Augmentation', 'The policies of `PHASE.augment`.'),
-    'loss_settings': ('Losses', ''),
-    'moco': ('MoCo and supervised MoCo', ''),
-    'mopro': ('MoPro', ''),
-    'elr_plus': ('ELR+', ''),
-    'bootstrap': ('Bootstrapping', ''),
-    'dividemix': ('DivideMix', ''),
-    'report': ('Label issues and report', 'Rerun with other values, a finished run only writes these anew.'),
+    'run': 'The run',
+    'phases': 'Phases',
+    'optimizer': 'Optimisers\n\n`pretrain.optimizer` also serves `contrast`, `classify.optimizer` also `base`; '
+    '`head_optimizer` trains a head alone, in `classify`, `select` and `finetune`.',
+    'data': 'Data',
+    'noise': 'Noise',
+    'model': 'Network',
+    'augment': 'Augmentation\n\nThe policies of `PHASE.augment`.',
+    'loss_settings': 'Losses',
+    'moco': 'MoCo and supervised MoCo',
+    'mopro': 'MoPro',
+    'elr_plus': 'ELR+',
+    'bootstrap': 'Bootstrapping',
+    'dividemix': 'DivideMix',
+    'report': 'Label issues and report\n\nRerun with other values, a finished run only writes these anew.',
 }
 
 
 def render() -> str:
     """All settings as Markdown, a table for each group; settings that differ in their section alone share a row."""
     groups: dict[str, Section] = {group: {} for group in _GROUPS}
-    for key, setting in leaves(sections()):
+    for key, setting in flatten(sections()):
         groups.setdefault(_group(key), {})[key] = setting
     parts = [_HEAD]
     for group, settings in groups.items():
-        title, introduction = _GROUPS.get(group, (group, ''))
         rows = ''.join(f'\n| {" | ".join(row)} |' for row in _rows(settings))
-        parts += [f'## {title}\n', *([introduction + '\n'] if introduction else [])]
+        parts += [f'## {_GROUPS.get(group, group)}\n']
         parts += ['| setting | default | allowed | meaning |\n|---|---|---|---|' + rows + '\n']
     return '\n'.join(parts)
 

@@ -24,7 +24,7 @@ def find_label_issues(folder: WorkDir, context: Context, beliefs: dict[str, Beli
     The probabilities are those of the last classifier, or with config.report.cross_fit those of heads on the encoder of
     the phase `pretrain`. `beliefs` are those after each phase, by its name.
     """
-    last = beliefs.get(schedule.last_classifier(context.config))
+    last = beliefs.get(schedule.last_classifier(beliefs))
     if last is None:
         return None
     splits, settings = context.splits, context.config.report
@@ -56,7 +56,7 @@ def write_report(folder: WorkDir, context: Context, beliefs: dict[str, Belief], 
     labelled, settings = context.splits.labelled, context.config.report
     if not folder.has_array('labels/map'):
         rows = embedding_map.choose(found.by_suspicion)
-        variables = beliefs[schedule.last_classifier(context.config)].variables
+        variables = beliefs[schedule.last_classifier(beliefs)].variables
         embeddings = context.evaluator.embed(variables, labelled.take(rows))  # by all processes together
         if is_main():
             folder.save_array('labels/map_rows', rows.astype(np.int32))

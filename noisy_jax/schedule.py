@@ -1,6 +1,7 @@
 """The phases of a run: their names, order and rounds."""
 
 import dataclasses
+from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
@@ -13,6 +14,8 @@ PHASE_LISTS = {
     'finetuned': ('pretrain', 'classify', 'select', 'contrast', 'finetune'),
     'all': PHASES,
 }
+# The phases that train a classifier, and what the paper calls it.
+_CLASSIFIERS = {'base': 'Base', 'classify': 'Pre-trained', 'finetune': 'Fine-tuned'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +43,11 @@ def entries(config: ConfigDict) -> list[Entry]:
     return first + [Entry(phase, f'{phase}_{number}') for number in range(2, config.rounds + 1) for phase in again]
 
 
-def last_classifier(config: ConfigDict) -> str | None:
-    """The name of the phase that holds the last classifier, as in checkpoints/; None: the run trains none.
+def title(name: str) -> str:
+    """What the paper calls the classifier of a phase, of any round; '' if it trains none."""
+    return _CLASSIFIERS.get(name.split('_')[0], '')
 
-    It is `finetune` in its last round, else `classify`, else `base`.
-    """
-    names = {entry.phase: entry.name for entry in entries(config)}
-    return next((names[phase] for phase in ('finetune', 'classify', 'base') if phase in names), None)
+
+def last_classifier(names: Iterable[str]) -> str | None:
+    """The last of these phases, in the order of a run, that trains a classifier; None if none does."""
+    return next(filter(title, reversed([*names])), None)

@@ -148,37 +148,30 @@ def default(num_classes: int = 10) -> ConfigDict:
 
 
 def validate(config: ConfigDict, unchecked: Collection[str] = ()) -> None:
-    """Checks a whole config before anything is loaded or trained.
-
-    Args:
-      config: the config to check.
-      unchecked: keys whose values may be anything, as those left to the data.
+    """Checks a whole config before anything is loaded or trained; keys in `unchecked` may have any value.
 
     Raises:
       InputError: naming the key, what was given and what is allowed.
     """
     config_lib.validate(config, sections(), renamed=RENAMED, unchecked=unchecked)
-    _check_phases(tuple(config.phases))
-    if config.early_stop != 'none' and not config.data.valid_fraction:
-        raise InputError(f'config.early_stop: {config.early_stop!r} needs data.valid_fraction above 0')
-    if config.report.cross_fit == 1:
-        raise InputError('config.report.cross_fit: 1 is not allowed; at least 2 folds, or 0 for none')
-    label_free = [name for name, method in REPRESENTATIONS.items() if not method.sees_labels]
-    if config.report.cross_fit and not ('pretrain' in config.phases and config.pretrain.method in label_free):
-        raise InputError(
-            f'config.report.cross_fit: {config.report.cross_fit} needs the phase pretrain by '
-            f'{" or ".join(label_free)}, whose embeddings have seen no label'
-        )
-    if config.rounds > 1 and 'finetune' not in config.phases:
-        raise InputError(f'config.rounds: {config.rounds} needs the phase finetune, found {tuple(config.phases)}')
-
-
-def _check_phases(phases: tuple[str, ...]) -> None:
+    phases = tuple(config.phases)
     if not phases or list(phases) != sorted(set(phases), key=PHASES.index):
         raise InputError(f'config.phases: {phases} must be some of {", ".join(PHASES)}, each once, in this order')
     for phase, needed in (('select', 'classify'), ('contrast', 'select'), ('finetune', 'classify')):
         if phase in phases and needed not in phases:
             raise InputError(f'config.phases: {phase!r} needs {needed!r} before it, found {phases}')
+    if config.early_stop != 'none' and not config.data.valid_fraction:
+        raise InputError(f'config.early_stop: {config.early_stop!r} needs data.valid_fraction above 0')
+    if config.report.cross_fit == 1:
+        raise InputError('config.report.cross_fit: 1 is not allowed; at least 2 folds, or 0 for none')
+    label_free = [name for name, method in REPRESENTATIONS.items() if not method.sees_labels]
+    if config.report.cross_fit and not ('pretrain' in phases and config.pretrain.method in label_free):
+        raise InputError(
+            f'config.report.cross_fit: {config.report.cross_fit} needs the phase pretrain by '
+            f'{" or ".join(label_free)}, whose embeddings have seen no label'
+        )
+    if config.rounds > 1 and 'finetune' not in phases:
+        raise InputError(f'config.rounds: {config.rounds} needs the phase finetune, found {phases}')
 
 
 def check_version(saved: Mapping[str, Any], workdir: str | os.PathLike) -> None:

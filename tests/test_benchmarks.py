@@ -62,7 +62,7 @@ def test_flops_of_a_scan_count_every_turn_and_of_a_branch_the_largest():
 
 
 def test_flops_of_resnet18():
-    network = models.create('resnet18', num_classes=10)
+    network = models.create({'encoder': 'resnet18'}, num_classes=10)
     optimizer = optim.optimizer(
         {'learning_rate': 0.1, 'weight_decay': 0.0}, epochs=1, steps_per_epoch=1, batch_size=256
     )

@@ -176,7 +176,7 @@ def test_what_a_setting_accepts(setting, accepted, not_accepted):
 
 
 def test_every_default_is_accepted_and_every_setting_has_a_meaning():
-    for key, setting in config_lib.leaves(settings.sections()):
+    for key, setting in config_lib.flatten(settings.sections()):
         assert setting.accepts(setting.default), key
         assert setting.meaning, key
         assert '\n' not in setting.meaning, key

@@ -22,7 +22,7 @@ def test_every_row_comes_back_in_its_place(count):
 
 def test_the_evaluator_agrees_with_the_network_on_single_images():
     data = digits.load('train', limit=30)
-    network = models.create('cnn_small', num_classes=10, image_size=8)
+    network = models.create({'encoder': 'cnn_small'}, num_classes=10)
     variables = network.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
     evaluator = Evaluator(network, normaliser((0.3,), (0.4,)), mesh_lib.make_mesh(), 16)
     probabilities = evaluator.predict(variables, data)

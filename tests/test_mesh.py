@@ -20,7 +20,7 @@ from noisy_jax.methods.simclr import contrastive_step
 from noisy_jax.training import mesh as mesh_lib, optim, state, steps
 
 data = digits.load('train', limit=160).replace(weight=np.linspace(0.1, 1, 160))
-network = models.create('cnn_small', num_classes=10, image_size=8)
+network = models.create({'encoder': 'cnn_small'}, num_classes=10)
 variables = mesh_lib.to_host(jax.jit(network.init)(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32)))
 normalise = steps.normaliser((0.3,), (0.4,))
 optimizer = optax.sgd(1.0)  # the change of the parameters is the gradient

@@ -129,7 +129,8 @@ x = np.random.default_rng(0).normal(size=(64, 8, 8, 1)).astype(np.float32)
 eight, one = mesh_lib.make_mesh(8), mesh_lib.make_mesh(1)
 found = {}
 for blocks, splits in ((1, 1), (8, 2)):
-    network = models.create('cnn_small', num_classes=10, batch_norm_blocks=blocks, batch_norm_splits=splits)
+    groups = {'batch_norm_blocks': blocks, 'batch_norm_splits': splits}
+    network = models.create({'encoder': 'cnn_small', **groups}, num_classes=10)
     if not found:
         variables = jax.jit(network.init)(jax.random.key(0), x)
 

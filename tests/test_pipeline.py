@@ -282,7 +282,7 @@ def test_a_run_without_projection_head_and_with_parts_of_a_batch(tmp_path):
 def test_batches_that_do_not_divide_into_parts_are_refused(tmp_path):
     # 60 images are 120 rows of contrastive training.
     changes = {'model__batch_norm_splits': 8, 'pretrain__batch_size': 60, 'classify__batch_size': 60}
-    with pytest.raises(InputError, match=r'config\.classify\.batch_size: its 60 rows do not divide into 1 x 8 parts'):
+    with pytest.raises(InputError, match=r'config\.classify\.batch_size: its 60 rows do not divide into 8 groups'):
         pipeline.run(config(phases=('pretrain', 'classify'), **changes), tmp_path / 'work')
     assert not (tmp_path / 'work').exists(), 'the folder is free for better settings'
 

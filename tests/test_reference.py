@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from noisy_jax import reference
-from noisy_jax.config import leaves
+from noisy_jax.config import flatten
 from noisy_jax.settings import sections
 
 README = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'README.md'
@@ -27,7 +27,7 @@ def test_it_is_the_newest():
 
 def test_every_setting_has_one_row_with_its_default_and_a_meaning():
     rows = list(_rows())
-    settings = dict(leaves(sections()))
+    settings = dict(flatten(sections()))
     assert sorted(key for key, *_ in rows) == sorted(settings)
     for key, value, allowed, meaning in rows:
         assert value == repr(settings[key].default)

@@ -15,7 +15,7 @@ from noisy_jax.methods.simclr import contrastive_step
 from noisy_jax.training import optim, state
 from noisy_jax.training.steps import Learner, normaliser, weighted_mean
 
-NETWORK = models.create('cnn_small', num_classes=10, image_size=8)
+NETWORK = models.create({'encoder': 'cnn_small'}, num_classes=10)
 NORMALISE = normaliser((0.3,), (0.4,))
 OPTIMIZER = optax.sgd(0.1)
 VIEWS = augment.policy('handwriting')

@@ -46,7 +46,7 @@ def both(request):
     gradients = renamed({k: v.grad for k, v in theirs.named_parameters()})
 
     with jax.enable_x64(True):
-        model = models.create(name, num_classes=10, stem=stem, dtype=jnp.float64)
+        model = models.create({'encoder': name, 'stem': stem, 'dtype': 'float64'}, num_classes=10)
 
         def forward(net, x):
             return net.classify(net.embed(x, train=True), train=True)

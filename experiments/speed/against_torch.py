@@ -85,7 +85,7 @@ GRAY_MOMENTS = (0.305,), (0.376,)
 
 def our_network(case: Case, dtype: str) -> models.Network:
     size = case.data.image.shape[1]
-    return models.create(case.encoder, num_classes=case.data.num_classes, dtype=jnp.dtype(dtype), image_size=size)
+    return models.create({'encoder': case.encoder, 'dtype': dtype}, num_classes=case.data.num_classes, image_size=size)
 
 
 def our_variables(case: Case) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def images(count: int) -> Dataset:
 def build(case: Case, data: Dataset) -> tuple[Step, state.TrainState]:
     """The step and its initial state, with the settings of configs/cifar10.py."""
     stage = case.stage(200)
-    network = models.create(case.encoder, num_classes=CLASSES, dtype=jnp.dtype(case.dtype), image_size=SIDE)
+    network = models.create({'encoder': case.encoder, 'dtype': case.dtype}, num_classes=CLASSES, image_size=SIDE)
     init = jax.jit(lambda key: network.init(key, jnp.zeros((1, SIDE, SIDE, 3)), train=False))
     variables = mesh_lib.to_host(init(jax.random.key(SEED)))
     optimizer = optim.optimizer(

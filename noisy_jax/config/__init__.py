@@ -1,7 +1,7 @@
 """The mechanics of configs: what a setting is, what follows from a tree of them, and how config files are read."""
 
 from noisy_jax.config.files import from_json, load, override, parse_argument
-from noisy_jax.config.setting import Section, Setting, defaults, flatten, leaves, nearest, validate
+from noisy_jax.config.setting import Section, Setting, defaults, flatten, nearest, validate
 
 __all__ = [
     'Section',
@@ -9,7 +9,6 @@ __all__ = [
     'defaults',
     'flatten',
     'from_json',
-    'leaves',
     'load',
     'nearest',
     'override',

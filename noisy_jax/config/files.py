@@ -85,32 +85,28 @@ def override(config: ConfigDict, key: str, text: str, renamed: Mapping[str, str]
 
 
 def _parse(text: str, kind: type) -> Any:
-    """A tuple is written as in Python, or as words or numbers with commas between them.
-
-    Raises:
-      ValueError: the text is not of that type.
-    """
+    """The value of a text, or ValueError; a tuple is written as in Python, or as words with commas between them."""
     if kind is bool:
         if text.lower() not in _BOOLEANS:
             raise ValueError(text)
         return _BOOLEANS[text.lower()]
     if kind is not tuple:
         return kind(text)
+    if all(word.isidentifier() for word in text.split(',')):
+        return tuple(text.split(','))
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = tuple(text.split(','))
-        if not all(word.isidentifier() for word in value):
-            raise ValueError(text) from None
+    except SyntaxError:
+        raise ValueError(text) from None
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
 def from_json(values: Mapping[str, Any]) -> ConfigDict:
     """The config that was saved as JSON, e.g. in config.json; lists become tuples again."""
 
-    def restored(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: restored(item) for name, item in value.items()}
-        return tuple(value) if isinstance(value, list) else value
-
-    return ConfigDict(restored(values))
+    return ConfigDict(
+        {
+            name: from_json(value) if isinstance(value, Mapping) else tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+    )

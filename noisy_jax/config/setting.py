@@ -64,29 +64,20 @@ class Setting:
 Section = dict[str, 'Setting | Section']
 
 
-def leaves(section: Section, prefix: str = '') -> Iterator[tuple[str, Setting]]:
-    """All settings as ('pretrain.optimizer.name', Setting)."""
-    for name, item in section.items():
-        if isinstance(item, Setting):
-            yield f'{prefix}{name}', item
+def flatten(tree: ConfigDict | Section, prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """All values of a config, as ('pretrain.optimizer.name', 'sgd'), or all settings of a section."""
+    for name, item in tree.items():
+        if isinstance(item, (ConfigDict, dict)):
+            yield from flatten(item, f'{prefix}{name}.')
         else:
-            yield from leaves(item, f'{prefix}{name}.')
+            yield f'{prefix}{name}', item
 
 
 def defaults(section: Section) -> ConfigDict:
     """The config of all defaults."""
-    values = {name: item.default if isinstance(item, Setting) else defaults(item) for name, item in section.items()}
-    return ConfigDict(values)
-
-
-def flatten(config: ConfigDict, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """All values as ('pretrain.optimizer.name', 'sgd')."""
-    for name in config:
-        value = config[name]
-        if isinstance(value, ConfigDict):
-            yield from flatten(value, f'{prefix}{name}.')
-        else:
-            yield f'{prefix}{name}', value
+    return ConfigDict(
+        {name: item.default if isinstance(item, Setting) else defaults(item) for name, item in section.items()}
+    )
 
 
 def validate(
@@ -103,7 +94,7 @@ def validate(
     Raises:
       InputError: naming the key, what was given and what is allowed.
     """
-    settings, given = dict(leaves(section)), dict(flatten(config))
+    settings, given = dict(flatten(section)), dict(flatten(config))
     for key in given.keys() - settings.keys():
         raise InputError(unknown(key, settings, renamed))
     for key in settings.keys() - given.keys():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import config as config_lib
+from noisy_jax.config import from_json
 from noisy_jax.data.pixels import Pixels
 from noisy_jax.errors import InputError
 from noisy_jax.inference.trained import TrainedClassifier
@@ -45,8 +45,8 @@ def load(kind: type, folder: str | os.PathLike) -> Any:
     try:
         state = json.loads((path / f'{_STATE}.json').read_text(encoding='utf-8'))
         classes, issues, clean_probability = (np.load(path / f'{name}.npy') for name in _ARRAYS)
-        estimator = kind(**config_lib.from_json(state['parameters']))
-        estimator._pixels = Pixels(**config_lib.from_json(state['pixels']))
+        estimator = kind(**from_json(state['parameters']))
+        estimator._pixels = Pixels(**from_json(state['pixels']))
         estimator.n_features_in_, estimator.noise_rate_ = state['n_features_in_'], state['noise_rate_']
         if state['feature_names_in_']:
             estimator.feature_names_in_ = np.array(state['feature_names_in_'], object)

@@ -11,8 +11,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from noisy_jax import config as config_lib
 from noisy_jax import files, schedule
+from noisy_jax.config import from_json
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
@@ -57,8 +57,8 @@ class TrainedClassifier:
           InputError: no work directory, or a run without a classifier or with an unfinished one.
         """
         folder = WorkDir.of_run(workdir)
-        config = config_lib.from_json(folder.load_json('config'))
-        phase = schedule.last_classifier(config)
+        config = from_json(folder.load_json('config'))
+        phase = schedule.last_classifier(entry.name for entry in schedule.entries(config))
         if phase is None:
             raise InputError(f'{folder.path}: this run has no classifier, its phases are {", ".join(config.phases)}')
         data = folder.load_json('data')
@@ -77,7 +77,7 @@ class TrainedClassifier:
         try:
             description = json.loads((path / _DESCRIPTION).read_text(encoding='utf-8'))
             arrays = safetensors.numpy.load_file(path / _WEIGHTS)
-            config = config_lib.from_json(description['config'])
+            config = from_json(description['config'])
             names, shape = tuple(description['classes']), tuple(description['image_shape'])
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise InputError(f'{path}: no classifier that `save` wrote ({" ".join(str(error).split())})') from error

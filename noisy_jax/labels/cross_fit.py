@@ -21,8 +21,8 @@ def cross_fit(
 ) -> np.ndarray:
     """Class probabilities of every sample by logistic regression on the other folds (cross-fitting).
 
-    Regularisation is relaxed step by step as long as that predicts the left-out labels, wrong ones among them, better
-    (log loss): with wrong labels much regularisation is best.
+    Regularisation, of which wrong labels need much, is relaxed as long as the left-out labels, wrong ones among them,
+    are predicted better (log loss).
 
     Args:
       embeddings: [N, D], of an encoder that saw no label.
@@ -34,9 +34,8 @@ def cross_fit(
     Returns:
       float32 [N, C]; classes that a head did not see have probability 0.
     """
-    _, counts = np.unique(labels, return_counts=True)
     folds = min(folds, len(labels))
-    splitter = StratifiedKFold if counts.min() >= folds else KFold
+    splitter = StratifiedKFold if np.unique(labels, return_counts=True)[1].min() >= folds else KFold
     parts = list(splitter(folds, shuffle=True, random_state=seed).split(embeddings, labels))
     best, least = None, np.inf
     with threadpool_limits(1):  # on a busy machine, threads of small products wait for each other: 30 times as long
@@ -50,11 +49,7 @@ def cross_fit(
 
 
 def out_of_fold(
-    embeddings: np.ndarray,
-    labels: np.ndarray,
-    num_classes: int,
-    parts: list[tuple[np.ndarray, np.ndarray]],
-    strength: float,
+    embeddings: np.ndarray, labels: np.ndarray, num_classes: int, parts: list[tuple], strength: float
 ) -> np.ndarray:
     """Probabilities [N, C] of the rows left out of each of `parts`, (fitted, left out), by a head on the others."""
     found = np.zeros((len(labels), num_classes), np.float32)

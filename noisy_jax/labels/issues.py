@@ -21,7 +21,7 @@ class LabelIssues:
       given: int32 [N].
       probabilities: float32 [N, C], of the classifier.
       clean_probability: float64 [N], the probability that the given label is right.
-      threshold: clean probability below which a label is suspect.
+      threshold: clean probability below which a label is an issue.
       true: int32 [N] where true labels are known, only to measure; else None.
     """
 
@@ -33,11 +33,7 @@ class LabelIssues:
 
     @classmethod
     def load(cls, folder: WorkDir) -> 'LabelIssues':
-        """Reads those of a finished run.
-
-        Raises:
-          InputError: a file is missing or broken.
-        """
+        """Reads those of a finished run; InputError: a file is missing or broken."""
         try:
             threshold = folder.load_json('summary')['label_issues']['threshold']
         except KeyError as error:
@@ -47,13 +43,9 @@ class LabelIssues:
         return cls(given, probabilities, folder.load_array(_CLEAN), threshold, true)
 
     def save(self, folder: WorkDir, ids: np.ndarray, class_names: tuple[str, ...], *, sort: str = 'index') -> None:
-        """Writes labels.csv, pred_probs.npy and what else `load` needs beside the summary and the labels themselves.
+        """Writes labels.csv, its rows by `sort` ('index' or 'suspicion'), and what `load` needs of these arrays.
 
-        Args:
-          folder: of the run; labels/given.npy and labels/true.npy are there.
-          ids: str [N].
-          class_names: C names.
-          sort: rows of labels.csv by 'index' or by 'suspicion'.
+        `ids` are str [N], `class_names` C; the summary, labels/given.npy and labels/true.npy are the run's to write.
         """
         names = np.array(class_names)
         columns = {
@@ -84,7 +76,7 @@ class LabelIssues:
     @functools.cached_property
     def losses(self) -> np.ndarray:
         """Cross-entropy of the given labels, float32 [N]; finite."""
-        return _losses(self.probabilities, self.given)
+        return _cross_entropy(self.probabilities, self.given)
 
     @functools.cached_property
     def is_suspect(self) -> np.ndarray:
@@ -106,8 +98,7 @@ class LabelIssues:
     def noise_matrix(self) -> np.ndarray:
         """Estimated P(given label | right label), float64 [C, C], a row per right class.
 
-        The right label of an image is the given one with its clean probability, else the suggested one. A class without
-        any image has its 1 on the diagonal.
+        An image has its given label with the clean probability, else the suggested; a class without images its own.
         """
         classes = self.probabilities.shape[-1]
         counts = np.zeros((classes, classes))
@@ -119,18 +110,18 @@ class LabelIssues:
 
     @functools.cached_property
     def numbers(self) -> dict[str, Any]:
-        """What summary.json says of them: how many, what quality is expected, what it is where true labels are known.
+        """What summary.json says of them; undefined values are None.
 
-        `estimated_noise_rate` is the mean of 1 - clean probability; expected precision and recall are those of the
-        fitted mixture, by which each label is wrong with that probability. Undefined values are None.
+        By the fitted mixture each label is wrong with probability 1 - clean probability: `estimated_noise_rate` is its
+        mean, and expected precision and recall follow from it. The measured ones need true labels.
         """
         wrong, suspect = 1 - self.clean_probability, self.is_suspect
-        caught = float(wrong[suspect].sum())
+        caught, count = float(wrong[suspect].sum()), int(suspect.sum())
         values: dict[str, Any] = {
-            'suspects': int(suspect.sum()),
+            'suspects': count,
             'threshold': self.threshold,
             'estimated_noise_rate': float(wrong.mean()),
-            'expected_precision': caught / int(suspect.sum()) if suspect.any() else None,
+            'expected_precision': caught / count if count else None,
             'expected_recall': caught / float(wrong.sum()) if wrong.any() else None,
         }
         if self.true is not None:
@@ -159,7 +150,7 @@ def find(
       probabilities: [N, C], of a classifier.
       given: int [N], the labels to check.
       true: int [N], the true labels where they are known.
-      threshold: clean probability below which a label is suspect.
+      threshold: clean probability below which a label is an issue.
       seed: random seed of the mixture.
 
     Example:
@@ -168,9 +159,9 @@ def find(
       >>> issues.is_suspect, issues.suggested
       (array([False, False, False, False,  True]), array([0, 0, 1, 1, 0]))
     """
-    clean = selection.clean_probability(_losses(probabilities, given), seed=seed)
+    clean = selection.clean_probability(_cross_entropy(probabilities, given), seed=seed)
     return LabelIssues(given, probabilities.astype(np.float32), clean, threshold, true)
 
 
-def _losses(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+def _cross_entropy(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
     return -np.log(np.maximum(probabilities[np.arange(len(given)), given], np.finfo(np.float32).tiny))

@@ -16,7 +16,7 @@ def pseudo_labels(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _recent(losses: np.ndarray, history: int) -> np.ndarray:
-    """The last epochs [E, N], as float64; float32 stays, since copying many samples takes time."""
+    """The last epochs [E, N] as float64, but float32 as they are: copying many samples takes time."""
     losses = np.atleast_2d(np.asarray(losses))[-history:]
     return losses if losses.dtype == np.float32 else losses.astype(np.float64, copy=False)
 
@@ -43,9 +43,9 @@ def scaled_mean(losses: np.ndarray, history: int = 5) -> np.ndarray:
     low, spread = _range(recent)
     result = np.empty(recent.shape[1])
     for start in range(0, len(result), mixtures.CHUNK):
-        part = recent[:, start : start + mixtures.CHUNK]
-        above = np.where(spread > 0, part - low, 0.0)
-        result[start : start + mixtures.CHUNK] = (above / np.where(spread > 0, spread, 1.0)).mean(axis=0)
+        chunk = slice(start, start + mixtures.CHUNK)
+        above = np.where(spread > 0, recent[:, chunk] - low, 0.0)
+        result[chunk] = (above / np.where(spread > 0, spread, 1.0)).mean(axis=0)
     return result
 
 
@@ -54,8 +54,8 @@ def keep_every_class(
 ) -> np.ndarray:
     """Clean probabilities [N] that leave no class of `labels` [N] without a trusted sample.
 
-    Where no sample of a class is above `threshold`, the most trusted `share` of it is taken as clean (1.0) and a
-    RuntimeWarning is given: further training would unlearn the class otherwise.
+    Where no sample of a class is above `threshold`, its most trusted `share` is taken as clean (1.0), with a
+    RuntimeWarning: further training would unlearn the class otherwise.
     """
     result, lost = clean.copy(), []
     for label in range(num_classes):
@@ -76,7 +76,7 @@ def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0, mi
     Where the losses do not form two groups, every label is trusted and a RuntimeWarning says why. A sample whose loss
     is not finite is not trusted (probability 0), and the mixture is fitted to the others.
 
-    Arazo et al. 2019, https://arxiv.org/abs/1904.11238, section 3.1.
+    Source: Arazo et al. 2019, section 3.1, https://arxiv.org/abs/1904.11238
 
     Args:
       losses: [E, N], the per-sample losses of E epochs, or [N].

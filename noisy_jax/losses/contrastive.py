@@ -20,13 +20,17 @@ from noisy_jax.errors import InputError
 from noisy_jax.losses.log_sum_exp import log_sum_exp, on_every_device
 
 
-def _contrast(z1: jax.Array, z2: jax.Array, temperature: float, block_size: int | None) -> tuple[jax.Array, jax.Array]:
-    """Both views [B, 2, D], whose inner products are the logits, and each anchor's log-sum-exp over the others [B, 2].
+def _pairs(z1: jax.Array, z2: jax.Array, temperature: float) -> jax.Array:
+    """Both views [B, 2, D], whose inner products are cosine similarities over the temperature.
 
     The two views get an axis of their own: concatenating them would move a sharded batch between devices.
     """
-    z = normalise(jnp.stack([z1, z2], axis=1), temperature)
-    return z, log_sum_exp(z.reshape(-1, z.shape[-1]), block_size=block_size).reshape(-1, 2)
+    return normalise(jnp.stack([z1, z2], axis=1), temperature)
+
+
+def _others(z: jax.Array, block_size: int | None) -> jax.Array:
+    """Log-sum-exp of each anchor over its 2B - 1 others: [B, 2, D] -> [B, 2]."""
+    return log_sum_exp(z.reshape(-1, z.shape[-1]), block_size=block_size).reshape(-1, 2)
 
 
 def nt_xent(z1: jax.Array, z2: jax.Array, *, temperature: float = 0.5, block_size: int | None = None) -> jax.Array:
@@ -47,9 +51,9 @@ def nt_xent(z1: jax.Array, z2: jax.Array, *, temperature: float = 0.5, block_siz
     >>> nt_xent(z1, z2)
     Array([0.265, 0.265, 0.315, 0.315], dtype=float32)
     """
-    z, others = _contrast(z1, z2, temperature, block_size)
+    z = _pairs(z1, z2, temperature)
     other_view = jnp.sum(z[:, 0] * z[:, 1], axis=-1, keepdims=True)  # [B, 1]
-    return (others - other_view).T.reshape(-1)
+    return (_others(z, block_size) - other_view).T.reshape(-1)
 
 
 def sup_con(
@@ -65,7 +69,7 @@ def sup_con(
     """Supervised contrastive loss with weighted positives.
 
     An anchor's positives are its other view and both views of every sample with its label. Their -log softmax shares
-    are averaged by the positives' weights; anchor and negatives have none. The authors' code has a factor T / 0.07.
+    are averaged by the positives' weights; anchor and negatives have none. Their code has a factor T / 0.07 too.
 
     Args:
       z1: [B, D], embeddings of the first views; normalised inside.
@@ -91,7 +95,7 @@ def sup_con(
     """
     if own_view_weight not in ('one', 'sample'):
         raise InputError(f"own_view_weight: {own_view_weight!r} is unknown; choose 'one' or 'sample'")
-    z, over_all = _contrast(z1, z2, temperature, block_size)
+    z = _pairs(z1, z2, temperature)
     weights = jnp.ones(len(z), z.dtype) if weights is None else weights.astype(z.dtype)
     own = jnp.ones_like(weights) if own_view_weight == 'one' else weights
 
@@ -111,7 +115,7 @@ def sup_con(
     total = (sums(2 * every_weight) - 2 * weights + own)[:, None]  # [B, 1], the weight of all positives
     some = total > 0
     similarity = jnp.sum(z * positives, axis=-1) / jnp.where(some, total, 1.0)
-    return jnp.where(some, over_all - similarity, 0.0).T.reshape(-1)
+    return jnp.where(some, _others(z, block_size) - similarity, 0.0).T.reshape(-1)
 
 
 def info_nce(queries: jax.Array, keys: jax.Array, queue: jax.Array, *, temperature: float = 0.07) -> jax.Array:

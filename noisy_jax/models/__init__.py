@@ -1,10 +1,12 @@
 """Networks by name."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
@@ -12,8 +14,7 @@ from noisy_jax.models.cnn import CNN6, CNNSmall
 from noisy_jax.models.heads import CLASSIFIERS, PROJECTIONS
 from noisy_jax.models.network import Network
 from noisy_jax.models.norm import BatchNorm
-from noisy_jax.models.preact_resnet import PreActResNet18
-from noisy_jax.models.resnet import ResNet18, ResNet50, ResNetTiny
+from noisy_jax.models.resnet import PreActResNet18, ResNet18, ResNet50, ResNetTiny
 
 # (dtype=, norm=, width=, small_images=) -> encoder.
 _RESNETS: dict[str, Callable[..., nn.Module]] = {
@@ -23,10 +24,7 @@ _RESNETS: dict[str, Callable[..., nn.Module]] = {
     'resnet_tiny': ResNetTiny,
 }
 # (dtype=, norm=, width=) -> encoder.
-_CNNS: dict[str, Callable[..., nn.Module]] = {
-    'cnn6': CNN6,
-    'cnn_small': CNNSmall,
-}
+_CNNS: dict[str, Callable[..., nn.Module]] = {'cnn6': CNN6, 'cnn_small': CNNSmall}
 ENCODERS = _RESNETS | _CNNS
 STEMS = ('auto', 'small', 'large')
 _SMALL = 64  # pixels a side up to which 'auto' means 'small', as in the original
@@ -55,55 +53,34 @@ def settings() -> Section:
     }
 
 
-def create(
-    encoder: str,
-    *,
-    num_classes: int,
-    projection: str = 'mlp',
-    projection_dim: int = 128,
-    classifier: str = 'linear',
-    width: int = 0,
-    stem: str = 'auto',
-    batch_norm_splits: int = 1,
-    batch_norm_blocks: int = 1,
-    dtype: jnp.dtype = jnp.float32,
-    image_size: int = 32,
-) -> Network:
-    """Encoder, projection head and classifier by name.
+def create(model: Mapping[str, Any], *, num_classes: int, image_size: int = 32) -> Network:
+    """Encoder, projection head and classifier.
 
     Args:
-      encoder: one of ENCODERS.
+      model: the section `model` of a config, or the part of it that differs from the defaults.
       num_classes: C, outputs of the classifier.
-      projection: one of PROJECTIONS; 'none' contrasts the embeddings themselves.
-      projection_dim: P, outputs of the projection head.
-      classifier: one of CLASSIFIERS.
-      width: channels of the first stage; 0: the encoder's default.
-      stem: first layers of a ResNet: 'small' (3x3), 'large' (7x7, stride 2, pooling), or 'auto': by `image_size`.
-      batch_norm_splits: interleaved groups of a batch, each normalised separately in the encoder (see
-        `models.norm.BatchNorm`); 0 or 1: one group. As in the original, a classifier's BatchNorm sees the whole batch.
-      batch_norm_blocks: blocks of neighbouring samples, each normalised separately and interleaved as above.
-      dtype: type of the computation; parameters, statistics, logits and projections are float32.
-      image_size: pixels of a side, by which 'auto' chooses the stem.
+      image_size: pixels of a side, by which the stem 'auto' is chosen.
 
     Raises:
       InputError: a name is unknown, or `stem` is set for an encoder without one.
     """
-    for field, name, known in (
-        ('encoder', encoder, ENCODERS),
-        ('projection', projection, PROJECTIONS),
-        ('classifier', classifier, CLASSIFIERS),
-        ('stem', stem, STEMS),
-    ):
-        if name not in known:
-            raise InputError(f'model.{field}: {name!r} is unknown; allowed: {", ".join(known)}')
-    options = {'width': width} if width else {}
-    if encoder in _RESNETS:
-        options['small_images'] = image_size <= _SMALL if stem == 'auto' else stem == 'small'
-    elif stem != 'auto':
-        raise InputError(f"model.stem: {stem!r}, but {encoder} has no stem to choose; allowed: 'auto', or a ResNet")
-    norm = functools.partial(BatchNorm, blocks=max(batch_norm_blocks, 1), splits=max(batch_norm_splits, 1))
+    known = settings()
+    own = ConfigDict({name: setting.default for name, setting in known.items()} | dict(model))
+    for name in ('encoder', 'projection', 'classifier', 'stem'):
+        if own[name] not in known[name].choices:
+            raise InputError(f'model.{name}: {own[name]!r} is unknown; allowed: {known[name].allowed}')
+    dtype = jnp.dtype(own.dtype)
+    options = {'width': own.width} if own.width else {}
+    if own.encoder in _RESNETS:
+        options['small_images'] = image_size <= _SMALL if own.stem == 'auto' else own.stem == 'small'
+    elif own.stem != 'auto':
+        raise InputError(
+            f"model.stem: {own.stem!r}, but {own.encoder} has no stem to choose; allowed: 'auto', or a ResNet"
+        )
+    # As in the original, a classifier's BatchNorm sees the whole batch.
+    norm = functools.partial(BatchNorm, blocks=max(own.batch_norm_blocks, 1), splits=max(own.batch_norm_splits, 1))
     return Network(
-        encoder=ENCODERS[encoder](dtype=dtype, norm=norm, **options),
-        projection=PROJECTIONS[projection](projection_dim, dtype=dtype),
-        classifier=CLASSIFIERS[classifier](num_classes, dtype=dtype),
+        encoder=ENCODERS[own.encoder](dtype=dtype, norm=norm, **options),
+        projection=PROJECTIONS[own.projection](own.projection_dim, dtype=dtype),
+        classifier=CLASSIFIERS[own.classifier](num_classes, dtype=dtype),
     )

@@ -50,9 +50,8 @@ class CNN6(nn.Module):
         widths = (self.width, 2 * self.width, 49 * self.width // 16)  # 64, 128, 196
         for block, width in enumerate(widths, 1):
             for layer in (1, 2):
-                name = f'block{block}_{{}}{layer}'
-                x = conv(width, x.shape[-1], self.dtype, name.format('conv'))(x)
-                x = nn.relu(self.norm(self.dtype, name=name.format('norm'))(x, train=train))
+                x = conv(width, x.shape[-1], self.dtype, f'block{block}_conv{layer}')(x)
+                x = nn.relu(self.norm(self.dtype, name=f'block{block}_norm{layer}')(x, train=train))
             x = _halve(x)
         x = _flatten(x)
         x = dense(self.hidden, x.shape[-1], self.dtype, 'hidden')(x)
@@ -74,7 +73,6 @@ class CNNSmall(nn.Module):
         for layer, width in enumerate((self.width, 2 * self.width), 1):
             x = conv(width, x.shape[-1], self.dtype, f'conv{layer}')(x)
             x = nn.relu(self.norm(self.dtype, name=f'norm{layer}')(x, train=train))
-        x = _halve(x)
-        x = _flatten(x)
+        x = _flatten(_halve(x))
         x = dense(self.features, x.shape[-1], self.dtype, 'out')(x)
         return nn.relu(self.norm(self.dtype, name='out_norm')(x, train=train)).astype(jnp.float32)

@@ -4,7 +4,6 @@ Their last layer computes in float32 whatever the encoder does: in bfloat16 up t
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,64 +11,49 @@ from flax import linen as nn
 
 from noisy_jax.models.norm import BatchNorm
 
-
-def _uniform(bound: float) -> nn.initializers.Initializer:
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
-
-
 # Default of PyTorch for linear and convolution weights: uniform within 1 / sqrt(fan in).
 torch_kernel = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
+def _uniform(fan_in: int) -> nn.initializers.Initializer:
+    bound = fan_in**-0.5
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
 def dense(features: int, fan_in: int, dtype: jnp.dtype, name: str | None = None) -> nn.Dense:
     """A linear layer with PyTorch's default weights and biases."""
-    bias = _uniform(fan_in**-0.5)
-    return nn.Dense(features, dtype=dtype, kernel_init=torch_kernel, bias_init=bias, name=name)
+    return nn.Dense(features, dtype=dtype, kernel_init=torch_kernel, bias_init=_uniform(fan_in), name=name)
 
 
 def conv(features: int, fan_in: int, dtype: jnp.dtype, name: str | None = None) -> nn.Conv:
     """A 3x3 convolution with padding 1 and PyTorch's default weights and biases; `fan_in` is the input channels."""
-    bias = _uniform((9 * fan_in) ** -0.5)
-    return nn.Conv(features, (3, 3), padding=1, dtype=dtype, kernel_init=torch_kernel, bias_init=bias, name=name)
+    options = {'dtype': dtype, 'kernel_init': torch_kernel, 'bias_init': _uniform(9 * fan_in), 'name': name}
+    return nn.Conv(features, (3, 3), padding=1, **options)
 
 
-class LinearClassifier(nn.Module):
-    """One linear layer; with `normalise`, BatchNorm and ReLU before it (the original's small CNN)."""
+class Classifier(nn.Module):
+    """One linear layer; before it BatchNorm and ReLU (`normalise`), before these another linear layer (`hidden`)."""
 
     num_classes: int
+    hidden: int = 0
     normalise: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, embeddings: jax.Array, *, train: bool) -> jax.Array:
         x = embeddings
+        if self.hidden:
+            x = dense(self.hidden, x.shape[-1], self.dtype, 'hidden')(x)
         if self.normalise:
             x = nn.relu(BatchNorm(self.dtype, name='norm')(x, train=train))
         return dense(self.num_classes, x.shape[-1], jnp.float32, 'linear')(x)
 
 
-class MultilayerClassifier(nn.Module):
-    """Linear, BatchNorm, ReLU, linear: D -> `hidden` -> C (the original's `multilayer`)."""
-
-    num_classes: int
-    hidden: int = 128
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, embeddings: jax.Array, *, train: bool) -> jax.Array:
-        x = dense(self.hidden, embeddings.shape[-1], self.dtype, 'hidden')(embeddings)
-        x = nn.relu(BatchNorm(self.dtype, name='norm')(x, train=train))
-        return dense(self.num_classes, self.hidden, jnp.float32, 'linear')(x)
-
-
 class ProjectionHead(nn.Module):
     """Projection that the contrastive losses see.
 
-    Two layers: linear, ReLU, linear (SimCLR's, without BatchNorm), D -> D -> P. One: a linear map, D -> P. None: the
-    embeddings themselves, P = D, and no parameters.
+    Two layers: linear, ReLU, linear (SimCLR's, without BatchNorm), D -> D -> P. One: D -> P. None: the embeddings
+    themselves, P = D, and no parameters.
     """
 
     features: int = 128
@@ -84,11 +68,12 @@ class ProjectionHead(nn.Module):
         return dense(self.features, width, jnp.float32, 'out')(x) if self.layers else x
 
 
+# bn_linear belongs to the original's small CNN, multilayer to its option of that name.
 CLASSIFIERS = {
-    'linear': LinearClassifier,
-    'bn_linear': functools.partial(LinearClassifier, normalise=True),
-    'multilayer': MultilayerClassifier,
-    'multilayer2048': functools.partial(MultilayerClassifier, hidden=2048),
+    'linear': Classifier,
+    'bn_linear': functools.partial(Classifier, normalise=True),
+    'multilayer': functools.partial(Classifier, hidden=128, normalise=True),
+    'multilayer2048': functools.partial(Classifier, hidden=2048, normalise=True),
 }
 
 PROJECTIONS = {

@@ -5,6 +5,7 @@ Source: He et al. 2016, https://arxiv.org/abs/1512.03385
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,11 @@ from noisy_jax.models.norm import BatchNorm
 he_kernel = nn.initializers.variance_scaling(2, 'fan_out', 'normal')
 
 
+def _conv(size: int, strides: int, features: int, **options: Any) -> nn.Conv:
+    """A convolution without bias, padded as in PyTorch: 'SAME' would shift the window where the stride is 2."""
+    return nn.Conv(features, (size, size), strides, padding=size // 2, use_bias=False, **options)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: [B, H, W, C] -> [B, H / strides, W / strides, features]."""
 
@@ -25,46 +31,53 @@ class BasicBlock(nn.Module):
     dtype: jnp.dtype
     norm: Callable[..., nn.Module] = BatchNorm
 
+    def layers(self) -> tuple[tuple[int, int, int], ...]:
+        """Kernel size, stride and outputs of each convolution."""
+        return (3, self.strides, self.features), (3, 1, self.features)
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=he_kernel)
-        norm = functools.partial(self.norm, self.dtype)
-        # Padding as in PyTorch: 'SAME' would shift the window where the stride is 2.
-        y = conv(self.features, (3, 3), self.strides, padding=1, name='conv1')(x)
-        y = nn.relu(norm(name='norm1')(y, train=train))
-        y = conv(self.features, (3, 3), padding=1, name='conv2')(y)
-        y = norm(name='norm2')(y, train=train)
+        conv = functools.partial(_conv, dtype=self.dtype, kernel_init=he_kernel)
+        y, layers = x, self.layers()
+        for number, layer in enumerate(layers, 1):
+            y = conv(*layer, name=f'conv{number}')(y)
+            y = self.norm(self.dtype, name=f'norm{number}')(y, train=train)
+            y = nn.relu(y) if number < len(layers) else y
         if x.shape != y.shape:
-            x = conv(self.features, (1, 1), self.strides, padding=0, name='shortcut_conv')(x)
-            x = norm(name='shortcut_norm')(x, train=train)
+            x = conv(1, self.strides, y.shape[-1], name='shortcut_conv')(x)
+            x = self.norm(self.dtype, name='shortcut_norm')(x, train=train)
         return nn.relu(x + y)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(BasicBlock):
     """1x1, 3x3 and 1x1 convolutions and a shortcut: [B, H, W, C] -> [B, H / strides, W / strides, 4 features].
 
     The 3x3 convolution has the stride, as in torchvision; in the paper the first 1x1 has it.
     """
 
-    features: int
-    strides: int
-    dtype: jnp.dtype
-    norm: Callable[..., nn.Module] = BatchNorm
+    def layers(self) -> tuple[tuple[int, int, int], ...]:
+        return (1, 1, self.features), (3, self.strides, self.features), (1, 1, 4 * self.features)
+
+
+class PreActBlock(BasicBlock):
+    """Twice BatchNorm, ReLU, 3x3 convolution; a shortcut: [B, H, W, C] -> [B, H / strides, W / strides, features].
+
+    As in the original, the shortcut starts after the first ReLU in every block; in the paper's figure 4e only where it
+    has a convolution.
+
+    Source: He et al. 2016, https://arxiv.org/abs/1603.05027
+    """
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=he_kernel)
-        norm = functools.partial(self.norm, self.dtype)
-        y = conv(self.features, (1, 1), padding=0, name='conv1')(x)
-        y = nn.relu(norm(name='norm1')(y, train=train))
-        y = conv(self.features, (3, 3), self.strides, padding=1, name='conv2')(y)
-        y = nn.relu(norm(name='norm2')(y, train=train))
-        y = conv(4 * self.features, (1, 1), padding=0, name='conv3')(y)
-        y = norm(name='norm3')(y, train=train)
+        conv = functools.partial(_conv, dtype=self.dtype, kernel_init=torch_kernel)
+        x = nn.relu(self.norm(self.dtype, name='norm1')(x, train=train))
+        y = conv(3, self.strides, self.features, name='conv1')(x)
+        y = nn.relu(self.norm(self.dtype, name='norm2')(y, train=train))
+        y = conv(3, 1, self.features, name='conv2')(y)
         if x.shape != y.shape:
-            x = conv(4 * self.features, (1, 1), self.strides, padding=0, name='shortcut_conv')(x)
-            x = norm(name='shortcut_norm')(x, train=train)
-        return nn.relu(x + y)
+            x = conv(1, self.strides, self.features, name='shortcut_conv')(x)
+        return x + y
 
 
 class ResNet(nn.Module):
@@ -88,10 +101,8 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        init = torch_kernel if self.small_images else he_kernel
-        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=init, name='stem_conv')
-        x = x.astype(self.dtype)
-        x = conv(self.width, (3, 3), padding=1)(x) if self.small_images else conv(self.width, (7, 7), 2, padding=3)(x)
+        stem, init = ((3, 1), torch_kernel) if self.small_images else ((7, 2), he_kernel)
+        x = _conv(*stem, self.width, dtype=self.dtype, kernel_init=init, name='stem_conv')(x.astype(self.dtype))
         x = nn.relu(self.norm(self.dtype, name='stem_norm')(x, train=train))
         if not self.small_images:
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
@@ -105,4 +116,6 @@ class ResNet(nn.Module):
 
 ResNet18 = functools.partial(ResNet, (2, 2, 2, 2))
 ResNet50 = functools.partial(ResNet, (3, 4, 6, 3), block=Bottleneck)
+# As in the original, BatchNorm and ReLU follow the stem too, and nothing follows the last block.
+PreActResNet18 = functools.partial(ResNet, (2, 2, 2, 2), block=PreActBlock)
 ResNetTiny = functools.partial(ResNet, (1, 1, 1, 1), width=16)

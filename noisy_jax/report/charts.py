@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax.report.findings import Component, Findings
+from noisy_jax.report.findings import Findings
 from noisy_jax.report.wording import escape
 
 BINS = 60
@@ -68,22 +68,15 @@ def histogram(findings: Findings) -> str:
         if height:
             left, above = plot.x(low) + 0.5, plot.y(np.sqrt(height))
             box = f'x="{left:.1f}" y="{above:.1f}" width="{plot.x(high) - left - 0.5:.1f}"'
-            parts = f'<rect class="bar" {box} height="{plot.bottom - above:.1f}"/>'
-            plot.parts.append(parts)
+            plot.parts.append(f'<rect class="bar" {box} height="{plot.bottom - above:.1f}"/>')
     for component, style in zip(findings.components, ('right', 'wrong'), strict=False):
         xs = np.linspace(0, 1, 361)
-        expected = _of_bins(component, xs) * len(findings.loss) / BINS
+        around = xs[:, None] + (np.arange(9) - 4) / 9 / BINS  # averaged over a bin, as the bars are
+        expected = component.density(around).mean(1) * len(findings.loss) / BINS
         plot.line(xs, np.sqrt(np.minimum(expected, top)), f'component {style}')
-    marker = f'<path class="marker" id="marker" d="M0 {plot.top}V{plot.bottom}"/>'
-    plot.parts.append(marker)
+    plot.parts.append(f'<path class="marker" id="marker" d="M0 {plot.top}V{plot.bottom}"/>')
     label = f'Histogram of {len(findings.loss)} losses on the given labels with the fitted components'
     return plot.svg(label, f'id="histogram" data-left="{plot.left}" data-right="{plot.right}"')
-
-
-def _of_bins(component: Component, xs: np.ndarray) -> np.ndarray:
-    """The component's density averaged over a bin around each of `xs`, as the bars are."""
-    offsets = (np.arange(9) - 4) / 9 / BINS
-    return component.density(xs[:, None] + offsets).mean(1)
 
 
 def curves(epochs: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
@@ -123,9 +116,5 @@ def _chart(phase: str, lines: list[dict[str, Any]], names: list[str]) -> str:
 
 def _nice_ceiling(value: float) -> float:
     """The next of 16, 32, ..., 144, 160, 320, ... from `value` up: its quarter and sixteenth are whole."""
-    scale = 16.0
-    while True:
-        for step in range(1, 10):
-            if value <= step * scale:
-                return step * scale
-        scale *= 10
+    scales = (16.0 * 10**power for power in itertools.count())
+    return next(step * scale for scale in scales for step in range(1, 10) if value <= step * scale)

@@ -6,14 +6,14 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
+from noisy_jax import schedule
 from noisy_jax.errors import InputError
 from noisy_jax.labels import selection
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.labels.mixtures import VARIANCE_FLOOR
 from noisy_jax.workdir import WorkDir
-
-TITLES = {'base': 'Base', 'classify': 'Pre-trained', 'finetune': 'Fine-tuned'}  # classifiers, as the paper calls them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +50,7 @@ class Findings(LabelIssues):
 
     @classmethod
     def load(cls, folder: WorkDir) -> 'Findings':
-        """Reads a run.
-
-        Raises:
-          InputError: a file is missing or broken.
-        """
+        """Reads a run; InputError: a file is missing or broken."""
         issues, ids = LabelIssues.load(folder), folder.load_labels()['id']
         if len(ids) != len(issues.given):
             raise InputError(f'{folder.path}/labels.csv: rows are missing; rerun the command of the run to write it')
@@ -80,9 +76,10 @@ class Findings(LabelIssues):
         return pathlib.PurePath(self.config['data'].get('path', '')).name or self.config['name']
 
     @property
-    def folds(self) -> int:
-        """In how many folds the labels were cross-fitted; 0: not."""
-        return self.summary['label_issues']['cross_fit']
+    def last_phase(self) -> dict[str, Any]:
+        """The record of the phase that trained the last classifier."""
+        phases = {phase['name']: phase for phase in self.summary['phases']}
+        return phases[schedule.last_classifier(phases)]
 
     @property
     def is_one_group(self) -> bool:
@@ -104,15 +101,13 @@ class Findings(LabelIssues):
     @property
     def counts(self) -> np.ndarray:
         """Images by given (row) and suggested label, int64 [C, C]."""
-        counts = np.zeros((len(self.classes),) * 2, np.int64)
-        np.add.at(counts, (self.given, self.suggested), 1)
-        return counts
+        return confusion_matrix(self.given, self.suggested, labels=np.arange(len(self.classes)))
 
     def cuts(self) -> dict[str, list]:
         """What follows from each threshold from 0 to 1 in thousandths, the run's own among them.
 
-        threshold; suspects: their number; caught: the sum of their probabilities to be wrong; border: the scaled loss
-        from which labels are suspect, None where none is; hits: how many are wrong, where true labels are known.
+        threshold; suspects: number of labels below it; caught: sum of their probabilities to be wrong; border: the
+        scaled loss from which labels are listed, None where none is; hits: wrong ones, where truth is known.
         """
         grid = np.linspace(0, 1, 1001).round(3)
         grid[np.abs(grid - self.threshold).argmin()] = self.threshold

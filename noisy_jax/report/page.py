@@ -44,6 +44,8 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
         'gallery': _columns(findings, rows) | {'image': [data_uri(image, thumbnail) for image in shown]},
         'map': _map(folder, findings, rows),
     }
+    summary = findings.summary
+    versions = ', '.join(f'{name} {version}' for name, version in summary['versions'].items() if version)
     text = string.Template(_asset('page.html')).substitute(
         title=escape(findings.title),
         style=_asset('style.css'),
@@ -57,7 +59,7 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
         confusion=sections.confusion(findings),
         training=sections.training(findings),
         map_size=_map_size(data),
-        machine=escape(_machine(findings.summary)),
+        machine=escape(f'{summary["config"]}, seed {summary["seed"]}, on {summary["device"]}; {versions}'),
     )
     folder.save_bytes('report.html', text.encode())
 
@@ -104,8 +106,3 @@ def _map_size(data: dict[str, Any]) -> str:
     if size == data['images']:
         return f'all {images}'
     return f'{count(size)} of {images}: the most suspicious, and an even selection of the others'
-
-
-def _machine(summary: dict[str, Any]) -> str:
-    versions = ', '.join(f'{name} {version}' for name, version in summary['versions'].items() if version)
-    return f'{summary["config"]}, seed {summary["seed"]}, on {summary["device"]}; {versions}'

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,10 +53,10 @@ def _accuracy_and_loss(findings: Findings) -> 'Figure':
     """Curves by epoch, the phases in turn."""
     figure, lines = _figure(10, 6), findings.epochs
     above, below = figure.subplots(2, 1, sharex=True)
-    names = [line['phase'] for line in lines]
-    starts = [row for row, name in enumerate(names) if row == 0 or names[row - 1] != name]
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        part, epochs = lines[start:end], np.arange(start, end) + 1
+    start = 0
+    for phase, group in itertools.groupby(lines, lambda line: line['phase']):
+        part = list(group)
+        epochs = start + 1 + np.arange(len(part))
         for number, name in enumerate(ACCURACIES):
             values = np.array([line.get(name) for line in part], float)  # None becomes NaN
             known = np.isfinite(values)
@@ -63,7 +64,8 @@ def _accuracy_and_loss(findings: Findings) -> 'Figure':
         below.plot(epochs, [line['loss'] for line in part], 'C0', marker='.', markersize=3)
         for axes in (above, below):
             axes.axvline(start + 0.5, color='0.8', linewidth=1)
-        above.text(start + 0.7, 1.06, names[start], rotation=30, fontsize=8, transform=above.get_xaxis_transform())
+        above.text(start + 0.7, 1.06, phase, rotation=30, fontsize=8, transform=above.get_xaxis_transform())
+        start += len(part)
     for number, (name, title) in enumerate(ACCURACIES.items()):
         if any(line.get(name) is not None for line in lines):
             above.plot([], [], f'C{number}', label=title)
@@ -81,14 +83,8 @@ def _clean_probability(findings: Findings) -> 'Figure':
     left.hist(groups, BINS, range=(0, 1), stacked=True, color=['C0', 'C1'], label=['trusted', 'likely label errors'])
     top = left.get_ylim()[1]
     xs = np.linspace(0, 1, 500)
-    for component, name, style in zip(findings.components, ('right', 'wrong'), ('-', '--'), strict=False):
-        left.plot(
-            xs,
-            component.density(xs) * len(findings.loss) / BINS,
-            color='black',
-            linestyle=style,
-            label=f'component of {name} labels',
-        )
+    for component, name, style in zip(findings.components, ('right', 'wrong'), ('k-', 'k--'), strict=False):
+        left.plot(xs, component.density(xs) * len(findings.loss) / BINS, style, label=f'component of {name} labels')
     left.set(xlabel='loss on the given label, scaled', ylabel='images', ylim=(0, top))
     left.legend(fontsize=8)
     right.hist(findings.clean_probability, 50, range=(0, 1))
@@ -119,12 +115,10 @@ def _confusion(findings: Findings) -> 'Figure':
 def _map(findings: Findings, rows: np.ndarray, places: np.ndarray) -> 'Figure':
     figure = _figure(8, 7)
     axes = figure.subplots()
-    suspect = findings.is_suspect[rows]
-    colours = {'c': findings.given[rows], 'cmap': 'tab10' if len(findings.classes) <= 10 else 'hsv'}
-    drawn = axes.scatter(*places.T, s=10, linewidths=0, alpha=0.7, **colours)
-    axes.scatter(
-        *places[suspect].T, s=26, facecolors='none', edgecolors='black', linewidths=0.4, label='likely label error'
-    )
+    suspect, colours = findings.is_suspect[rows], 'tab10' if len(findings.classes) <= 10 else 'hsv'
+    drawn = axes.scatter(*places.T, s=10, linewidths=0, alpha=0.7, c=findings.given[rows], cmap=colours)
+    ring = {'s': 26, 'facecolors': 'none', 'edgecolors': 'black', 'linewidths': 0.4}
+    axes.scatter(*places[suspect].T, **ring, label='likely label error')
     axes.set(xticks=[], yticks=[], title='embeddings, coloured by given label')
     handles, _ = axes.get_legend_handles_labels()
     if len(findings.classes) <= _CONFUSED:

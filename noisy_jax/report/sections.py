@@ -1,20 +1,35 @@
 """Tables and charts of the page as HTML."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
+from noisy_jax import schedule
 from noisy_jax.report import charts
-from noisy_jax.report.findings import TITLES, Findings
-from noisy_jax.report.wording import count, escape, percent, tiles
+from noisy_jax.report.findings import Findings
+from noisy_jax.report.wording import count, escape, percent
 
 _MATRIX = 20  # classes up to which a matrix is readable
 _TOP = 100  # confusions to list if there are more classes
 
 
 def overview(findings: Findings) -> str:
-    """Tiles with the key numbers."""
+    """Tiles with the numbers to see first."""
+    issues, phase = findings.numbers, findings.last_phase
+    share = percent(issues['suspects'] / len(findings.given))
+    tiles = [
+        ('labels', count(findings.data['images']), 'images with a given label'),
+        ('likely label errors', count(issues['suspects']), f'{share} of the labels'),
+        ('estimated noise', percent(issues['estimated_noise_rate']), 'of the labels are wrong'),
+    ]
+    if 'test_accuracy_last' in phase:
+        tiles.append(('test accuracy', percent(phase['test_accuracy_last']), 'of the last classifier'))
+    elif 'valid_accuracy_last' in phase:
+        tiles.append(('agreement', percent(phase['valid_accuracy_last']), 'with held-out labels, some of them wrong'))
     rows = (
         f'<div class="tile"><dt>{name}</dt><dd><b>{value}</b><span>{meaning}</span></dd></div>'
-        for name, value, meaning in tiles(findings)
+        for name, value, meaning in tiles
     )
     return f'<dl class="tiles">{"".join(rows)}</dl>'
 
@@ -29,23 +44,14 @@ def classes(findings: Findings) -> str:
         of_class = findings.given == number
         size, suspects = int(of_class.sum()), int(suspect[of_class].sum())
         noise = float(1 - findings.clean_probability[of_class].mean()) if size else 0.0
-        other = int(off[number].argmax())
-        most = int(off[number, other])
-        confused = f'{escape(findings.classes[other])} <small>({count(most)})</small>' if most else 'none'
-        rows.append(
-            f'<tr><th scope="row" data-sort="{escape(name)}"><button type="button" class="link" data-given="{number}">'
-            f'{escape(name)}</button></th>'
-            f'<td data-sort="{size}">{count(size)}</td><td data-sort="{suspects}">{count(suspects)}</td>'
-            f'<td data-sort="{noise:.6f}">{percent(noise)}<span class="meter" style="--share:{noise:.3f}"></span></td>'
-            f'<td data-sort="{escape(findings.classes[other]) if most else ""}" class="text">{confused}</td></tr>'
-        )
-    heads = (
-        'class',
-        'images',
-        f'likely errors (below {findings.threshold:g})',
-        'estimated noise',
-        'most confused with',
-    )
+        other = findings.classes[off[number].argmax()] if off[number].any() else ''
+        confused = f'{escape(other)} <small>({count(int(off[number].max()))})</small>' if other else 'none'
+        button = f'<button type="button" class="link" data-given="{number}">{escape(name)}</button>'
+        cells = _cell(count(size), size) + _cell(count(suspects), suspects) + _cell(_meter(noise), f'{noise:.6f}')
+        cells += _cell(confused, other, 'text')
+        rows.append(f'<tr><th scope="row" data-sort="{escape(name)}">{button}</th>{cells}</tr>')
+    listed = f'likely errors (below {findings.threshold:g})'
+    heads = ('class', 'images', listed, 'estimated noise', 'most confused with')
     return _sortable('classes', 'Label quality by class', heads, rows)
 
 
@@ -72,51 +78,33 @@ def confusion(findings: Findings) -> str:
 
 
 def _matrix(names: list[str], shares: np.ndarray, texts: list[list[str]], caption: str, sides: tuple[str, str]) -> str:
-    head = ''.join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
     rows = []
     for row, name in enumerate(names):
         cells = ''.join(
-            f'<td class="{"same" if row == column else "other"}" style="--share:{shares[row, column]:.3f}">'
-            f'{texts[row][column]}</td>'
-            for column in range(len(names))
+            f'<td class="{"same" if row == column else "other"}" style="--share:{share:.3f}">{text}</td>'
+            for column, (share, text) in enumerate(zip(shares[row], texts[row], strict=True))
         )
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
     corner = f'<th class="corner">{sides[0]} ↓<br>{sides[1]} →</th>'
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table class="matrix">'
-        f'<caption>{caption}</caption><thead><tr>{corner}{head}</tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table></div>'
-    )
+    head = corner + ''.join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
+    return _table('class="matrix"', caption, head, rows)
 
 
 def _top_confusions(findings: Findings) -> str:
     counts, names, rows = findings.counts, findings.classes, []
     sizes = counts.sum(1)
-    off = counts.copy()
-    np.fill_diagonal(off, 0)
-    for place in np.argsort(-off, axis=None, kind='stable')[:_TOP]:
-        given, suggested = (int(value) for value in np.unravel_index(place, off.shape))
-        number = int(off[given, suggested])
+    np.fill_diagonal(counts, 0)
+    for place in np.argsort(-counts, axis=None, kind='stable')[:_TOP]:
+        given, suggested = np.unravel_index(place, counts.shape)
+        number = int(counts[given, suggested])
         if not number:
             break
-        noise = float(findings.noise_matrix[suggested, given])
-        share = number / sizes[given]
-        rows.append(
-            f'<tr><td class="text" data-sort="{escape(names[given])}">{escape(names[given])}</td>'
-            f'<td class="text" data-sort="{escape(names[suggested])}">{escape(names[suggested])}</td>'
-            f'<td data-sort="{number}">{count(number)}</td><td data-sort="{share:.6f}">{percent(share)}</td>'
-            f'<td data-sort="{noise:.6f}">{percent(noise)}</td></tr>'
-        )
+        noise, share = findings.noise_matrix[suggested, given], number / sizes[given]
+        cells = [_cell(escape(names[label]), names[label], 'text') for label in (given, suggested)]
+        cells += [_cell(count(number), number), *(_cell(percent(value), f'{value:.6f}') for value in (share, noise))]
+        rows.append(f'<tr>{"".join(cells)}</tr>')
     heads = ('given', 'suggested', 'images', 'share of the given class', 'estimated P(given | suggested is right)')
     return _sortable('confusions', f'The {len(rows)} most frequent confusions of {len(names)} classes', heads, rows)
-
-
-def _sortable(name: str, caption: str, heads: tuple[str, ...], rows: list[str]) -> str:
-    buttons = ''.join(f'<th scope="col"><button type="button" class="sort">{head}</button></th>' for head in heads)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table class="sortable" id="{name}">'
-        f'<caption>{caption}</caption><thead><tr>{buttons}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
 
 
 def training(findings: Findings) -> str:
@@ -130,39 +118,52 @@ def training(findings: Findings) -> str:
     }
     phases = findings.summary['phases']
     columns = {key: head for key, head in columns.items() if any(phase.get(key) is not None for phase in phases)}
-    heads = ''.join(f'<th scope="col">{head}</th>' for head in ('phase', 'classifier', *columns.values(), 'seconds'))
     rows = []
     for phase in phases:
-        values = ''.join(
-            '<td></td>'
-            if phase.get(key) is None
-            else f'<td>{percent(phase[key])}<span class="meter" style="--share:{phase[key]:.3f}"></span></td>'
-            for key in columns
-        )
-        title = TITLES.get(phase['name'].split('_')[0], '')
+        values = (phase.get(key) for key in columns)
+        cells = ''.join('<td></td>' if value is None else f'<td>{_meter(value)}</td>' for value in values)
         rows.append(
-            f'<tr><th scope="row">{escape(phase["name"])}</th><td class="text">{title}</td>{values}'
-            f'<td>{phase["seconds"]:,.0f}</td></tr>'
+            f'<tr><th scope="row">{escape(phase["name"])}</th><td class="text">{schedule.title(phase["name"])}</td>'
+            f'{cells}<td>{phase["seconds"]:,.0f}</td></tr>'
         )
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Accuracy of each phase"><table id="phases">'
-        f'<caption>Accuracy of each phase</caption><thead><tr>{heads}</tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table></div>{_curves(findings)}'
-    )
+    heads = ('phase', 'classifier', *columns.values(), 'seconds')
+    return _table('id="phases"', 'Accuracy of each phase', _heads(heads), rows) + _curves(findings)
 
 
 def _curves(findings: Findings) -> str:
-    figures, drawn = [], charts.curves(findings.epochs)
-    for name, loss, accuracy in drawn:
-        parts = f'<div><span>loss</span>{loss}</div>' + (
-            f'<div><span>accuracy</span>{accuracy}</div>' if accuracy else ''
-        )
+    figures = []
+    for name, *drawn in charts.curves(findings.epochs):
+        both = zip(('loss', 'accuracy'), drawn, strict=True)
+        parts = ''.join(f'<div><span>{what}</span>{chart}</div>' for what, chart in both if chart)
         figures.append(f'<figure><figcaption>{escape(name)}</figcaption>{parts}</figure>')
-    used = [key for key in charts.ACCURACIES if any(line.get(key) is not None for line in findings.epochs)]
-    names = list(charts.ACCURACIES)
     legend = ''.join(
-        f'<li><svg viewBox="0 0 24 8" aria-hidden="true"><path class="series s{names.index(key)}" d="M0 4H24"/></svg>'
-        f'{charts.ACCURACIES[key]}</li>'
-        for key in used
+        f'<li><svg viewBox="0 0 24 8" aria-hidden="true"><path class="series s{number}" d="M0 4H24"/></svg>{title}</li>'
+        for number, (key, title) in enumerate(charts.ACCURACIES.items())
+        if any(line.get(key) is not None for line in findings.epochs)
     )
     return f'<ul class="legend">{legend}</ul><div class="curves">{"".join(figures)}</div>'
+
+
+def _table(attributes: str, caption: str, head: str, rows: Iterable[str]) -> str:
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table {attributes}>'
+        f'<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def _heads(texts: Iterable[str]) -> str:
+    return ''.join(f'<th scope="col">{text}</th>' for text in texts)
+
+
+def _sortable(name: str, caption: str, heads: tuple[str, ...], rows: list[str]) -> str:
+    buttons = _heads(f'<button type="button" class="sort">{head}</button>' for head in heads)
+    return _table(f'class="sortable" id="{name}"', caption, buttons, rows)
+
+
+def _cell(text: str, key: Any, kind: str = 'number') -> str:
+    """A cell of a sortable table, sorted by `key`."""
+    return f'<td class="{kind}" data-sort="{escape(key)}">{text}</td>'
+
+
+def _meter(share: float) -> str:
+    return f'{percent(share)}<span class="meter" style="--share:{share:.3f}"></span>'

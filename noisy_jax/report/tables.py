@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from noisy_jax.report.findings import TITLES
+from noisy_jax import schedule
 
 # Columns of a phase, where known. Without a test set: agreement with held-out labels, wrong ones among them.
 _COLUMNS = (
@@ -28,24 +28,21 @@ def render(summary: dict[str, Any]) -> str:
         f'{"images/s":>10}',
     ]
     for phase in summary['phases']:
-        title = TITLES.get(phase['name'].split('_')[0], '')
         lines.append(
-            f'{phase["name"]:<12}{title:<13}'
+            f'{phase["name"]:<12}{schedule.title(phase["name"]):<13}'
             + ''.join(f'{_number(phase.get(name)):>10}' for name, _ in columns)
             + f'{phase["seconds"]:>9.1f}{_number(phase.get("images_per_second"), 0):>10}'
         )
-    quality = [
-        ('selection of pseudo-labels', 'selected', summary.get('selection')),
-        ('label issues', 'suspects', issues),
-    ]
-    if any(values for _, _, values in quality):
+    selection = summary.get('selection')
+    quality = [('selection of pseudo-labels', 'selected', selection)] if selection else []
+    quality += [('label issues', 'suspects', issues)] if issues else []
+    if quality:
         lines += ['', f'{"":<28}{"count":>8}{"precision":>11}{"recall":>8}{"AUROC":>8}']
     for title, count, values in quality:
-        if values:
-            lines.append(
-                f'{title:<28}{values[count]:>8}{_number(values.get("precision")):>11}'
-                f'{_number(values.get("recall")):>8}{_number(values.get("auroc")):>8}'
-            )
+        lines.append(
+            f'{title:<28}{values[count]:>8}{_number(values.get("precision")):>11}'
+            f'{_number(values.get("recall")):>8}{_number(values.get("auroc")):>8}'
+        )
     if issues:
         lines.append(
             f'  expected       {_number(issues["expected_precision"]):>22}{_number(issues["expected_recall"]):>8}'

@@ -6,22 +6,14 @@ import io
 import numpy as np
 from PIL import Image
 
-_QUALITY = 88
-
 
 def data_uri(image: np.ndarray, size: int) -> str:
     """Encodes uint8 [H, W, C], scaled to at most `size` pixels, as PNG or JPEG, whichever is shorter."""
     picture = Image.fromarray(image[..., :3] if image.shape[-1] >= 3 else image[..., 0])
     picture.thumbnail((size, size), Image.Resampling.LANCZOS)
-    encoded = {
-        'png': _encoded(picture, format='PNG', optimize=True),
-        'jpeg': _encoded(picture, format='JPEG', quality=_QUALITY, subsampling=0),
-    }
-    kind = min(encoded, key=lambda kind: len(encoded[kind]))
-    return f'data:image/{kind};base64,{base64.b64encode(encoded[kind]).decode()}'
-
-
-def _encoded(picture: Image.Image, **settings: object) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, **settings)
-    return buffer.getvalue()
+    uris = []
+    for kind, settings in {'png': {'optimize': True}, 'jpeg': {'quality': 88, 'subsampling': 0}}.items():
+        buffer = io.BytesIO()
+        picture.save(buffer, format=kind, **settings)
+        uris.append(f'data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}')
+    return min(uris, key=len)

@@ -3,7 +3,8 @@
 import html
 from typing import Any
 
-from noisy_jax.report.findings import TITLES, Findings
+from noisy_jax import schedule
+from noisy_jax.report.findings import Findings
 
 _SPACE = '\N{NO-BREAK SPACE}'
 
@@ -53,12 +54,12 @@ def _found(findings: Findings) -> str:
 
 
 def _trust(findings: Findings) -> str:
-    issues, folds = findings.numbers, findings.folds
+    issues, folds = findings.numbers, findings.summary['label_issues']['cross_fit']
     parts = []
     if issues['suspects']:
         parts.append(
             f'If the fitted mixture is right, {percent(issues["expected_precision"])} of the listed labels are wrong '
-            f'(expected precision), and the list has {percent(issues["expected_recall"])} of all wrong labels '
+            f'(expected precision), and the list contains {percent(issues["expected_recall"])} of all wrong labels '
             '(expected recall).'
         )
     if findings.is_wrong is not None:
@@ -66,8 +67,8 @@ def _trust(findings: Findings) -> str:
         parts.append(f'Measured against the known true labels, {percent(wrong)} are wrong;')
         if issues['suspects']:
             parts.append(
-                f'<strong>{percent(issues["precision"])}</strong> of the listed ones are (precision), the list has '
-                f'<strong>{percent(issues["recall"])}</strong> of all wrong labels (recall), and for '
+                f'<strong>{percent(issues["precision"])}</strong> of the listed ones are (precision), the list '
+                f'contains <strong>{percent(issues["recall"])}</strong> of all wrong labels (recall), and for '
                 f'{percent(issues["suggestion_accuracy"])} of those found the suggested label is the true one.'
             )
         else:
@@ -75,19 +76,18 @@ def _trust(findings: Findings) -> str:
     if folds:
         parts.append(f'Each label was scored by a classifier that had not seen it (cross-fitted, {folds} folds).')
     else:
-        seen = 'that was trained on them (in-sample)'
         held = ', except the held-out ones' if findings.data['held_out'] else ''
         parts.append(
-            f'The labels were scored by a classifier {seen}{held}: a wrong label that it memorised looks right, and is '
-            'missing from the list and the estimates. <code>--config.report.cross_fit=5</code> '
-            'scores each label by a classifier that has not seen it.'
+            f'The labels were scored by a classifier that was trained on them (in-sample){held}: a wrong label that it '
+            'memorised looks right, and is missing from the list and the estimates. '
+            '<code>--config.report.cross_fit=5</code> scores each label by a classifier that has not seen it.'
         )
     return ' '.join(parts)
 
 
 def _accuracy(findings: Findings) -> str:
-    phase = last_classifier(findings.summary)
-    name, parts = TITLES[phase['name'].split('_')[0]], []
+    phase, parts = findings.last_phase, []
+    name = schedule.title(phase['name'])
     if 'test_accuracy_last' in phase:
         accuracy = percent(phase['test_accuracy_last'])
         parts.append(f'The last classifier ({name}) is right on <strong>{accuracy}</strong> of the test images.')
@@ -100,30 +100,6 @@ def _accuracy(findings: Findings) -> str:
     return ' '.join(parts) or 'There are neither test nor held-out images to evaluate the classifier on.'
 
 
-def last_classifier(summary: dict[str, Any]) -> dict[str, Any]:
-    """The record of the last phase that trained a classifier; base counts only if it is the only one."""
-    found = [phase for phase in summary['phases'] if phase['name'].split('_')[0] in TITLES]
-    return found[-1]
-
-
-def tiles(findings: Findings) -> list[tuple[str, str, str]]:
-    """The numbers to see first: (name, value, what it is)."""
-    issues, phase = findings.numbers, last_classifier(findings.summary)
-    rows = [
-        ('labels', count(findings.data['images']), 'images with a given label'),
-        (
-            'likely label errors',
-            count(issues['suspects']),
-            f'{percent(issues["suspects"] / len(findings.given))} of the labels',
-        ),
-        ('estimated noise', percent(issues['estimated_noise_rate']), 'of the labels are wrong'),
-    ]
-    if 'test_accuracy_last' in phase:
-        rows.append(('test accuracy', percent(phase['test_accuracy_last']), 'of the last classifier'))
-    elif 'valid_accuracy_last' in phase:
-        rows.append(('agreement', percent(phase['valid_accuracy_last']), 'with held-out labels, some of them wrong'))
-    return rows
-
-
 def escape(text: Any) -> str:
+    """The text as HTML that shows it."""
     return html.escape(str(text))

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -53,17 +52,4 @@ class Context:
 
 def create_network(config: ConfigDict, num_classes: int, image_size: int) -> Network:
     """The network of a config, for images of `image_size` pixels of height."""
-    own = config.model
-    return models.create(
-        own.encoder,
-        num_classes=num_classes,
-        projection=own.projection,
-        projection_dim=own.projection_dim,
-        classifier=own.classifier,
-        width=own.width,
-        stem=own.stem,
-        batch_norm_splits=own.batch_norm_splits,
-        batch_norm_blocks=own.batch_norm_blocks,
-        dtype=jnp.dtype(own.dtype),
-        image_size=image_size,
-    )
+    return models.create(config.model, num_classes=num_classes, image_size=image_size)

@@ -5,31 +5,25 @@ const decisions = new Map(); // place -> [decision, label]
 const storageKey = `noisy_jax:${data.run}`;
 let isKept = true; // whether this browser stores decisions
 
-function readDecisions() {
+/** Calls `visit` for each place with the stored decisions by index, also of images that this page does not show. */
+function withStored(visit) {
   try {
     const stored = JSON.parse(localStorage.getItem(storageKey) ?? '{}');
-    for (const place of places) {
-      const found = stored[images.index[place]];
-      if (found && (found[0] === 'drop' || data.classes.includes(found[1]))) decisions.set(place, found);
-    }
+    for (const place of places) visit(place, stored);
     localStorage.setItem(storageKey, JSON.stringify(stored));
   } catch {
     isKept = false;
   }
 }
 
-function keepDecisions() {
-  try {
-    // Stored decisions may include images that this page does not show.
-    const stored = JSON.parse(localStorage.getItem(storageKey) ?? '{}');
-    for (const place of places) {
-      if (decisions.has(place)) stored[images.index[place]] = decisions.get(place);
-      else delete stored[images.index[place]];
-    }
-    localStorage.setItem(storageKey, JSON.stringify(stored));
-  } catch {
-    isKept = false;
-  }
+function readDecision(place, stored) {
+  const found = stored[images.index[place]];
+  if (found && (found[0] === 'drop' || data.classes.includes(found[1]))) decisions.set(place, found);
+}
+
+function keepDecision(place, stored) {
+  if (decisions.has(place)) stored[images.index[place]] = decisions.get(place);
+  else delete stored[images.index[place]];
 }
 
 /** Decides on images: 'accept', 'keep', 'drop', 'undo', or 'other' with the number of a class. */
@@ -41,7 +35,7 @@ function decide(chosen, kind, other) {
     else if (kind === 'drop') decisions.set(place, ['drop', '']);
     else decisions.set(place, [label === given ? 'keep' : 'relabel', data.classes[label]]);
   }
-  keepDecisions();
+  withStored(keepDecision);
 }
 
 const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
@@ -62,4 +56,4 @@ $('download').addEventListener('click', () => {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 });
 
-readDecisions();
+withStored(readDecision);
