@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from noisy_jax import settings
 from noisy_jax.config import load, parse_argument
 from noisy_jax.errors import InputError
+from noisy_jax.methods import METHODS
 from noisy_jax.schedule import PHASE_LISTS, PHASES, REPEATED
 
 # Parameter of NoisyLabelClassifier -> the settings that it sets.
@@ -64,7 +65,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
         phase.head_epochs, phase.epochs = 2, 3
     for phase in PHASES:
         config[phase].batch_size = min(config[phase].batch_size, 128)
-    config.mopro.start_epoch = config.bootstrap.warmup_epochs = config.dividemix.warmup_epochs = 1
+    for name in {name for method in METHODS.values() for name in method.settings}:
+        config[name].update({key: 1 for key in ('warmup_epochs', 'start_epoch') if key in config[name]})
     config.checkpoint_every = 2
     return config
 

@@ -3,7 +3,10 @@
 python -m noisy_jax.reference > configs/README.md
 """
 
+import inspect
+
 from noisy_jax.config import Section, Setting, flatten
+from noisy_jax.methods import METHODS
 from noisy_jax.schedule import PHASES
 from noisy_jax.settings import RUN, sections
 
@@ -31,11 +34,6 @@ _GROUPS = {
     'model': 'Network',
     'augment': 'Augmentation\n\nThe policies of `PHASE.augment`.',
     'loss_settings': 'Losses',
-    'moco': 'MoCo and supervised MoCo',
-    'mopro': 'MoPro',
-    'elr_plus': 'ELR+',
-    'bootstrap': 'Bootstrapping',
-    'dividemix': 'DivideMix',
     'report': 'Label issues and report\n\nRerun with other values, a finished run only writes these anew.',
 }
 
@@ -48,9 +46,15 @@ def render() -> str:
     parts = [_HEAD]
     for group, settings in groups.items():
         rows = ''.join(f'\n| {" | ".join(row)} |' for row in _rows(settings))
-        parts += [f'## {_GROUPS.get(group, group)}\n']
+        parts += [f'## {_GROUPS[group] if group in _GROUPS else _of_method(group)}\n']
         parts += ['| setting | default | allowed | meaning |\n|---|---|---|---|' + rows + '\n']
     return '\n'.join(parts)
+
+
+def _of_method(name: str) -> str:
+    """The title of a method's own settings: its name, and what its module says of it."""
+    says = inspect.getmodule(type(METHODS[name])).__doc__.splitlines()[0]
+    return f'`{name}`\n\n{says}'
 
 
 def _group(key: str) -> str:

@@ -10,20 +10,17 @@ from ml_collections import ConfigDict
 
 from noisy_jax.config import Section, Setting
 from noisy_jax.losses import CRITERIA
-from noisy_jax.methods import trust
 from noisy_jax.methods.classification import Classifier, mixed_step, warmup_stage
 from noisy_jax.methods.mixing import MIXUP
-from noisy_jax.training.loop import AfterEpoch
-from noisy_jax.training.method import Memory
+from noisy_jax.methods.trust import Trust, Trusting, by_losses
 from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
-from noisy_jax.training.state import Variables
 from noisy_jax.training.steps import Learner, Step
 from noisy_jax.training.task import Task
 
 _THRESHOLD = 0.5  # clean probability of a label that is trusted
 
 
-class Bootstrap(Classifier):
+class Bootstrap(Trusting, Classifier):
     """One network with mixup; a beta mixture on its losses sets how far its predictions refine the labels."""
 
     settings: ClassVar[Section] = {
@@ -46,18 +43,13 @@ class Bootstrap(Classifier):
         mixed = dataclasses.replace(whole, mixup=own.mixup, passes=passes)
         return [head, warmup_stage(whole, own.warmup_epochs, mixup=own.mixup), mixed]
 
-    def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
-        memory = super().memory(task, stage, variables, memory)
-        return memory | _trust(task)(variables, None) if stage.name == 'all' else memory
+    def trust(self, task: Task) -> Trust:
+        return by_losses(task, networks=1, mixture='beta', threshold=_THRESHOLD)
+
+    def threshold(self, config: ConfigDict) -> float:
+        return _THRESHOLD
 
     def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
         if stage.name != 'all':
             return super().step(task, stage, learner)
         return mixed_step(learner, self.criterion(task, stage), stage.mixup, refined=True)
-
-    def after_epoch(self, task: Task, stage: Stage) -> AfterEpoch | None:
-        return trust.renewed(_trust(task), _THRESHOLD) if stage.name == 'all' else None
-
-
-def _trust(task: Task) -> trust.Trust:
-    return trust.by_losses(task, networks=1, mixture='beta', threshold=_THRESHOLD)

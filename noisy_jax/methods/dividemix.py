@@ -10,19 +10,18 @@ from ml_collections import ConfigDict
 from noisy_jax import losses
 from noisy_jax.config import Section, Setting
 from noisy_jax.losses import Criterion, cross_entropy
-from noisy_jax.methods import pair, trust
+from noisy_jax.methods import pair
 from noisy_jax.methods.classification import warmup_stage
 from noisy_jax.methods.elr_plus import PASSES, Pair
 from noisy_jax.methods.mixing import MIXUP, balance, draw_mixing, refine, sharpen
-from noisy_jax.training.loop import AfterEpoch
-from noisy_jax.training.method import Memory
+from noisy_jax.methods.trust import Trust, Trusting, by_losses
 from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
 from noisy_jax.training.state import CLEAN, TrainState, Variables
 from noisy_jax.training.steps import Batch, Learner, Metrics, Step, weighted_mean
 from noisy_jax.training.task import Task
 
 
-class DivideMix(Pair):
+class DivideMix(Trusting, Pair):
     """Two networks; after a warm-up each is trained by MixMatch on the labels that the other trusts."""
 
     settings: ClassVar[Section] = {
@@ -56,9 +55,12 @@ class DivideMix(Pair):
         passes = 2 * (2 * (GRADIENT + FORWARD) + FORWARD)
         return [head, warmup, dataclasses.replace(whole, mixup=own.mixup, passes=passes)]
 
-    def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
-        memory = super().memory(task, stage, variables, memory)
-        return memory | _trust(task)(variables, None) if stage.name == 'all' else memory
+    def trust(self, task: Task) -> Trust:
+        own = task.context.config.dividemix
+        return by_losses(task, networks=2, mixture='gaussian', threshold=own.threshold, history=own.history)
+
+    def threshold(self, config: ConfigDict) -> float:
+        return config.dividemix.threshold
 
     def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
         if stage.name != 'all':
@@ -72,15 +74,6 @@ class DivideMix(Pair):
             rampup_steps=max(own.rampup_epochs * (len(task.train) // stage.batch_size), 1),
         )
         return dividemix_step(learner, mixmatch)
-
-    def after_epoch(self, task: Task, stage: Stage) -> AfterEpoch | None:
-        threshold = task.context.config.dividemix.threshold
-        return trust.renewed(_trust(task), threshold) if stage.name == 'all' else None
-
-
-def _trust(task: Task) -> trust.Trust:
-    own = task.context.config.dividemix
-    return trust.by_losses(task, networks=2, mixture='gaussian', threshold=own.threshold, history=own.history)
 
 
 @dataclasses.dataclass(frozen=True)

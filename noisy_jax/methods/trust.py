@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from noisy_jax import losses
 from noisy_jax.data import augment as aug
@@ -12,7 +13,8 @@ from noisy_jax.methods import pair
 from noisy_jax.training.evaluate import over_dataset
 from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.mesh import place_like, to_host
-from noisy_jax.training.stage import Values
+from noisy_jax.training.method import Memory, Method
+from noisy_jax.training.stage import Stage, Values
 from noisy_jax.training.state import CLEAN, LOSSES, TrainState, Variables
 from noisy_jax.training.steps import classify
 from noisy_jax.training.task import Task
@@ -55,13 +57,30 @@ def by_losses(task: Task, *, networks: int, mixture: str, threshold: float, hist
     return trust
 
 
-def renewed(trust: Trust, threshold: float) -> AfterEpoch:
-    """Renews the clean probabilities after every epoch; the share of trusted labels is a metric."""
+class Trusting(Method):
+    """A method whose stage `all` starts from clean probabilities of the labels and renews them after every epoch."""
 
-    def after(state: TrainState, epoch: int) -> tuple[TrainState, Values]:
-        del epoch
-        newest = trust(state.variables, to_host(state.extra[LOSSES]))
-        placed: dict[str, Any] = {name: place_like(array, state.extra[name]) for name, array in newest.items()}
-        return state.remember(placed), {'trusted_next': float((newest[CLEAN] > threshold).mean())}
+    def trust(self, task: Task) -> Trust:
+        """How the clean probabilities are found."""
+        raise NotImplementedError
 
-    return after
+    def threshold(self, config: ConfigDict) -> float:
+        """Clean probability from which a label is trusted."""
+        raise NotImplementedError
+
+    def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
+        memory = super().memory(task, stage, variables, memory)
+        return memory | self.trust(task)(variables, None) if stage.name == 'all' else memory
+
+    def after_epoch(self, task: Task, stage: Stage) -> AfterEpoch | None:
+        if stage.name != 'all':
+            return None
+        trust, threshold = self.trust(task), self.threshold(task.context.config)
+
+        def after(state: TrainState, epoch: int) -> tuple[TrainState, Values]:
+            del epoch
+            newest = trust(state.variables, to_host(state.extra[LOSSES]))
+            placed: dict[str, Any] = {name: place_like(array, state.extra[name]) for name, array in newest.items()}
+            return state.remember(placed), {'trusted_next': float((newest[CLEAN] > threshold).mean())}
+
+        return after
