@@ -1,7 +1,4 @@
-"""Dynamic bootstrapping with mixup (Arazo 2019, "Unsupervised Label Noise Modeling and Loss Correction").
-
-https://arxiv.org/abs/1904.11238
-"""
+"""Bootstrapping (Arazo 2019, "Unsupervised Label Noise Modeling and Loss Correction"); arXiv 1904.11238."""
 
 import dataclasses
 from typing import ClassVar
