@@ -56,7 +56,7 @@ class BatchNorm(nn.Module):
             if grouped:
                 # [blocks, B', splits, ..., C]: the blocks lead, so that a sharded batch stays where it is.
                 wide = wide.reshape(self.blocks, -1, self.splits, *x.shape[1:])
-            axes = tuple(axis for axis in range(wide.ndim - 1) if not (grouped and axis in (0, 2)))
+            axes = (1, *range(3, wide.ndim - 1)) if grouped else tuple(range(wide.ndim - 1))
             mean = wide.mean(axes, keepdims=grouped)
             square = (wide * wide).mean(axes, keepdims=grouped)  # both sums in one pass over x
             var = jnp.maximum(square - mean * mean, 0.0)
