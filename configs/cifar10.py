@@ -8,7 +8,7 @@ prepared TFDS data set (data=tfds). `smoke` shrinks network, images and epochs t
 
 from ml_collections import ConfigDict
 
-from noisy_jax import presets
+from noisy_jax.settings import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:

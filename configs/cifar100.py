@@ -8,7 +8,7 @@ successive labels, as in the original's code). `smoke` shrinks network, images a
 
 from ml_collections import ConfigDict
 
-from noisy_jax import presets
+from noisy_jax.settings import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:

@@ -8,7 +8,7 @@ The best of five recipes in experiments/accuracy/visit.py. The data is as in con
 
 from ml_collections import ConfigDict
 
-from noisy_jax import presets
+from noisy_jax.settings import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:

@@ -9,7 +9,7 @@ which serve evaluation only. `smoke` shrinks network, images and epochs to try t
 
 from ml_collections import ConfigDict
 
-from noisy_jax import presets
+from noisy_jax.settings import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:

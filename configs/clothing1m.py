@@ -17,7 +17,7 @@ stay files, decoded for every batch; packed once they are read faster:
 
 from ml_collections import ConfigDict
 
-from noisy_jax import presets
+from noisy_jax.settings import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:

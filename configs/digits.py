@@ -12,7 +12,7 @@
 
 from ml_collections import ConfigDict
 
-from noisy_jax import presets
+from noisy_jax.settings import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:

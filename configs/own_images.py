@@ -12,7 +12,7 @@ label is scored by a head that did not see it. The work directory gets labels.cs
 
 from ml_collections import ConfigDict
 
-from noisy_jax import presets
+from noisy_jax.settings import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:

@@ -15,7 +15,7 @@ are those for 10. `smoke` shrinks network, images and epochs to try the whole ru
 
 from ml_collections import ConfigDict
 
-from noisy_jax import presets
+from noisy_jax.settings import presets
 
 
 def get_config(argument: str = '') -> ConfigDict:

@@ -1,4 +1,8 @@
-"""The one exception for user errors: `main` prints it in one line and exits with status 2."""
+"""The exception for user errors, and how a command ends by it: one line on standard error, exit status 2."""
+
+import os
+import sys
+from collections.abc import Callable
 
 
 class InputError(ValueError):
@@ -11,3 +15,23 @@ class InputError(ValueError):
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or its type where there is none: the reason within an InputError."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
+    """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C.
+
+    Returns:
+      What `work` returned, or 0; 2 after a user error, printed in one line; 130 after Ctrl-C; 141 when the reader of
+      standard output (`| head`) has gone.
+    """
+    try:
+        return work() or 0
+    except InputError as error:
+        print(f'error: {error}', file=sys.stderr, flush=True)
+        return 2
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

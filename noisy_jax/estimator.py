@@ -16,7 +16,7 @@ from sklearn.utils import Tags, assert_all_finite, check_consistent_length, colu
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from noisy_jax import pipeline, presets
+from noisy_jax import pipeline
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.pixels import Pixels
@@ -24,6 +24,7 @@ from noisy_jax.errors import InputError
 from noisy_jax.inference import saved
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.labels.issues import LabelIssues
+from noisy_jax.settings import presets
 from noisy_jax.training.signals import Stopped
 from noisy_jax.workdir import WorkDir
 

@@ -24,8 +24,7 @@ import sys
 import warnings
 from typing import NoReturn
 
-from noisy_jax.command import exit_status
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, exit_status
 
 _STOPPED = 130  # exit status, as a shell has it for Ctrl-C
 

@@ -16,13 +16,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import losses, schedule
-from noisy_jax.belief import Belief
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.labels import selection
 from noisy_jax.methods import METHODS
 from noisy_jax.methods.classification import Classifier
 from noisy_jax.training import knn, optim
-from noisy_jax.training.context import Context
+from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.evaluate import over_dataset
 from noisy_jax.training.journal import Journal
 from noisy_jax.training.loop import AfterEpoch

@@ -14,17 +14,17 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from noisy_jax import automatic, phases, results, schedule, settings
-from noisy_jax.belief import Belief
+from noisy_jax import phases, results, schedule, settings
 from noisy_jax.data import lazy
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.report import tables
+from noisy_jax.settings import automatic
 from noisy_jax.training import compiling, tensorboard
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
-from noisy_jax.training.context import Context
+from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.evaluate import views_of
 from noisy_jax.training.journal import Journal
 from noisy_jax.training.mesh import to_host

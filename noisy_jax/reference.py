@@ -18,7 +18,7 @@ anything runs. Defaults are the paper's for CIFAR-10; the files of this folder c
 it gives `presets.begin` by name, as `data` (the loader) and `smoke`, a run of minutes on a CPU.
 
 `own_images.py` leaves settings to the data: a number as `-1`, a word as `'auto'`, a tuple as `()`. Any config may do so
-with those in `KEYS` of `noisy_jax/automatic.py`. The choices are shown before training and saved in the work
+with those in `KEYS` of `noisy_jax/settings/automatic.py`. The choices are shown before training and saved in the work
 directory's config.json.
 
 Made by `python -m noisy_jax.reference > configs/README.md`.

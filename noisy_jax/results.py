@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 
 from noisy_jax import schedule
-from noisy_jax.belief import Belief
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.labels import cross_fit, embedding_map, issues, selection
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.report import page, plots
 from noisy_jax.report.findings import Findings
-from noisy_jax.training.context import Context
+from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.mesh import is_main, wait_for_all
 from noisy_jax.training.state import Variables
 from noisy_jax.training.tensorboard import Board

@@ -8,10 +8,11 @@ import pytest
 from conftest import refused
 from PIL import Image
 
-from noisy_jax import automatic, pipeline, settings
-from noisy_jax.automatic import Facts
+from noisy_jax import pipeline, settings
 from noisy_jax.data import digits
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.settings import automatic
+from noisy_jax.settings.automatic import Facts
 
 CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'own_images.py'
 

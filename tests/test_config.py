@@ -6,10 +6,11 @@ import pathlib
 import pytest
 from conftest import refused
 
-from noisy_jax import automatic, losses, settings
 from noisy_jax import config as config_lib
+from noisy_jax import losses, settings
 from noisy_jax.config import Setting
 from noisy_jax.errors import InputError
+from noisy_jax.settings import automatic
 from noisy_jax.training import optim
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'

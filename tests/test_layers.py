@@ -9,13 +9,13 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'noisy_jax'
 FLOORS = {
     **dict.fromkeys(('main', 'estimator', 'predict', 'export', 'reference'), 9),
     **dict.fromkeys(('pipeline', 'inference', 'clean'), 8),
-    **dict.fromkeys(('results', 'automatic', 'presets'), 7),
+    'results': 7,
     **dict.fromkeys(('phases', 'settings'), 6),
-    **dict.fromkeys(('methods', 'belief'), 5),
+    'methods': 5,
     **dict.fromkeys(('training', 'report', 'selection'), 4),
     **dict.fromkeys(('losses', 'models', 'data', 'labels'), 3),
     'workdir': 2,
-    **dict.fromkeys(('config', 'schedule', 'files', 'command'), 1),
+    **dict.fromkeys(('config', 'schedule', 'files'), 1),
     'errors': 0,
 }
 

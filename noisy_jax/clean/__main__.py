@@ -19,8 +19,7 @@ import numpy as np
 from noisy_jax.clean import copies, originals
 from noisy_jax.clean.changes import Changes, decide, suggested
 from noisy_jax.clean.messages import Request, planned, written
-from noisy_jax.command import exit_status
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, exit_status
 from noisy_jax.files import check_new, new_file, new_folder
 from noisy_jax.workdir import WorkDir
 

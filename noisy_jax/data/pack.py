@@ -22,12 +22,11 @@ import numpy as np
 from tqdm import tqdm
 
 from noisy_jax import data, files
-from noisy_jax.command import exit_status
 from noisy_jax.data import arrays
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.data.settings import DATA
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, exit_status
 
 _STATE = 'pack.json'
 _CHUNK_BYTES = 2**25  # written between two saves of the state: what a kill costs

@@ -17,7 +17,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from noisy_jax.command import exit_status
+from noisy_jax.errors import exit_status
 from noisy_jax.files import check_new, new_folder
 
 if TYPE_CHECKING:

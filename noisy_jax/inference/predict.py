@@ -23,10 +23,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from noisy_jax.command import exit_status
 from noisy_jax.data.decoding import decode
 from noisy_jax.data.folder import SUFFIXES
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, exit_status
 from noisy_jax.files import check_new, new_file
 
 if TYPE_CHECKING:

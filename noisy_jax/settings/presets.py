@@ -72,7 +72,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
 
 
 def leave_to_data(config: ConfigDict) -> None:
-    """Leaves sizes, network, epochs, augmentation and normalisation to the data (noisy_jax/automatic.py).
+    """Leaves sizes, network, epochs, augmentation and normalisation to the data (noisy_jax/settings/automatic.py).
 
     AdamW, with rates for the networks and epochs that are chosen there; no head is trained alone.
     """
