@@ -25,7 +25,7 @@ from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.evaluate import over_dataset
 from noisy_jax.training.journal import Journal
 from noisy_jax.training.loop import AfterEpoch
-from noisy_jax.training.mesh import place_like, to_host
+from noisy_jax.training.mesh import to_host
 from noisy_jax.training.method import Memory, Method
 from noisy_jax.training.stage import FORWARD, Stage, Values
 from noisy_jax.training.state import LOSSES, TrainState, Variables, stack, unstack
@@ -151,7 +151,7 @@ class SelectionHead(Classifier):
             del epoch
             newest = run(current.variables, {'embedding': self._embeddings, 'label': task.train.label})  # [N]
             history = np.append(to_host(current.extra[LOSSES])[1:], newest[None], axis=0)  # [E, N]
-            return current.remember({LOSSES: place_like(history, current.extra[LOSSES])}), {}
+            return current.remember({LOSSES: history}), {}
 
         return remember
 

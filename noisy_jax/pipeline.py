@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from noisy_jax import phases, results, schedule, settings
+from noisy_jax.config import flatten
 from noisy_jax.data import lazy
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
@@ -161,7 +162,8 @@ def _claimed(workdir: str | os.PathLike, context: Context) -> WorkDir:
     """
     splits = context.splits
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
-    folder.claim(context.config.to_dict(), may_differ=settings.MACHINE)
+    defaults = dict(flatten(settings.default()))
+    folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults)
     for name, labels in (('labels/given', splits.labelled.label), ('labels/true', splits.labelled.true_label)):
         if labels is None:
             continue

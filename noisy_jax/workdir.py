@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,12 @@ class WorkDir:
     def checkpoints(self, phase: str) -> pathlib.Path:
         return self.path / 'checkpoints' / phase
 
-    def claim(self, config: dict[str, Any], may_differ: tuple[str, ...] = ()) -> None:
+    def claim(
+        self, config: dict[str, Any], may_differ: tuple[str, ...] = (), defaults: Mapping[str, Any] | None = None
+    ) -> None:
         """Writes config.json, or checks that the existing one is the same except for the keys (patterns) `may_differ`.
+
+        A key that it lacks counts as having the value in `defaults`.
 
         Raises:
           InputError: another run's work directory; names each key that differs.
@@ -62,13 +67,14 @@ class WorkDir:
             self.save_bytes('config.json', json.dumps(config, indent=1, sort_keys=True).encode())
             return
         before, now = (dict(flatten(from_json(values))) for values in (self.load_json('config'), config))
+        before = dict(defaults or {}) | before
         differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         keys = [key for key in differing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in may_differ)]
         if keys:
             differences = ', '.join(f'{key} was {before.get(key)!r}, is {now.get(key)!r}' for key in keys[:5])
             more = f' and {len(keys) - 5} more' if len(keys) > 5 else ''
             path = self.path / 'config.json'
-            raise InputError(f'{path}: this run has another config: {differences}{more}; take another --workdir')
+            raise InputError(f'{path}: this run has another config: {differences}{more}; use another --workdir')
 
     @property
     def is_claimed(self) -> bool:

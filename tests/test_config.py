@@ -211,8 +211,24 @@ def test_a_renamed_setting_is_refused_with_its_new_name(tmp_path):
 def test_the_work_directory_of_another_version_is_refused():
     saved = settings.default().to_dict()
     settings.check_version(json.loads(json.dumps(saved)), 'work')
-    del saved['head_optimizer']
-    refused(lambda: settings.check_version(saved, 'work'), 'work: another version', 'head_optimizer.', '--workdir')
+    added = {name: values for name, values in saved.items() if name != 'dividemix'}
+    settings.check_version(added, 'work')  # a method that was added since locks no run out
+    gone = saved | {'contrast_optimizer': {'name': 'sgd'}}
+    refused(lambda: settings.check_version(gone, 'work'), 'work: another version', 'contrast_optimizer.', '--workdir')
+
+
+@pytest.mark.parametrize(
+    ('code', 'words'),
+    [
+        ('1 / 0', ['ZeroDivisionError', 'line 2']),
+        ('raise ValueError("no such data")', ['ValueError', 'no such data', 'line 2']),
+        ('return None', ['NoneType', 'ConfigDict']),
+    ],
+)
+def test_a_config_file_that_fails_is_named_with_its_line(tmp_path, code, words):
+    path = tmp_path / 'mine.py'
+    path.write_text(f'def get_config():\n    {code}\n')
+    refused(lambda: config_lib.load(str(path)), 'mine.py', *words)
 
 
 @pytest.mark.parametrize(

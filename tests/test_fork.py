@@ -24,7 +24,13 @@ def test_the_examples_of_the_documentation(tmp_path):
     command = [sys.executable, '-m', 'noisy_jax.main', '--config=configs/digits.py:loss=taylor,phases=base']
     command += ['--config.model.encoder=mlp', '--config.loss_settings.taylor.order=3', '--config.base.epochs=8']
     environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
-    for name, more in (('loss', []), ('method', ['--config.base.method=small_loss', '--config.small_loss.keep=0.5'])):
+    for name, more in (
+        ('loss', []),
+        (
+            'method',
+            ['--config.base.method=small_loss', '--config.small_loss.keep=0.5', '--config.small_loss.warmup_epochs=4'],
+        ),
+    ):
         said = [*command, *more, f'--workdir={name}']
         result = subprocess.run(said, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr

@@ -6,13 +6,14 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import assert_rounded
+from conftest import assert_rounded, refused
 from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _learner, _predict, _same, _variables
 from tiny import config
 
 from noisy_jax import losses, pipeline
 from noisy_jax.data import augment
 from noisy_jax.labels import selection
+from noisy_jax.methods import CLASSIFIERS
 from noisy_jax.methods.classification import classification_step
 from noisy_jax.methods.dividemix import MixMatch, dividemix_step
 from noisy_jax.methods.pair import pair_step
@@ -161,6 +162,12 @@ def test_a_run_by_this_method(tmp_path, method):
     assert all(line['valid_changed'] >= 0 for line in lines)
     assert ('trusted_next' in lines[-1]) == (method != 'elr_plus')
     assert pipeline.run(settings, tmp_path) == summary
+
+
+@pytest.mark.parametrize('method', ['bootstrap', 'elr_plus', 'dividemix'])
+def test_a_setting_of_the_phase_that_a_method_replaces_is_refused(method):
+    settings = config('phases=base', base__method=method, base__mixup=0.5)
+    refused(lambda: CLASSIFIERS[method].check(settings, 'base'), 'config.base.mixup', 0.5, method)
 
 
 def test_labels_are_split_by_the_losses_of_several_epochs(tmp_path, monkeypatch):

@@ -279,6 +279,26 @@ def test_a_run_without_projection_head_and_with_parts_of_a_batch(tmp_path):
     assert summary['phases'][1]['knn_accuracy'] > 0.5
 
 
+def test_one_class_only_is_refused_before_training(tmp_path):
+    train = digits.load('train', limit=100)
+    one = train.replace(label=np.full(100, 3))
+    with pytest.raises(
+        InputError, match=r"all 100 labelled training images are of the class '3'; at least 2 are needed"
+    ):
+        pipeline.run(config('phases=base,noise=none'), tmp_path / 'work', (one, None))
+    assert not (tmp_path / 'work').exists()
+
+
+def test_a_finished_run_is_read_by_a_version_with_more_settings(tmp_path):
+    settings = config('phases=base', base__epochs=1, data__limit=100)
+    summary = pipeline.run(settings, tmp_path)
+    path = tmp_path / 'config.json'
+    saved = json.loads(path.read_text())
+    del saved['mopro']
+    path.write_text(json.dumps(saved))
+    assert pipeline.run(settings, tmp_path) == summary
+
+
 def test_batches_that_do_not_divide_into_parts_are_refused(tmp_path):
     # 60 images are 120 rows of contrastive training.
     changes = {'model__batch_norm_splits': 8, 'pretrain__batch_size': 60, 'classify__batch_size': 60}

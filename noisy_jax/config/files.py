@@ -3,6 +3,7 @@
 import ast
 import pathlib
 import runpy
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,12 +30,19 @@ def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> Co
     name, _, argument = path_and_argument.partition(':')
     path = _find(name)
     try:
-        return runpy.run_path(str(path))['get_config'](*([argument] if argument else []))
-    except (SyntaxError, ImportError, AttributeError, TypeError, KeyError) as error:
+        config = runpy.run_path(str(path))['get_config'](*([argument] if argument else []))
+    except InputError:
+        raise
+    except Exception as error:  # a config file is code
         missing = isinstance(error, KeyError) and error.args == ('get_config',)
-        said = 'no get_config in it' if missing else ' '.join(str(error).split())
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f', line {lines[-1]}' if lines else ''
+        said = 'no get_config in it' if missing else f'{" ".join(f"{type(error).__name__}: {error}".split())}{where}'
         moved = [f'{old}* is now {new}*' for old, new in (renamed or {}).items() if old.split('.')[-2] in said]
         raise InputError(f'--config: {path} cannot be loaded ({"; ".join([said, *moved])})') from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f'--config: get_config of {path} returned a {type(config).__name__}; a ConfigDict is needed')
+    return config
 
 
 def _find(name: str) -> pathlib.Path:

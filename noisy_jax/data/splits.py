@@ -76,6 +76,9 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     if len(unlabelled) == len(everything):
         raise InputError(f'none of the {len(everything)} training images has a label; some of each class are needed')
     rows = np.flatnonzero(everything.label != NO_LABEL)
+    if len(classes := np.unique(everything.label[rows])) == 1:
+        name = everything.class_names[classes[0]]
+        raise InputError(f'all {len(rows)} labelled training images are of the class {name!r}; at least 2 are needed')
     labelled = noise.with_noise(everything.take(rows) if len(unlabelled) else everything, config.noise, config.seed)
     train_rows, valid_rows, train, valid = np.arange(len(labelled)), np.arange(0), labelled, None
     if settings.valid_fraction:

@@ -30,6 +30,8 @@ class Bootstrap(Trusting, Classifier):
         }
     }
 
+    ignores = ('mixup',)
+
     def loss(self, config: ConfigDict) -> str:
         return config.bootstrap.loss
 

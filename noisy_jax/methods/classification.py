@@ -1,12 +1,13 @@
 """A classifier by one network: the head alone, then all weights. The base of the methods for classifiers."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from noisy_jax import losses
+from noisy_jax.errors import InputError
 from noisy_jax.losses import Criterion
 from noisy_jax.methods.mixing import balance, draw_mixing, refine
 from noisy_jax.training import optim
@@ -19,6 +20,16 @@ from noisy_jax.training.task import Task
 
 class Classifier(Method):
     """A new head alone for `head_epochs`, then all weights, by the losses of the config."""
+
+    ignores: ClassVar[tuple[str, ...]] = ()  # settings of the phase that a method replaces by its own
+
+    def check(self, config: ConfigDict, phase: str) -> None:
+        for name in self.ignores:
+            if config[phase][name]:
+                method = config[phase].method
+                raise InputError(
+                    f'config.{phase}.{name}: {config[phase][name]} has no effect with {method}; it must be 0'
+                )
 
     def loss(self, config: ConfigDict) -> str:
         """The name of the loss of all weights."""

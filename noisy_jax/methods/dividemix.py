@@ -39,6 +39,8 @@ class DivideMix(Trusting, Pair):
         }
     }
 
+    ignores = ('mixup',)
+
     def loss(self, config: ConfigDict) -> str:
         return config.dividemix.loss
 

@@ -45,6 +45,7 @@ class ELRPlus(Pair):
             'mixup': Setting(1.0, MIXUP, least=1e-3),
         }
     }
+    ignores = ('average', 'mixup')
 
     def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
         head, whole = super().stages(config, phase)

@@ -1,7 +1,6 @@
 """Clean probabilities of the training labels, renewed after every epoch by a mixture on the losses."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +11,7 @@ from noisy_jax.data import augment as aug
 from noisy_jax.methods import pair
 from noisy_jax.training.evaluate import over_dataset
 from noisy_jax.training.loop import AfterEpoch
-from noisy_jax.training.mesh import place_like, to_host
+from noisy_jax.training.mesh import to_host
 from noisy_jax.training.method import Memory, Method
 from noisy_jax.training.stage import Stage, Values
 from noisy_jax.training.state import CLEAN, LOSSES, TrainState, Variables
@@ -80,7 +79,6 @@ class Trusting(Method):
         def after(state: TrainState, epoch: int) -> tuple[TrainState, Values]:
             del epoch
             newest = trust(state.variables, to_host(state.extra[LOSSES]))
-            placed: dict[str, Any] = {name: place_like(array, state.extra[name]) for name, array in newest.items()}
-            return state.remember(placed), {'trusted_next': float((newest[CLEAN] > threshold).mean())}
+            return state.remember(newest), {'trusted_next': float((newest[CLEAN] > threshold).mean())}
 
         return after

@@ -175,14 +175,17 @@ def validate(config: ConfigDict, unchecked: Collection[str] = ()) -> None:
 
 
 def check_version(saved: Mapping[str, Any], workdir: str | os.PathLike) -> None:
-    """Whether the config.json of a work directory, read as `saved`, has the settings of this version.
+    """Whether this version has all settings of the config.json of a work directory, read as `saved`.
+
+    A setting that was added since, as a new method has them, counts as having had its default.
 
     Raises:
-      InputError: an earlier (or later) version wrote it.
+      InputError: it has a setting that does not exist any more.
     """
     before, now = (dict(config_lib.flatten(config)) for config in (config_lib.from_json(saved), default()))
-    if before.keys() != now.keys():
+    gone = sorted(before.keys() - now.keys())
+    if gone:
         raise InputError(
-            f'{workdir}: another version of noisy_jax began this run (it differs in the setting '
-            f'{min(before.keys() ^ now.keys())}); take another --workdir, or that version'
+            f'{workdir}: another version of noisy_jax began this run (it has the setting {gone[0]}); '
+            'use another --workdir, or that version'
         )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,13 +11,14 @@ from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.training.feed import Feed
 from noisy_jax.training.journal import Journal
-from noisy_jax.training.mesh import check_batch_size, in_any_process, replicate, shard, to_host
+from noisy_jax.training.mesh import check_batch_size, in_any_process, place_like, replicate, shard, to_host
 from noisy_jax.training.session import Session
 from noisy_jax.training.signals import Stopped
 from noisy_jax.training.stage import Stage, Values
 from noisy_jax.training.state import TrainState
 from noisy_jax.training.steps import Step
 
+# (state, epoch from 0) -> (state, more metrics); NumPy arrays in the state's memory are placed on the devices.
 AfterEpoch = Callable[[TrainState, int], tuple[TrainState, Values]]
 
 _IN_FLIGHT = 8  # steps that the host may be ahead of the devices: they never wait, and batches do not pile up
@@ -43,6 +45,15 @@ def place(state: TrainState, session: Session) -> TrainState:
     placed = replicate(state.replace(opt_state=(), extra={}), session.mesh)
     rest = (shard if session.shard_state else replicate)((state.opt_state, state.extra), session.mesh)
     return placed.replace(opt_state=rest[0], extra=rest[1])
+
+
+def _placed(state: TrainState, like: TrainState) -> TrainState:
+    """Arrays that host code put into the memory of the state, placed as those they replace."""
+
+    def place(new: Any, old: jax.Array) -> jax.Array:
+        return new if isinstance(new, jax.Array) and new.sharding == old.sharding else place_like(new, old)
+
+    return state.replace(extra=jax.tree.map(place, state.extra, like.extra))
 
 
 def _stop_asked(session: Session, step: int) -> bool:
@@ -117,8 +128,8 @@ def fit(
             journal.record['images'] += len(parts) * stage.batch_size
             journal.record['image_seconds'] += seconds
         if after_epoch:
-            state, more = after_epoch(state, epoch)
-            values |= more
+            after, more = after_epoch(state, epoch)
+            state, values = _placed(after, state), values | more
         session.metrics.write(
             phase=journal.name, stage=stage.name, epoch=epoch + 1, step=(epoch + 1) * steps_per_epoch, **values
         )

@@ -2,14 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.training import knn, probe
 from noisy_jax.training.context import Context
-from noisy_jax.training.mesh import place_like, to_host
+from noisy_jax.training.mesh import to_host
 from noisy_jax.training.stage import Values
 from noisy_jax.training.state import CHANGED, PREDICTIONS, TrainState, Variables, unstack
 from noisy_jax.training.task import Task
@@ -81,9 +80,8 @@ def _stability(state: TrainState, guesses: np.ndarray) -> tuple[TrainState, dict
     now = guesses.argmax(-1).astype(np.int32)
     counts = np.append(counts[1:], np.float32(np.sum(now != before)))
     newest = {PREDICTIONS: now, CHANGED: counts}
-    placed: dict[str, Any] = {name: place_like(array, state.extra[name]) for name, array in newest.items()}
     values = {'valid_changed': float(counts[-1]), 'valid_changed_mean': float(counts.mean())}
-    return state.remember(placed), values
+    return state.remember(newest), values
 
 
 class EncoderWatch:
