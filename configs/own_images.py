@@ -4,7 +4,7 @@
 
 `photos` is a folder of class folders (images without a label in a folder `unlabelled`), a .csv or .tsv file with the
 columns path, label (an empty label is none), an .npz or a folder of .npy files (README, Data). Sizes, network, batch,
-epochs and normalisation are chosen from the data and shown before training; --config.KEY=VALUE takes another value.
+epochs and normalisation are chosen from the data and shown before training; --config.KEY=VALUE overrides it.
 
 A tenth of the images is held out, with their labels as they are: training ends when predictions on them settle. Every
 label is scored by a head that did not see it. The work directory gets labels.csv, report.html and the classifier.

@@ -241,6 +241,6 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
             return
         folder, description = WorkDir(self.workdir), {'crc32': zlib.crc32(np.ascontiguousarray(images))}
         if (folder.path / 'images.json').exists() and folder.load_json('images') != description:
-            raise InputError(f'workdir: {folder.path} belongs to a fit on other images; take another one')
+            raise InputError(f'workdir: {folder.path} belongs to a fit on other images; use another')
         folder.save_json('images', description)
         yield folder

@@ -42,7 +42,7 @@ def check_new(path: str | os.PathLike) -> None:
     for taken in (path, partial(path)):
         if taken.exists() or taken.is_symlink():
             left = ', left by a command that was ended' if taken != path else ''
-            raise InputError(f'--out: {taken} is there already{left}; take another name, or remove it')
+            raise InputError(f'--out: {taken} already exists{left}; choose another name or remove it')
     if not path.parent.is_dir():
         raise InputError(f'--out: there is no folder {path.parent} to put {path.name} in')
 

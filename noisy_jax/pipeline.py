@@ -150,7 +150,7 @@ def _check_batches(config: ConfigDict, images: int, mesh: Mesh) -> None:
         if rows % groups:
             raise InputError(
                 f'{field}: its {rows} rows do not divide into {groups} groups (model.batch_norm_blocks x '
-                'model.batch_norm_splits); take a multiple'
+                'model.batch_norm_splits); use a multiple'
             )
 
 
@@ -171,12 +171,12 @@ def _claimed(workdir: str | os.PathLike, context: Context) -> WorkDir:
             folder.save_array(name, labels)
         elif not np.array_equal(folder.load_array(name), labels):
             raise InputError(
-                f'{folder.path}/{name}.npy: the data has changed since this run began; take another --workdir'
+                f'{folder.path}/{name}.npy: the data has changed since this run began; use another --workdir'
             )
     folder.save_json('data', splits.description)
     mesh_lib.wait_for_all('workdir')
     if mesh_lib.in_any_process(not folder.is_claimed):
-        raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; take one that all share')
+        raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; use one that all share')
     return folder
 
 

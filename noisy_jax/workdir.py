@@ -43,7 +43,7 @@ class WorkDir:
           InputError: there is none.
         """
         if not (pathlib.Path(path) / 'config.json').is_file():
-            raise InputError(f'--workdir: {str(path)!r} is no work directory of a run (no config.json in it)')
+            raise InputError(f'--workdir: {str(path)!r} is not the work directory of a run (no config.json in it)')
         return cls(path)
 
     @property
@@ -105,7 +105,7 @@ class WorkDir:
         try:
             return np.load(path)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f'{path} cannot be read: a finished phase wrote it; take another --workdir') from error
+            raise InputError(f'{path} cannot be read: a finished phase wrote it; use another --workdir') from error
 
     def has_array(self, name: str) -> bool:
         return (self.path / f'{name}.npy').exists()
@@ -124,7 +124,7 @@ class WorkDir:
         try:
             return json.loads(path.read_text(encoding='utf-8'))
         except (OSError, ValueError) as error:
-            raise InputError(f'{path} cannot be read as JSON ({error}); take another --workdir') from error
+            raise InputError(f'{path} cannot be read as JSON ({error}); use another --workdir') from error
 
     def save_bytes(self, name: str, content: bytes) -> None:
         """Writes a file as it is, e.g. 'report.html', if this is the process that writes."""

@@ -401,8 +401,8 @@ def test_digits_give_only_a_list(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('out', 'options', 'words'),
     [
-        ('work', [], ['work', 'is there already']),
-        ('pets', [], ['pets', 'is there already']),
+        ('work', [], ['work', 'already exists']),
+        ('pets', [], ['pets', 'already exists']),
         ('pets/new', [], ['pets/new', 'the data itself']),
         ('no/new', [], ['no']),
         ('new', ['--mode=csv'], ['.csv']),

@@ -104,7 +104,7 @@ def _check(request: Request) -> None:
     check_new(options.out)
     root = pathlib.Path(settings['path'])
     if not request.is_list and root.is_dir() and pathlib.Path(options.out).resolve().is_relative_to(root.resolve()):
-        raise InputError(f'--out: {options.out} lies in {root}, the data itself; take another place')
+        raise InputError(f'--out: {options.out} lies in {root}, inside the data; choose another place')
     written_by_name = request.is_list or settings['name'] == 'filelist'
     if written_by_name and all(map(str.isdecimal, names)) and set(names) != set(map(str, range(len(names)))):
         raise InputError(

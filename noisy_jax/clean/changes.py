@@ -132,7 +132,7 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
     names = changes.class_names
     if decision == 'relabel' and label not in names:
         more = f' and {len(names) - 20} more' if len(names) > 20 else ''
-        return f'label {label!r} is no class of this run; {", ".join(names[:20])}{more}'
+        return f'label {label!r} is not a class of this run; {", ".join(names[:20])}{more}'
     if decision == 'keep' and label not in ('', given):
         return f'label {label!r}, but {given!r} is to be kept; relabel changes it'
     return ''

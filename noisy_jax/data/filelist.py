@@ -42,7 +42,9 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
     if path and not lists['list'] and root.is_file():
         root, lists['list'] = root.parent, root.name
     if not path or not root.is_dir():
-        raise InputError(f'data.path: {path!r} is no folder; the one that paths in the list are relative to is needed')
+        raise InputError(
+            f'data.path: {path!r} is not a folder; the one that paths in the list are relative to is needed'
+        )
     if split == 'test' and not lists['test_list']:
         return None
     files = {field: _find(root, field, lists[field]) for field in _FILES if lists[field] or field == 'list'}

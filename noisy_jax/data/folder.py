@@ -34,7 +34,7 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
     """
     root = pathlib.Path(path)
     if not path or not root.is_dir():
-        raise InputError(f'data.path: {path!r} is no folder; class folders of images are needed')
+        raise InputError(f'data.path: {path!r} is not a folder; class folders of images are needed')
     train_root = root / 'train' if (root / 'train').is_dir() else root
     names = tuple(name for name in _folders(train_root) if name not in UNLABELLED)
     if not names:

@@ -72,5 +72,5 @@ def read_labels(path: str, key: str, true: np.ndarray, num_classes: int) -> np.n
 
 def _existing(field: str, path: str, needed: str) -> pathlib.Path:
     if not path or not pathlib.Path(path).is_file():
-        raise InputError(f'{field}: {path!r} is no file; {needed} is needed')
+        raise InputError(f'{field}: {path!r} is not a file; {needed} is needed')
     return pathlib.Path(path)

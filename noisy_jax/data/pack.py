@@ -62,7 +62,7 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     folder = pathlib.Path(out)
     state = _unfinished(folder)
     if settings['name'] == 'folder' and folder.resolve().is_relative_to(pathlib.Path(settings['path']).resolve()):
-        raise InputError(f'--out: {folder} lies in --path, where it would be taken for a class; take another folder')
+        raise InputError(f'--out: {folder} lies in --path, where it would be taken for a class; choose another folder')
     train, test = (data.load_split(settings | {'memory_bytes': 0}, split) for split in ('train', 'test'))
     splits = {'': train, 'test_': test} if test is not None else {'': train}
     made_of = {name: value for name, value in settings.items() if name != 'workers'}
@@ -102,7 +102,7 @@ def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f'{folder / _STATE}: not the state of a pack ({error}); remove the folder') from error
     if state['complete']:
-        raise InputError(f'--out: {folder} is a finished pack; take another folder, or remove it')
+        raise InputError(f'--out: {folder} is a finished pack; choose another folder, or remove it')
     return state
 
 

@@ -107,7 +107,7 @@ def image_files(images: str) -> list[str]:
     if path.is_dir():
         files, fault = sorted(_walk(images)), f'no images in {images} ({", ".join(SUFFIXES)})'
     elif not path.is_file():
-        files, fault = [], f'there is no {images}'
+        files, fault = [], f'no such file or folder: {images}'
     elif path.suffix.lower() != '.txt':
         return [images]
     else:

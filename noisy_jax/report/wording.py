@@ -94,8 +94,8 @@ def _accuracy(findings: Findings) -> str:
     if 'valid_accuracy_last' in phase:
         parts.append(
             f'On held-out images {"it" if parts else f"the last classifier ({name})"} agrees with '
-            f'{percent(phase["valid_accuracy_last"])} of the given labels. This is no accuracy, since some of them are '
-            'wrong: even a perfect classifier would agree with the right ones only.'
+            f'{percent(phase["valid_accuracy_last"])} of the given labels. This is not an accuracy, since some of '
+            'them are wrong: even a perfect classifier would agree with the right ones only.'
         )
     return ' '.join(parts) or 'There are neither test nor held-out images to evaluate the classifier on.'
 

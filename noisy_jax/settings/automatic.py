@@ -88,11 +88,14 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
         'select.epochs': (10, 'of a head on its own'),
     }
     for phase in PHASES:
-        found[f'{phase}.batch_size'] = batch, 'some thirty steps an epoch' if batch < _MOST_IN_A_BATCH else 'the usual'
+        found[f'{phase}.batch_size'] = (
+            batch,
+            'a thirty-second of the images, a power of two' if batch < _MOST_IN_A_BATCH else 'the usual',
+        )
     for phase in ('pretrain', 'contrast'):
         found[f'{phase}.augment'] = policy
     for phase in ('base', 'classify', 'finetune'):
-        found[f'{phase}.epochs'] = network, 'fewer where predictions on held-out images settle'
+        found[f'{phase}.epochs'] = network, 'fewer if predictions on held-out images settle'
         found[f'{phase}.augment'] = ('none', 'too small') if small else ('standard', 'crop and flip')
     for name, setting in losses.settings(100 if facts.classes >= 50 else 10)['elr'].items():
         found[f'loss_settings.elr.{name}'] = setting.default, f'for {facts.classes} classes'
@@ -152,7 +155,8 @@ def choose(
     values = {key: found[key] for key in keys}
     chosen = config.copy_and_resolve_references()
     chosen.update_from_flattened_dict({key: value for key, (value, _) in values.items()})
-    return chosen, _table(title, values)
+    idle = set(PHASES) - set(config.phases)
+    return chosen, _table(title, {key: each for key, each in values.items() if key.split('.')[0] not in idle})
 
 
 def _choose_from_data(
@@ -219,7 +223,7 @@ def _table(title: str, values: Mapping[str, tuple[Any, str]]) -> str:
         phase, _, name = key.rpartition('.')
         lines.setdefault((name if phase in PHASES else key, str(value), why), []).append(phase)
     text = [title] if title else []
-    text.append('chosen from the data; --config.KEY=VALUE takes another value:')
+    text.append('chosen from the data; --config.KEY=VALUE overrides it:')
     for (name, value, why), (phase, *others) in lines.items():
         key = f'{phase}.{name}' if phase in PHASES else name
         also = f' (also {", ".join(others)})' if others else ''

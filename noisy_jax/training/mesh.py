@@ -130,7 +130,7 @@ def check_batch_size(field: str, batch_size: int, images: int, mesh: Mesh) -> No
     if batch_size > images:
         raise InputError(f'{field}: {batch_size} is larger than the {images} training images; at most {images}')
     if batch_size % mesh.size:
-        raise InputError(f'{field}: {batch_size} is not a multiple of the {mesh.size} devices; take one that is')
+        raise InputError(f'{field}: {batch_size} is not a multiple of the {mesh.size} devices; use a multiple')
 
 
 def to_host(tree: PyTree) -> PyTree:
