@@ -403,7 +403,7 @@ def test_digits_give_only_a_list(tmp_path, capsys):
     [
         ('work', [], ['work', 'already exists']),
         ('pets', [], ['pets', 'already exists']),
-        ('pets/new', [], ['pets/new', 'the data itself']),
+        ('pets/new', [], ['pets/new', 'inside the data']),
         ('no/new', [], ['no']),
         ('new', ['--mode=csv'], ['.csv']),
         ('new', ['--threshold=2'], ['--threshold', '2.0', '0 to 1']),

@@ -302,7 +302,7 @@ def test_matrices_that_cannot_be_used(tmp_path):
         return noise_files.read_matrix(str(path), 3)
 
     refused(lambda: noise_files.read_matrix('', 3), 'noise.matrix', "''", '.csv')
-    refused(read, 'noise.matrix', path, 'no file')
+    refused(read, 'noise.matrix', path, 'not a file')
     path.write_text('1, 2')
     refused(read, 'noise.matrix', 'cannot be read')
     for matrix, words in (
