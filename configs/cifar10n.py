@@ -16,4 +16,5 @@ def get_config(argument: str = '') -> ConfigDict:
     """The config; the argument may change what `begin` takes; noise and rate are added to the labels."""
     config, given = presets.begin('cifar10n', argument, data='tfds', labels='worse_label', smoke=False)
     config.data.update(dataset='cifar10_n', label_key=given['labels'])
+    config.classify.optimizer.encoder_scale = config.finetune.optimizer.encoder_scale = 0.1  # as in cifar10.py
     return presets.smoke(config) if given['smoke'] else config

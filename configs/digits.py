@@ -23,7 +23,7 @@ def get_config(argument: str = '') -> ConfigDict:
     config.checkpoint_every = 20
 
     presets.set_optimizers(config, name='adamw', learning_rate=2e-3, weight_decay=1e-4)
-    config.classify.optimizer.encoder_scale = config.finetune.optimizer.encoder_scale = 0.1
+    config.base.encoder_scale = config.classify.optimizer.encoder_scale = config.finetune.optimizer.encoder_scale = 0.1
 
     config.base.update(epochs=40, batch_size=128, augment='none')
     config.pretrain.update(epochs=60, augment='handwriting')

@@ -9,6 +9,7 @@ import pytest
 from conftest import GOLDEN
 
 from noisy_jax.errors import InputError
+from noisy_jax.settings import default
 from noisy_jax.training import optim
 
 STEPS = 7  # per epoch
@@ -145,6 +146,13 @@ def test_encoder_scale_scales_the_encoder_alone(name):
     plain, scaled = _step(name, **settings), _step(name, **settings, encoder_scale=0.1)
     np.testing.assert_allclose(scaled['encoder']['w'], 0.1 * plain['encoder']['w'], rtol=1e-6)
     np.testing.assert_array_equal(scaled['classifier']['w'], plain['classifier']['w'])
+
+
+def test_base_has_an_encoder_scale_of_its_own():
+    config = default()
+    config.classify.optimizer.encoder_scale, config.base.encoder_scale = 0.1, 0.5
+    scales = [optim.settings_of(config, phase, head=False).encoder_scale for phase in ('base', 'classify')]
+    assert scales == [0.5, 0.1]
 
 
 def test_encoder_scale_without_an_encoder():

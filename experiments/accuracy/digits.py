@@ -33,8 +33,9 @@ _FROZEN = {'head_epochs': 40, 'epochs': 0}
 CANDIDATES: dict[str, dict[str, Any]] = {
     'as configured': {},
     'encoder rate as the head': {
-        f'{phase}.optimizer.encoder_scale': 1.0 for phase in _CLASSIFIERS[1:]
-    },  # base: classify's
+        'base.encoder_scale': 1.0,
+        **{f'{phase}.optimizer.encoder_scale': 1.0 for phase in _CLASSIFIERS[1:]},
+    },
     'classifier augmented': {f'{phase}.augment': 'handwriting' for phase in _CLASSIFIERS},
     'finetune weighted': {'finetune.weighted': True},
     'temperature 0.2': {'pretrain.temperature': 0.2},

@@ -50,7 +50,7 @@ PROBES = {
 }
 TRAIN = {'classify.batch_size': 512, 'classify.head_epochs': 20, 'classify.epochs': 25}
 SLOW, SURE = {'classify.optimizer.encoder_scale': 0.1}, {'classify.head_loss': 'nfl_rce'}
-STRONG = {'loss_settings.elr.lam': 7.0}
+STRONG = {'loss_settings.elr.lam': 7.0, 'classify.optimizer.encoder_scale': 1.0}
 CELLS: dict[str, dict[str, Any]] = {
     'elr80_slow': {'set': SLOW},
     'sure_elr80_slow': {'set': SURE | SLOW},

@@ -116,7 +116,7 @@ def sections(num_classes: int = 10) -> Section:
         'noise': NOISE,
         'model': models.settings(),
         'augment': augment.settings(),
-        'base': _classifier(120),
+        'base': _classifier(120) | {'encoder_scale': optim.ENCODER_SCALE},
         'pretrain': _contrastive('simclr', 500, 0.5) | {'optimizer': optim.settings(learning_rate=0.03)},
         'classify': _headed() | {'optimizer': optim.settings()},
         'select': _trained(20, 'none', least=1)

@@ -17,6 +17,8 @@ HEAD = ('classifier',)  # the encoder is frozen, with its BatchNorm statistics
 OPTIMIZERS = ('sgd', 'adam', 'adamw')
 SCHEDULES = ('cosine', 'step', 'constant')
 
+ENCODER_SCALE = Setting(1.0, "learning rate of the encoder, as a share of the head's")
+
 
 def settings(learning_rate: float = 0.01, weight_decay: float = 1e-4) -> Section:
     """The settings of an optimiser with these defaults."""
@@ -37,7 +39,7 @@ def settings(learning_rate: float = 0.01, weight_decay: float = 1e-4) -> Section
         ),
         'warmup_epochs': Setting(0, 'epochs of linear warm-up', least=0),
         'milestones': Setting((), "epochs at which 'step' divides the learning rate by 10", least=0),
-        'encoder_scale': Setting(1.0, "learning rate of the encoder, as a share of the head's"),
+        'encoder_scale': ENCODER_SCALE,
     }
 
 
@@ -48,7 +50,9 @@ def settings_of(config: ConfigDict, phase: str, *, head: bool) -> ConfigDict:
     """The optimiser's settings of a phase, for its head alone or for everything that it trains."""
     if head:
         return config.head_optimizer
-    return config[{'base': 'classify', 'contrast': 'pretrain'}.get(phase, phase)].optimizer
+    if phase == 'base':  # starts from scratch, so that its encoder may need another rate than a pre-trained one
+        return ConfigDict(config.classify.optimizer.to_dict() | {'encoder_scale': config.base.encoder_scale})
+    return config['pretrain' if phase == 'contrast' else phase].optimizer
 
 
 def learning_rate_schedule(
