@@ -135,3 +135,14 @@ def test_leave_one_out_is_a_bank_without_the_query():
         np.testing.assert_allclose(scores[i], expected[0], rtol=1e-5)
     everyone = knn.predict(rows, labels, rows, leave_one_out=True, k=100, num_classes=3)
     assert np.isfinite(everyone).all()
+
+
+def test_under_x64():
+    """The scan's carry keeps its types where Python's numbers are 64 bits wide."""
+    rng = np.random.default_rng(0)
+    bank, queries = rng.normal(size=(50, 8)).astype(np.float32), rng.normal(size=(7, 8)).astype(np.float32)
+    labels = rng.integers(0, 3, 50).astype(np.int32)
+    settings = {'k': 5, 'num_classes': 3, 'tile': 64}
+    expected = np.asarray(knn.predict(bank, labels, queries, **settings))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(knn.predict(bank, labels, queries, **settings), expected, rtol=1e-5)

@@ -28,7 +28,7 @@ def _scores(
     def nearer(best: tuple[jax.Array, jax.Array], start: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
         # The last block ends with the bank; rows that it shares with the block before are masked.
         first = jnp.minimum(start, len(bank) - bank_block)
-        index = first + jnp.arange(bank_block)
+        index = first + jnp.arange(bank_block, dtype=jnp.int32)
         block = jax.lax.dynamic_slice_in_dim(bank, first, bank_block)
         similarity = jnp.matmul(queries, block.T, precision='highest')  # [Q, bank_block]
         another = (index >= start) & (index != own[:, None])
@@ -38,8 +38,9 @@ def _scores(
         top, chosen = jax.lax.top_k(top, k)
         return (top, jnp.take_along_axis(where, chosen, axis=1)), None
 
-    none = jnp.full((len(queries), k), -jnp.inf), jnp.zeros((len(queries), k), jnp.int32)
-    (top, where), _ = jax.lax.scan(nearer, none, jnp.arange(0, len(bank), bank_block))  # [Q, k]
+    none = jnp.full((len(queries), k), -jnp.inf, queries.dtype), jnp.zeros((len(queries), k), jnp.int32)
+    starts = jnp.arange(0, len(bank), bank_block, dtype=jnp.int32)
+    (top, where), _ = jax.lax.scan(nearer, none, starts)  # [Q, k]
     votes = jnp.exp(top / temperature)
     # Added up in place: one-hot labels [Q, k, C] would outgrow the similarities.
     row = jnp.arange(len(queries))[:, None]
