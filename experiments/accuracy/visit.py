@@ -7,7 +7,8 @@
 probes   recipes of SimCLR side by side on nine tenths of the training images, compared by k-NN on the tenth held out;
          the best is kept in W/recipe.json
 encoder  SimCLR by that recipe on all training images; the encoder as bfloat16 in parts below 15 MiB, its k-NN curve
-cells    classifiers side by side on that encoder; accuracies by epoch, probabilities of the training set
+cells    classifiers side by side on that encoder, or on that of experiments/encoders if W has none; accuracies by
+         epoch, probabilities of the training set
 
 `--smoke` shrinks everything for a try on a CPU; the numbers then mean nothing.
 """
@@ -94,6 +95,9 @@ def run_job(name: str, job: dict[str, Any], arguments: argparse.Namespace) -> No
     if arguments.smoke:
         config.model.encoder, config.data.limit, config.data.test_limit = 'resnet_tiny', 1000, 500
     workdir, results = arguments.work / 'runs' / name, arguments.work / 'results'
+    if job.get('packed'):
+        keep_packed(arguments.work / 'store' / cells.digest(config, 'pretrain', ''))
+        return record.save(results / f'{name}.json', {}, None)
     started = time.time()
     summary = cells.run(config, workdir, arguments.work / 'store', labels=human or '')
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
@@ -207,7 +211,28 @@ def packed_encoder(folder: pathlib.Path = record.ROOT / 'experiments' / 'encoder
     return unflatten_dict(wide, sep='/')
 
 
+def keep_packed(folder: pathlib.Path) -> None:
+    """Puts the encoder of experiments/encoders where cells look for a finished pre-training."""
+    from noisy_jax.training.checkpoints import Checkpoints
+
+    summary = {key: value for key, value in _measured()['phases'][0].items() if key != 'name'}
+    checkpoints = Checkpoints(folder / 'checkpoint')
+    checkpoints.save_outcome(1, packed_encoder(), {'complete': True, 'arrays': [], 'summary': summary})
+    checkpoints.close()
+    (folder / 'labels').mkdir()
+
+
+def _measured() -> dict[str, Any]:
+    """The result of the run that trained the encoder of experiments/encoders."""
+    return record.load(record.RESULTS / 'gpu' / 'encoder.json')['encoder']
+
+
 def classifiers(arguments: argparse.Namespace) -> None:
+    if not (arguments.work / 'encoder.json').exists():
+        arrays(arguments)
+        job = _measured()['job']
+        together({'encoder': job | {'packed': True}}, arguments)
+        record.save(arguments.work / 'encoder.json', job, None)
     of_encoder = record.load(arguments.work / 'encoder.json')['set']
     jobs = {}
     for name in arguments.only or CELLS:
