@@ -74,13 +74,21 @@ def run(
     if issues:
         summary['label_issues'] = issues.numbers | {'cross_fit': config.report.cross_fit}
     if board:
-        results.show(board, splits.labelled, beliefs, issues)
-    folder.save_json('summary', summary | {'complete': True})
+        if issues:
+            results.show_label_issues(board, splits.labelled, issues)
+        board.close()
+    summary['complete'] = True
+    folder.save_json('summary', summary)
+    speaks = mesh_lib.is_main() and not quiet
+    if speaks and not trained:
+        print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
+    if speaks:
+        print(tables.render(summary))
     if issues and config.report.page:
         results.write_report(folder, context, beliefs, issues)
-    if mesh_lib.is_main() and not quiet:
-        _conclude(folder, summary, trained=trained)
-    return summary | {'complete': True}
+        if speaks:
+            print(f'\n{folder.path}/report.html shows the label issues and lets you decide')
+    return summary
 
 
 @contextlib.contextmanager
@@ -109,17 +117,22 @@ def _fold(
     """Folds the phases over the belief; `summary` gets their records.
 
     Returns:
-      The belief after each phase, by its name, and whether any was trained now.
+      The beliefs that label issues need, by the name of their phase: after pre-training and after the last classifier;
+      and whether any phase was trained now.
     """
+    entries = schedule.entries(context.config)
+    needed = ('pretrain', schedule.last_classifier(entry.name for entry in entries))
     beliefs, belief, trained = {}, Belief.of(context.splits.train), False
-    for entry in schedule.entries(context.config):
+    for entry in entries:
         after, record, is_new = _run_phase(entry, context, belief, session, folder)
-        beliefs[entry.name], trained = after, trained or is_new
-        belief = belief if entry.is_comparison else after
+        beliefs |= {entry.name: after} if entry.name in needed else {}
+        belief, trained = belief if entry.is_comparison else after, trained or is_new
         session.progress.finish(entry.name, record, trained=is_new)
         summary['phases'].append({'name': entry.name, **record})
         if entry.phase == 'select':
             summary['selection'] = results.selection_quality(context.splits.train, belief)
+            if session.metrics.board:
+                results.show_selection(session.metrics.board, entry.name, belief)
         if is_new:
             folder.save_json('summary', summary)
     return beliefs, trained
@@ -129,9 +142,7 @@ def _resolved(config: ConfigDict, workdir: str | os.PathLike, datasets: Given | 
     """The config with what it leaves to the data chosen and printed; validated before and after the data is read."""
     settings.validate(config, unchecked=automatic.open_settings(config))
     begun = (pathlib.Path(workdir) / 'config.json').exists()
-    earlier = WorkDir.of_run(workdir).load_json('config') if begun else None
-    if earlier is not None:
-        settings.check_version(earlier, workdir)
+    earlier = settings.of_run(WorkDir.of_run(workdir).load_json('config'), workdir) if begun else None
     config, table = automatic.choose(config, earlier, datasets)
     if table and mesh_lib.is_main() and not quiet:
         print(table, file=sys.stderr, flush=True)
@@ -216,14 +227,6 @@ def _run_phase(
         return after, meta['summary'], True
     finally:
         checkpoints.close()
-
-
-def _conclude(folder: WorkDir, summary: dict[str, Any], *, trained: bool) -> None:
-    if not trained:
-        print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
-    print(tables.render(summary))
-    if (folder.path / 'report.html').exists():
-        print(f'\n{folder.path}/report.html shows the label issues and lets you decide')
 
 
 def _header(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def find_label_issues(folder: WorkDir, context: Context, beliefs: dict[str, Beli
     """Finds the issues of all given labels and writes labels.csv and pred_probs.npy; None without a classifier.
 
     The probabilities are those of the last classifier, or with config.report.cross_fit those of heads on the encoder of
-    the phase `pretrain`. `beliefs` are those after each phase, by its name.
+    the phase `pretrain`. `beliefs` are those after that phase and after the last classifier's, by name.
     """
     last = beliefs.get(schedule.last_classifier(beliefs))
     if last is None:
@@ -73,14 +73,14 @@ def selection_quality(train: Dataset, belief: Belief) -> dict[str, Any]:
     return selection.quality(belief.weight, belief.label == train.true_label)
 
 
-def show(board: Board, labelled: Dataset, beliefs: dict[str, Belief], found: LabelIssues | None) -> None:
-    """Shows in TensorBoard the losses and clean probabilities of selections and of all labels; closes it."""
-    for name, belief in beliefs.items():
-        if name.startswith('select'):
-            board.histogram(f'{name}/losses', belief.selection_losses[-1])
-            board.histogram(f'{name}/clean_probability', belief.weight)
-    if found:
-        board.histogram('labels/loss', found.losses)
-        board.histogram('labels/clean_probability', found.clean_probability)
-        board.suspects(labelled, found.by_suspicion, found.suggested, found.clean_probability)
-    board.close()
+def show_selection(board: Board, name: str, belief: Belief) -> None:
+    """Shows in TensorBoard the losses that a selection was made from, and its weights."""
+    board.histogram(f'{name}/losses', belief.selection_losses[-1])
+    board.histogram(f'{name}/clean_probability', belief.weight)
+
+
+def show_label_issues(board: Board, labelled: Dataset, found: LabelIssues) -> None:
+    """Shows in TensorBoard the losses and clean probabilities of all labels, and the most suspicious images."""
+    board.histogram('labels/loss', found.losses)
+    board.histogram('labels/clean_probability', found.clean_probability)
+    board.suspects(labelled, found.by_suspicion, found.suggested, found.clean_probability)

@@ -210,11 +210,11 @@ def test_a_renamed_setting_is_refused_with_its_new_name(tmp_path):
 
 def test_the_work_directory_of_another_version_is_refused():
     saved = settings.default().to_dict()
-    settings.check_version(json.loads(json.dumps(saved)), 'work')
+    settings.of_run(json.loads(json.dumps(saved)), 'work')
     added = {name: values for name, values in saved.items() if name != 'dividemix'}
-    settings.check_version(added, 'work')  # a method that was added since locks no run out
+    settings.of_run(added, 'work')  # a method that was added since locks no run out
     gone = saved | {'contrast_optimizer': {'name': 'sgd'}}
-    refused(lambda: settings.check_version(gone, 'work'), 'work: another version', 'contrast_optimizer.', '--workdir')
+    refused(lambda: settings.of_run(gone, 'work'), 'work: another version', 'contrast_optimizer.', '--workdir')
 
 
 @pytest.mark.parametrize(

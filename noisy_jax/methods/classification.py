@@ -68,10 +68,15 @@ class Classifier(Method):
         return losses.remembering(losses.criterion(of_head, **config.loss_settings[of_head]), criterion)
 
     def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
+        criterion = self.criterion(task, stage)
+        return memory if criterion.init(1, 1).keys() <= memory.keys() else self.first_memory(task, criterion) | memory
+
+    def first_memory(self, task: Task, criterion: Criterion) -> Memory:
+        """The memory of a loss before it has seen anything."""
         count = len(task.train)
         if task.journal.session.shard_state:
             count = -(-count // 256) * 256  # whole rows for every device, on any usual number of them
-        return {**self.criterion(task, stage).init(count, task.train.num_classes), **memory}
+        return criterion.init(count, task.train.num_classes)
 
     def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
         criterion = self.criterion(task, stage)

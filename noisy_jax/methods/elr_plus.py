@@ -6,12 +6,13 @@ from typing import ClassVar
 from ml_collections import ConfigDict
 
 from noisy_jax.config import Section, Setting
+from noisy_jax.losses import Criterion
 from noisy_jax.methods.classification import Classifier
 from noisy_jax.methods.mixing import MIXUP
 from noisy_jax.methods.pair import pair_step
 from noisy_jax.training.method import Memory
 from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
-from noisy_jax.training.state import Variables, stack
+from noisy_jax.training.state import stack
 from noisy_jax.training.steps import Learner, Step
 from noisy_jax.training.task import Task
 
@@ -28,9 +29,9 @@ class Pair(Classifier):
         head, whole = super().stages(config, phase)
         return [dataclasses.replace(head, passes=HEAD_PASSES), dataclasses.replace(whole, passes=PASSES)]
 
-    def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
-        first = super().memory(task, stage, variables, {})
-        return {**stack(first, first), **memory}
+    def first_memory(self, task: Task, criterion: Criterion) -> Memory:
+        first = super().first_memory(task, criterion)
+        return stack(first, first)
 
     def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
         return pair_step(learner, self.criterion(task, stage), mixup=stage.mixup)

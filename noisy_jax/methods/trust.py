@@ -69,12 +69,12 @@ class Trusting(Method):
 
     def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
         memory = super().memory(task, stage, variables, memory)
-        return memory | self.trust(task)(variables, None) if stage.name == 'all' else memory
+        return memory | self._compiled(task)(variables, None) if stage.name == 'all' else memory
 
     def after_epoch(self, task: Task, stage: Stage) -> AfterEpoch | None:
         if stage.name != 'all':
             return None
-        trust, threshold = self.trust(task), self.threshold(task.context.config)
+        trust, threshold = self._compiled(task), self.threshold(task.context.config)
 
         def after(state: TrainState, epoch: int) -> tuple[TrainState, Values]:
             del epoch
@@ -82,3 +82,8 @@ class Trusting(Method):
             return state.remember(newest), {'trusted_next': float((newest[CLEAN] > threshold).mean())}
 
         return after
+
+    def _compiled(self, task: Task) -> Trust:
+        if 'trust' not in task.compiled:
+            task.compiled['trust'] = self.trust(task)
+        return task.compiled['trust']

@@ -174,10 +174,10 @@ def validate(config: ConfigDict, unchecked: Collection[str] = ()) -> None:
         raise InputError(f'config.rounds: {config.rounds} needs the phase finetune, found {phases}')
 
 
-def check_version(saved: Mapping[str, Any], workdir: str | os.PathLike) -> None:
-    """Whether this version has all settings of the config.json of a work directory, read as `saved`.
+def of_run(saved: Mapping[str, Any], workdir: str | os.PathLike) -> dict[str, Any]:
+    """The settings of a run by key, from the config.json of its work directory, read as `saved`.
 
-    A setting that was added since, as a new method has them, counts as having had its default.
+    A setting that was added since, as a new method has them, has its default.
 
     Raises:
       InputError: it has a setting that does not exist any more.
@@ -189,3 +189,4 @@ def check_version(saved: Mapping[str, Any], workdir: str | os.PathLike) -> None:
             f'{workdir}: another version of noisy_jax began this run (it has the setting {gone[0]}); '
             'use another --workdir, or that version'
         )
+    return now | before

@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import config as config_lib
-from noisy_jax import data, losses, settings
+from noisy_jax import data, losses
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.schedule import PHASES
@@ -137,7 +137,7 @@ def choose(
 
     Args:
       config: some of its settings may be open.
-      earlier: the config.json of a run that is resumed, whose choices stay.
+      earlier: the settings by key of a run that is resumed, whose choices stay.
       given: training and test set, instead of those that config.data names.
 
     Raises:
@@ -147,9 +147,7 @@ def choose(
     if not keys:
         return config, ''
     if earlier:
-        saved = config_lib.from_json(earlier)
-        before = dict(config_lib.flatten(settings.default())) | dict(config_lib.flatten(saved))
-        title, found = '', {key: (before[key], 'chosen before') for key in keys}
+        title, found = '', {key: (earlier[key], 'chosen before') for key in keys}
     else:
         title, found = _choose_from_data(config, given)
     values = {key: found[key] for key in keys}

@@ -12,7 +12,7 @@ class MetricWriter:
     """Appends to metrics.jsonl: {"phase", "stage", "epoch", "step", name: value, ...}; a board shows the same."""
 
     def __init__(self, path: pathlib.Path, board: Board | None = None) -> None:
-        self._path, self._board = path, board
+        self._path, self.board = path, board
         self._shown = 0  # bytes that the board shows
         self._file = path.open('a', encoding='utf-8') if is_main() else None
 
@@ -52,9 +52,9 @@ class MetricWriter:
 
     def _show(self) -> None:
         """What is new to the board: at first all that an earlier process has left, after its `rewind`."""
-        if self._board:
+        if self.board:
             with self._path.open('rb') as lines:
                 lines.seek(self._shown)
                 for line in lines:
-                    self._board.scalars(json.loads(line))
+                    self.board.scalars(json.loads(line))
                 self._shown = lines.tell()

@@ -1,6 +1,7 @@
 """The training of one phase."""
 
 import dataclasses
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -15,11 +16,15 @@ from noisy_jax.training.steps import Learner
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """The training of one phase on `train`, whose labels and weights are those believed now."""
+    """The training of one phase on `train`, whose labels and weights are those believed now.
+
+    `compiled` holds what a method compiles once for all of the phase, by name.
+    """
 
     context: Context
     journal: Journal
     train: Dataset
+    compiled: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def phase(self) -> str:
