@@ -20,9 +20,10 @@ from noisy_jax.data.dataset import Dataset
 from noisy_jax.labels import selection
 from noisy_jax.methods import METHODS
 from noisy_jax.methods.classification import Classifier
-from noisy_jax.training import knn, optim
+from noisy_jax.training import heads, knn, optim
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.evaluate import over_dataset
+from noisy_jax.training.guard import Guard
 from noisy_jax.training.journal import Journal
 from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.mesh import to_host
@@ -33,6 +34,8 @@ from noisy_jax.training.task import Task
 from noisy_jax.training.time_left import Work, WorkPlan
 from noisy_jax.training.train import train
 from noisy_jax.training.watch import ClassifierWatch, EncoderWatch, accuracies, embedding_quality
+
+_LEAST_AUROC = 0.65
 
 
 def base(context: Context, belief: Belief, journal: Journal) -> Belief:
@@ -49,6 +52,10 @@ def pretrain(context: Context, belief: Belief, journal: Journal) -> Belief:
 
 def classify(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(a2) A new head, then all weights, on the given labels; its predictions are the next labels."""
+    config = context.config
+    if 'pretrain' in config.phases and not method_of(config, 'pretrain').sees_labels:
+        head, loss = _new_head(context, belief.variables, journal.phase), method_of(config, 'classify').loss(config)
+        belief = dataclasses.replace(belief, head_probabilities=heads.compare(context, head, loss, journal))
     return _relabelled(_classifier(context, belief, journal))
 
 
@@ -74,6 +81,8 @@ def select(context: Context, belief: Belief, journal: Journal) -> Belief:
 
 def contrast(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(b2) Supervised contrastive on the pseudo-labels, positives weighted by clean probability."""
+    if reason := selection_fault(context, belief):
+        return _skipped(belief, journal, reason)
     # Without a floor, a row whose pairs all have weight 0 would have no gradient.
     weight = np.maximum(belief.weight, context.config.contrast.min_weight)
     images = _believed(context, belief).replace(weight=weight)
@@ -82,9 +91,28 @@ def contrast(context: Context, belief: Belief, journal: Journal) -> Belief:
 
 def finetune(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(b3) A new head, then all weights, on the pseudo-labels."""
+    if reason := selection_fault(context, belief):
+        _record_accuracies(context, belief.classifier, belief.valid_probabilities, journal)
+        return _skipped(belief, journal, reason)
     if not context.config.finetune.weighted:
         belief = dataclasses.replace(belief, weight=np.ones_like(belief.weight))
     return _relabelled(_classifier(context, belief, journal))
+
+
+def selection_fault(context: Context, belief: Belief) -> str | None:
+    """Why the newest selection of pseudo-labels cannot be used; None where it can, or where no guard is asked."""
+    if not context.config.guard or belief.selection_losses is None:
+        return None
+    if np.ptp(belief.weight) == 0:
+        return 'the losses of the selection form one group: they do not tell right pseudo-labels from wrong ones'
+    guard = Guard.of(context, belief)
+    auroc = guard and guard.auroc(belief.weight, belief.label)
+    if auroc is None or auroc >= _LEAST_AUROC:
+        return None
+    return (
+        'the selection does not tell right pseudo-labels from wrong ones: where the class is sure, its AUROC is '
+        f'{auroc:.2f}; at least {_LEAST_AUROC} is needed'
+    )
 
 
 Phase = Callable[[Context, Belief, Journal], Belief]
@@ -181,17 +209,31 @@ def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
     method, task = method_of(context.config, journal.phase), Task(context, journal, _believed(context, belief))
     heads = [_new_head(context, belief.variables, journal.phase + end) for end in ('', '_second')[: method.networks]]
     start = stack(*heads) if method.networks == 2 else heads[0]
-    variables, _ = train(method, task, start, ClassifierWatch(task, method.networks))
+    guard = None if journal.phase == 'base' else Guard.of(context, belief)
+    variables, _ = train(method, task, start, ClassifierWatch(task, method.networks, guard))
     if method.networks == 2:
         variables = unstack(variables)
+    if guard and belief.classifier and guard.rejects(variables, journal, 'the classifier before'):
+        variables = belief.classifier
     valid, of_valid = context.splits.valid, None
     if valid is not None:
         of_valid = context.evaluator.predict(variables, valid)
+    _record_accuracies(context, variables, of_valid, journal)
+    probabilities = context.evaluator.predict(variables, task.train)
+    return dataclasses.replace(belief, variables=variables, probabilities=probabilities, valid_probabilities=of_valid)
+
+
+def _record_accuracies(context: Context, variables: Variables, of_valid: np.ndarray | None, journal: Journal) -> None:
+    """Those of the classifier that the phase hands on."""
     values = accuracies(context, variables, of_valid)
     journal.record |= {f'{name}_last': value for name, value in values.items()}
     journal.best('test_accuracy_best', values.get('test_accuracy'))
-    probabilities = context.evaluator.predict(variables, task.train)
-    return dataclasses.replace(belief, variables=variables, probabilities=probabilities, valid_probabilities=of_valid)
+
+
+def _skipped(belief: Belief, journal: Journal, reason: str) -> Belief:
+    journal.record['skipped'] = reason
+    journal.session.progress.note(journal.name, f'skipped: {reason}')
+    return belief
 
 
 def _representation(context: Context, images: Dataset, journal: Journal, start: Variables) -> Variables:

@@ -20,6 +20,7 @@ from noisy_jax.data import lazy
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
+from noisy_jax.models.network import Network
 from noisy_jax.report import tables
 from noisy_jax.settings import automatic
 from noisy_jax.training import compiling, tensorboard
@@ -41,7 +42,11 @@ _SHOWN = 12  # images of the pre-training whose views TensorBoard shows
 
 
 def run(
-    config: ConfigDict, workdir: str | os.PathLike, datasets: Given | None = None, quiet: bool = False
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    datasets: Given | None = None,
+    quiet: bool = False,
+    network: Network | None = None,
 ) -> dict[str, Any]:
     """Runs `config` in `workdir`, or resumes where an earlier run of the same config stopped.
 
@@ -50,6 +55,7 @@ def run(
       workdir: gets everything the run writes.
       datasets: training and test set, instead of those that config.data names.
       quiet: prints nothing, neither progress nor the table at the end; warnings come all the same.
+      network: instead of that of config.model; whoever resumes the run or reads the classifier passes it again.
 
     Returns:
       The summary, as in summary.json.
@@ -64,7 +70,7 @@ def run(
         mesh, options = mesh_lib.make_mesh(config.devices), compiling.compiler_options(config.xla_options)
         splits = splits_lib.load(config, datasets)
     _check_batches(config, len(splits.train), mesh)
-    context = Context.create(config, splits, mesh, options)
+    context = Context.create(config, splits, mesh, options, network)
     folder = _claimed(workdir, context)
     board = _board(folder, context)
     summary = _header(config, mesh) | {'noise': splits.noise, 'phases': []}
@@ -215,7 +221,7 @@ def _run_phase(
         if meta.get('complete'):
             arrays = {array: folder.load_array(f'labels/{entry.name}_{array}') for array in meta['arrays']}
             after = dataclasses.replace(belief, variables=checkpoints.restore_outcome(), **arrays)
-            return after, meta['summary'], False
+            return _with_classifier(entry, after), meta['summary'], False
         journal = Journal(entry.phase, session, checkpoints, entry.name)
         after = phases.PHASES[entry.phase](context, belief, journal)
         after = dataclasses.replace(after, variables=to_host(after.variables))
@@ -224,9 +230,13 @@ def _run_phase(
             folder.save_array(f'labels/{entry.name}_{kind}', array)
         meta = {**journal.meta(None), 'complete': True, 'arrays': list(arrays), 'summary': journal.summary()}
         checkpoints.save_outcome(journal.next_step, after.variables, meta)
-        return after, meta['summary'], True
+        return _with_classifier(entry, after), meta['summary'], True
     finally:
         checkpoints.close()
+
+
+def _with_classifier(entry: schedule.Entry, belief: Belief) -> Belief:
+    return dataclasses.replace(belief, classifier=belief.variables) if schedule.title(entry.name) else belief
 
 
 def _header(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:

@@ -49,10 +49,10 @@ def test_imports_go_down(path):
 
 
 def test_only_loop_and_evaluate_jit_steps():
-    # knn jits its own search, compiling tries options out on nothing.
+    # knn jits its own search and heads their scan, compiling tries options out on nothing.
     jitting = {
         str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob('*.py')
         if 'jax.jit' in path.read_text() and path.parent.name == 'training'
     }
-    assert jitting == {f'training/{name}.py' for name in ('loop', 'evaluate', 'knn', 'compiling')}
+    assert jitting == {f'training/{name}.py' for name in ('loop', 'evaluate', 'knn', 'compiling', 'heads')}

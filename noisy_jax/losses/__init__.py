@@ -20,7 +20,15 @@ from noisy_jax.losses.classification import (
     symmetric_cross_entropy,
 )
 from noisy_jax.losses.contrastive import info_nce, normalise, nt_xent, queue_sup_con, sup_con
-from noisy_jax.losses.criterion import CRITERIA, Criterion, criterion, remembering, settings, with_negative_entropy
+from noisy_jax.losses.criterion import (
+    CRITERIA,
+    Criterion,
+    criterion,
+    remembering,
+    settings,
+    sureness,
+    with_negative_entropy,
+)
 from noisy_jax.losses.elr import elr, elr_targets
 
 __all__ = [
@@ -48,6 +56,7 @@ __all__ = [
     'reverse_cross_entropy',
     'settings',
     'sup_con',
+    'sureness',
     'symmetric_cross_entropy',
     'with_negative_entropy',
 ]

@@ -15,6 +15,8 @@ from noisy_jax.losses.elr import elr, elr_targets
 
 Extra = dict[str, jax.Array]
 
+_TARGETS = 'elr_targets'  # ELR's memory [N, C]
+
 
 class Criterion(NamedTuple):
     """A loss with memory: `remember` the predictions, then compute `loss` with the memory's rows of the batch.
@@ -67,12 +69,25 @@ def remembering(criterion: Criterion, other: Criterion) -> Criterion:
     )
 
 
+def sureness(logits: jax.Array, rows: Extra) -> Extra:
+    """How sure a classifier is: the mean largest probability p, and with ELR's memory t the mean of <p, t>.
+
+    ELR's gradient grows with 1 / (1 - <p, t>): it holds on to what the classifier is sure of, right or wrong, and
+    leaves the rest to the labels.
+
+    >>> sureness(jnp.array([[2.0, 0.0]]), {'elr_targets': jnp.array([[0.5, 0.1]])})
+    {'confidence': Array(0.881, dtype=float32), 'p_memory': Array(0.452, dtype=float32)}
+    """
+    p = jax.nn.softmax(logits)
+    values = {'confidence': p.max(-1).mean()}
+    return values | ({'p_memory': jnp.sum(p * rows[_TARGETS], axis=-1).mean()} if _TARGETS in rows else {})
+
+
 def _elr(*, beta: float, lam: float) -> Criterion:
-    name = 'elr_targets'
     return Criterion(
-        lambda logits, labels, rows: elr(logits, labels, rows[name], lam=lam),
-        lambda num_samples, num_classes: {name: jnp.zeros((num_samples, num_classes), jnp.float32)},
-        lambda memory, *batch: {**memory, name: elr_targets(memory[name], *batch, beta=beta)},
+        lambda logits, labels, rows: elr(logits, labels, rows[_TARGETS], lam=lam),
+        lambda num_samples, num_classes: {_TARGETS: jnp.zeros((num_samples, num_classes), jnp.float32)},
+        lambda memory, *batch: {**memory, _TARGETS: elr_targets(memory[_TARGETS], *batch, beta=beta)},
     )
 
 

@@ -63,6 +63,8 @@ class Classifier(Method):
         name = self.loss(config)
         criterion = losses.criterion(name, **config.loss_settings[name])
         of_head = task.settings.get('head_loss', 'same')
+        if of_head == 'auto':  # chosen by the phase; without a pre-trained encoder there is nothing to choose by
+            of_head = task.journal.record.get('heads', {}).get('chosen', 'same')
         if stage.name != 'head' or of_head in ('same', name):
             return criterion
         return losses.remembering(losses.criterion(of_head, **config.loss_settings[of_head]), criterion)
@@ -97,7 +99,8 @@ def classification_step(learner: Learner, criterion: Criterion) -> Step:
             return weighted_mean(values, batch['weight']), (batch_stats, (logits, memory))
 
         new, loss, (logits, memory) = learner.descend(state, loss_of)
-        return new.remember(memory), {'loss': loss, 'accuracy': jnp.mean(logits.argmax(-1) == labels)}
+        metrics = {'loss': loss, 'accuracy': jnp.mean(logits.argmax(-1) == labels)}
+        return new.remember(memory), metrics | losses.sureness(logits, criterion.rows(memory, index))
 
     return step
 

@@ -58,6 +58,11 @@ RUN: Section = {
     'early_stop_below': Setting(
         0.01, 'share of held-out images that counts as few, averaged over five epochs', 0.0, 1.0
     ),
+    'guard': Setting(
+        True,
+        'replace a classifier that has memorised wrong labels by the one before, and skip what a selection that '
+        'tells nothing would feed; needs a pre-trained encoder',
+    ),
     'linear_probe': Setting(False, 'evaluate embeddings also by a linear classifier trained to convergence'),
     'resident_bytes': Setting(2**31, 'most bytes of training images that stay on the device', least=0),
     'shard_state': Setting(False, "shard the optimiser's state and a method's memory over the devices"),
@@ -92,6 +97,14 @@ def _headed() -> Section:
     }
 
 
+_HEAD_LOSS = Setting(
+    'same',
+    "loss of the head alone; 'same' as of all weights; 'auto': elr or nfl_rce instead, where cross-fitted heads on the "
+    'pre-trained embeddings then agree better with labels that they have not seen',
+    choices=('same', 'auto', *_LOSSES),
+)
+
+
 def _contrastive(method: str, epochs: int, temperature: float) -> Section:
     return _trained(epochs, 'simclr') | {
         'method': Setting(
@@ -118,7 +131,7 @@ def sections(num_classes: int = 10) -> Section:
         'augment': augment.settings(),
         'base': _classifier(120) | {'encoder_scale': optim.ENCODER_SCALE},
         'pretrain': _contrastive('simclr', 500, 0.5) | {'optimizer': optim.settings(learning_rate=0.03)},
-        'classify': _headed() | {'optimizer': optim.settings()},
+        'classify': _headed() | {'head_loss': _HEAD_LOSS, 'optimizer': optim.settings()},
         'select': _trained(20, 'none', least=1)
         | {
             'history': Setting(5, 'last epochs whose mean loss tells clean from noisy', least=1),

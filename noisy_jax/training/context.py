@@ -39,10 +39,12 @@ class Context:
     splits: Splits
 
     @classmethod
-    def create(cls, config: ConfigDict, splits: Splits, mesh: Mesh, options: Options) -> 'Context':
-        """The network and its evaluation by `config` for the images of `splits`."""
+    def create(
+        cls, config: ConfigDict, splits: Splits, mesh: Mesh, options: Options, network: Network | None = None
+    ) -> 'Context':
+        """`network`, or that of `config`, and its evaluation for the images of `splits`."""
         shape = splits.train.image.shape[1:]
-        network = create_network(config, splits.train.num_classes, shape[0])
+        network = network or create_network(config, splits.train.num_classes, shape[0])
         normalise = normaliser(config.data.mean, config.data.std)
         evaluator = Evaluator(network, normalise, mesh, config.eval_batch_size, options)
         return cls(config, network, normalise, evaluator, initialiser(network, shape, config.seed, options), splits)
@@ -62,7 +64,9 @@ class Belief:
       weight: float32 [T], the trust in each label.
       probabilities: float32 [T, C] of the newest classifier, or None.
       valid_probabilities: float32 [V, C] of the held-out images, or None.
+      classifier: the variables of the newest classifier, or None.
       selection_losses: float32 [E, T] that the newest weights were computed from, or None.
+      head_probabilities: float32 [T, C] of cross-fitted heads on the pre-trained embeddings, or None.
     """
 
     variables: Variables | None
@@ -70,7 +74,9 @@ class Belief:
     weight: np.ndarray
     probabilities: np.ndarray | None = None
     valid_probabilities: np.ndarray | None = None
+    classifier: Variables | None = None
     selection_losses: np.ndarray | None = None
+    head_probabilities: np.ndarray | None = None
 
     @classmethod
     def of(cls, train: Dataset) -> 'Belief':
@@ -79,7 +85,7 @@ class Belief:
 
     def arrays_since(self, before: 'Belief') -> dict[str, np.ndarray]:
         """The arrays, by name, that differ from those of `before`."""
-        names = (field.name for field in dataclasses.fields(self) if field.name != 'variables')
+        names = (field.name for field in dataclasses.fields(self) if field.name not in ('variables', 'classifier'))
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not getattr(before, name)}
 

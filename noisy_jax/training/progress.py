@@ -98,6 +98,10 @@ class Progress:
             parts = [f'{record["seconds"]:.1f} s', f'{rate:.0f} images/s' if rate else '', _accuracy(record)]
             self._say(f'{phase:<11} {", ".join(filter(None, parts))}')
 
+    def note(self, phase: str, text: str) -> None:
+        """Says what a reader has to know about a phase."""
+        self._say(f'{phase:<11} {text}')
+
     def _log(self) -> None:
         self._shown = time.monotonic()
         parts = [self._loss(), _accuracy(self._values), self._rate()]

@@ -14,6 +14,7 @@ AVERAGE = 'average'  # moving average of the variables
 CLEAN = 'clean_probability'  # [N], the trust in each label
 LOSSES = 'loss_history'  # [E, N], each sample's loss after the last epochs
 PREDICTIONS = 'valid_predictions'  # [V], the classes of the held-out images at the last epoch
+BEFORE = 'before'  # the variables before the stage
 CHANGED = 'valid_changed'  # [E], how many of them changed in each of the last epochs
 
 

@@ -7,19 +7,23 @@ from typing import Protocol
 from noisy_jax.training import state
 from noisy_jax.training.loop import AfterEpoch, fit
 from noisy_jax.training.method import Memory, Method
-from noisy_jax.training.stage import Values
+from noisy_jax.training.stage import Stage, Values
 from noisy_jax.training.state import TrainState, Variables
 from noisy_jax.training.task import Task
 
 
 class Watch(Protocol):
-    """Measurements after every epoch, and the memory they need in the state."""
+    """Measurements after every epoch, the memory they need in the state, and what they let a stage return."""
 
     stop_when: Callable[[Values], bool] | None
 
-    def memory(self) -> Memory: ...
+    def memory(self, variables: Variables, *, is_first: bool) -> Memory:
+        """Of a stage that starts from `variables`, the first of its phase or a later one."""
 
     def __call__(self, state: TrainState, epoch: int) -> tuple[TrainState, Values]: ...
+
+    def outcome(self, state: TrainState, stage: Stage) -> Variables:
+        """The variables that a finished stage returns."""
 
 
 def train(method: Method, task: Task, variables: Variables, watch: Watch | None = None) -> tuple[Variables, Memory]:
@@ -29,21 +33,20 @@ def train(method: Method, task: Task, variables: Variables, watch: Watch | None 
       The variables (their average if a stage averages), and the memory of the last stage.
     """
     memory: Memory = {}
-    for stage in method.stages(task.context.config, task.phase):
-        if not stage.epochs:
-            continue
+    stages = [stage for stage in method.stages(task.context.config, task.phase) if stage.epochs]
+    for number, stage in enumerate(stages):
         learner = task.learner(stage, variables)
         memory = method.memory(task, stage, variables, memory)
         if stage.average:
             memory = {**memory, state.AVERAGE: variables}
         after = [method.after_epoch(task, stage)]
         if watch:
-            memory, after = {**memory, **watch.memory()}, [watch, *after]
+            memory, after = {**memory, **watch.memory(variables, is_first=number == 0)}, [watch, *after]
             stage = dataclasses.replace(stage, stop_when=watch.stop_when)
         start = state.create(variables, learner.optimizer, learner.trained, memory)
         step = method.step(task, stage, learner)
         final = fit(stage, step, start, task.train, task.journal, _chained(after))
-        variables, memory = final.averaged, final.extra
+        variables, memory = watch.outcome(final, stage) if watch else final.averaged, final.extra
     return variables, memory
 
 

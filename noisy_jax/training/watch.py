@@ -1,16 +1,16 @@
 """Measurements after every epoch and at the end of a phase: accuracies, stability, k-NN."""
 
-import functools
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.training import knn, probe
 from noisy_jax.training.context import Context
+from noisy_jax.training.guard import Guard
 from noisy_jax.training.mesh import to_host
-from noisy_jax.training.stage import Values
-from noisy_jax.training.state import CHANGED, PREDICTIONS, TrainState, Variables, unstack
+from noisy_jax.training.stage import Stage, Values
+from noisy_jax.training.state import BEFORE, CHANGED, PREDICTIONS, TrainState, Variables, unstack
 from noisy_jax.training.task import Task
 
 _STABLE_EPOCHS = 5  # of the rolling mean of predictions that changed
@@ -18,43 +18,61 @@ _MOST_AGAINST_ITSELF = 50_000  # images whose neighbours are found among themsel
 
 
 class ClassifierWatch:
-    """Accuracies every `eval_every` epochs; where images are held out, how many predictions on them change."""
+    """Accuracies every `eval_every` epochs; where images are held out, how many predictions on them change.
 
-    def __init__(self, task: Task, networks: int) -> None:
+    With a guard, a stage whose classifier ends worse than heads on the pre-trained embeddings returns what it began
+    with, unless it is the first, which begins with an untrained head.
+    """
+
+    def __init__(self, task: Task, networks: int, guard: Guard | None = None) -> None:
         self._context, self._journal, self._networks = task.context, task.journal, networks
-        self._valid = task.context.splits.valid
+        self._valid, self._guard = task.context.splits.valid, guard
 
-    def memory(self) -> dict[str, np.ndarray]:
-        """Memory of the predictions on held-out images."""
-        if self._valid is None:
-            return {}
-        count = len(self._valid)
-        return {PREDICTIONS: np.full(count, -1, np.int32), CHANGED: np.full(_STABLE_EPOCHS, count, np.float32)}
+    def memory(self, variables: Variables, *, is_first: bool) -> dict[str, Any]:
+        """Memory of the predictions on held-out images, and of the variables to return to."""
+        memory: dict[str, Any] = {BEFORE: variables} if self._guard and not is_first else {}
+        if self._valid is not None:
+            count = len(self._valid)
+            memory |= {PREDICTIONS: np.full(count, -1, np.int32), CHANGED: np.full(_STABLE_EPOCHS, count, np.float32)}
+        return memory
 
-    @property
-    def stop_when(self) -> Callable[[Values], bool] | None:
-        """Whether few held-out predictions still change (Ciortan 2021, section 3); needs no clean label."""
+    def stop_when(self, values: Values) -> bool:
+        """Whether few held-out predictions still change (Ciortan 2021, section 3), or wrong labels are memorised."""
         config = self._context.config
+        if self._guard and self._guard.memorises(values):
+            return True
         if self._valid is None or config.early_stop != 'stable_predictions':
-            return None
-        return functools.partial(_is_stable, most=config.early_stop_below * len(self._valid))
+            return False
+        return values.get('valid_changed_mean', np.inf) <= config.early_stop_below * len(self._valid)
 
     def __call__(self, state: TrainState, epoch: int) -> tuple[TrainState, Values]:
         config, values = self._context.config, {}
         evaluated = bool(config.eval_every) and (epoch + 1) % config.eval_every == 0
         if not evaluated and self._valid is None:
             return state, values
-        variables = unstack(state.averaged) if self._networks == 2 else state.averaged
+        variables = self._single(state.averaged)
         guesses = None
         if self._valid is not None:
             guesses = self._context.evaluator.log_probabilities(variables, self._valid)  # [V, C]
         if evaluated:
             values = accuracies(self._context, variables, guesses)
             self._journal.best('test_accuracy_best', values.get('test_accuracy'))
+            if self._guard:
+                values['sure_agreement'] = self._guard.agreement(variables)
         if guesses is not None:
             state, stability = _stability(state, guesses)
             values |= stability
         return state, values
+
+    def outcome(self, state: TrainState, stage: Stage) -> Variables:
+        after = state.averaged
+        if BEFORE not in state.extra or not self._guard.rejects(self._single(after), self._journal, 'the stage before'):
+            return after
+        return state.extra[BEFORE]
+
+    def _single(self, variables: Variables) -> Variables:
+        """Of one network, or of two as they are evaluated."""
+        return unstack(variables) if self._networks == 2 else variables
 
 
 def accuracies(context: Context, variables: Variables, guesses: np.ndarray | None) -> dict[str, float]:
@@ -68,10 +86,6 @@ def accuracies(context: Context, variables: Variables, guesses: np.ndarray | Non
     if guesses is not None:
         values['valid_accuracy'] = float(np.mean(guesses.argmax(-1) == splits.valid.label))
     return values
-
-
-def _is_stable(values: Values, most: float) -> bool:
-    return values.get('valid_changed_mean', np.inf) <= most
 
 
 def _stability(state: TrainState, guesses: np.ndarray) -> tuple[TrainState, dict[str, float]]:
@@ -90,10 +104,15 @@ class EncoderWatch:
     def __init__(self, task: Task) -> None:
         self._task = task
 
-    def memory(self) -> dict[str, np.ndarray]:
+    stop_when = None
+
+    def memory(self, variables: Variables, *, is_first: bool) -> dict[str, Any]:
+        del variables, is_first
         return {}
 
-    stop_when = None
+    def outcome(self, state: TrainState, stage: Stage) -> Variables:
+        del stage
+        return state.averaged
 
     def __call__(self, state: TrainState, epoch: int) -> tuple[TrainState, Values]:
         every = self._task.settings.knn_every

@@ -1,0 +1,98 @@
+"""Whether training a whole network makes a classifier worse, seen without right labels.
+
+Heads that are cross-fitted on the pre-trained embeddings know some classes almost surely. A network that learns goes on
+agreeing with them; one that memorises wrong labels predicts those instead, on sure images as well.
+"""
+
+import dataclasses
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.labels.agreement import Agreement
+from noisy_jax.training.context import Belief, Context
+from noisy_jax.training.evaluate import Evaluator
+from noisy_jax.training.journal import Journal
+from noisy_jax.training.stage import Values
+from noisy_jax.training.state import Variables
+
+_FEWEST = 100  # sure images on either side for an AUROC with a standard error of some 3 %
+_MOST = 5000  # sure images that are looked at: the standard error is 0.7 % at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Guard:
+    """Compares classifiers with the heads on the pre-trained embeddings.
+
+    Attributes:
+      evaluator: of the network.
+      images: some of those whose class is sure; `label` is that class.
+      heads: what is known of the heads.
+      sees_given: whether the given labels are trained on.
+    """
+
+    evaluator: Evaluator
+    images: Dataset
+    heads: Agreement
+    sees_given: bool
+
+    @classmethod
+    def of(cls, context: Context, belief: Belief) -> 'Guard | None':
+        """The guard by the cross-fitted heads of `belief`; None without."""
+        if belief.head_probabilities is None or not context.config.guard:
+            return None
+        train = context.splits.train
+        heads = Agreement.of(belief.head_probabilities, train.label)
+        rows = np.flatnonzero(heads.sure >= 0)
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST)).astype(int))]
+        images = train.take(rows).replace(label=heads.sure[rows])
+        return cls(context.evaluator, images, heads, belief.classifier is None)
+
+    @property
+    def least(self) -> float:
+        """Agreement on sure images below which a classifier is worse than the heads.
+
+        Errors on sure images are rarer than on others: a classifier that errs there more often than the heads err
+        anywhere, by two standard errors, is worse than they are.
+        """
+        return self.heads.accuracy - 2 * self.heads.accuracy_error
+
+    def agreement(self, variables: Variables) -> float:
+        """The fraction of sure images whose class a classifier predicts."""
+        return self.evaluator.accuracy(variables, self.images, self.images.label)
+
+    def auroc(self, weights: np.ndarray, labels: np.ndarray) -> float | None:
+        """How well `weights` [T] tell right pseudo-labels [T] from wrong ones where the class is sure.
+
+        None where hardly any of them is wrong, or right, by what is sure.
+        """
+        rows = np.flatnonzero(self.heads.sure >= 0)
+        right = labels[rows] == self.heads.sure[rows]
+        if min(right.sum(), (~right).sum()) < _FEWEST:
+            return None
+        return float(roc_auc_score(right, weights[rows]))
+
+    def memorises(self, values: Values) -> bool:
+        """Whether, by the metrics of an epoch, wrong labels are being memorised: no later epoch mends that.
+
+        The labels are predicted more often than they are right, and sure classes less often than by the heads.
+        """
+        if not self.sees_given or 'sure_agreement' not in values:
+            return False
+        most = self.heads.right_labels + 2 * self.heads.right_labels_error
+        return values['accuracy'] > most and values['sure_agreement'] < self.least
+
+    def rejects(self, variables: Variables, journal: Journal, what: str) -> bool:
+        """Whether a classifier is worse than the heads; then records it, and says what is used instead."""
+        found = self.agreement(variables)
+        if found >= self.least:
+            return False
+        journal.record['rejected'] = {'sure_agreement': found, 'least': self.least}
+        journal.session.progress.note(
+            journal.name,
+            f'memorised wrong labels: agrees with {100 * found:.0f} % of the classes that heads on the pre-trained '
+            f'embeddings are surest of, and those are right on about {100 * self.heads.accuracy:.0f} % of all images; '
+            f'{what} is used instead',
+        )
+        return True

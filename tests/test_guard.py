@@ -1,0 +1,149 @@
+"""training/heads.py and guard.py: heads that have not seen a label, and what they keep a run from."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from noisy_jax import losses, models, phases, pipeline
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.labels.agreement import Agreement
+from noisy_jax.training import heads
+from noisy_jax.training.guard import Guard
+
+CLASSES = 10
+
+
+def _cross_fitted(embeddings, labels, loss, classifier='linear', epochs=20):
+    network = models.create({'encoder': 'cnn_small', 'classifier': classifier}, num_classes=CLASSES)
+    empty = jnp.zeros((1, embeddings.shape[1]))
+    variables = network.init(jax.random.key(0), empty, train=False, method='classify')
+    criterion = losses.criterion(loss, **{k: s.default for k, s in losses.settings()[loss].items()})
+    settings = {'optimizer': {'learning_rate': 0.5}, 'epochs': epochs, 'batch_size': 64, 'seed': 0}
+    return heads.cross_fitted(network, {'batch_stats': {}, **variables}, embeddings, labels, criterion, **settings)
+
+
+@pytest.mark.parametrize('loss', ['ce', 'elr', 'nfl_rce'])
+@pytest.mark.parametrize('classifier', ['linear', 'bn_linear'])
+def test_heads_learn_what_generalises(loss, classifier):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, 400)
+    embeddings = (4 * np.eye(CLASSES)[labels] + rng.normal(size=(400, CLASSES))).astype(np.float32)
+    found = _cross_fitted(embeddings, labels, loss, classifier)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)  # float32 sums of ten probabilities
+    assert np.mean(found.argmax(1) == labels) > 0.85
+
+
+def test_heads_have_not_seen_the_label_that_they_predict():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, 600)
+    embeddings = rng.normal(size=(600, 400)).astype(np.float32)  # as many as a head needs to memorise all labels
+    found = _cross_fitted(embeddings, labels, 'ce', epochs=40)
+    assert abs(np.mean(found.argmax(1) == labels) - 0.1) < 4 * np.sqrt(0.09 / 600)
+
+
+class _Evaluator:
+    """Predicts the class that stands in the only pixel."""
+
+    def accuracy(self, variables, dataset, labels):
+        return float(np.mean(dataset.image[:, 0, 0, 0] == labels))
+
+
+def _guard(sure, predicted):
+    image = np.asarray(predicted, np.uint8)[:, None, None, None]
+    names = tuple(map(str, range(CLASSES)))
+    known = Agreement(0.4, 0.5, 0.01, 0.8, 0.05, np.asarray(sure))
+    return Guard(_Evaluator(), Dataset(image, np.asarray(sure), names), known, sees_given=True)
+
+
+def test_a_classifier_is_worse_where_it_errs_on_sure_images_as_often_as_the_heads_on_any():
+    sure = np.arange(100) % CLASSES
+    predicted = np.where(np.arange(100) < 72, sure, (sure + 1) % CLASSES)
+    guard = _guard(sure, predicted)
+    assert guard.agreement({}) == 0.72
+    assert guard.least == pytest.approx(0.7)  # 0.8 - 2 * 0.05
+    both = {'accuracy': 0.9, 'sure_agreement': 0.5}
+    assert guard.memorises(both)
+    assert not guard.memorises(both | {'sure_agreement': 0.72})
+    assert not guard.memorises(both | {'accuracy': 0.51})  # no more than are right, give or take
+    assert not guard.memorises({'accuracy': 0.9})  # not evaluated in this epoch
+    assert not dataclasses.replace(guard, sees_given=False).memorises(both)  # pseudo-labels may all be predicted
+
+
+def test_a_selection_is_evaluated_where_the_class_is_sure():
+    sure = np.where(np.arange(600) < 400, np.arange(600) % CLASSES, -1)
+    guard = _guard(sure[:400], sure[:400])
+    guard = dataclasses.replace(guard, heads=dataclasses.replace(guard.heads, sure=sure))
+    labels = np.where(np.arange(600) % 4 == 0, (np.arange(600) + 1) % CLASSES, np.arange(600) % CLASSES)
+    right = labels == np.arange(600) % CLASSES
+    assert guard.auroc(right.astype(float), labels) == 1.0
+    assert guard.auroc(1 - right, labels) == 0.0
+    assert guard.auroc(np.ones(600), labels) == 0.5
+    assert guard.auroc(np.ones(600), np.arange(600) % CLASSES) is None  # none of them is wrong
+
+
+def _memorising(**changes):
+    """All weights by cross-entropy at one rate: they memorise 60 % wrong labels."""
+    settings = {
+        'pretrain__epochs': 4,
+        'classify__head_epochs': 8,
+        'classify__epochs': 20,
+        'classify__optimizer__encoder_scale': 1.0,
+        'classify__optimizer__learning_rate': 5e-3,
+        'finetune__head_epochs': 4,
+        'finetune__epochs': 4,
+    }
+    config = tiny.config('loss=ce,rate=0.6,phases=finetuned', **(settings | changes))
+    config.data.limit = config.data.test_limit = 0
+    return config
+
+
+def _run(folder, **changes):
+    summary = pipeline.run(_memorising(**changes), folder, quiet=True)
+    lines = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    head = [line for line in lines if (line['phase'], line['stage']) == ('classify', 'head')]
+    return {phase['name']: phase for phase in summary['phases']}, head[-1]['test_accuracy'], lines
+
+
+def test_a_run_that_memorises_returns_to_its_head(tmp_path):
+    found, head, lines = _run(tmp_path / 'guarded')
+    assert found['classify']['test_accuracy_last'] == head > 0.7
+    rejected = found['classify']['rejected']
+    assert rejected['sure_agreement'] < rejected['least']
+    assert found['classify']['stopped_after_epoch']['all'] < 20  # no later epoch mends it
+    assert found['finetune']['test_accuracy_last'] > head - 0.03  # on the labels of the head
+    assert all(0 <= line['sure_agreement'] <= 1 for line in lines if line['phase'] in ('classify', 'finetune'))
+    unguarded, _, _ = _run(tmp_path / 'unguarded', guard=False, phases=('pretrain', 'classify'))
+    assert unguarded['classify']['test_accuracy_last'] < head - 0.2
+    assert 'heads' not in unguarded['classify']
+
+
+def test_nothing_is_trained_on_a_selection_of_one_group(tmp_path, monkeypatch):
+    monkeypatch.setattr(phases.selection, 'clean_probability', lambda losses, **_: np.ones(losses.shape[-1]))
+    config = tiny.config('loss=elr,rate=0.4,phases=finetuned')
+    summary = pipeline.run(config, tmp_path, quiet=True)
+    classify, _, contrast, finetune = summary['phases'][1:]
+    assert 'one group' in contrast['skipped']
+    assert contrast['skipped'] == finetune['skipped']
+    assert finetune['test_accuracy_last'] == classify['test_accuracy_last']
+    lines = map(json.loads, (tmp_path / 'metrics.jsonl').read_text().splitlines())
+    assert {line['phase'] for line in lines} == {'pretrain', 'classify', 'select'}
+    assert pipeline.run(config, tmp_path, quiet=True)['phases'] == summary['phases']
+    other = pipeline.run(tiny.config('loss=elr,rate=0.4,phases=finetuned', guard=False), tmp_path / 'off', quiet=True)
+    assert not any('skipped' in phase for phase in other['phases'])
+
+
+def test_the_loss_of_the_head_is_chosen_and_kept(tmp_path):
+    config = tiny.config('loss=ce,rate=0.4,phases=pretrained', classify__head_loss='auto')
+    found = pipeline.run(config, tmp_path, quiet=True)['phases'][1]['heads']
+    assert found['agreement'].keys() == {'ce', 'elr', 'nfl_rce'}
+    assert found['chosen'] in found['agreement']
+    kept = np.load(tmp_path / 'labels' / 'classify_head_probabilities.npy')
+    given = np.load(tmp_path / 'labels' / 'given.npy')
+    assert np.mean(kept.argmax(1) == given) == pytest.approx(found['agreement'][found['chosen']])
+    known = Agreement.of(kept, given)
+    assert (known.right_labels, known.accuracy) == (found['right_labels'], found['accuracy'])
