@@ -18,7 +18,7 @@ from noisy_jax.training.context import Context
 from noisy_jax.training.journal import Journal
 from noisy_jax.training.state import Variables
 
-_LOSSES = ('elr', 'nfl_rce')  # that 'auto' chooses from, besides the loss of all weights
+_LOSSES = ('ce', 'elr', 'nfl_rce')  # that 'auto' chooses from, besides the loss of all weights
 _EPOCHS = 20  # where the phase trains no head alone
 
 
