@@ -32,7 +32,7 @@ def train(method: Method, task: Task, variables: Variables, watch: Watch | None 
     for stage in method.stages(task.context.config, task.phase):
         if not stage.epochs:
             continue
-        learner = task.learner(stage, variables)
+        learner = task.learner(stage, variables, method.networks)
         memory = method.memory(task, stage, variables, memory)
         if stage.average:
             memory = {**memory, state.AVERAGE: variables}
