@@ -97,6 +97,11 @@ def test_smoke(path):
         ('nfl_rce', 50, {'alpha': 50, 'beta': 0.1, 'gamma': 0.5}),
         ('elr', 10, {'beta': 0.7, 'lam': 3}),
         ('elr', 100, {'beta': 0.9, 'lam': 7}),
+        ('elr', 50, {'beta': 0.7, 'lam': 3}),  # as the authors' WebVision
+        ('elr', 200, {'beta': 0.9, 'lam': 7}),
+        ('nfl_rce', 14, {'alpha': 1, 'beta': 1, 'gamma': 0.5}),
+        ('nfl_rce', 99, {'alpha': 50, 'beta': 0.1, 'gamma': 0.5}),
+        ('nfl_rce', 200, {'alpha': 10, 'beta': 0.1, 'gamma': 0.5}),
         ('ce', 10, {}),
         ('sce', 100, {'alpha': 6, 'beta': 0.1}),
         ('nce_mae', 50, {'alpha': 50, 'beta': 1.0}),

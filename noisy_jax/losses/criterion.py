@@ -91,10 +91,10 @@ CRITERIA: dict[str, Loss] = LOSSES | _REMEMBERING
 
 
 def settings(num_classes: int = 10) -> Section:
-    """The settings of every loss, with the papers' values for that number of classes."""
+    """The settings of every loss, with the papers' values for that number of classes, or the next below it."""
     found: Section = {}
     for name, loss in CRITERIA.items():
-        values = loss.by_classes.get(num_classes, {})
+        values = loss.by_classes.get(max((known for known in loss.by_classes if known <= num_classes), default=0), {})
         changed = {key: dataclasses.replace(loss.settings[key], default=value) for key, value in values.items()}
         found[name] = loss.settings | changed
     return found
