@@ -70,6 +70,17 @@ def test_rates_of_each_data_set(name):
         assert (optimizer.learning_rate, optimizer.weight_decay) == values
 
 
+def test_elr_of_asymmetric_noise():
+    """The authors' config_cifar10_asym.json; for CIFAR-100 they have one config for both kinds."""
+    for name, kind, expected in (
+        ('cifar10', 'asymmetric', {'beta': 0.9, 'lam': 1}),
+        ('cifar10', 'symmetric', {'beta': 0.7, 'lam': 3}),
+        ('cifar100', 'asymmetric', {'beta': 0.9, 'lam': 7}),
+    ):
+        config = config_lib.load(f'{CONFIGS / name}.py:noise={kind}')
+        assert config.loss_settings.elr.to_dict() == expected
+
+
 @pytest.mark.parametrize(
     ('config', 'expected'),
     [
@@ -99,6 +110,8 @@ def test_dividemix_by_noise_and_data_set(config, expected):
         # (epochs, rate at the start, epoch from which it is a tenth, the next such epoch, clip) of each stage
         ('cifar10_c2d', 'classify', [(5, 0.02, None, None, 1), (355, 0.02, 145, 295, 0)]),
         ('cifar100_c2d', 'classify', [(5, 0.02, None, None, 1), (355, 0.02, 145, 295, 0)]),
+        ('cifar10_elr_plus', 'base', [(200, 0.02, 150, None, 0)]),
+        ('cifar100_elr_plus', 'base', [(250, 0.02, 200, None, 0)]),
         ('webvision:method=dividemix', 'classify', [(1, 0.01, None, None, 0), (79, 0.01, 39, None, 0)]),
     ],
 )

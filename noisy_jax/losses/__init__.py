@@ -21,7 +21,7 @@ from noisy_jax.losses.classification import (
 )
 from noisy_jax.losses.contrastive import info_nce, normalise, nt_xent, queue_sup_con, sup_con
 from noisy_jax.losses.criterion import CRITERIA, Criterion, criterion, remembering, settings, with_negative_entropy
-from noisy_jax.losses.elr import elr, elr_targets
+from noisy_jax.losses.elr import elr, elr_targets, weigh_labels
 
 __all__ = [
     'CRITERIA',
@@ -49,5 +49,6 @@ __all__ = [
     'settings',
     'sup_con',
     'symmetric_cross_entropy',
+    'weigh_labels',
     'with_negative_entropy',
 ]

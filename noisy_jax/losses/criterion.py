@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
 from noisy_jax.losses.classification import LOSSES, Loss, negative_entropy
-from noisy_jax.losses.elr import elr, elr_targets
+from noisy_jax.losses.elr import TARGETS, elr, elr_targets
 
 Extra = dict[str, jax.Array]
 
@@ -68,11 +68,10 @@ def remembering(criterion: Criterion, other: Criterion) -> Criterion:
 
 
 def _elr(*, beta: float, lam: float) -> Criterion:
-    name = 'elr_targets'
     return Criterion(
-        lambda logits, labels, rows: elr(logits, labels, rows[name], lam=lam),
-        lambda num_samples, num_classes: {name: jnp.zeros((num_samples, num_classes), jnp.float32)},
-        lambda memory, *batch: {**memory, name: elr_targets(memory[name], *batch, beta=beta)},
+        lambda logits, labels, rows: elr(logits, labels, rows[TARGETS], lam=lam),
+        lambda num_samples, num_classes: {TARGETS: jnp.zeros((num_samples, num_classes), jnp.float32)},
+        lambda memory, *batch: {**memory, TARGETS: elr_targets(memory[TARGETS], *batch, beta=beta)},
     )
 
 

@@ -51,6 +51,7 @@ class Task:
             normalise=context.normalise,
             trained=tuple(part for part in stage.trained if part in variables['params']),
             average=stage.average,
+            average_rampup=stage.average_rampup * self.steps_per_epoch(stage),
         )
 
     def steps_per_epoch(self, stage: Stage) -> int:
