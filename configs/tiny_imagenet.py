@@ -9,8 +9,9 @@ The folder is as the archive unpacks, with two lists made in it (names of classe
   find train -name '*.JPEG' | sort | awk -F/ '{print $0, $2}' > train.txt
   cut -f1,2 val/val_annotations.txt > val.tsv
 
-The head's learning rate of 30 is the original's, which has no settings of NFL+RCE and ELR for 200 classes: here they
-are those for 10. `smoke` shrinks network, images and epochs to try the whole run on a CPU.
+The original has a learning rate of 30 for the head, and no settings of NFL+RCE and ELR for 200 classes. Here the head
+has that of all weights, and the losses the settings for 100 classes (tests/test_many_classes.py says why). `smoke`
+shrinks network, images and epochs to try the whole run on a CPU.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +25,7 @@ def get_config(argument: str = '') -> ConfigDict:
     config.data.update(list='train.txt', test_list='val.tsv', test_path='val/images', image_size=64)
     config.augment.simclr.blur_probability = 0.5
     config.pretrain.optimizer.learning_rate = 0.1
-    config.head_optimizer.update(learning_rate=30.0, weight_decay=0.0)
+    config.head_optimizer.update(learning_rate=0.1, weight_decay=0.0)
     config.classify.optimizer.update(learning_rate=0.1, weight_decay=1e-4)
     config.finetune.optimizer.update(learning_rate=0.1, weight_decay=1e-4)
     return presets.smoke(config) if given['smoke'] else config

@@ -10,6 +10,7 @@ from noisy_jax import config as config_lib
 from noisy_jax import losses, settings
 from noisy_jax.config import Setting
 from noisy_jax.errors import InputError
+from noisy_jax.methods import METHODS
 from noisy_jax.settings import automatic
 from noisy_jax.training import optim
 
@@ -51,7 +52,7 @@ RATES = {
     'cifar100': (0.03, (0.1, 1e-4), (0.1, 1e-5), (0.1, 1e-5)),
     'clothing1m': (0.03, (0.1, 1e-4), (0.01, 1e-4), (0.001, 1e-5)),
     'webvision': (0.1, (0.04, 3e-6), (0.4, 3e-5), (0.04, 3e-6)),
-    'tiny_imagenet': (0.1, (30, 0), (0.1, 1e-4), (0.1, 1e-4)),
+    'tiny_imagenet': (0.1, (0.1, 0), (0.1, 1e-4), (0.1, 1e-4)),
 }
 
 
@@ -67,6 +68,64 @@ def test_rates_of_each_data_set(name):
     for (phase, alone), values in expected.items():
         optimizer = optim.settings_of(config, phase, head=alone)
         assert (optimizer.learning_rate, optimizer.weight_decay) == values
+
+
+def test_elr_of_asymmetric_noise():
+    """The authors' config_cifar10_asym.json; for CIFAR-100 they have one config for both kinds."""
+    for name, kind, expected in (
+        ('cifar10', 'asymmetric', {'beta': 0.9, 'lam': 1}),
+        ('cifar10', 'symmetric', {'beta': 0.7, 'lam': 3}),
+        ('cifar100', 'asymmetric', {'beta': 0.9, 'lam': 7}),
+    ):
+        config = config_lib.load(f'{CONFIGS / name}.py:noise={kind}')
+        assert config.loss_settings.elr.to_dict() == expected
+
+
+@pytest.mark.parametrize(
+    ('config', 'expected'),
+    [
+        ('cifar10_c2d:rate=0.2', {'unlabelled_weight': 0, 'threshold': 0.5, 'history': 1, 'negative_entropy': False}),
+        ('cifar10_c2d:rate=0.5', {'unlabelled_weight': 25}),
+        ('cifar10_c2d:rate=0.8', {'unlabelled_weight': 25, 'threshold': 0.5, 'history': 1}),
+        ('cifar10_c2d:rate=0.9', {'unlabelled_weight': 50, 'history': 5, 'negative_entropy': False}),
+        ('cifar10_c2d:noise=asymmetric,rate=0.4', {'unlabelled_weight': 0, 'negative_entropy': True}),
+        ('cifar100_c2d:rate=0.2', {'unlabelled_weight': 25, 'threshold': 0.5}),
+        ('cifar100_c2d:rate=0.5', {'unlabelled_weight': 150, 'threshold': 0.5}),
+        ('cifar100_c2d:rate=0.8', {'unlabelled_weight': 500, 'threshold': 0.03, 'history': 1}),
+        ('cifar100_c2d:rate=0.9', {'unlabelled_weight': 500, 'threshold': 0.03, 'history': 5}),
+        ('webvision', {'unlabelled_weight': 0, 'mixup': 0.5, 'warmup_epochs': 1, 'threshold': 0.03}),
+        ('webvision:phases=base', {'threshold': 0.5}),
+    ],
+)
+def test_dividemix_by_noise_and_data_set(config, expected):
+    """Li 2020, appendix; C2D's README; their Train_webvision.py."""
+    name, _, argument = config.partition(':')
+    own = config_lib.load(f'{CONFIGS / name}.py:{argument}').dividemix
+    assert {key: own[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ('name', 'method', 'stages'),
+    [
+        # (epochs, rate at the start, epoch from which it is a tenth, the next such epoch, clip) of each stage
+        ('cifar10_c2d', 'classify', [(5, 0.02, None, None, 1), (355, 0.02, 145, 295, 0)]),
+        ('cifar100_c2d', 'classify', [(5, 0.02, None, None, 1), (355, 0.02, 145, 295, 0)]),
+        ('cifar10_elr_plus', 'base', [(200, 0.02, 150, None, 0)]),
+        ('cifar100_elr_plus', 'base', [(250, 0.02, 200, None, 0)]),
+        ('webvision:method=dividemix', 'classify', [(1, 0.01, None, None, 0), (79, 0.01, 39, None, 0)]),
+    ],
+)
+def test_published_schedules_of_two_networks(name, method, stages):
+    """Epochs of the warm-up count in the authors' milestones; the rate is that of the batch."""
+    name, _, argument = name.partition(':')
+    config = config_lib.load(f'{CONFIGS / name}.py:{argument}')
+    found = [stage for stage in METHODS[config[method].method].stages(config, method) if stage.epochs]
+    for stage, (epochs, rate, *milestones, clip) in zip(found, stages, strict=True):
+        own = stage.optimizer
+        assert (own.name, own.momentum, own.weight_decay, own.encoder_scale) == ('sgd', 0.9, 5e-4, 1)
+        assert (stage.epochs, own.clip_norm) == (epochs, clip)
+        assert own.learning_rate * stage.batch_size / 256 == pytest.approx(rate)
+        assert tuple(own.milestones) == tuple(filter(None, milestones)) or own.schedule == 'constant'
 
 
 def test_losses_and_noise_of_each_data_set():
@@ -97,6 +156,11 @@ def test_smoke(path):
         ('nfl_rce', 50, {'alpha': 50, 'beta': 0.1, 'gamma': 0.5}),
         ('elr', 10, {'beta': 0.7, 'lam': 3}),
         ('elr', 100, {'beta': 0.9, 'lam': 7}),
+        ('elr', 50, {'beta': 0.7, 'lam': 3}),  # as the authors' WebVision
+        ('elr', 200, {'beta': 0.9, 'lam': 7}),
+        ('nfl_rce', 14, {'alpha': 1, 'beta': 1, 'gamma': 0.5}),
+        ('nfl_rce', 99, {'alpha': 50, 'beta': 0.1, 'gamma': 0.5}),
+        ('nfl_rce', 200, {'alpha': 10, 'beta': 0.1, 'gamma': 0.5}),
         ('ce', 10, {}),
         ('sce', 100, {'alpha': 6, 'beta': 0.1}),
         ('nce_mae', 50, {'alpha': 50, 'beta': 1.0}),

@@ -187,6 +187,15 @@ def test_finite_on_zero_vectors_and_zero_weights(views, own_view_weight, block_s
             assert np.isfinite(grads).all(), (scale, weight)
 
 
+@pytest.mark.parametrize('own_view_weight', OWN_VIEW_WEIGHTS)
+def test_a_weight_of_nan_is_seen(views, own_view_weight):
+    """In the loss of all images with that label, and nowhere else."""
+    z1, z2, _, _ = views
+    labels, weights = np.array([0, 1, 0, 2, 1, 1, 0]), np.array([1, 1, np.nan, 0.5, 1, 0, 1])
+    values = sup_con(z1, z2, labels, weights, own_view_weight=own_view_weight)
+    np.testing.assert_array_equal(np.isnan(values).reshape(2, 7), np.tile(labels == 0, (2, 1)))
+
+
 def test_gradient_of_the_weights_is_finite(views):
     """Without jit: XLA would turn the diagonal's 0 * inf into 0."""
     z1, z2, labels, weights = (jnp.asarray(array, jnp.float32) for array in views)

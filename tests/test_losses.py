@@ -299,7 +299,8 @@ def test_elr_memory_takes_no_gradient():
 
 
 def test_elr_memory_is_clipped_and_renormalised():
-    after = losses.elr_targets(jnp.zeros((1, 3)), jnp.array([0]), jnp.array([[50.0, 0.0, 0.0]]), beta=0.0)
+    memory = jnp.zeros((1, 3), jnp.float32)
+    after = losses.elr_targets(memory, jnp.array([0]), jnp.array([[50.0, 0.0, 0.0]]), beta=0.0)
     low, high = 1e-4, 1 - 1e-4
     np.testing.assert_allclose(after, np.array([[high, low, low]]) / (high + 2 * low), rtol=1e-5)
     assert losses.elr_targets(after, jnp.array([0]), jnp.zeros((1, 3), jnp.bfloat16), beta=0.5).dtype == jnp.float32

@@ -13,6 +13,7 @@ from tiny import config
 from noisy_jax import losses, pipeline
 from noisy_jax.errors import InputError
 from noisy_jax.methods import METHODS, mopro, queue
+from noisy_jax.settings import default
 from noisy_jax.training import optim, state
 
 
@@ -164,6 +165,8 @@ def test_methods_serve_both_contrastive_phases(tmp_path, pretrain, contrast):
         pretrain__method=pretrain,
         contrast__method=contrast,
         moco__queue=128,
+        sup_moco__queue=128,
+        mopro__queue=128,
         mopro__start_epoch=1,
         mopro__strong_augment='handwriting',
     )
@@ -173,6 +176,14 @@ def test_methods_serve_both_contrastive_phases(tmp_path, pretrain, contrast):
 
 
 def test_a_queue_smaller_than_a_batch_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r'config\.moco\.queue: 32 is smaller than a batch; at least 64'):
-        pipeline.run(config('phases=finetuned', contrast__method='sup_moco', moco__queue=32), tmp_path / 'work')
+    with pytest.raises(InputError, match=r'config\.sup_moco\.queue: 32 is smaller than a batch; at least 64'):
+        pipeline.run(config('phases=finetuned', contrast__method='sup_moco', sup_moco__queue=32), tmp_path / 'work')
     assert not (tmp_path / 'work').exists(), 'said before anything is trained'
+
+
+def test_each_method_has_its_authors_numbers():
+    """MoCo's demo for CIFAR-10, MoPro's train.py."""
+    settings = default()
+    names = 'queue', 'momentum', 'temperature'
+    found = {kind: tuple(settings[kind][name] for name in names) for kind in ('moco', 'sup_moco', 'mopro')}
+    assert found == {'moco': (4096, 0.99, 0.1), 'sup_moco': (8192, 0.999, 0.07), 'mopro': (8192, 0.999, 0.1)}

@@ -84,12 +84,12 @@ def test_warmup_of_a_single_step_is_at_the_peak():
     np.testing.assert_allclose([rate(0), rate(1)], 0.5)
 
 
-def _step(name, *, batch_size=256, params=None, grads=None, **settings):
+def _step(name, *, batch_size=256, networks=1, params=None, grads=None, **settings):
     """The first update."""
     params = {'w': jnp.array([2.0, -3.0])} if params is None else params
     grads = {'w': jnp.array([0.5, 4.0])} if grads is None else grads
     own = PLAIN | settings | {'name': name}
-    transform = optim.optimizer(own, epochs=3, steps_per_epoch=STEPS, batch_size=batch_size)
+    transform = optim.optimizer(own, epochs=3, steps_per_epoch=STEPS, batch_size=batch_size, networks=networks)
     return transform.update(grads, transform.init(params), params)[0]
 
 
@@ -146,6 +146,23 @@ def test_encoder_scale_scales_the_encoder_alone(name):
     plain, scaled = _step(name, **settings), _step(name, **settings, encoder_scale=0.1)
     np.testing.assert_allclose(scaled['encoder']['w'], 0.1 * plain['encoder']['w'], rtol=1e-6)
     np.testing.assert_array_equal(scaled['classifier']['w'], plain['classifier']['w'])
+
+
+def test_clip_norm_cuts_the_gradient_of_all_parts_before_weight_decay():
+    params = {'encoder': {'w': jnp.array([1.0, -2.0])}, 'classifier': {'b': jnp.array([4.0])}}
+    grads = {'encoder': {'w': jnp.array([2.0, 3.0])}, 'classifier': {'b': jnp.array([6.0])}}  # of length 7
+    own = {'params': params, 'grads': grads, 'weight_decay': 0.01}
+    cut = _step('sgd', **own, clip_norm=3.5)  # -0.1 (g / 2 + 0.01 p)
+    np.testing.assert_allclose(cut['encoder']['w'], [-0.101, -0.148], rtol=1e-5)
+    np.testing.assert_allclose(cut['classifier']['b'], [-0.304], rtol=1e-5)
+    for shorter in (7.5, 0.0):
+        jax.tree.map(np.testing.assert_array_equal, _step('sgd', **own, clip_norm=shorter), _step('sgd', **own))
+
+
+def test_clip_norm_knows_two_networks_apart():
+    grads = {'w': jnp.array([[3.0, 4.0], [0.3, 0.4]])}  # stacked; of lengths 5 and 0.5
+    updates = _step('sgd', params=grads, grads=grads, networks=2, clip_norm=1.0)['w']
+    np.testing.assert_allclose(updates, [[-0.06, -0.08], [-0.03, -0.04]], rtol=1e-5)
 
 
 def test_base_has_an_encoder_scale_of_its_own():

@@ -4,6 +4,7 @@ import functools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import assert_rounded, refused
@@ -16,8 +17,10 @@ from noisy_jax.labels import selection
 from noisy_jax.methods import CLASSIFIERS
 from noisy_jax.methods.classification import classification_step
 from noisy_jax.methods.dividemix import MixMatch, dividemix_step
+from noisy_jax.methods.mixing import draw_mixing
 from noisy_jax.methods.pair import pair_step
 from noisy_jax.training import optim, state
+from noisy_jax.training.steps import ASIDE, rampup
 
 VIEWS = augment.policy('none')
 WARMUP = 8  # epochs; runs of the same sizes share compiled programs
@@ -78,6 +81,56 @@ def test_a_network_remembers_what_the_average_of_the_other_says():
         np.testing.assert_allclose(rows, 0.3 * jax.nn.softmax(logits), rtol=1e-3, atol=1e-5)
     assert new.extra['elr_targets'].shape == (2, 1437, 10)
     assert not _same(new.averaged, new.variables)
+
+
+def test_elr_plus_by_the_published_formula():
+    """CIFAR-100's: labels y q, renormalised, and lambda times a sigmoid ramp (ELR_plus/model/loss.py)."""
+    length, beta, lam, key = 10, 0.9, 7.0, jax.random.key(1)
+    criterion = losses.criterion('elr', beta=beta, lam=lam)
+    learner = _learner(optim.CLASSIFIER, VIEWS)
+    step = pair_step(learner, criterion, mixup=1.0, weigh_labels=True, rampup_steps=length)
+    memory = criterion.init(1437, 10)
+    _, metrics = _after(jax.jit(step), state.stack(memory, memory))
+    images, expected = NORMALISE(_batch()['image'] / np.float32(255)), []
+    for number, own_key in enumerate(jax.random.split(jax.random.fold_in(key, 0), 3)[:2]):
+        partner, share = draw_mixing(jax.random.fold_in(own_key, ASIDE), 64, 1.0, own_larger=True)
+        assert share >= 0.5
+
+        def mixed(values, partner=partner, share=share):
+            return share * values + (1 - share) * values[partner]
+
+        p = np.clip(jax.nn.softmax(_predict(_network(_both(), 1 - number), images)[0]), 1e-4, 1 - 1e-4)
+        q = np.asarray(mixed((1 - beta) * p / p.sum(1, keepdims=True)), float)
+        y = np.asarray(mixed(np.eye(10)[_batch()['label']]), float) * q
+        y = y / y.sum(1, keepdims=True)
+        logits = np.asarray(learner.logits_in_training(_network(_both(), number), mixed(images))[0], float)
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        regulariser = np.log(1 - (q * np.clip(p, 1e-4, 1 - 1e-4)).sum(1)).mean()
+        ramp = np.exp(-5 * (1 - 1 / length) ** 2)
+        expected.append(-(y * np.log(p)).sum(1).mean() + ramp * lam * regulariser)
+    np.testing.assert_allclose(metrics['loss'], np.mean(expected), rtol=1e-4)
+
+
+def test_the_average_of_elr_plus_follows_at_first():
+    """decay = 0.9 exp(-5 (1 - 2/10)^2) after the first of ten steps (`update_ema_variables` in ELR+'s code)."""
+    step = pair_step(_learner(optim.CLASSIFIER, VIEWS, average=0.9, average_rampup=10), losses.criterion('ce'))
+    new, _ = _after(jax.jit(step), {state.AVERAGE: _both()})
+    decay = 0.9 * np.exp(-5 * 0.8**2)
+    expected = jax.tree.map(lambda old, newest: decay * old + (1 - decay) * newest, _both(), new.variables)
+    assert_rounded(new.averaged, expected, 10)
+
+
+def test_a_ramp_by_hand():
+    ramp = [float(rampup(jnp.int32(step), 10)) for step in (0, 5, 10, 20)]
+    np.testing.assert_allclose(ramp, [np.exp(-5), np.exp(-1.25), 1, 1], rtol=1e-6)
+    assert rampup(jnp.int32(0), 0) == 1
+
+
+def test_labels_are_weighed_by_elr_alone(tmp_path):
+    own = {'base__method': 'elr_plus', 'elr_plus__weigh_labels': True}
+    refused(
+        lambda: pipeline.run(config('phases=base,loss=ce', **own), tmp_path), 'elr_plus.weigh_labels', 'elr', "'ce'"
+    )
 
 
 def test_a_network_learns_by_the_trust_of_the_other():

@@ -132,7 +132,8 @@ def _config(data: str, changes: Changes, work: pathlib.Path, arguments: argparse
     else:
         config = cifar10_config(Cell('symmetric', RATE, 'elr', 'finetuned'), 'cpu', _arrays(work, arguments))
         config.update_from_flattened_dict(_SMOKE)
-    config.update_from_flattened_dict({'moco.queue': 1024, **changes})
+    queues = {f'{name}.queue': 1024 for name in ('moco', 'sup_moco', 'mopro')}
+    config.update_from_flattened_dict(queues | changes)
     if config.noise.kind == 'matrix':
         work.mkdir(parents=True, exist_ok=True)
         config.noise.matrix = str(work / 'matrix.npy')

@@ -29,7 +29,7 @@ from noisy_jax.losses.criterion import (
     sureness,
     with_negative_entropy,
 )
-from noisy_jax.losses.elr import elr, elr_targets
+from noisy_jax.losses.elr import elr, elr_targets, weigh_labels
 
 __all__ = [
     'CRITERIA',
@@ -58,5 +58,6 @@ __all__ = [
     'sup_con',
     'sureness',
     'symmetric_cross_entropy',
+    'weigh_labels',
     'with_negative_entropy',
 ]

@@ -199,7 +199,8 @@ class Loss:
     Attributes:
       function: (logits [B, C], labels [B] or [B, C], settings) -> losses [B].
       settings: its settings, with the papers' values for CIFAR-10.
-      by_classes: the papers' other values, by the number of classes (100: CIFAR-100, 50: WebVision).
+      by_classes: the papers' other values, by the number of classes from which on they hold (50: WebVision, 100:
+        CIFAR-100).
     """
 
     function: Callable[..., jax.Array]

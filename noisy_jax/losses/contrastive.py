@@ -113,9 +113,9 @@ def sup_con(
     others = sums(every_weight[:, None] * on_every_device(z).sum(1)) - weights[:, None] * z.sum(1)  # [B, D]
     positives = others[:, None] + own[:, None, None] * z[:, ::-1]  # [B, 2, D]
     total = (sums(2 * every_weight) - 2 * weights + own)[:, None]  # [B, 1], the weight of all positives
-    some = total > 0
-    similarity = jnp.sum(z * positives, axis=-1) / jnp.where(some, total, 1.0)
-    return jnp.where(some, _others(z, block_size) - similarity, 0.0).T.reshape(-1)
+    none = total <= 0  # false where a weight is NaN: the loss is NaN then, and the run stops
+    similarity = jnp.sum(z * positives, axis=-1) / jnp.where(none, 1.0, total)
+    return jnp.where(none, 0.0, _others(z, block_size) - similarity).T.reshape(-1)
 
 
 def info_nce(queries: jax.Array, keys: jax.Array, queue: jax.Array, *, temperature: float = 0.07) -> jax.Array:

@@ -11,11 +11,9 @@ import jax.numpy as jnp
 from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
 from noisy_jax.losses.classification import LOSSES, Loss, negative_entropy
-from noisy_jax.losses.elr import elr, elr_targets
+from noisy_jax.losses.elr import TARGETS, elr, elr_targets
 
 Extra = dict[str, jax.Array]
-
-_TARGETS = 'elr_targets'  # ELR's memory [N, C]
 
 
 class Criterion(NamedTuple):
@@ -80,14 +78,14 @@ def sureness(logits: jax.Array, rows: Extra) -> Extra:
     """
     p = jax.nn.softmax(logits)
     values = {'confidence': p.max(-1).mean()}
-    return values | ({'p_memory': jnp.sum(p * rows[_TARGETS], axis=-1).mean()} if _TARGETS in rows else {})
+    return values | ({'p_memory': jnp.sum(p * rows[TARGETS], axis=-1).mean()} if TARGETS in rows else {})
 
 
 def _elr(*, beta: float, lam: float) -> Criterion:
     return Criterion(
-        lambda logits, labels, rows: elr(logits, labels, rows[_TARGETS], lam=lam),
-        lambda num_samples, num_classes: {_TARGETS: jnp.zeros((num_samples, num_classes), jnp.float32)},
-        lambda memory, *batch: {**memory, _TARGETS: elr_targets(memory[_TARGETS], *batch, beta=beta)},
+        lambda logits, labels, rows: elr(logits, labels, rows[TARGETS], lam=lam),
+        lambda num_samples, num_classes: {TARGETS: jnp.zeros((num_samples, num_classes), jnp.float32)},
+        lambda memory, *batch: {**memory, TARGETS: elr_targets(memory[TARGETS], *batch, beta=beta)},
     )
 
 
@@ -106,10 +104,10 @@ CRITERIA: dict[str, Loss] = LOSSES | _REMEMBERING
 
 
 def settings(num_classes: int = 10) -> Section:
-    """The settings of every loss, with the papers' values for that number of classes."""
+    """The settings of every loss, with the papers' values for that number of classes, or the next below it."""
     found: Section = {}
     for name, loss in CRITERIA.items():
-        values = loss.by_classes.get(num_classes, {})
+        values = loss.by_classes.get(max((known for known in loss.by_classes if known <= num_classes), default=0), {})
         changed = {key: dataclasses.replace(loss.settings[key], default=value) for key, value in values.items()}
         found[name] = loss.settings | changed
     return found

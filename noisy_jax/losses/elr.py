@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from noisy_jax.losses.classification import cross_entropy
 
+TARGETS = 'elr_targets'  # the name of the memory
 _LOW = 1e-4  # bound of predictions, which are clipped to [1e-4, 1 - 1e-4]
 
 
@@ -56,3 +57,22 @@ def elr(logits: jax.Array, labels: jax.Array, targets_of_batch: jax.Array, *, la
     p = _clipped_softmax(logits)
     agreement = jnp.sum(p * jax.lax.stop_gradient(targets_of_batch), axis=-1)
     return cross_entropy(logits, labels) + lam * jnp.log(1.0 - agreement)
+
+
+def weigh_labels(labels: jax.Array, targets_of_batch: jax.Array) -> jax.Array:
+    """Labels multiplied by the targets, class by class, and renormalised: what the targets hold for likely counts more.
+
+    Args:
+      labels: probabilities [B, C], of mixed images.
+      targets_of_batch: [B, C], rows of the memory, mixed alike.
+
+    Returns:
+      Probabilities [B, C].
+
+    Source: ELR+ for CIFAR-100 in the authors' code, https://github.com/shengliu66/ELR, ELR_plus/model/loss.py
+
+    >>> weigh_labels(jnp.array([[0.5, 0.5, 0.0]]), jnp.array([[0.6, 0.2, 0.1]]))
+    Array([[0.75, 0.25, 0.  ]], dtype=float32)
+    """
+    product = labels * jax.lax.stop_gradient(targets_of_batch)
+    return product / jnp.maximum(product.sum(-1, keepdims=True), 1e-12)

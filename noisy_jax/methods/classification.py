@@ -136,9 +136,10 @@ def mixed_step(learner: Learner, criterion: Criterion, alpha: float, *, refined:
     return step
 
 
-def warmup_stage(whole: Stage, epochs: int, *, mixup: float = 0.0) -> Stage:
-    """All weights at a constant learning rate, before the first selection of labels."""
-    constant = ConfigDict(whole.optimizer.to_dict() | {'schedule': 'constant', 'warmup_epochs': 0})
+def warmup_stage(whole: Stage, epochs: int, *, mixup: float = 0.0, clip_norm: float = 0.0) -> Stage:
+    """All weights at a constant learning rate, before the first selection of labels; `clip_norm`: its own, or 0."""
+    changes = {'schedule': 'constant', 'warmup_epochs': 0} | ({'clip_norm': clip_norm} if clip_norm else {})
+    constant = ConfigDict(whole.optimizer.to_dict() | changes)
     return Stage(
         'warmup',
         whole.trained,

@@ -29,6 +29,9 @@ class DivideMix(Trusting, Pair):
             'loss': Setting('ce', 'loss of the warm-up', choices=tuple(losses.CRITERIA)),
             'negative_entropy': Setting(False, 'penalise confident predictions in the warm-up, for asymmetric noise'),
             'warmup_epochs': Setting(10, 'epochs of all weights before the first selection', least=0),
+            'warmup_clip_norm': Setting(
+                0.0, "length to which its gradients are cut, 1 in C2D's code; 0: as in `optimizer.clip_norm`", least=0.0
+            ),
             'history': Setting(1, 'epochs of losses whose mean is modelled; 5 at 90 % noise', least=1),
             # At 1 nothing could be trusted.
             'threshold': Setting(0.5, 'clean probability from which a label is trusted', 0.0, 0.99),
@@ -52,7 +55,8 @@ class DivideMix(Trusting, Pair):
     def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
         head, whole = super().stages(config, phase)
         own = config.dividemix
-        warmup = dataclasses.replace(warmup_stage(whole, own.warmup_epochs), passes=PASSES)
+        warmup = warmup_stage(whole, own.warmup_epochs, clip_norm=own.warmup_clip_norm)
+        warmup = dataclasses.replace(warmup, passes=PASSES)
         # Two views, with gradient and for the guesses; then the losses for the next selection.
         passes = 2 * (2 * (GRADIENT + FORWARD) + FORWARD)
         return [head, warmup, dataclasses.replace(whole, mixup=own.mixup, passes=passes)]

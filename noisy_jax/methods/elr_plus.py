@@ -6,6 +6,7 @@ from typing import ClassVar
 from ml_collections import ConfigDict
 
 from noisy_jax.config import Section, Setting
+from noisy_jax.errors import InputError
 from noisy_jax.losses import Criterion
 from noisy_jax.methods.classification import Classifier
 from noisy_jax.methods.mixing import MIXUP
@@ -18,6 +19,8 @@ from noisy_jax.training.task import Task
 
 # Gradients of both networks, and the predictions of each for the memory of the other.
 PASSES, HEAD_PASSES = 2 * (GRADIENT + FORWARD), 2 * (FORWARD + FORWARD)
+
+_PUBLISHED = "the authors' 40,000 steps are 102"
 
 
 class Pair(Classifier):
@@ -43,12 +46,41 @@ class ELRPlus(Pair):
     settings: ClassVar[Section] = {
         'elr_plus': {
             'average': Setting(0.997, 'decay of the moving average of the weights', 0.0, 0.99999),
+            'average_rampup_epochs': Setting(
+                0, f'epochs over which that decay rises; {_PUBLISHED}; 0: a few steps', least=0
+            ),
             'mixup': Setting(1.0, MIXUP, least=1e-3),
+            'rampup_epochs': Setting(
+                0, f'epochs over which cross-entropy passes into the loss; {_PUBLISHED} for CIFAR-100', least=0
+            ),
+            'weigh_labels': Setting(
+                False, "multiply labels by ELR's targets, as its authors do for CIFAR-100; needs the loss elr"
+            ),
         }
     }
     ignores = ('average', 'mixup')
 
+    def check(self, config: ConfigDict, phase: str) -> None:
+        super().check(config, phase)
+        if config.elr_plus.weigh_labels and config.loss != 'elr':
+            raise InputError(f'config.elr_plus.weigh_labels: True needs the loss elr, found {config.loss!r}')
+
     def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
         head, whole = super().stages(config, phase)
         own = config.elr_plus
-        return [head, dataclasses.replace(whole, average=own.average, mixup=own.mixup)]
+        return [
+            head,
+            dataclasses.replace(whole, average=own.average, average_rampup=own.average_rampup_epochs, mixup=own.mixup),
+        ]
+
+    def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
+        if stage.name != 'all':
+            return super().step(task, stage, learner)
+        own = task.context.config.elr_plus
+        return pair_step(
+            learner,
+            self.criterion(task, stage),
+            mixup=stage.mixup,
+            weigh_labels=own.weigh_labels,
+            rampup_steps=own.rampup_epochs * task.steps_per_epoch(stage),
+        )

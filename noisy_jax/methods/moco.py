@@ -1,10 +1,13 @@
 """MoCo (He 2020, "Momentum Contrast for Unsupervised Visual Representation Learning"); arXiv 1911.05722."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
 from noisy_jax import losses
-from noisy_jax.methods.queue import MOMENTUM, QUEUE, Queued, follow, project
+from noisy_jax.config import Section
+from noisy_jax.methods.queue import MOMENTUM, QUEUE, Queued, follow, project, queue_settings
 from noisy_jax.training.stage import Stage
 from noisy_jax.training.state import TrainState, Variables
 from noisy_jax.training.steps import Batch, Learner, Metrics, Step
@@ -15,6 +18,9 @@ class MoCo(Queued):
     """Contrasts a view with the key of its other view against a queue of keys; reads no label."""
 
     sees_labels = False
+    section = 'moco'
+    # The authors' for CIFAR-10 (https://github.com/facebookresearch/moco, colab/moco_cifar10_demo.ipynb).
+    settings: ClassVar[Section] = {section: queue_settings(4096, 0.99, 0.1)}
 
     def loss(self, query: jax.Array, keys: jax.Array, batch: Batch, extra: dict, temperature: float) -> jax.Array:
         """[B], of queries and keys [B, D]."""
@@ -22,7 +28,8 @@ class MoCo(Queued):
         return losses.info_nce(query, keys, extra[QUEUE], temperature=temperature)
 
     def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
-        return self.step_of(learner, task.settings.temperature, task.context.config.moco.momentum)
+        own = task.context.config[self.section]
+        return self.step_of(learner, own.temperature, own.momentum)
 
     def step_of(self, learner: Learner, temperature: float, momentum: float) -> Step:
         """The step by its numbers."""

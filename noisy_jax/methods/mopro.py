@@ -10,7 +10,7 @@ from flax import linen as nn
 from noisy_jax import losses
 from noisy_jax.config import Section, Setting
 from noisy_jax.data import augment as aug
-from noisy_jax.methods.queue import MOMENTUM, QUEUE, Queued, follow, project, projection_size
+from noisy_jax.methods.queue import MOMENTUM, QUEUE, Queued, follow, project, projection_size, queue_settings
 from noisy_jax.training import optim
 from noisy_jax.training.method import Memory
 from noisy_jax.training.stage import Stage
@@ -25,14 +25,15 @@ class MoPro(Queued):
     """Encoder, projection head and classifier, by labels that prototypes and classifier correct."""
 
     trained = (*optim.REPRESENTATION, *optim.HEAD)
-    settings: ClassVar[Section] = Queued.settings | {
-        'mopro': {
+    section = 'mopro'
+    settings: ClassVar[Section] = {
+        section: queue_settings(8192, 0.999, 0.1)
+        | {
             'strong_augment': Setting(
                 'mopro_strong',
                 'augmentation of the keys, which the momentum encoder sees',
                 choices=tuple(aug.POLICIES),
             ),
-            'temperature': Setting(0.1, 'temperature of the softmax over prototypes that corrects labels', least=1e-3),
             'prototype_momentum': Setting(0.999, "momentum of each class's mean embedding, per sample", 0.0, 1.0),
             'alpha': Setting(0.5, "share of the classifier's prediction in a corrected label", 0.0, 1.0),
             'threshold': Setting(0.8, 'probability from which a corrected label is trusted', 0.0, 1.0),
@@ -50,7 +51,7 @@ class MoPro(Queued):
         own = config.mopro
         numbers = MoProNumbers(
             temperature=own.temperature,
-            momentum=config.moco.momentum,
+            momentum=own.momentum,
             prototype_momentum=own.prototype_momentum,
             alpha=own.alpha,
             threshold=own.threshold,

@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from noisy_jax import losses
 from noisy_jax.losses import Criterion
+from noisy_jax.losses.elr import TARGETS
 from noisy_jax.methods.mixing import draw_mixing
 from noisy_jax.training.state import TrainState, Variables, one_of, stack
-from noisy_jax.training.steps import ASIDE, Batch, Learner, Metrics, Step, weighted_mean
+from noisy_jax.training.steps import ASIDE, Batch, Learner, Metrics, Step, rampup, weighted_mean
 
 
 def of_each(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,14 +35,22 @@ def keys(key: jax.Array, state: TrainState) -> jax.Array:
     return jax.random.split(jax.random.fold_in(key, state.step), 3)
 
 
-def pair_step(learner: Learner, criterion: Criterion, *, mixup: float = 0.0) -> Step:
+def pair_step(
+    learner: Learner, criterion: Criterion, *, mixup: float = 0.0, weigh_labels: bool = False, rampup_steps: int = 0
+) -> Step:
     """`classification_step` for two networks (ELR+, Liu 2020, appendix; DivideMix's warm-up with cross-entropy).
 
     Both see the same samples, augmented independently. The memory of each one's loss is predicted by the averaged
-    weights of the other, on the same images before mixing. `mixup`: alpha of the mixing shares; 0: none.
+    weights of the other, on the same images before mixing; BatchNorm's statistics are averaged too, and predict in
+    evaluation mode (the authors' code predicts by those of the batch).
 
-    ELR+'s code also shortens the average at first, and for 100 classes multiplies the labels by the targets and ramps
-    lambda up: left out here.
+    Args:
+      learner: the common parts.
+      criterion: the loss of each network.
+      mixup: alpha of the mixing shares, of which the image itself has the larger; 0: none.
+      weigh_labels: whether mixed labels are first multiplied by ELR's targets.
+      rampup_steps: steps over which cross-entropy passes into the loss: CE + ramp (loss - CE), for ELR a regulariser
+        that rises.
     """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -54,11 +64,17 @@ def pair_step(learner: Learner, criterion: Criterion, *, mixup: float = 0.0) -> 
             labels, weight = batch['label'], batch['weight']
             if mixup:
                 labels = jax.nn.one_hot(labels, others.shape[-1])
-                mixing = draw_mixing(jax.random.fold_in(key, ASIDE), len(images), mixup)
+                mixing = draw_mixing(jax.random.fold_in(key, ASIDE), len(images), mixup, own_larger=True)
                 images, labels, weight, rows = jax.tree.map(mixing, (images, labels, weight, rows))
+            if weigh_labels:
+                labels = losses.weigh_labels(labels, rows[TARGETS])
             logits, batch_stats = learner.logits_in_training(variables, images)
             accuracy = jnp.mean(logits.argmax(-1) == (labels.argmax(-1) if mixup else labels))
-            return weighted_mean(criterion.loss(logits, labels, rows), weight), (batch_stats, accuracy)
+            values = criterion.loss(logits, labels, rows)  # [B]
+            if rampup_steps:
+                plain = losses.cross_entropy(logits, labels)
+                values = plain + rampup(state.step + 1, rampup_steps) * (values - plain)
+            return weighted_mean(values, weight), (batch_stats, accuracy)
 
         def loss_of(variables: Variables) -> tuple[jax.Array, tuple]:
             values, more = of_each(loss_of_one)(variables, images, rows, own_keys)

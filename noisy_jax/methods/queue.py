@@ -29,26 +29,30 @@ from noisy_jax.training.task import Task
 MOMENTUM, QUEUE, QUEUE_LABELS, QUEUE_WEIGHTS = 'momentum', 'queue', 'queue_labels', 'queue_weights'
 
 
+def queue_settings(queue: int, momentum: float, temperature: float) -> Section:
+    """What every method with a queue has, with these defaults."""
+    return {
+        'queue': Setting(queue, 'number of earlier embeddings to contrast with; at least a batch', least=1),
+        'momentum': Setting(momentum, 'momentum of the momentum encoder, per step', 0.0, 1.0),
+        'temperature': Setting(temperature, 'temperature of its contrast; lower: the nearest count more', least=1e-3),
+    }
+
+
 class Queued(Contrast):
     """Contrasts one view with keys of the momentum encoder, including those of earlier batches."""
 
     passes = GRADIENT + FORWARD  # the momentum encoder has no gradient
-    settings: ClassVar[Section] = {
-        'moco': {
-            'queue': Setting(8192, 'number of earlier embeddings to contrast with; at least a batch', least=1),
-            'momentum': Setting(0.999, 'momentum of the momentum encoder, per step', 0.0, 1.0),
-        }
-    }
+    section: ClassVar[str]  # the name of its settings, among them those of `queue_settings`
 
     def check(self, config: ConfigDict, phase: str) -> None:
-        size = config[phase].batch_size
-        if config.moco.queue < size:
-            raise InputError(f'config.moco.queue: {config.moco.queue} is smaller than a batch; at least {size}')
+        size, queue = config[phase].batch_size, config[self.section].queue
+        if queue < size:
+            raise InputError(f'config.{self.section}.queue: {queue} is smaller than a batch; at least {size}')
 
     def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
         del stage, memory
         context, key = task.context, jax.random.key(task.journal.seed('queue'))
-        return start(context.network, variables, task.train.image.shape[1:], key, context.config.moco.queue)
+        return start(context.network, variables, task.train.image.shape[1:], key, context.config[self.section].queue)
 
 
 def start(network: nn.Module, variables: Variables, image_shape: tuple[int, ...], key: jax.Array, size: int) -> Memory:

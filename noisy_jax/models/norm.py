@@ -41,10 +41,10 @@ class BatchNorm(nn.Module):
           InputError: a training batch that does not divide into `blocks` x `splits` groups.
         """
         features = x.shape[-1]
-        scale = self.param('scale', nn.initializers.ones, (features,))
-        bias = self.param('bias', nn.initializers.zeros, (features,))
-        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (features,))
-        running_var = self.variable('batch_stats', 'var', jnp.ones, (features,))
+        scale = self.param('scale', nn.initializers.ones, (features,), jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, (features,), jnp.float32)
+        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (features,), jnp.float32)
+        running_var = self.variable('batch_stats', 'var', jnp.ones, (features,), jnp.float32)
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if train:
             if len(x) % (self.blocks * self.splits):

@@ -112,7 +112,9 @@ def _contrastive(method: str, epochs: int, temperature: float) -> Section:
             'training method; simclr and moco use no labels, the others weight them by clean probability',
             choices=tuple(REPRESENTATIONS),
         ),
-        'temperature': Setting(temperature, 'temperature; lower: the nearest count more', least=1e-3),
+        'temperature': Setting(
+            temperature, 'temperature of simclr and sup_con; lower: the nearest count more', least=1e-3
+        ),
         'own_view_weight': Setting(
             'one',
             "weight of an image's own other view in sup_con; 'sample': its clean probability",

@@ -97,7 +97,7 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
     for phase in ('base', 'classify', 'finetune'):
         found[f'{phase}.epochs'] = network, 'fewer if predictions on held-out images settle'
         found[f'{phase}.augment'] = ('none', 'too small') if small else ('standard', 'crop and flip')
-    for name, setting in losses.settings(100 if facts.classes >= 50 else 10)['elr'].items():
+    for name, setting in losses.settings(facts.classes)['elr'].items():
         found[f'loss_settings.elr.{name}'] = setting.default, f'for {facts.classes} classes'
     return found
 

@@ -40,6 +40,9 @@ def settings(learning_rate: float = 0.01, weight_decay: float = 1e-4) -> Section
         'warmup_epochs': Setting(0, 'epochs of linear warm-up', least=0),
         'milestones': Setting((), "epochs at which 'step' divides the learning rate by 10", least=0),
         'encoder_scale': ENCODER_SCALE,
+        'clip_norm': Setting(
+            0.0, "length to which a network's gradient is cut; 0: none, 5 in the code of NFL+RCE's authors", least=0.0
+        ),
     }
 
 
@@ -98,13 +101,29 @@ def _scale_encoder(factor: float) -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
+def _clip(norm: float, networks: int) -> optax.GradientTransformation:
+    """Cuts gradients to that length, each network's own where arrays hold those of two, [2, ...]."""
+    clip = optax.clip_by_global_norm(norm)
+
+    def cut(updates: dict) -> dict:
+        return clip.update(updates, clip.init(updates))[0]
+
+    def update(updates: dict, params: optax.Params | None = None) -> dict:
+        del params
+        return cut(updates) if networks == 1 else jax.vmap(cut)(updates)
+
+    return optax.stateless(update)
+
+
 def optimizer(
-    own: Mapping[str, Any], *, epochs: int, steps_per_epoch: int, batch_size: int
+    own: Mapping[str, Any], *, epochs: int, steps_per_epoch: int, batch_size: int, networks: int = 1
 ) -> optax.GradientTransformation:
     """The optimiser of a stage by `own`, some or all of `settings()`.
 
     'sgd' scales the learning rate by batch_size / 256 and decays weights through the gradient, as PyTorch's SGD; 'adam'
-    decays through the gradient too (PyTorch's Adam), 'adamw' decoupled (Loshchilov 2019); neither scales.
+    decays through the gradient too (PyTorch's Adam), 'adamw' decoupled (Loshchilov 2019); neither scales. `clip_norm`
+    cuts the gradient before weight decay is added, as PyTorch's clip_grad_norm_ does. The arrays of 2 `networks` are
+    stacked, [2, ...].
 
     Raises:
       InputError: an unknown name or schedule.
@@ -122,5 +141,6 @@ def optimizer(
         main = optax.adamw(rate, weight_decay=decay)
     else:
         raise InputError(f'optimizer: {name!r} is unknown; allowed: {", ".join(OPTIMIZERS)}')
-    scale = own['encoder_scale']
-    return main if scale == 1.0 else optax.chain(main, _scale_encoder(scale))
+    scale, clip = own['encoder_scale'], own['clip_norm']
+    main = main if scale == 1.0 else optax.chain(main, _scale_encoder(scale))
+    return optax.chain(_clip(clip, networks), main) if clip else main

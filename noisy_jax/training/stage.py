@@ -23,6 +23,7 @@ class Stage:
       optimizer: settings of the optimiser.
       passes: through the network, of each image in an epoch; FORWARD and GRADIENT say what they cost.
       average: decay of the moving average of the variables, which is the result then; 0: none.
+      average_rampup: epochs over which that decay rises; 0: a few steps.
       mixup: alpha of the mixing shares; 0: none.
       stop_when: looks at the metrics of an epoch and may end the stage early.
     """
@@ -34,5 +35,6 @@ class Stage:
     optimizer: ConfigDict
     passes: float = GRADIENT
     average: float = 0.0
+    average_rampup: int = 0
     mixup: float = 0.0
     stop_when: Callable[[Values], bool] | None = None

@@ -51,6 +51,7 @@ class Learner:
       normalise: images in [0, 1] to what the network takes.
       trained: names of the trained parts of the parameters; the others are frozen.
       average: decay of a moving average of the variables, which the state then keeps; 0: none.
+      average_rampup: steps over which that decay rises, as `rampup` does; 0: a few.
     """
 
     network: nn.Module
@@ -59,6 +60,7 @@ class Learner:
     normalise: Normalise
     trained: tuple[str, ...]
     average: float = 0.0
+    average_rampup: int = 0
 
     def augmented(self, key: jax.Array, images: jax.Array) -> jax.Array:
         """One augmented, normalised version of each image: uint8 [B, H, W, C] -> float32 [B, H, W, C]."""
@@ -102,13 +104,22 @@ class Learner:
         updates, opt_state = self.optimizer.update(grads, state.opt_state, parts)
         params = {**state.params, **optax.apply_updates(parts, updates)}
         new = TrainState(state.step + 1, params, batch_stats, opt_state, state.extra)
-        return (_follow(new, self.average) if self.average else new), loss, more
+        return (_follow(new, self.average, self.average_rampup) if self.average else new), loss, more
 
 
-def _follow(state: TrainState, decay: float) -> TrainState:
+def rampup(step: jax.Array, length: int) -> jax.Array:
+    """exp(-5 (1 - step / length)^2): from almost 0 to 1 at the step `length`, then 1 (Laine 2017); 1 if that is 0.
+
+    https://arxiv.org/abs/1610.02242, section 3.1, as in ELR+'s code.
+    """
+    done = jnp.minimum(step.astype(jnp.float32) / length, 1.0) if length else jnp.ones((), jnp.float32)
+    return jnp.exp(-5.0 * (1.0 - done) ** 2)
+
+
+def _follow(state: TrainState, decay: float, length: int) -> TrainState:
     """Moves the average of the variables after a step (Polyak 1992; Tarvainen 2017), faster at first."""
     step = state.step.astype(jnp.float32)
-    decay = jnp.minimum(decay, step / (step + 9))
+    decay = decay * rampup(step + 1, length) if length else jnp.minimum(decay, step / (step + 9))
     average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.extra[AVERAGE], state.variables)
     return state.remember({AVERAGE: average})
 

@@ -35,8 +35,8 @@ class Task:
         """The settings of the phase."""
         return self.context.config[self.phase]
 
-    def learner(self, stage: Stage, variables: Variables) -> Learner:
-        """The common parts of the steps of `stage`; parts that the network lacks are skipped."""
+    def learner(self, stage: Stage, variables: Variables, networks: int = 1) -> Learner:
+        """The common parts of the steps of `stage`, of 1 network or 2; parts that a network lacks are skipped."""
         context = self.context
         return Learner(
             network=context.network,
@@ -45,11 +45,13 @@ class Task:
                 epochs=stage.epochs,
                 steps_per_epoch=self.steps_per_epoch(stage),
                 batch_size=stage.batch_size,
+                networks=networks,
             ),
             augment=context.policy(self.settings.augment),
             normalise=context.normalise,
             trained=tuple(part for part in stage.trained if part in variables['params']),
             average=stage.average,
+            average_rampup=stage.average_rampup * self.steps_per_epoch(stage),
         )
 
     def steps_per_epoch(self, stage: Stage) -> int:

@@ -35,7 +35,7 @@ def train(method: Method, task: Task, variables: Variables, watch: Watch | None 
     memory: Memory = {}
     stages = [stage for stage in method.stages(task.context.config, task.phase) if stage.epochs]
     for number, stage in enumerate(stages):
-        learner = task.learner(stage, variables)
+        learner = task.learner(stage, variables, method.networks)
         memory = method.memory(task, stage, variables, memory)
         if stage.average:
             memory = {**memory, state.AVERAGE: variables}

@@ -34,7 +34,7 @@ def to_float(images: jax.Array) -> jax.Array:
 
 def apply(augment: Policy, key: jax.Array, images: jax.Array) -> jax.Array:
     """Augments each image with a key of its own: uint8 [B, H, W, C] -> float32 [B, H, W, C] in [0, 1]."""
-    return jax.vmap(augment)(jax.random.split(key, len(images)), to_float(images))
+    return jax.vmap(augment)(jax.random.split(key, len(images)), to_float(images)).astype(jnp.float32)
 
 
 def two_views(augment: Policy, key: jax.Array, images: jax.Array) -> jax.Array:
@@ -43,4 +43,4 @@ def two_views(augment: Policy, key: jax.Array, images: jax.Array) -> jax.Array:
     The views have an axis of their own after the batch, so that a sharded batch stays where it is.
     """
     keys = jax.random.split(key, (len(images), 2))
-    return jax.vmap(jax.vmap(augment, in_axes=(0, None)))(keys, to_float(images))
+    return jax.vmap(jax.vmap(augment, in_axes=(0, None)))(keys, to_float(images)).astype(jnp.float32)

@@ -53,7 +53,8 @@ def operation(image: jax.Array, which: jax.Array, amount: jax.Array) -> jax.Arra
     matrix = jnp.where(moves, jnp.stack(matrices)[jnp.where(moves, which, 0)], identity)
     # Nearest pixel as in SCAN's code, Pillow's default. Without the barrier XLA on a CPU reads it again in each branch.
     image = jax.lax.optimization_barrier(warp(image, matrix, nearest=True))
-    return jax.lax.switch(jnp.maximum(which - len(matrices), 0), _COLOURS, image, amount)
+    changes = [lambda *args, change=change: change(*args).astype(image.dtype) for change in _COLOURS]
+    return jax.lax.switch(jnp.maximum(which - len(matrices), 0), changes, image, amount)
 
 
 def _matrices(amount: jax.Array, height: int, width: int) -> list[jax.Array]:
