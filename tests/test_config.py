@@ -32,23 +32,42 @@ def test_the_arguments_reach_the_config():
     assert config.model.encoder == 'resnet_tiny'
 
 
-def test_the_papers_settings_are_the_defaults():
-    config = config_lib.load(str(CONFIGS / 'cifar10.py'))
+def test_the_papers_recipe_is_that_of_the_originals_demo():
+    config = config_lib.load(f'{CONFIGS / "cifar10.py"}:recipe=paper')
     assert config.model.encoder == 'resnet18'
-    assert config.pretrain.temperature == 0.5
+    assert config.data.mean == (0.4914, 0.4822, 0.4465)
+    assert (config.pretrain.temperature, config.pretrain.augment, config.pretrain.batch_size) == (0.5, 'moco', 128)
+    adam = config.pretrain.optimizer
+    assert (adam.name, adam.learning_rate, adam.weight_decay, adam.schedule) == ('adam', 1e-3, 1e-6, 'constant')
     assert config.contrast.temperature == 0.07
     assert config.contrast.min_weight == 0.01
     assert config.contrast.own_view_weight == 'one'
-    assert config.pretrain.optimizer.learning_rate == 0.03
-    assert config.classify.optimizer.learning_rate == 0.01
-    assert config.classify.optimizer.weight_decay == 1e-4
-    assert config.data.mean == (0.4914, 0.4822, 0.4465)
+    assert config.augment.standard.degrees == 20
     assert config.select.history == 5
+    assert not config.guard
+    assert (config.head_optimizer.schedule, config.classify.optimizer.schedule) == ('constant', 'cosine')
+    for phase, decay in ((config.classify, 1e-4), (config.finetune, 1e-5)):
+        assert (phase.head_epochs, phase.epochs, phase.head_loss) == (20, 100, 'same')
+        optimizer = phase.optimizer
+        assert (optimizer.name, optimizer.learning_rate, optimizer.weight_decay) == ('sgd', 0.01, decay)
+        assert optimizer.encoder_scale == 1.0
+
+
+@pytest.mark.parametrize('name', ['cifar10', 'cifar10n'])
+def test_our_recipe_keeps_the_encoder_slow_and_chooses_the_head(name):
+    config = config_lib.load(str(CONFIGS / f'{name}.py'))
+    assert config.guard
+    assert config.classify.head_loss == 'auto'
+    assert config.classify.optimizer.encoder_scale == config.finetune.optimizer.encoder_scale == 0.1
+    simclr = config_lib.load(str(CONFIGS / 'cifar10_simclr.py'))
+    for key in ('batch_size', 'temperature', 'augment', 'method', 'optimizer'):
+        assert config.pretrain[key] == simclr.pretrain[key], key  # the recipe that was measured
+    with pytest.raises(InputError, match="recipe='theirs' is unknown; allowed: ours, paper"):
+        config_lib.load(f'{CONFIGS / name}.py:recipe=theirs')
 
 
 # The original's, for a batch of 256: contrastive; (rate, decay) of the head, of all weights, of all when fine-tuning.
 RATES = {
-    'cifar10': (0.03, (0.01, 1e-4), (0.01, 1e-4), (0.01, 1e-5)),
     'cifar100': (0.03, (0.1, 1e-4), (0.1, 1e-5), (0.1, 1e-5)),
     'clothing1m': (0.03, (0.1, 1e-4), (0.01, 1e-4), (0.001, 1e-5)),
     'webvision': (0.1, (0.04, 3e-6), (0.4, 3e-5), (0.04, 3e-6)),

@@ -94,7 +94,12 @@ def test_every_part_of_our_recipe_changes_something(scale):
         assert all(dict(config_lib.flatten(made))[key] == value for key, value in changes.items())
     with pytest.raises(ValueError, match="'all parts without luck' is unknown"):
         recipes.changes_of('all parts without luck', scale)
-    assert recipes.changes_of('ours', scale) != recipes.changes_of('paper', scale)
+    folder = pathlib.Path('data')
+    ours, papers = (
+        recipes.config_of(recipes.Cell('symmetric', 0.8, 'elr', 'finetuned', 0, recipe), scale, folder)
+        for recipe in ('ours', 'paper')
+    )
+    assert ours != papers
 
 
 @pytest.fixture

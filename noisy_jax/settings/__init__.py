@@ -99,8 +99,8 @@ def _headed() -> Section:
 
 _HEAD_LOSS = Setting(
     'same',
-    "loss of the head alone; 'same' as of all weights; 'auto': ce, elr or nfl_rce instead, where cross-fitted heads on the "
-    'pre-trained embeddings then agree better with labels that they have not seen',
+    "loss of the head alone; 'same' as of all weights; 'auto': ce, elr or nfl_rce instead, where cross-fitted heads on "
+    'the pre-trained embeddings then agree better with labels that they have not seen',
     choices=('same', 'auto', *_LOSSES),
 )
 
