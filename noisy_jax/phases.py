@@ -28,7 +28,7 @@ from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.method import Memory, Method
 from noisy_jax.training.stage import FORWARD, Stage, Values
-from noisy_jax.training.state import LOSSES, TrainState, Variables, stack, unstack
+from noisy_jax.training.state import LOSSES, VOTE, TrainState, Variables, stack, unstack
 from noisy_jax.training.task import Task
 from noisy_jax.training.time_left import Work, WorkPlan
 from noisy_jax.training.train import train
@@ -181,7 +181,7 @@ def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
     method, task = method_of(context.config, journal.phase), Task(context, journal, _believed(context, belief))
     heads = [_new_head(context, belief.variables, journal.phase + end) for end in ('', '_second')[: method.networks]]
     start = stack(*heads) if method.networks == 2 else heads[0]
-    variables, _ = train(method, task, start, ClassifierWatch(task, method.networks))
+    variables, memory = train(method, task, start, ClassifierWatch(task, method.networks))
     if method.networks == 2:
         variables = unstack(variables)
     valid, of_valid = context.splits.valid, None
@@ -191,7 +191,10 @@ def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
     journal.record |= {f'{name}_last': value for name, value in values.items()}
     journal.best('test_accuracy_best', values.get('test_accuracy'))
     probabilities = context.evaluator.predict(variables, task.train)
-    return dataclasses.replace(belief, variables=variables, probabilities=probabilities, valid_probabilities=of_valid)
+    newest = {'probabilities': probabilities, 'valid_probabilities': of_valid}
+    if VOTE in memory:
+        newest['vote'] = to_host(memory[VOTE])
+    return dataclasses.replace(belief, variables=variables, **newest)
 
 
 def _representation(context: Context, images: Dataset, journal: Journal, start: Variables) -> Variables:

@@ -63,6 +63,7 @@ class Belief:
       probabilities: float32 [T, C] of the newest classifier, or None.
       valid_probabilities: float32 [V, C] of the held-out images, or None.
       selection_losses: float32 [E, T] that the newest weights were computed from, or None.
+      vote: float32 [T], the share of their neighbours' votes for the labels of the newest classifier by SSR, or None.
     """
 
     variables: Variables | None
@@ -71,6 +72,7 @@ class Belief:
     probabilities: np.ndarray | None = None
     valid_probabilities: np.ndarray | None = None
     selection_losses: np.ndarray | None = None
+    vote: np.ndarray | None = None
 
     @classmethod
     def of(cls, train: Dataset) -> 'Belief':
