@@ -73,7 +73,8 @@ class SSR(Classifier):
         head, whole = super().stages(config, phase)
         # Two mixed views of the kept; a view that predicts and one that is predicted; then the selection.
         passes = 2 * GRADIENT + FORWARD + (GRADIENT + FORWARD if config.ssr.consistency else 0)
-        return [head, dataclasses.replace(whole, trained=(*whole.trained, HEADS), mixup=config.ssr.mixup, passes=passes)]
+        trained = (*whole.trained, HEADS)
+        return [head, dataclasses.replace(whole, trained=trained, mixup=config.ssr.mixup, passes=passes)]
 
     def heads(self, task: Task, variables: Variables) -> Variables:
         if not task.context.config.ssr.consistency:
