@@ -3,15 +3,12 @@
 import functools
 import json
 import pathlib
-import subprocess
-import sys
 
-import conftest
 import jax
 import numpy as np
 import pytest
 from conftest import refused
-from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _learner, _same, _variables
+from test_steps import NORMALISE, OPTIMIZER, _batch, _learner, _predict, _same, _variables
 from tiny import config
 
 from experiments.accuracy import cells
@@ -161,12 +158,7 @@ def test_it_learns_by_the_labels_that_are_kept_alone(cutmix, consistency):
     now, batch = _start(label, kept, consistency), {**_batch(), 'label': (_batch()['label'] + 5) % CLASSES}
     for _ in range(40):
         now, _ = step(now, batch, jax.random.key(1))
-    network = {
-        kind: {name: part for name, part in tree.items() if name != ssr.HEADS} for kind, tree in now.variables.items()
-    }
-    logits, _ = jax.jit(lambda v, x: NETWORK.apply(v, x, train=False))(
-        network, NORMALISE(batch['image'] / np.float32(255))
-    )
+    logits, _ = _predict(now.variables, NORMALISE(batch['image'] / np.float32(255)))
     right = np.asarray(logits).argmax(-1) == _batch()['label']
     unkept = ~kept[batch['index']]
     assert right[unkept].mean() > 0.7
@@ -277,21 +269,15 @@ def test_the_defaults_are_the_authors():
     assert rates.optimizer.learning_rate * rates.batch_size / 256 == pytest.approx(0.02)
 
 
-_UNDER_X64 = """
-import jax, numpy as np, test_ssr as t
-assert jax.config.jax_enable_x64
-step, _ = t._step(cutmix=True)
-start = t._start(t._labels(), np.ones(t.COUNT, bool))
-new, metrics = jax.eval_shape(step, start, t._batch(), jax.random.key(1))
-assert metrics['loss'].dtype == np.float32
-changed = jax.tree.map(lambda a, b: a.dtype != b.dtype, new, jax.eval_shape(lambda: start))
-assert not any(jax.tree.leaves(changed)), changed
-embeddings = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-assert t.ssr.vote(embeddings, np.arange(50) % 5, k=7, num_classes=5).dtype == np.float32
-"""
-
-
 def test_under_x64_types_stay_as_they_are():
-    environment = {**conftest.environment(), 'JAX_ENABLE_X64': '1'}
-    result = subprocess.run([sys.executable, '-c', _UNDER_X64], env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    step, _ = _step(cutmix=True)
+    start = _start(_labels(), np.ones(COUNT, bool))
+    with jax.enable_x64(True):
+        new, metrics = jax.eval_shape(step, start, _batch(), jax.random.key(1))
+        shares = ssr.vote(_on_circle(*range(50)), np.arange(50, dtype=np.int32) % 5, k=7, num_classes=5)
+    assert metrics['loss'].dtype == shares.dtype == np.float32
+    for path, leaf in jax.tree_util.tree_leaves_with_path(new):
+        assert leaf.dtype == (np.int32 if jax.tree_util.keystr(path) in _WHOLE else np.float32), path
+
+
+_WHOLE = ('.step', f".extra['{ssr.LABEL}']")
