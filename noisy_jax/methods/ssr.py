@@ -35,8 +35,9 @@ Select = Callable[[Variables], Memory]  # the memory of the next epoch by the va
 class SSR(Classifier):
     """Relabels what the network is sure of, keeps the labels that win the vote of their neighbours, learns from them.
 
-    As in the authors' code, every selection begins with the given labels, all stages without a warm-up. Other than
-    there an image has no vote on itself, and the images that are looked at are not augmented.
+    As in the authors' code (https://github.com/MrChenFeng/SSR_BMVC2022), every selection starts from the given labels,
+    and nothing warms up. Unlike there, an image has no vote on itself and is selected without augmentation, and the
+    learning rate falls to almost 0, not to a fiftieth.
     """
 
     settings: ClassVar[Section] = {
@@ -58,7 +59,7 @@ class SSR(Classifier):
             'consistency': Setting(1.0, 'weight of the feature consistency on all images; 0: none', least=0.0),
             'strong_augment': Setting(
                 'scan',
-                'augmentation of the kept images, and of the view that predicts the one by PHASE.augment',
+                'augmentation of the kept images, and of the view that predicts that of PHASE.augment',
                 choices=tuple(aug.POLICIES),
             ),
         }
