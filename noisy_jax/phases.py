@@ -29,7 +29,7 @@ from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.method import Memory, Method
 from noisy_jax.training.stage import FORWARD, Stage, Values
-from noisy_jax.training.state import LOSSES, TrainState, Variables, stack, unstack
+from noisy_jax.training.state import LOSSES, VOTE, TrainState, Variables, stack, unstack
 from noisy_jax.training.task import Task
 from noisy_jax.training.time_left import Work, WorkPlan
 from noisy_jax.training.train import train
@@ -210,7 +210,7 @@ def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
     heads = [_new_head(context, belief.variables, journal.phase + end) for end in ('', '_second')[: method.networks]]
     start = stack(*heads) if method.networks == 2 else heads[0]
     guard = None if journal.phase == 'base' else Guard.of(context, belief)
-    variables, _ = train(method, task, start, ClassifierWatch(task, method.networks, guard))
+    variables, memory = train(method, task, start, ClassifierWatch(task, method.networks, guard))
     if method.networks == 2:
         variables = unstack(variables)
     if guard and belief.classifier and guard.rejects(variables, journal, 'the classifier before'):
@@ -220,7 +220,10 @@ def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
         of_valid = context.evaluator.predict(variables, valid)
     _record_accuracies(context, variables, of_valid, journal)
     probabilities = context.evaluator.predict(variables, task.train)
-    return dataclasses.replace(belief, variables=variables, probabilities=probabilities, valid_probabilities=of_valid)
+    newest = {'probabilities': probabilities, 'valid_probabilities': of_valid}
+    if VOTE in memory:
+        newest['vote'] = to_host(memory[VOTE])
+    return dataclasses.replace(belief, variables=variables, **newest)
 
 
 def _record_accuracies(context: Context, variables: Variables, of_valid: np.ndarray | None, journal: Journal) -> None:

@@ -101,10 +101,10 @@ def test_stop_signal_saves_in_the_middle_of_an_epoch(undisturbed, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('pretrain', 'classify', 'step'),
-    [('moco', 'dividemix', 22), ('mopro', 'bootstrap', 14), ('sup_moco', 'elr_plus', 14)],
+    [('moco', 'dividemix', 22), ('mopro', 'bootstrap', 14), ('sup_moco', 'elr_plus', 14), ('simclr', 'ssr', 14)],
 )
 def test_other_methods_killed(tmp_path, pretrain, classify, step):
-    """Queue, momentum encoder, prototypes; both networks, their split and averages go on as they were."""
+    """Queue, momentum encoder, prototypes; both networks, their split, averages and heads go on as they were."""
     changes = {'phases': ('pretrain', 'classify'), 'pretrain__method': pretrain, 'classify__method': classify}
     changes |= {'moco__queue': 128, 'mopro__strong_augment': 'handwriting', 'mopro__start_epoch': 1}
     changes |= {'dividemix__warmup_epochs': 2, 'bootstrap__warmup_epochs': 2}

@@ -28,6 +28,8 @@ def test_the_work_of_other_methods():
     # Two networks; one says something to the other; in the end two views, and the losses of the next split.
     assert plan['classify'] == {'head': Work(2, 400), 'warmup': Work(4, 800), 'all': Work(2, 1800)}
     assert plan['finetune'] == {'warmup': Work(5, 400), 'all': Work(2, 500)}  # a stage of no epochs is none
+    ssr = phases.work_plan(config(classify__method='ssr', finetune__method='ssr'), images=100, pool=100)
+    assert ssr['classify'] == {'head': Work(2, 100), 'all': Work(2, 1100)}  # two mixed views, a pair, the selection
     assert list(plan)[-3:] == ['select_2', 'contrast_2', 'finetune_2']
 
 

@@ -57,6 +57,7 @@ _SMOKE = {
     **_classifier(head_epochs=5, epochs=15),
     **{f'{phase}.batch_size': 128 for phase in ('pretrain', 'classify', 'select', 'contrast', 'finetune')},
 }
+_SSR = _classifier(method='ssr', **{'optimizer.encoder_scale': 1.0}, head_epochs=0)  # as its authors train
 _HELD_OUT = {'data.valid_fraction': 0.1, 'early_stop': 'stable_predictions'}
 # Part -> variant -> changes. What the config has already ('simclr', 'elr') is the first row alone.
 VARIANTS: dict[str, dict[str, Changes]] = {
@@ -98,8 +99,12 @@ VARIANTS: dict[str, dict[str, Changes]] = {
 }
 # What only one of them can show.
 OWN: dict[str, dict[str, dict[str, Changes]]] = {
-    'digits': {'encoder': {'cnn6': _encoder('cnn6', 16)}},
+    'digits': {
+        'classifier': {'ssr': _SSR | _classifier(epochs=40) | {'ssr.strong_augment': 'handwriting'}},
+        'encoder': {'cnn6': _encoder('cnn6', 16)},
+    },
     'cifar10': {
+        'classifier': {'ssr': _SSR | _classifier(epochs=20) | {'augment.scan.cutout': 8}},
         'encoder': {
             'resnet18, large stem': _encoder('resnet18', 8) | {'model.stem': 'large'},
         },

@@ -9,6 +9,7 @@ from noisy_jax.methods.moco import MoCo
 from noisy_jax.methods.mopro import MoPro
 from noisy_jax.methods.simclr import SimCLR
 from noisy_jax.methods.single import Single
+from noisy_jax.methods.ssr import SSR
 from noisy_jax.methods.sup_con import SupCon
 from noisy_jax.methods.sup_moco import SupMoCo
 from noisy_jax.training.method import Method
@@ -18,6 +19,7 @@ CLASSIFIERS: dict[str, Method] = {
     'bootstrap': Bootstrap(),
     'elr_plus': ELRPlus(),
     'dividemix': DivideMix(),
+    'ssr': SSR(),
 }
 REPRESENTATIONS: dict[str, Method] = {
     'simclr': SimCLR(),

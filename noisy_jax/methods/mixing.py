@@ -26,8 +26,26 @@ class Mixing(NamedTuple):
 def draw_mixing(key: jax.Array, size: int, alpha: float, *, own_larger: bool = False) -> Mixing:
     """A share from Beta(alpha, alpha); `own_larger`: at least a half (MixMatch, Berthelot 2019, eq. 9)."""
     share_key, partner_key = jax.random.split(key)
-    share = jax.random.beta(share_key, alpha, alpha)
+    share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
     return Mixing(jax.random.permutation(partner_key, size), jnp.maximum(share, 1 - share) if own_larger else share)
+
+
+def cut(key: jax.Array, images: jax.Array, mixing: Mixing) -> tuple[jax.Array, Mixing]:
+    """Images [B, H, W, C] with one box, of the partner's share of the area, from their partners (CutMix, Yun 2019).
+
+    Returns:
+      The images, and a mixing for their labels: a box is cut off at the border, so that its share may be smaller.
+
+    Source: https://arxiv.org/abs/1905.04899, section 3.1
+    """
+    inside, ends = jnp.ones((), jnp.bool_), images.shape[1:3]
+    for axis, (axis_key, end) in enumerate(zip(jax.random.split(key), ends, strict=True)):
+        half = end * jnp.sqrt(1 - mixing.share) / 2
+        middle = jax.random.uniform(axis_key, dtype=jnp.float32, maxval=end)
+        place = jnp.arange(end, dtype=jnp.float32) + 0.5
+        inside &= jnp.expand_dims(jnp.abs(place - middle) < half, 1 - axis)  # [H, W] in the end
+    share = 1 - jnp.mean(inside, dtype=jnp.float32)
+    return jnp.where(inside[..., None], images[mixing.partner], images), mixing._replace(share=share)
 
 
 def refine(labels: jax.Array, predicted: jax.Array, trust: jax.Array) -> jax.Array:

@@ -68,6 +68,25 @@ class ProjectionHead(nn.Module):
         return dense(self.features, width, jnp.float32, 'out')(x) if self.layers else x
 
 
+class Consistency(nn.Module):
+    """Projector and predictor of feature consistency, each linear, BatchNorm, ReLU, linear (SimSiam; SSR's sizes)."""
+
+    hidden: int = 256
+    features: int = 128
+
+    @nn.compact
+    def __call__(self, embeddings: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Embeddings [B, D] -> projections z and predictions h(z), float32 [B, P] each."""
+
+        def layers(x: jax.Array, name: str) -> jax.Array:
+            x = dense(self.hidden, x.shape[-1], jnp.float32, f'{name}_hidden')(x)
+            x = nn.relu(BatchNorm(name=f'{name}_norm')(x, train=train))
+            return dense(self.features, self.hidden, jnp.float32, f'{name}_out')(x)
+
+        projected = layers(embeddings, 'projector')
+        return projected, layers(projected, 'predictor')
+
+
 # bn_linear belongs to the original's small CNN, multilayer to its option of that name.
 CLASSIFIERS = {
     'linear': Classifier,

@@ -67,6 +67,7 @@ class Belief:
       classifier: the variables of the newest classifier, or None.
       selection_losses: float32 [E, T] that the newest weights were computed from, or None.
       head_probabilities: float32 [T, C] of cross-fitted heads on the pre-trained embeddings, or None.
+      vote: float32 [T], the share of their neighbours' votes for the labels of the newest classifier by SSR, or None.
     """
 
     variables: Variables | None
@@ -77,6 +78,7 @@ class Belief:
     classifier: Variables | None = None
     selection_losses: np.ndarray | None = None
     head_probabilities: np.ndarray | None = None
+    vote: np.ndarray | None = None
 
     @classmethod
     def of(cls, train: Dataset) -> 'Belief':

@@ -36,6 +36,14 @@ class Method:
         """The stages of a phase in order; stages of no epochs are skipped."""
         raise NotImplementedError
 
+    def heads(self, task: Task, variables: Variables) -> Variables:
+        """Parts of its own that are trained beside the network's and dropped at the end of the phase.
+
+        {'params': {NAME: ...}, 'batch_stats': {NAME: ...}}; a stage trains those that it names.
+        """
+        del task, variables
+        return {}
+
     def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
         """Memory beside the weights at the start of a stage; the argument is that of the stage before, or {}."""
         del task, stage, variables

@@ -32,7 +32,8 @@ def train(method: Method, task: Task, variables: Variables, watch: Watch | None 
     Returns:
       The variables (their average if a stage averages), and the memory of the last stage.
     """
-    memory: Memory = {}
+    heads, memory = method.heads(task, variables), {}
+    variables = {kind: {**tree, **heads.get(kind, {})} for kind, tree in variables.items()}
     stages = [stage for stage in method.stages(task.context.config, task.phase) if stage.epochs]
     for number, stage in enumerate(stages):
         learner = task.learner(stage, variables, method.networks)
@@ -47,7 +48,8 @@ def train(method: Method, task: Task, variables: Variables, watch: Watch | None 
         step = method.step(task, stage, learner)
         final = fit(stage, step, start, task.train, task.journal, _chained(after))
         variables, memory = watch.outcome(final, stage) if watch else final.averaged, final.extra
-    return variables, memory
+    of_network = {kind: tree.keys() - heads.get(kind, {}) for kind, tree in variables.items()}
+    return {kind: {name: variables[kind][name] for name in names} for kind, names in of_network.items()}, memory
 
 
 def _chained(hooks: list[AfterEpoch | None]) -> AfterEpoch:
