@@ -84,6 +84,8 @@ def test_a_selection_is_evaluated_where_the_class_is_sure():
     assert guard.auroc(1 - right, labels) == 0.0
     assert guard.auroc(np.ones(600), labels) == 0.5
     assert guard.auroc(np.ones(600), np.arange(600) % CLASSES) is None  # none of them is wrong
+    unknown = dataclasses.replace(guard.heads, accuracy_error=0.2)
+    assert dataclasses.replace(guard, heads=unknown).auroc(1 - right, labels) is None
 
 
 def _memorising(**changes):

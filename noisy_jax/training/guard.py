@@ -17,6 +17,7 @@ from noisy_jax.training.journal import Journal
 from noisy_jax.training.stage import Values
 from noisy_jax.training.state import Variables
 
+_KNOWN = 0.5  # accuracy of the heads
 _FEWEST = 100  # sure images on either side for an AUROC with a standard error of some 3 %
 _MOST = 5000  # sure images that are looked at: the standard error is 0.7 % at most
 
@@ -65,8 +66,11 @@ class Guard:
     def auroc(self, weights: np.ndarray, labels: np.ndarray) -> float | None:
         """How well `weights` [T] tell right pseudo-labels [T] from wrong ones where the class is sure.
 
-        None where hardly any of them is wrong, or right, by what is sure.
+        None where hardly any of them is wrong, or right, by what is sure, and where the heads are not known to be right
+        more often than not: nothing is sure then.
         """
+        if self.least < _KNOWN:
+            return None
         rows = np.flatnonzero(self.heads.sure >= 0)
         right = labels[rows] == self.heads.sure[rows]
         if min(right.sum(), (~right).sum()) < _FEWEST:
