@@ -74,8 +74,7 @@ def recipe(config: ConfigDict, name: str) -> None:
     """
     if name not in RECIPES:
         raise InputError(f'recipe={name!r} is unknown; allowed: {", ".join(RECIPES)}')
-    set_optimizers(config, learning_rate=0.01, weight_decay=1e-4)
-    config.finetune.optimizer.weight_decay = 1e-5
+    set_optimizers(config, learning_rate=0.01, weight_decay=1e-4)  # the demo fine-tunes as it classifies
     config.classify.update(head_epochs=20, epochs=100)
     config.finetune.update(head_epochs=20, epochs=100)
     config.base.epochs = 120  # as many as head and network have in `classify`
