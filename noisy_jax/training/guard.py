@@ -22,7 +22,8 @@ from noisy_jax.training.state import TrainState, Variables
 _KNOWN = 0.5  # accuracy of the heads
 _SURE, _SLOW, _MOSTLY_RIGHT = 0.75, 0.3, 0.5  # <p, memory>; share of the head's rate; share of right labels
 _FEWEST = 100  # sure images on either side for an AUROC with a standard error of some 3 %
-_MOST = 5000  # sure images that are looked at: the standard error is 0.7 % at most
+# Sure images that are looked at after every epoch: for a small part of its time, one in so many of all images.
+_EVERY, _AT_LEAST, _AT_MOST = 20, 200, 5000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Guard:
         train = context.splits.train
         heads = Agreement.of(belief.head_probabilities, train.label)
         rows = np.flatnonzero(heads.sure >= 0)
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST)).astype(int))]
+        count = min(len(rows), max(len(train) // _EVERY, _AT_LEAST), _AT_MOST)
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
         images = train.take(rows).replace(label=heads.sure[rows])
         return cls(context.evaluator, images, heads, belief.classifier is None)
 
