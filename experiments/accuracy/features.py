@@ -128,7 +128,7 @@ def run_cell(labels: str, recipe: str, seed: int, arguments: argparse.Namespace)
     argument = 'loss=elr,noise=none,phases=pretrained,data=arrays'
     config = cells.config_of('cifar10', argument, _COMMON | back | RECIPES[recipe] | {'seed': seed})
     if arguments.smoke:
-        config.classify.head_epochs = config.classify.epochs = 1
+        config.classify.head_epochs = config.classify.epochs = config.eval_every = 1
     network = Network(encoder=Residual(), projection=ProjectionHead(), classifier=Classifier(10))
     started = time.time()
     with tempfile.TemporaryDirectory() as made:
