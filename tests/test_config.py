@@ -53,6 +53,14 @@ def test_the_papers_recipe_is_that_of_the_originals_demo():
         assert optimizer.encoder_scale == 1.0
 
 
+@pytest.mark.parametrize('name', ['cifar100', 'cifar100n', 'tiny_imagenet', 'webvision', 'clothing1m'])
+def test_a_pre_trained_encoder_is_slow(name):
+    config = config_lib.load(str(CONFIGS / f'{name}.py'))
+    assert config.guard
+    assert config.classify.head_loss == 'auto'
+    assert config.classify.optimizer.encoder_scale == config.finetune.optimizer.encoder_scale == 0.1
+
+
 @pytest.mark.parametrize('name', ['cifar10', 'cifar10n'])
 def test_our_recipe_keeps_the_encoder_slow_and_chooses_the_head(name):
     config = config_lib.load(str(CONFIGS / f'{name}.py'))
