@@ -13,7 +13,8 @@ read faster:
 method=dividemix trains by DivideMix with its authors' settings: SGD at 0.01 for 64 images, no weight on labels that are
 not trusted, after one epoch of warm-up; labels are trusted from 0.03 on after pre-training, as in C2D.
 
-The encoder is slow (presets.protect). The rates of `finetune` are the original's for fine-tuning; its demo, for CIFAR-10, fine-tunes by those of `classify`.
+The encoder is slow (presets.protect). The rates of `finetune` are the original's for fine-tuning; its demo, for
+CIFAR-10, fine-tunes by those of `classify`.
 `smoke` shrinks network, images and epochs to try the whole run on a CPU.
 """
 
