@@ -209,7 +209,8 @@ def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
     method, task = method_of(context.config, journal.phase), Task(context, journal, _believed(context, belief))
     heads = [_new_head(context, belief.variables, journal.phase + end) for end in ('', '_second')[: method.networks]]
     start = stack(*heads) if method.networks == 2 else heads[0]
-    guard = None if journal.phase == 'base' else Guard.of(context, belief)
+    by_given = journal.phase == 'classify' and not method.corrects_labels
+    guard = None if journal.phase == 'base' else Guard.of(context, belief, by_given=by_given)
     variables, memory = train(method, task, start, ClassifierWatch(task, method.networks, guard))
     if method.networks == 2:
         variables = unstack(variables)

@@ -58,7 +58,7 @@ def _guard(sure, predicted):
     image = np.asarray(predicted, np.uint8)[:, None, None, None]
     names = tuple(map(str, range(CLASSES)))
     known = Agreement(0.4, 0.5, 0.01, 0.8, 0.05, np.asarray(sure))
-    return Guard(_Evaluator(), Dataset(image, np.asarray(sure), names), known, sees_given=True)
+    return Guard(_Evaluator(), Dataset(image, np.asarray(sure), names), known, by_given=True)
 
 
 def test_a_classifier_is_worse_where_it_errs_on_sure_images_as_often_as_the_heads_on_any():
@@ -72,7 +72,7 @@ def test_a_classifier_is_worse_where_it_errs_on_sure_images_as_often_as_the_head
     assert not guard.memorises(both | {'sure_agreement': 0.72})
     assert not guard.memorises(both | {'accuracy': 0.51})  # no more than are right, give or take
     assert not guard.memorises({'accuracy': 0.9})  # not evaluated in this epoch
-    assert not dataclasses.replace(guard, sees_given=False).memorises(both)  # pseudo-labels may all be predicted
+    assert not dataclasses.replace(guard, by_given=False).memorises(both)  # pseudo-labels may all be predicted
 
 
 def test_a_selection_is_evaluated_where_the_class_is_sure():

@@ -32,6 +32,7 @@ class Bootstrap(Trusting, Classifier):
     }
 
     ignores = ('mixup',)
+    corrects_labels = True
 
     def loss(self, config: ConfigDict) -> str:
         return config.bootstrap.loss

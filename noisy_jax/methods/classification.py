@@ -22,6 +22,7 @@ class Classifier(Method):
     """A new head alone for `head_epochs`, then all weights, by the losses of the config."""
 
     ignores: ClassVar[tuple[str, ...]] = ()  # settings of the phase that a method replaces by its own
+    corrects_labels = False  # whether its metric `accuracy` is by other labels than the given
 
     def check(self, config: ConfigDict, phase: str) -> None:
         for name in self.ignores:
@@ -129,6 +130,7 @@ def mixed_step(
             reference = learner.logits(state.averaged, images)  # [B, C]
             labels = jax.nn.one_hot(batch['label'], reference.shape[-1])
         memory = criterion.remember(criterion.memory(state.extra), index, reference)
+        sureness = losses.sureness(reference, criterion.rows(memory, index))
         mixing = draw_mixing(jax.random.fold_in(key, ASIDE), len(images), alpha)
         images, labels, weight, rows = jax.tree.map(mixing, (images, labels, weight, criterion.rows(memory, index)))
 
@@ -138,7 +140,8 @@ def mixed_step(
             return loss + (balance(logits) if refined else 0.0), (batch_stats, logits)
 
         new, loss, logits = learner.descend(state, loss_of)
-        return new.remember(memory), {'loss': loss, 'accuracy': jnp.mean(logits.argmax(-1) == labels.argmax(-1))}
+        accuracy = jnp.mean(logits.argmax(-1) == labels.argmax(-1))
+        return new.remember(memory), {'loss': loss, 'accuracy': accuracy, **sureness}
 
     return step
 

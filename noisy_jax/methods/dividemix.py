@@ -43,6 +43,7 @@ class DivideMix(Trusting, Pair):
     }
 
     ignores = ('mixup',)
+    corrects_labels = True
 
     def loss(self, config: ConfigDict) -> str:
         return config.dividemix.loss

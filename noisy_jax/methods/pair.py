@@ -81,6 +81,7 @@ def pair_step(
             return values.sum(), more
 
         new, loss, accuracy = learner.descend(state, loss_of)
-        return new.remember(memory), {'loss': loss / 2, 'accuracy': accuracy.mean()}
+        sureness = jax.tree.map(jnp.mean, jax.vmap(losses.sureness)(others, rows))
+        return new.remember(memory), {'loss': loss / 2, 'accuracy': accuracy.mean(), **sureness}
 
     return step

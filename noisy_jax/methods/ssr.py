@@ -66,6 +66,7 @@ class SSR(Classifier):
     }
 
     ignores = ('mixup',)
+    corrects_labels = True
 
     def loss(self, config: ConfigDict) -> str:
         return config.ssr.loss

@@ -34,16 +34,16 @@ class Guard:
       evaluator: of the network.
       images: some of those whose class is sure; `label` is that class.
       heads: what is known of the heads.
-      sees_given: whether the given labels are trained on.
+      by_given: whether the metric `accuracy` of an epoch is the agreement with the given labels.
     """
 
     evaluator: Evaluator
     images: Dataset
     heads: Agreement
-    sees_given: bool
+    by_given: bool
 
     @classmethod
-    def of(cls, context: Context, belief: Belief) -> 'Guard | None':
+    def of(cls, context: Context, belief: Belief, *, by_given: bool = False) -> 'Guard | None':
         """The guard by the cross-fitted heads of `belief`; None without."""
         if belief.head_probabilities is None or not context.config.guard:
             return None
@@ -53,7 +53,7 @@ class Guard:
         count = min(len(rows), max(len(train) // _EVERY, _AT_LEAST), _AT_MOST)
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
         images = train.take(rows).replace(label=heads.sure[rows])
-        return cls(context.evaluator, images, heads, belief.classifier is None)
+        return cls(context.evaluator, images, heads, by_given)
 
     @property
     def least(self) -> float:
@@ -87,7 +87,7 @@ class Guard:
 
         The labels are predicted more often than they are right, and sure classes less often than by the heads.
         """
-        if not self.sees_given or 'sure_agreement' not in values:
+        if not self.by_given or 'sure_agreement' not in values:
             return False
         most = self.heads.right_labels + 2 * self.heads.right_labels_error
         return values['accuracy'] > most and values['sure_agreement'] < self.least
