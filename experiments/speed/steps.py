@@ -75,10 +75,14 @@ def images(count: int) -> Dataset:
     return Dataset(pixels, rng.integers(0, CLASSES, count, np.int32), tuple(map(str, range(CLASSES))))
 
 
+def network_of(case: Case) -> models.Network:
+    """The network of a case."""
+    return models.create({'encoder': case.encoder, 'dtype': case.dtype}, num_classes=CLASSES, image_size=SIDE)
+
+
 def build(case: Case, data: Dataset) -> tuple[Step, state.TrainState]:
     """The step and its initial state, with the settings of configs/cifar10.py."""
-    stage = case.stage(200)
-    network = models.create({'encoder': case.encoder, 'dtype': case.dtype}, num_classes=CLASSES, image_size=SIDE)
+    stage, network = case.stage(200), network_of(case)
     init = jax.jit(lambda key: network.init(key, jnp.zeros((1, SIDE, SIDE, 3)), train=False))
     variables = mesh_lib.to_host(init(jax.random.key(SEED)))
     optimizer = optim.optimizer(
