@@ -58,7 +58,7 @@ def packed_encoder(folder: pathlib.Path = KEPT) -> dict[str, Any]:
 
 
 def unpack(folder: pathlib.Path) -> None:
-    """The encoder of experiments/encoders as the outcome of a finished pre-training, in `folder`, unless it is there."""
+    """The encoder of experiments/encoders as that of a finished pre-training, in `folder`, unless that is there."""
     if folder.exists():
         return
     from noisy_jax.training.checkpoints import Checkpoints

@@ -135,7 +135,8 @@ def all_lists(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
     arrays = {path.stem: np.load(path) for path in (workdir / 'labels').glob('*.npy')}
     given, probabilities = arrays['given'], np.load(workdir / 'pred_probs.npy')
     scores = {'margin': against_given(probabilities, given), 'clean_probability': 1 - arrays['clean_probability']}
-    scores |= {'vote': 1 - arrays[name] for name in arrays if name.endswith('_vote')}
+    if 'classify_vote' in arrays:
+        scores['vote'] = 1 - arrays['classify_vote']
     return {name: found(score, given != arrays['true']) for name, score in scores.items()}
 
 

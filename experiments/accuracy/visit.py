@@ -2,8 +2,8 @@
 
   python experiments/accuracy/visit.py PART --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz --work W --out OUT
 
-  probes    recipes of SimCLR side by side on nine tenths of the training images, compared by k-NN on the tenth held out;
-            the best is kept in W/recipe.json
+  probes    recipes of SimCLR side by side on nine tenths of the training images, compared by k-NN on the others; the
+            best is kept in W/recipe.json
   encoder   SimCLR by that recipe, or by --recipe, on all training images; the encoder as bfloat16 in parts below 15 MiB
   cells     classifiers side by side on that encoder, or on that of experiments/encoders if W has none
   ssr       the same by SSR
@@ -11,9 +11,9 @@
   home      what earlier calls left in OUT goes to experiments/results/gpu and experiments/encoders
 
 Every call ends after --seconds and says by name what is left; what ended before is in OUT already. A second call with
-the same W does what is left. `--cache` names a folder with compiled.zip of an earlier visit; a new one goes to OUT. Keep
-W the same from visit to visit: its path is a part of the programs' keys. `--smoke` shrinks everything for a try on a
-CPU; the numbers then mean nothing. Speed: experiments/speed/gpu.py.
+the same W does what is left. `--cache` names a folder with compiled.zip of an earlier visit; a new one goes to OUT.
+Keep W the same from visit to visit: its path is a part of the programs' keys. `--smoke` shrinks everything for a try on
+a CPU; the numbers then mean nothing. Speed: experiments/speed/gpu.py.
 """
 
 import argparse
@@ -86,7 +86,7 @@ CELLS: dict[str, jobs.Job] = _named(
 
 
 def _earlier(loss: str, labels: str, **changes: Any) -> jobs.Job:
-    """A cell as before heads were chosen and runs guarded: 20 epochs of the head, then 20 of all weights, or as given."""
+    """A cell without a chosen head and a guard: 20 epochs of the head, then 20 of all weights or as given."""
     own = {'classify.head_epochs': 20, 'classify.epochs': 20, 'classify.head_loss': 'same', 'guard': False}
     return _cell(loss, labels, **own | changes)
 
