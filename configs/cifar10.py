@@ -3,9 +3,9 @@
   noisy-jax --config=cifar10:loss=elr,rate=0.8 --config.data.path=cifar10 --workdir=runs/c10
 
 The data is a folder of class folders (cifar10/train/airplane/*.png ..., cifar10/test/...), an .npz (data=arrays) or a
-prepared TFDS data set (data=tfds). `recipe=paper` trains as the original's demo does, `recipe=ours` by what was measured
-(noisy_jax/settings/presets.py says what and why). `smoke` shrinks network, images and epochs to try the whole run on a
-CPU.
+prepared TFDS data set (data=tfds). `recipe=paper` trains as the original's demo does, `recipe=ours` by what was
+measured (noisy_jax/settings/presets.py says what and why). `smoke` shrinks network, images and epochs to try the whole
+run on a CPU.
 
 Pre-trained for 230 epochs, ELR at 80 % symmetric noise ends at 74.9 % with the encoder at a tenth of the head's
 learning rate, and at 21.6 % with one rate for both, as the paper has it (docs/reproducing.md, CIFAR-10 on a GPU;

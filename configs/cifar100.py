@@ -1,4 +1,4 @@
-"""CIFAR-100 with the paper's settings; not yet run at full size.
+"""CIFAR-100 with the paper's settings but a slow encoder (presets.protect); not yet run at full size.
 
   noisy-jax --config=cifar100:loss=elr,rate=0.4 --config.data.path=cifar100 --workdir=runs/cifar100
 
@@ -18,5 +18,6 @@ def get_config(argument: str = '') -> ConfigDict:
     config.head_optimizer.learning_rate = 0.1
     config.classify.optimizer.update(learning_rate=0.1, weight_decay=1e-5)
     config.finetune.optimizer.update(learning_rate=0.1, weight_decay=1e-5)
+    presets.protect(config)
     config.dividemix.warmup_epochs = 30
     return presets.smoke(config) if given['smoke'] else config

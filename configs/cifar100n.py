@@ -20,5 +20,6 @@ def get_config(argument: str = '') -> ConfigDict:
     config.head_optimizer.learning_rate = 0.1
     config.classify.optimizer.update(learning_rate=0.1, weight_decay=1e-5)
     config.finetune.optimizer.update(learning_rate=0.1, weight_decay=1e-5)
+    presets.protect(config)
     config.dividemix.warmup_epochs = 30
     return presets.smoke(config) if given['smoke'] else config

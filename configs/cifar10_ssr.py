@@ -18,6 +18,7 @@ def get_config(argument: str = '') -> ConfigDict:
         'cifar10_ssr', argument, noise='symmetric', phases='pretrained', data='folder', smoke=False
     )
     config.data.dataset = 'cifar10'
+    presets.simclr(config, epochs=500)
     # Its selection needs no head at first: the neighbours vote by the embeddings of (a1).
     config.base.update(method='ssr', epochs=300, batch_size=128)
     config.classify.update(method='ssr', head_epochs=0, epochs=150, batch_size=128)

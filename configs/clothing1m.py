@@ -12,7 +12,8 @@ stay files, decoded for every batch; packed once they are read faster:
       --image_size=128 --out=packed
   noisy-jax --config=clothing1m:data=arrays --config.data.path=packed --workdir=runs/c1m
 
-The rate of `finetune` is the original's for fine-tuning; its demo, for CIFAR-10, fine-tunes by that of `classify`.
+The encoder is slow (presets.protect). The rate of `finetune` is the original's for fine-tuning; its demo, for CIFAR-10,
+fine-tunes by that of `classify`.
 `smoke` shrinks network, images and epochs to try the whole run on a CPU.
 """
 
@@ -31,4 +32,5 @@ def get_config(argument: str = '') -> ConfigDict:
     config.augment.simclr.blur_probability = 0.5
     config.head_optimizer.learning_rate = 0.1
     config.finetune.optimizer.learning_rate = 0.001
+    presets.protect(config)
     return presets.smoke(config) if given['smoke'] else config

@@ -7,7 +7,8 @@ columns path, label (an empty label is none), an .npz or a folder of .npy files 
 epochs and normalisation are chosen from the data and shown before training; --config.KEY=VALUE overrides it.
 
 A tenth of the images is held out, with their labels as they are: training ends when predictions on them settle. Every
-label is scored by a head that did not see it. The work directory gets labels.csv, report.html and the classifier.
+label is scored by a head that did not see it. The encoder moves as fast as the head: on a CPU it is small and trained
+for minutes, and has much to learn from labels. The work directory gets labels.csv, report.html and the classifier.
 """
 
 from ml_collections import ConfigDict

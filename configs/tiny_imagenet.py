@@ -10,8 +10,8 @@ The folder is as the archive unpacks, with two lists made in it (names of classe
   cut -f1,2 val/val_annotations.txt > val.tsv
 
 The original has a learning rate of 30 for the head, and no settings of NFL+RCE and ELR for 200 classes. Here the head
-has that of all weights, and the losses the settings for 100 classes (tests/test_many_classes.py says why). `smoke`
-shrinks network, images and epochs to try the whole run on a CPU.
+has that of all weights, and the losses the settings for 100 classes (tests/test_many_classes.py says why); the encoder
+is slow (presets.protect). `smoke` shrinks network, images and epochs to try the whole run on a CPU.
 """
 
 from ml_collections import ConfigDict
@@ -28,4 +28,5 @@ def get_config(argument: str = '') -> ConfigDict:
     config.head_optimizer.update(learning_rate=0.1, weight_decay=0.0)
     config.classify.optimizer.update(learning_rate=0.1, weight_decay=1e-4)
     config.finetune.optimizer.update(learning_rate=0.1, weight_decay=1e-4)
+    presets.protect(config)
     return presets.smoke(config) if given['smoke'] else config

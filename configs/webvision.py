@@ -13,7 +13,8 @@ read faster:
 method=dividemix trains by DivideMix with its authors' settings: SGD at 0.01 for 64 images, no weight on labels that are
 not trusted, after one epoch of warm-up; labels are trusted from 0.03 on after pre-training, as in C2D.
 
-The rates of `finetune` are the original's for fine-tuning; its demo, for CIFAR-10, fine-tunes by those of `classify`.
+The encoder is slow (presets.protect). The rates of `finetune` are the original's for fine-tuning; its demo, for
+CIFAR-10, fine-tunes by those of `classify`.
 `smoke` shrinks network, images and epochs to try the whole run on a CPU.
 """
 
@@ -36,7 +37,9 @@ def get_config(argument: str = '') -> ConfigDict:
     config.dividemix.update(unlabelled_weight=0.0, mixup=0.5, warmup_epochs=1)
     config.dividemix.threshold = 0.03 if 'pretrain' in config.phases else 0.5
     config.classify.method = given['method']
+    presets.protect(config)
     if given['method'] == 'dividemix':
         config.classify.update(head_epochs=0, epochs=79, batch_size=64)
-        config.classify.optimizer.update(learning_rate=0.04, weight_decay=5e-4, schedule='step', milestones=(39,))
+        config.classify.optimizer.update(learning_rate=0.04, weight_decay=5e-4, encoder_scale=1.0)
+        config.classify.optimizer.update(schedule='step', milestones=(39,))
     return presets.smoke(config) if given['smoke'] else config

@@ -46,11 +46,19 @@ def test_the_papers_recipe_is_that_of_the_originals_demo():
     assert config.select.history == 5
     assert not config.guard
     assert (config.head_optimizer.schedule, config.classify.optimizer.schedule) == ('constant', 'cosine')
-    for phase, decay in ((config.classify, 1e-4), (config.finetune, 1e-5)):
+    for phase in (config.classify, config.finetune):
         assert (phase.head_epochs, phase.epochs, phase.head_loss) == (20, 100, 'same')
         optimizer = phase.optimizer
-        assert (optimizer.name, optimizer.learning_rate, optimizer.weight_decay) == ('sgd', 0.01, decay)
+        assert (optimizer.name, optimizer.learning_rate, optimizer.weight_decay) == ('sgd', 0.01, 1e-4)
         assert optimizer.encoder_scale == 1.0
+
+
+@pytest.mark.parametrize('name', ['cifar100', 'cifar100n', 'tiny_imagenet', 'webvision', 'clothing1m'])
+def test_a_pre_trained_encoder_is_slow(name):
+    config = config_lib.load(str(CONFIGS / f'{name}.py'))
+    assert config.guard
+    assert config.classify.head_loss == 'auto'
+    assert config.classify.optimizer.encoder_scale == config.finetune.optimizer.encoder_scale == 0.1
 
 
 @pytest.mark.parametrize('name', ['cifar10', 'cifar10n'])

@@ -6,13 +6,14 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny
 
 from noisy_jax import losses, models, phases, pipeline
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.labels.agreement import Agreement
-from noisy_jax.training import heads
+from noisy_jax.training import heads, state
 from noisy_jax.training.guard import Guard
 
 CLASSES = 10
@@ -84,6 +85,8 @@ def test_a_selection_is_evaluated_where_the_class_is_sure():
     assert guard.auroc(1 - right, labels) == 0.0
     assert guard.auroc(np.ones(600), labels) == 0.5
     assert guard.auroc(np.ones(600), np.arange(600) % CLASSES) is None  # none of them is wrong
+    unknown = dataclasses.replace(guard.heads, accuracy_error=0.2)
+    assert dataclasses.replace(guard, heads=unknown).auroc(1 - right, labels) is None
 
 
 def _memorising(**changes):
@@ -120,6 +123,38 @@ def test_a_run_that_memorises_returns_to_its_head(tmp_path):
     unguarded, _, _ = _run(tmp_path / 'unguarded', guard=False, phases=('pretrain', 'classify'))
     assert unguarded['classify']['test_accuracy_last'] < head - 0.2
     assert 'heads' not in unguarded['classify']
+
+
+class _Journal:
+    name = phase = 'classify'
+
+    def __init__(self):
+        self.said = []
+        self.session = self.progress = self
+
+    def note(self, phase, text):
+        self.said.append((phase, text))
+
+
+def test_it_is_said_before_that_elr_will_memorise():
+    guard = _guard(np.arange(10), np.arange(10))
+    guard = dataclasses.replace(guard, heads=dataclasses.replace(guard.heads, right_labels=0.2))
+    unsure, sure = (jnp.full((5, CLASSES), (1 - p) / 9).at[:, 0].set(p) for p in (0.5, 0.9))
+
+    def said(memory, scale=1.0, guard=guard):
+        journal = _Journal()
+        guard.foresee(state.create({'params': {}}, optax.sgd(0.1), (), memory), scale, journal)
+        return journal.said
+
+    [(phase, text)] = said({'elr_targets': unsure})
+    assert phase == 'classify'
+    assert 'the mean of <p, memory> is 0.28' in text  # 0.5 ** 2 + 9 * (0.5 / 9) ** 2
+    assert 'config.classify.optimizer.encoder_scale=0.1' in text
+    assert not said({'elr_targets': sure})
+    assert not said({'elr_targets': unsure}, scale=0.1)
+    assert not said({})  # another loss
+    few_wrong = dataclasses.replace(guard, heads=dataclasses.replace(guard.heads, right_labels=0.8))
+    assert not said({'elr_targets': unsure}, guard=few_wrong)
 
 
 def test_nothing_is_trained_on_a_selection_of_one_group(tmp_path, monkeypatch):

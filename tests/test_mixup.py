@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import assert_rounded
 from test_steps import NETWORK, NORMALISE, OPTIMIZER, _batch, _learner, _same, _variables
 
 from noisy_jax import losses
@@ -11,6 +12,7 @@ from noisy_jax.data import augment
 from noisy_jax.methods.classification import mixed_step
 from noisy_jax.methods.mixing import Mixing, balance, draw_mixing, refine, sharpen
 from noisy_jax.training import optim, state
+from noisy_jax.training.steps import ASIDE
 
 
 def test_mixing_by_hand():
@@ -42,10 +44,10 @@ def test_balance_is_the_divergence_from_uniform():
     assert float(balance(logits)) == pytest.approx(0.5 * np.log(0.5 / 0.8) + 0.5 * np.log(0.5 / 0.2), rel=1e-5)
 
 
-def _mixed(loss, extra, batch, mixup=0.4):
+def _mixed(loss, extra, batch, mixup=0.4, **variant):
     criterion = losses.criterion(loss, **({'beta': 0.7, 'lam': 3.0} if loss == 'elr' else {}))
     learner = _learner(optim.CLASSIFIER, augment.policy('none'))
-    step = mixed_step(learner, criterion, mixup, refined=state.CLEAN in extra)
+    step = mixed_step(learner, criterion, mixup, refined=state.CLEAN in extra, **variant)
     start = state.create(_variables(), OPTIMIZER, optim.CLASSIFIER, criterion.init(1437, 10) | extra)
     return jax.jit(step)(start, batch, jax.random.key(1))
 
@@ -64,6 +66,27 @@ def test_labels_without_trust_play_no_part_with_bootstrapping():
         extra = {state.CLEAN: np.full(1437, trust, np.float32)}
         first, second = (_mixed('ce', extra, batch)[0] for batch in (_batch(), other))
         assert _same(first.params, second.params) == same
+
+
+@pytest.mark.parametrize('hard', [False, True])
+def test_a_step_of_bootstrapping_by_the_published_code(hard):
+    """train_mixUp_SoftBootBeta and -HardBootBeta: plain images pass in training mode, then mixed ones."""
+    trust, mixup, key = np.linspace(0.1, 0.9, 1437, dtype=np.float32), 0.4, jax.random.fold_in(jax.random.key(1), 0)
+    new, metrics = _mixed('ce', {state.CLEAN: trust}, _batch(), mixup, hard=hard)
+    learner, images = _learner(optim.CLASSIFIER), NORMALISE(_batch()['image'] / np.float32(255))
+    logits, plain = learner.logits_in_training(_variables(), images)
+    predicted = np.asarray(jax.nn.softmax(logits))
+    if hard:
+        predicted = np.eye(10)[predicted.argmax(1)]
+    weight = trust[_batch()['index']][:, None]
+    labels = weight * np.eye(10)[_batch()['label']] + (1 - weight) * predicted
+    mixing = draw_mixing(jax.random.fold_in(key, ASIDE), 64, mixup)
+    logits, stats = learner.logits_in_training({**_variables(), 'batch_stats': plain}, mixing(images))
+    assert_rounded(new.batch_stats, stats, 100, 'two programs for one step')
+    log_p = np.asarray(jax.nn.log_softmax(logits), float)
+    refined = -(np.asarray(mixing(labels)) * log_p).sum(1).mean()
+    balanced = np.mean(np.log(0.1 / np.exp(log_p).mean(0)))
+    np.testing.assert_allclose(metrics['loss'], refined + balanced, rtol=1e-5)
 
 
 def test_mixup_learns():

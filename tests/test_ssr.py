@@ -193,8 +193,8 @@ def _metrics(folder):
 
 def test_a_run_beats_cross_entropy_at_sixty_percent(tmp_path):
     """After a short pre-training; what is kept and relabelled is told, and the votes for the given labels are saved."""
-    changes = {'pretrain__epochs': 20, 'classify__head_epochs': 0, 'classify__epochs': 12, 'data__test_limit': 360}
-    changes |= {'classify__optimizer__encoder_scale': 1.0, 'data__limit': 600, 'eval_every': 0}
+    changes = {'pretrain__epochs': 12, 'classify__head_epochs': 0, 'classify__epochs': 8, 'data__test_limit': 360}
+    changes |= {'classify__optimizer__encoder_scale': 1.0, 'data__limit': 400, 'eval_every': 0}
     accuracy = {}
     for method in ('single', 'ssr'):
         run = _config('loss=ce,rate=0.6,phases=pretrained', classify__method=method, **changes)

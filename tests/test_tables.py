@@ -33,6 +33,16 @@ def test_unknown_things_are_left_out():
     assert 'None' not in text
 
 
+def test_what_was_not_done_is_said():
+    rejected = {'name': 'classify', 'seconds': 4.0, 'rejected': {'sure_agreement': 0.312, 'least': 0.657}}
+    skipped = {'name': 'contrast', 'seconds': 0.0, 'skipped': 'the losses form one group'}
+    text = render({**SUMMARY, 'phases': [rejected, skipped]})
+    assert 'classify: memorised wrong labels (it predicts 0.31 of the classes' in text
+    assert 'at least 0.66 is needed' in text
+    assert 'contrast: skipped, since the losses form one group' in text
+    assert 'memorised' not in render(SUMMARY)
+
+
 def test_a_run_without_a_test_set_shows_what_is_estimated():
     phases = [{'name': 'classify', 'seconds': 4.0, 'valid_accuracy_last': 0.36, 'knn_agreement': 0.3}]
     issues = {'suspects': 40, 'expected_precision': 0.83, 'expected_recall': None, 'estimated_noise_rate': 0.301}

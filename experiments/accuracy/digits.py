@@ -1,4 +1,4 @@
-"""The digits table: three losses at 40, 60, 80 % symmetric noise, three seeds, with the control of a random encoder.
+"""The digits table: three losses, and SSR, at 40, 60, 80 % symmetric noise, with the control of a random encoder.
 
   python experiments/accuracy/digits.py    runs what is missing of results/digits.json, then the table
   ... --table                              only the table, from the JSON
@@ -25,6 +25,18 @@ from experiments.accuracy import cells
 
 RESULTS = record.RESULTS / 'digits.json'
 LOSSES, RATES, SEEDS = ('ce', 'nfl_rce', 'elr'), (0.4, 0.6, 0.8), (0, 1, 2)
+ROWS = (*LOSSES, 'ssr')
+# SSR in place of a loss: its own epochs, rate of the encoder and views; it ends with (a2).
+SSR: dict[str, Any] = {
+    'phases': ('base', 'pretrain', 'classify'),
+    'base.method': 'ssr',
+    'base.encoder_scale': 1.0,
+    'classify.method': 'ssr',
+    'classify.head_epochs': 0,
+    'classify.epochs': 40,
+    'classify.optimizer.encoder_scale': 1.0,
+    'ssr.strong_augment': 'handwriting',
+}
 COLUMNS = {'base': 'Base', 'pretrained': 'Pre-trained', 'finetuned': 'Fine-tuned'}
 
 # What `--search` compares: changes to configs/digits.py by dotted key.
@@ -45,7 +57,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 
 def config_of(loss: str, rate: float, seed: int, phases: str = 'all', **changes: Any) -> ConfigDict:
     """configs/digits.py without accuracies between epochs, with changes by dotted key."""
-    changes = {'seed': seed, 'eval_every': 0, **changes}
+    changes = {'seed': seed, 'eval_every': 0, **(SSR if loss == 'ssr' else {}), **changes}
+    loss = 'elr' if loss == 'ssr' else loss
     return cells.config_of('digits', f'loss={loss},rate={rate},phases={phases}', changes)
 
 
@@ -56,15 +69,15 @@ def run_cell(loss: str, rate: float, seed: int, work: pathlib.Path) -> dict[str,
     return {
         'base': phases['base']['test_accuracy_last'],
         'pretrained': phases['classify']['test_accuracy_last'],
-        'finetuned': phases['finetune']['test_accuracy_last'],
+        'finetuned': phases.get('finetune', {}).get('test_accuracy_last'),
         'knn_pretrain': phases['pretrain']['knn_accuracy'],
         'realised_rate': summary['noise']['realised_rate'],
-        'selection': summary['selection'],
+        'selection': summary.get('selection'),
         'label_issues': summary['label_issues'],
         'seconds': {name: phase['seconds'] for name, phase in phases.items()},
         'device': summary['device'],
         'versions': summary['versions'],
-        'random_encoder': _control(loss, rate, seed, work),
+        'random_encoder': None if loss == 'ssr' else _control(loss, rate, seed, work),
     }
 
 
@@ -84,9 +97,9 @@ def table(done: list[dict[str, Any]]) -> str:
     """Markdown: mean and standard deviation over the seeds, in %."""
     columns, qualities = {**COLUMNS, 'random_encoder': 'control: random encoder'}, ('precision', 'recall', 'auroc')
     rows = []
-    for rate, loss in itertools.product(RATES, LOSSES):
+    for rate, loss in itertools.product(RATES, ROWS):
         chosen = [cell for cell in done if (cell['rate'], cell['loss']) == (rate, loss)]
-        texts = [record.spread(cell[name] for cell in chosen) for name in columns]
+        texts = [record.spread(cell[name] for cell in chosen if cell[name] is not None) for name in columns]
         for name in qualities:
             texts.append(f'{np.mean([cell["label_issues"][name] or 0 for cell in chosen]):.3f}')
         rows.append((f'{rate:.0%}', loss, *texts))
@@ -167,7 +180,7 @@ def main() -> None:
     if arguments.search:
         print(search(work))
         return
-    places = itertools.product(SEEDS, RATES, LOSSES)
+    places = itertools.product(SEEDS, RATES, ROWS)
     keys = [{'loss': loss, 'rate': rate, 'seed': seed} for seed, rate, loss in places]
     only_read = arguments.table or bool(arguments.picture)
     done = record.complete(RESULTS, keys, lambda **key: run_cell(**key, work=work), table=only_read)

@@ -45,11 +45,14 @@ Changes = dict[str, Any]
 
 _SURE = {'classify.head_loss': 'nfl_rce'}
 _ONE_RATE = {'classify.optimizer.encoder_scale': 1.0, 'guard': False}
+# As the first run at full size, which memorised (results/gpu/one_rate_h200.json).
+_FIRST_RUN = {'classify.head_loss': 'same', **_ONE_RATE, 'classify.head_epochs': 5, 'classify.epochs': 40}
 # Changes to configs/cifar10.py with its own recipe.
 RECIPES: dict[str, Changes] = {
     'ours': {},
+    'first run': _FIRST_RUN,
+    'first run, guarded': {**_FIRST_RUN, 'guard': True},
     'one rate': {'classify.head_loss': 'same', **_ONE_RATE},
-    'one rate, guarded': {'classify.head_loss': 'same', **_ONE_RATE, 'guard': True},
     'ELR head, slow': {'classify.head_loss': 'same'},
     'NFL+RCE head, slow': _SURE,
     'NFL+RCE head, lambda 7': {**_SURE, **_ONE_RATE, 'loss_settings.elr.lam': 7.0},
@@ -147,7 +150,7 @@ def run_cell(labels: str, recipe: str, seed: int, arguments: argparse.Namespace)
     argument = 'loss=elr,noise=none,phases=pretrained,data=arrays'
     config = cells.config_of('cifar10', argument, _COMMON | back | RECIPES[recipe] | {'seed': seed})
     if arguments.smoke:
-        config.classify.head_epochs = config.classify.epochs = 1
+        config.classify.head_epochs = config.classify.epochs = config.eval_every = 1
     network = Network(encoder=Residual(), projection=ProjectionHead(), classifier=Classifier(10))
     started = time.time()
     with tempfile.TemporaryDirectory() as made:

@@ -74,6 +74,7 @@ _PHASES = ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
 _MEASURED = {
     'augment.standard.degrees': 0.0,
     'head_optimizer.schedule': 'cosine',
+    'finetune.optimizer.weight_decay': 1e-5,
     'pretrain.batch_size': 256,
     'pretrain.augment': 'simclr',
     'pretrain.optimizer.name': 'sgd',

@@ -27,6 +27,7 @@ class Bootstrap(Trusting, Classifier):
                 10, "epochs before labels are refined; the paper's, from scratch, are 105", least=0
             ),
             'mixup': Setting(32.0, MIXUP, least=1e-3),
+            'hard': Setting(False, 'refine labels by the likeliest class (M-DYR-H), not by probabilities (M-DYR-S)'),
         }
     }
 
@@ -51,4 +52,5 @@ class Bootstrap(Trusting, Classifier):
     def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
         if stage.name != 'all':
             return super().step(task, stage, learner)
-        return mixed_step(learner, self.criterion(task, stage), stage.mixup, refined=True)
+        own = task.context.config.bootstrap
+        return mixed_step(learner, self.criterion(task, stage), stage.mixup, refined=True, hard=own.hard)

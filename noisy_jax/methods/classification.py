@@ -105,23 +105,30 @@ def classification_step(learner: Learner, criterion: Criterion) -> Step:
     return step
 
 
-def mixed_step(learner: Learner, criterion: Criterion, alpha: float, *, refined: bool = False) -> Step:
+def mixed_step(
+    learner: Learner, criterion: Criterion, alpha: float, *, refined: bool = False, hard: bool = False
+) -> Step:
     """`classification_step` on images and labels mixed by shares from Beta(alpha, alpha) (Zhang 2018).
 
     The memory of a loss is predicted by the averaged weights on the images before mixing (Liu 2020, ELR+). With
-    `refined`, labels are first refined by the same predictions and the clean probabilities of the state, and the
-    classes are kept in balance (dynamic bootstrapping, Arazo 2019, eq. 16 and 17).
+    `refined`, labels are first refined by predictions on these images and the clean probabilities of the state, and the
+    classes are kept in balance (dynamic bootstrapping, Arazo 2019, eq. 16 and 17): by probabilities, or with `hard` by
+    the likeliest class. As in the authors' code (https://github.com/PaulAlbert31/LabelNoiseCorrection), the network
+    itself predicts, in training mode, so that the running statistics see plain images too.
     """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
         key, index, weight = jax.random.fold_in(key, state.step), batch['index'], batch['weight']
         images = learner.augmented(key, batch['image'])  # [B, H, W, C]
-        reference = learner.logits(state.averaged, images)  # [B, C]
-        memory = criterion.remember(criterion.memory(state.extra), index, reference)
         if refined:
-            labels = refine(batch['label'], jax.nn.softmax(reference), state.extra[CLEAN][index])  # [B, C]
+            reference, plain = learner.logits_in_training(state.variables, images)  # [B, C]
+            state = state.replace(batch_stats=plain)
+            predicted = jax.nn.one_hot(reference.argmax(-1), reference.shape[-1]) if hard else jax.nn.softmax(reference)
+            labels = refine(batch['label'], predicted, state.extra[CLEAN][index])  # [B, C]
         else:
+            reference = learner.logits(state.averaged, images)  # [B, C]
             labels = jax.nn.one_hot(batch['label'], reference.shape[-1])
+        memory = criterion.remember(criterion.memory(state.extra), index, reference)
         mixing = draw_mixing(jax.random.fold_in(key, ASIDE), len(images), alpha)
         images, labels, weight, rows = jax.tree.map(mixing, (images, labels, weight, criterion.rows(memory, index)))
 

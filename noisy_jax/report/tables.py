@@ -33,6 +33,7 @@ def render(summary: dict[str, Any]) -> str:
             + ''.join(f'{_number(phase.get(name)):>10}' for name, _ in columns)
             + f'{phase["seconds"]:>9.1f}{_number(phase.get("images_per_second"), 0):>10}'
         )
+    lines += ['', *found] if (found := notes(summary)) else []
     selection = summary.get('selection')
     quality = [('selection of pseudo-labels', 'selected', selection)] if selection else []
     quality += [('label issues', 'suspects', issues)] if issues else []
@@ -49,6 +50,21 @@ def render(summary: dict[str, Any]) -> str:
             f'   (about {100 * issues["estimated_noise_rate"]:.0f} % of all labels are estimated to be wrong)'
         )
     return '\n'.join(lines)
+
+
+def notes(summary: dict[str, Any]) -> list[str]:
+    """What a run did otherwise than its config says, and why: a line for each."""
+    lines = []
+    for phase in summary['phases']:
+        if found := phase.get('rejected'):
+            share, least = f'{found["sure_agreement"]:.2f}', f'{found["least"]:.2f}'
+            lines.append(
+                f'{phase["name"]}: memorised wrong labels (it predicts {share} of the classes that are sure; at least '
+                f'{least} is needed), so that what was trained before it is used'
+            )
+        if 'skipped' in phase:
+            lines.append(f'{phase["name"]}: skipped, since {phase["skipped"]}')
+    return lines
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -4,6 +4,7 @@ import html
 from typing import Any
 
 from noisy_jax import schedule
+from noisy_jax.report import tables
 from noisy_jax.report.findings import Findings
 
 _SPACE = '\N{NO-BREAK SPACE}'
@@ -26,8 +27,9 @@ def count(number: int, thing: str = '') -> str:
 
 
 def sentences(findings: Findings) -> list[str]:
-    """Paragraphs as HTML: what was found, how far it can be trusted, how good the classifier is."""
-    return [_found(findings), _trust(findings), _accuracy(findings)]
+    """Paragraphs as HTML: what was found, how far it can be trusted, how good the classifier is, what was not done."""
+    notes = [escape(note) for note in tables.notes(findings.summary)]
+    return [_found(findings), _trust(findings), _accuracy(findings), *notes]
 
 
 def _found(findings: Findings) -> str:

@@ -6,19 +6,24 @@ agreeing with them; one that memorises wrong labels predicts those instead, on s
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.labels.agreement import Agreement
+from noisy_jax.losses.elr import TARGETS
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.evaluate import Evaluator
 from noisy_jax.training.journal import Journal
 from noisy_jax.training.stage import Values
-from noisy_jax.training.state import Variables
+from noisy_jax.training.state import TrainState, Variables
 
+_KNOWN = 0.5  # accuracy of the heads
+_SURE, _SLOW, _MOSTLY_RIGHT = 0.75, 0.3, 0.5  # <p, memory>; share of the head's rate; share of right labels
 _FEWEST = 100  # sure images on either side for an AUROC with a standard error of some 3 %
-_MOST = 5000  # sure images that are looked at: the standard error is 0.7 % at most
+# Sure images that are looked at after every epoch: for a small part of its time, one in so many of all images.
+_EVERY, _AT_LEAST, _AT_MOST = 20, 200, 5000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Guard:
         train = context.splits.train
         heads = Agreement.of(belief.head_probabilities, train.label)
         rows = np.flatnonzero(heads.sure >= 0)
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST)).astype(int))]
+        count = min(len(rows), max(len(train) // _EVERY, _AT_LEAST), _AT_MOST)
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
         images = train.take(rows).replace(label=heads.sure[rows])
         return cls(context.evaluator, images, heads, belief.classifier is None)
 
@@ -65,8 +71,11 @@ class Guard:
     def auroc(self, weights: np.ndarray, labels: np.ndarray) -> float | None:
         """How well `weights` [T] tell right pseudo-labels [T] from wrong ones where the class is sure.
 
-        None where hardly any of them is wrong, or right, by what is sure.
+        None where hardly any of them is wrong, or right, by what is sure, and where the heads are not known to be right
+        more often than not: nothing is sure then.
         """
+        if self.least < _KNOWN:
+            return None
         rows = np.flatnonzero(self.heads.sure >= 0)
         right = labels[rows] == self.heads.sure[rows]
         if min(right.sum(), (~right).sum()) < _FEWEST:
@@ -82,6 +91,24 @@ class Guard:
             return False
         most = self.heads.right_labels + 2 * self.heads.right_labels_error
         return values['accuracy'] > most and values['sure_agreement'] < self.least
+
+    def foresee(self, state: TrainState, encoder_scale: float, journal: Journal) -> None:
+        """Says, after a head alone, whether ELR will memorise as all weights train.
+
+        ELR holds on to what the head is sure of. With the encoder at the head's rate and most labels wrong it memorised
+        below this mean <p, memory>, and not above (docs/reproducing.md, Full size without images).
+        """
+        memory = state.extra.get(TARGETS)
+        if memory is None or encoder_scale <= _SLOW or self.heads.right_labels > _MOSTLY_RIGHT:
+            return
+        sureness = float(jnp.mean(jnp.sum(memory**2, axis=-1)))  # <p, memory>, the memory being the mean of the last p
+        if sureness < _SURE:
+            journal.session.progress.note(
+                journal.name,
+                f'will memorise: the mean of <p, memory> is {sureness:.2f} after the head alone; where about '
+                f'{100 * self.heads.right_labels:.0f} % of the labels are right, ELR needs {_SURE} or a slow encoder '
+                f'(config.{journal.phase}.optimizer.encoder_scale=0.1)',
+            )
 
     def rejects(self, variables: Variables, journal: Journal, what: str) -> bool:
         """Whether a classifier is worse than the heads; then records it, and says what is used instead."""

@@ -16,10 +16,13 @@ from noisy_jax.losses import Criterion
 from noisy_jax.training import optim
 from noisy_jax.training.context import Context
 from noisy_jax.training.journal import Journal
+from noisy_jax.training.mesh import of_main
 from noisy_jax.training.state import Variables
 
 _LOSSES = ('ce', 'elr', 'nfl_rce')  # that 'auto' chooses from, besides the loss of all weights
 _EPOCHS = 20  # where the phase trains no head alone
+_FEWEST = 20  # images
+_MOST = 100_000  # embeddings on the device; a linear head learns little from more
 
 
 def compare(context: Context, variables: Variables, loss: str, journal: Journal) -> np.ndarray | None:
@@ -32,10 +35,11 @@ def compare(context: Context, variables: Variables, loss: str, journal: Journal)
       journal: of the phase.
 
     Returns:
-      Probabilities float32 [T, C] of the training images by the head of the chosen loss; None where nobody asks.
+      Probabilities float32 [T, C] of the training images by the head of the chosen loss; None where nobody asks, or for
+      images so few that they tell nothing.
     """
     config, own, train = context.config, context.config.classify, context.splits.train
-    if not config.guard and own.head_loss != 'auto':
+    if len(train) < _FEWEST or (not config.guard and own.head_loss != 'auto'):
         return None
     names = {'same': [loss], 'auto': [loss, *_LOSSES]}.get(own.head_loss, [own.head_loss])
     settings = {
@@ -48,7 +52,8 @@ def compare(context: Context, variables: Variables, loss: str, journal: Journal)
     found = {}
     for name in dict.fromkeys(names):
         criterion = losses.criterion(name, **config.loss_settings[name])
-        found[name] = cross_fitted(context.network, variables, embeddings, train.label, criterion, **settings)
+        alone = cross_fitted(context.network, variables, embeddings, train.label, criterion, **settings)
+        found[name] = of_main(alone)
     chosen = agreement.best(found, train.label)
     known = Agreement.of(found[chosen], train.label)
     shown = {name: value for name, value in vars(known).items() if name not in ('agreement', 'sure')}
@@ -79,13 +84,14 @@ def cross_fitted(
       labels: int [N], as given.
       criterion: the loss.
       optimizer: its settings, as in `optim.settings`.
-      epochs: passes over the other folds.
+      epochs: passes over the other folds, of which at most 100,000 samples are used.
       batch_size: images per batch, at most.
       seed: random seed of folds and order.
       folds: how many.
     """
-    fold = np.random.default_rng(seed).permutation(len(labels)) % folds
-    count = len(labels) - -(-len(labels) // folds)  # as many in all folds: one shape, one compilation
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    # As many in all folds: one shape, one compilation.
+    count = min(len(labels) - -(-len(labels) // folds), _MOST)
     size = min(batch_size, count)
     descent = optim.optimizer(optimizer, epochs=epochs, steps_per_epoch=count // size, batch_size=size)
     run = jax.jit(_epoch(network, criterion, descent), donate_argnums=0)
@@ -93,15 +99,18 @@ def cross_fitted(
     head = {kind: {'classifier': tree['classifier']} for kind, tree in variables.items() if 'classifier' in tree}
     found = None
     for held in range(folds):
-        rows = np.flatnonzero(fold != held)[:count]
+        left_out = np.arange(len(labels)) % folds == held
+        rows, own = shuffled[~left_out][:count], shuffled[left_out]
         x, y = jnp.asarray(embeddings[rows]), jnp.asarray(labels[rows])
         classes = jax.eval_shape(predict, head, x).shape[1]
         state = jax.tree.map(jnp.array, (head, descent.init(head['params']), criterion.init(count, classes)))
         for epoch in range(epochs):
-            shuffled = np.random.default_rng((seed, epoch)).permutation(count).astype(np.int32)
-            state = run(state, shuffled[: count // size * size].reshape(-1, size), x, y)
+            order = np.random.default_rng((seed, epoch)).permutation(count).astype(np.int32)
+            state = run(state, order[: count // size * size].reshape(-1, size), x, y)
         found = np.zeros((len(labels), classes), np.float32) if found is None else found
-        found[fold == held] = predict(state[0], embeddings[fold == held])
+        for start in range(0, len(own), _MOST):
+            some = own[start : start + _MOST]
+            found[some] = predict(state[0], embeddings[some])
     return found
 
 

@@ -62,6 +62,11 @@ def in_any_process(flag: bool) -> bool:
     return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
+def of_main(array: np.ndarray) -> np.ndarray:
+    """The array of the first process, in all of them: those that each has computed alone may differ in a last bit."""
+    return array if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(array))
+
+
 def make_mesh(num_devices: int = 0) -> Mesh:
     """A mesh with one axis `data` over the first `num_devices` devices of all processes (0: all).
 

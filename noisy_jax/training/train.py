@@ -48,8 +48,11 @@ def train(method: Method, task: Task, variables: Variables, watch: Watch | None 
         step = method.step(task, stage, learner)
         final = fit(stage, step, start, task.train, task.journal, _chained(after))
         variables, memory = watch.outcome(final, stage) if watch else final.averaged, final.extra
-    of_network = {kind: tree.keys() - heads.get(kind, {}) for kind, tree in variables.items()}
-    return {kind: {name: variables[kind][name] for name in names} for kind, names in of_network.items()}, memory
+    of_network = {
+        kind: {name: part for name, part in tree.items() if name not in heads.get(kind, {})}
+        for kind, tree in variables.items()
+    }
+    return of_network, memory
 
 
 def _chained(hooks: list[AfterEpoch | None]) -> AfterEpoch:

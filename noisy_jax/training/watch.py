@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data.dataset import NO_LABEL
-from noisy_jax.training import knn, probe
+from noisy_jax.training import knn, optim, probe
 from noisy_jax.training.context import Context
 from noisy_jax.training.guard import Guard
 from noisy_jax.training.mesh import to_host
@@ -66,6 +66,9 @@ class ClassifierWatch:
 
     def outcome(self, state: TrainState, stage: Stage) -> Variables:
         after = state.averaged
+        if self._guard and stage.name == 'head':
+            scale = optim.settings_of(self._context.config, self._journal.phase, head=False).encoder_scale
+            self._guard.foresee(state, scale, self._journal)
         if BEFORE not in state.extra or not self._guard.rejects(self._single(after), self._journal, 'the stage before'):
             return after
         return state.extra[BEFORE]
