@@ -1,7 +1,7 @@
 """The common parts of pure train steps (state, batch, key) -> (state, metrics).
 
 `loop` jits them; nothing here depends on devices. A batch is {image uint8 [B,H,W,C], label int32 [B], weight float32
-[B], index int32 [B]}. Metrics are scalars that stay on the device.
+[B], index int32 [B]}. Metrics are scalars on the device.
 """
 
 import dataclasses
