@@ -55,6 +55,17 @@ RECIPES: dict[str, Changes] = {
     'one rate': {'classify.head_loss': 'same', **_ONE_RATE},
     'ELR head, slow': {'classify.head_loss': 'same'},
     'NFL+RCE head, slow': _SURE,
+    # Without views there is nothing for its consistency to compare.
+    'SSR': {
+        'classify.method': 'ssr',
+        'classify.head_epochs': 0,
+        'classify.epochs': 10,
+        'classify.optimizer.encoder_scale': 1.0,
+        'classify.optimizer.learning_rate': 0.04,
+        'classify.optimizer.weight_decay': 5e-4,
+        'ssr.strong_augment': 'none',
+        'ssr.consistency': 0.0,
+    },
     'NFL+RCE head, lambda 7': {**_SURE, **_ONE_RATE, 'loss_settings.elr.lam': 7.0},
 }
 # Beside the recipe; as many epochs as the cells of experiments/accuracy/visit.py have.
@@ -165,7 +176,7 @@ def run_cell(labels: str, recipe: str, seed: int, arguments: argparse.Namespace)
         if line['phase'] == 'classify' and line.get('test_accuracy') is not None
     ]
     return {
-        'head': [line['test_accuracy'] for line in epochs if line['stage'] == 'head'][-1],
+        'head': next((line['test_accuracy'] for line in reversed(epochs) if line['stage'] == 'head'), None),
         'last': phase['test_accuracy_last'],
         'list': list_quality(probabilities, given, train.true_label),
         'realised_rate': float(np.mean(given != train.true_label)),
@@ -205,7 +216,7 @@ def table(name: str) -> str:
     for labels, recipe in itertools.product(LABELS, RECIPES):
         chosen = [row for row in rows if (row['labels'], row['recipe']) == (labels, recipe)]
         if chosen:
-            head, last = (record.spread(row[key] for row in chosen) for key in ('head', 'last'))
+            head, last = (record.spread(row[key] for row in chosen if row[key]) for key in ('head', 'last'))
             losses = ', '.join(sorted({row['heads']['chosen'] for row in chosen if row['heads']}))
             returned = sum(bool(row['rejected']) for row in chosen)
             f1 = np.mean([row['list']['best_f1'] for row in chosen])
