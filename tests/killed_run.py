@@ -1,6 +1,6 @@
 """python killed_run.py WORKDIR [PHASE STEP [SIGNAL]]: the tiny run; ends itself before that step of that phase.
 
-The environment variable CHANGES, JSON, changes its config. Without the guard, which would skip phases of so small a run.
+The environment variable CHANGES, JSON, changes its config. No guard: it would skip phases of so small a run.
 """
 
 import json
