@@ -14,6 +14,7 @@ from PIL import Image
 from experiments import record
 from experiments.accuracy import cifar10
 from experiments.speed import profile_step, scaling
+from experiments.speed import steps as bench_steps
 from noisy_jax import losses, models
 from noisy_jax.data import arrays, augment
 from noisy_jax.methods.classification import classification_step
@@ -102,6 +103,36 @@ def test_a_trace_is_read(tmp_path):
     assert all(end > start for _, start, end in events)
 
 
+def test_kernels_are_told_apart_by_their_name_and_place():
+    program = """
+      %loop_fusion.3 = f32[8]{0} fusion(%a), kind=kLoop, metadata={op_name="jit(run)/augment/vmap()/mul" source="a.py"}
+      ROOT %input_reduce_fusion = f32[8]{0} fusion(%b), metadata={op_name="jit(run)/jvp(N)/encoder/norm/reduce_sum"}
+      %add.5 = f32[8]{0} add(%a, %b)
+    """
+    place = profile_step.places(program)
+    assert set(place) == {'loop_fusion_3', 'input_reduce_fusion'}
+    kinds = {
+        'sm90_xmma_fprop_implicit_gemm_bf16bf16_cudnn': 'convolution',
+        'nvjet_tst_128x64': 'matrix product',
+        'loop_fusion_3': 'augmentation',
+        'input_reduce_fusion': 'BatchNorm',
+        'MemcpyD2D': 'copies',
+        'loop_add_fusion': 'other elementwise',
+        'input_reduce_fusion_1': 'other reductions',
+    }
+    assert {name: profile_step.kind_of(name, place.get(name, '')) for name in kinds} == kinds
+
+
+def test_the_scopes_that_tell_kernels_apart_reach_the_program():
+    case = bench_steps.Case('elr', 'float32', 4, 'cnn_small')
+    data = bench_steps.images(8)
+    step, start = bench_steps.build(case, data)
+    batch = next(data.batches(0, 0, batch_size=4))
+    text = jax.jit(step).lower(start, batch, jax.random.key(0)).compile().as_text()
+    found = {profile_step.kind_of('fusion', place) for place in profile_step.places(text).values()}
+    assert {'augmentation', 'BatchNorm', 'optimiser', 'convolution'} <= found
+
+
 def test_collectives_are_read_from_a_program():
     program = """
       %all-reduce.1 = f32[64,128]{1,0} all-reduce(f32[64,128]{1,0} %x), replica_groups={{0,1}}, to_apply=%add
@@ -132,15 +163,6 @@ def test_a_tar_of_class_folders_is_decoded_once(tmp_path):
     assert (test.label.tolist(), test.image[:][:, 0, 0, 0].tolist()) == ([1], [3])
     (tmp_path / 'images.tar.xz').write_bytes(b'not needed any more')
     assert cifar10.unpack(tmp_path / 'images.tar.xz', folder) == folder
-
-
-def test_gpu_script_names_its_parts():
-    script = str(record.ROOT / 'experiments' / 'speed' / 'gpu.sh')
-    subprocess.run(['bash', '-n', script], check=True)
-    parts = subprocess.run(['bash', script, 'list'], check=True, capture_output=True, text=True).stdout.split()
-    torch = ['torch-steps', 'torch-epochs', 'torch-digits']
-    assert parts == ['check', 'throughput', 'xla', 'together', *torch, 'contrastive', 'selection']
-    assert subprocess.run(['bash', script, 'nothing'], capture_output=True).returncode == 2
 
 
 def test_gpu_experiments_need_no_tfds():

@@ -34,6 +34,12 @@ def test_own_options_win():
     assert compiling.compiler_options('none') == {}
 
 
+def test_a_value_may_be_a_list():
+    text = f'xla_gpu_enable_command_buffer=FUSION,CUBLAS,{OURS}=LIBRARY_FUSION_TYPE_DOT'
+    given = {'xla_gpu_enable_command_buffer': 'FUSION,CUBLAS', OURS: 'LIBRARY_FUSION_TYPE_DOT'}
+    assert compiling.compiler_options(text) == compiling.OPTIONS['cpu'] | given
+
+
 @pytest.mark.parametrize(
     ('text', 'words'),
     [

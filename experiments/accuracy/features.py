@@ -124,15 +124,34 @@ def given_labels(labels: str, right: np.ndarray, human: pathlib.Path, seed: int)
         return file[cifar10.HUMAN[labels]].astype(np.int32)
 
 
-def list_quality(probabilities: np.ndarray, given: np.ndarray, right: np.ndarray) -> dict[str, float]:
-    """How well wrong labels are found where another class is the more probable than the given one: best F1, AUROC."""
+def found(suspicion: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
+    """How well wrong labels stand first by `suspicion`: the F1 of the best cut, AUROC; float [N], bool [N]."""
+    caught = np.cumsum(wrong[np.argsort(-suspicion, kind='stable')])
+    best = (2 * caught / (np.arange(len(wrong)) + 1 + wrong.sum())).max()
+    return {'best_f1': float(best), 'auroc': selection.quality(suspicion, wrong)['auroc']}
+
+
+def against_given(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """By how much another class is more probable than the given one, [N]; [N, C], int [N]."""
     rows = np.arange(len(given))
     others = probabilities.copy()
     others[rows, given] = -1
-    suspicion, wrong = others.max(1) - probabilities[rows, given], given != right
-    caught = np.cumsum(wrong[np.argsort(-suspicion, kind='stable')])
-    best = (2 * caught / (rows + 1 + wrong.sum())).max()
-    return {'best_f1': float(best), 'auroc': selection.quality(suspicion, wrong)['auroc']}
+    return others.max(1) - probabilities[rows, given]
+
+
+def list_quality(probabilities: np.ndarray, given: np.ndarray, right: np.ndarray) -> dict[str, float]:
+    """How well wrong labels are found where another class is the more probable than the given one: best F1, AUROC."""
+    return found(against_given(probabilities, given), given != right)
+
+
+def all_lists(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
+    """The same of a finished run by its margin, its clean probability and, where SSR gave one, the neighbours' vote."""
+    arrays = {path.stem: np.load(path) for path in (workdir / 'labels').glob('*.npy')}
+    given, probabilities = arrays['given'], np.load(workdir / 'pred_probs.npy')
+    scores = {'margin': against_given(probabilities, given), 'clean_probability': 1 - arrays['clean_probability']}
+    if 'classify_vote' in arrays:
+        scores['vote'] = 1 - arrays['classify_vote']
+    return {name: found(score, given != arrays['true']) for name, score in scores.items()}
 
 
 def run_cell(labels: str, recipe: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,23 +1,26 @@
-"""Fifteen minutes on one GPU, in three calls that share a work folder: an encoder, and classifiers on it.
+"""Fifteen minutes on one GPU, in a few calls that share a work folder: an encoder, and classifiers on it.
 
-  python experiments/accuracy/visit.py probes  --images cifar10_jpeg.tar.xz --work W --out OUT
-  python experiments/accuracy/visit.py encoder --images ... --work W --out OUT --epochs 230
-  python experiments/accuracy/visit.py cells   --images ... --human cifar10n_labels.npz --work W --out OUT
+  python experiments/accuracy/visit.py PART --images cifar10_jpeg.tar.xz --human cifar10n_labels.npz --work W --out OUT
 
-probes   recipes of SimCLR side by side on nine tenths of the training images, compared by k-NN on the tenth held out;
-         the best is kept in W/recipe.json
-encoder  SimCLR by that recipe on all training images; the encoder as bfloat16 in parts below 15 MiB, its k-NN curve
-cells    classifiers side by side on that encoder, or on that of experiments/encoders if W has none; accuracies by
-         epoch, probabilities of the training set
+  probes    recipes of SimCLR side by side on nine tenths of the training images, compared by k-NN on the others; the
+            best is kept in W/recipe.json
+  encoder   SimCLR by that recipe, or by --recipe, on all training images; the encoder as bfloat16 in parts below 15 MiB
+  cells     classifiers side by side on that encoder, or on that of experiments/encoders if W has none
+  ssr       the same by SSR
+  list      the names of all probes and cells, and which of them came home already
+  home      what earlier calls left in OUT goes to experiments/results/gpu and experiments/encoders
 
-`--smoke` shrinks everything for a try on a CPU; the numbers then mean nothing.
+Every call ends after --seconds and says by name what is left; what ended before is in OUT already. A second call with
+the same W does what is left. `--cache` names a folder with compiled.zip of an earlier visit; a new one goes to OUT.
+Keep W the same from visit to visit: its path is a part of the programs' keys. `--smoke` shrinks everything for a try on
+a CPU; the numbers then mean nothing. Speed: experiments/speed/gpu.py.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import subprocess
+import shutil
 import sys
 import time
 from typing import Any
@@ -26,47 +29,97 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from experiments import record
-from experiments.accuracy import cifar10
+from experiments import compiled, record
+from experiments.accuracy import cifar10, encoders, jobs
 
-COMMON = {'model.dtype': 'bfloat16', 'checkpoint_every': 1000, 'eval_every': 1, 'report.page': False}
-COMMON |= {'report.tensorboard': False, 'contrast.knn_every': 0}
+GPU = record.RESULTS / 'gpu'
 
 
-def _simclr(temperature: float, changes: dict[str, Any] | None = None, **optimizer: Any) -> dict[str, Any]:
-    """A recipe: SGD with two epochs of warm-up, batch 512, unless `optimizer` or `changes` say otherwise."""
-    own = {'weight_decay': 5e-4, 'warmup_epochs': 2} | optimizer
-    settings = {'pretrain.batch_size': 512, 'pretrain.knn_every': 5, 'pretrain.temperature': temperature}
+def _simclr(temperature: float, batch: int = 512, changes: dict[str, Any] | None = None, **own: Any) -> dict[str, Any]:
+    """A recipe: SGD with two epochs of warm-up."""
+    own = {'weight_decay': 5e-4, 'warmup_epochs': 2} | own
+    settings = {'pretrain.batch_size': batch, 'pretrain.knn_every': 5, 'pretrain.temperature': temperature}
     return settings | {f'pretrain.optimizer.{name}': value for name, value in own.items()} | (changes or {})
 
 
-# The demo of the original; lightly's recipe (SGD 0.06 for 128, T 0.5, crops from 0.08), and what differs from it.
-_DEMO = {'name': 'adam', 'learning_rate': 1e-3, 'weight_decay': 1e-6, 'schedule': 'constant', 'warmup_epochs': 0}
+# The first was the best of five after 15 epochs. From T 0.5 to 0.2 k-NN rose by 4 points, so that it may rise further
+# at 0.1; a batch of 1024 has twice the negatives and may take less time by image. The others, by --only: smaller crops,
+# which at T 0.5 made no difference, and colours that change half as much.
 PROBES = {
-    'adam_paper': _simclr(0.5, {'pretrain.augment': 'moco'}, **_DEMO),
-    'sgd12_t05_crop08': _simclr(0.5, {'augment.simclr.min_scale': 0.08}, learning_rate=0.12),
-    'sgd12_t05': _simclr(0.5, learning_rate=0.12),
     'sgd12_t02': _simclr(0.2, learning_rate=0.12),
-    'sgd24_t02_decay1e-4': _simclr(0.2, learning_rate=0.24, weight_decay=1e-4),
+    'sgd12_t01': _simclr(0.1, learning_rate=0.12),
+    'sgd12_t02_batch1024': _simclr(0.2, batch=1024, learning_rate=0.12),
+    'sgd12_t02_crop08': _simclr(0.2, changes={'augment.simclr.min_scale': 0.08}, learning_rate=0.12),
+    'sgd12_t02_jitter05': _simclr(0.2, changes={'augment.simclr.jitter': 0.5}, learning_rate=0.12),
 }
-TRAIN = {'classify.batch_size': 512, 'classify.head_epochs': 20, 'classify.epochs': 25}
-SLOW, SURE = {'classify.optimizer.encoder_scale': 0.1}, {'classify.head_loss': 'nfl_rce'}
-STRONG = {'loss_settings.elr.lam': 7.0, 'classify.optimizer.encoder_scale': 1.0}
-CELLS: dict[str, dict[str, Any]] = {
-    'elr80_slow': {'set': SLOW},
-    'sure_elr80_slow': {'set': SURE | SLOW},
-    'sure_elr80_lam7': {'set': SURE | STRONG},
-    'nfl80_slow': {'loss': 'nfl_rce', 'set': SLOW},
-    'elr40_slow': {'rate': 0.4, 'set': SLOW},
-    'elr_worst_slow': {'human': 'worst', 'set': SLOW},
-    'elr40_third': {'rate': 0.4, 'set': {'classify.optimizer.encoder_scale': 0.3}},
-    'elr80_third': {'set': {'classify.optimizer.encoder_scale': 0.3}},
-    'elr_worst_third': {'human': 'worst', 'set': {'classify.optimizer.encoder_scale': 0.3}},
+FIRST = tuple(PROBES)[:3]
+
+LARGE = {f'{phase}.batch_size': 512 for phase in ('base', 'classify', 'select', 'contrast', 'finetune')}
+
+
+def _cell(loss: str, labels: str, recipe: str = 'ours', column: str = 'pretrained', **changes: Any) -> jobs.Job:
+    """A cell of configs/cifar10.py; `labels`: a share of symmetric noise in %, or a name of CIFAR-10N's."""
+    human = labels if labels in cifar10.HUMAN else ''
+    noise = 'noise=none' if human else f'noise=symmetric,rate={int(labels) / 100}'
+    argument = f'loss={loss},{noise},phases={column},data=arrays,recipe={recipe}'
+    # The paper's stages have batches of 256.
+    return {'config': 'cifar10', 'argument': argument, 'human': human, 'data': 'cifar10'} | {
+        'set': ({} if recipe == 'paper' else LARGE) | changes
+    }
+
+
+def _named(*cells: tuple[str, ...]) -> dict[str, jobs.Job]:
+    """Cells by loss, labels, recipe and, unless it is 'pretrained', column."""
+    return {'_'.join(name for name in cell if name != 'pretrained'): _cell(*cell) for cell in cells}
+
+
+# In the order of their use. 24 of them are the paper's table without its fine-tuned column.
+LOSSES, RATES = ('elr', 'nfl_rce', 'ce'), ('80', '60', '40', '20')
+CELLS: dict[str, jobs.Job] = _named(
+    *(('elr', labels, 'ours') for labels in (*RATES, 'worst')),
+    ('elr', '80', 'ours', 'finetuned'),
+    *((loss, rate, 'ours') for loss in ('nfl_rce', 'ce') for rate in ('80', '40')),
+    *((loss, rate, 'ours', 'base') for loss in LOSSES for rate in RATES),
+    *((loss, rate, 'ours') for loss in ('nfl_rce', 'ce') for rate in ('60', '20', 'worst')),
+    *(('elr', rate, 'paper') for rate in ('80', '40')),
+)
+
+
+def _earlier(loss: str, labels: str, **changes: Any) -> jobs.Job:
+    """A cell without a chosen head and a guard: 20 epochs of the head, then 20 of all weights or as given."""
+    own = {'classify.head_epochs': 20, 'classify.epochs': 20, 'classify.head_loss': 'same', 'guard': False}
+    return _cell(loss, labels, **own | changes)
+
+
+_SLOW = {'classify.optimizer.encoder_scale': 0.1}
+_THIRD = {'classify.optimizer.encoder_scale': 0.3, 'classify.epochs': 15}
+_SURE = {'classify.head_loss': 'nfl_rce'}
+_STRONG = {'classify.optimizer.encoder_scale': 1.0, 'loss_settings.elr.lam': 7.0}
+CELLS |= {
+    'elr_80_slow': _earlier('elr', '80', **_SLOW),
+    'elr_80_sure_slow': _earlier('elr', '80', **_SURE, **_SLOW),
+    'elr_80_sure_lam7': _earlier('elr', '80', **_SURE, **_STRONG),
+    'elr_40_slow': _earlier('elr', '40', **_SLOW),
+    'elr_worst_slow': _earlier('elr', 'worst', **_SLOW),
+    'nfl_rce_80_slow': _earlier('nfl_rce', '80', **_SLOW, **{'classify.epochs': 15}),
+    'elr_worst_third': _earlier('elr', 'worst', **_THIRD),
+    'elr_40_third': _earlier('elr', '40', **_THIRD),
+    'elr_80_third': _earlier('elr', '80', **_THIRD),
 }
 
 
-def arrays(arguments: argparse.Namespace) -> pathlib.Path:
-    return cifar10.unpack(arguments.images, arguments.work / 'cifar10')
+def _ssr(labels: str) -> jobs.Job:
+    """A cell of configs/cifar10_ssr.py, of batches of 256."""
+    argument = _cell('elr', labels)['argument'].split(',')
+    argument = [item for item in argument if not item.startswith(('loss=', 'recipe='))]
+    return _cell('elr', labels) | {
+        'config': 'cifar10_ssr',
+        'argument': ','.join(argument),
+        'set': {'classify.batch_size': 256},
+    }
+
+
+SSR = {f'ssr_{labels}': _ssr(labels) for labels in ('80', '50', '90', '20', 'worst')}
 
 
 def probe_arrays(arguments: argparse.Namespace) -> pathlib.Path:
@@ -74,197 +127,126 @@ def probe_arrays(arguments: argparse.Namespace) -> pathlib.Path:
     folder = arguments.work / 'cifar10_probe'
     if folder.exists():
         return folder
-    source = {path.stem: np.load(path, mmap_mode='r') for path in arrays(arguments).glob('*.npy')}
+    images = cifar10.unpack(arguments.images, arguments.work / 'cifar10')
+    source = {path.stem: np.load(path, mmap_mode='r') for path in images.glob('*.npy')}
     held = np.arange(len(source['labels'])) % 10 == 0
     kept = {'class_names': source['class_names'], 'images': source['images'][~held], 'labels': source['labels'][~held]}
     return cifar10.keep(folder, kept | {'test_images': source['images'][held], 'test_labels': source['labels'][held]})
 
 
-def run_job(name: str, job: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """One run in this process; its result in W/results."""
-    from experiments.accuracy import cells  # imports JAX: the process that waits for the jobs leaves it alone
-
-    human, phases = job.get('human'), tuple(job['phases'])
-    noise = 'none' if human else 'symmetric'
-    argument = f'loss={job.get("loss", "elr")},noise={noise},rate={job.get("rate", 0.8)},phases=all,data=arrays'
-    config = cells.config_of('cifar10', argument, COMMON | job['set'])
-    data = arguments.work / job['data']
-    if human:
-        data = cifar10.with_human_labels(data, arguments.human, human, arguments.work / f'cifar10_{human}')
-    config.phases, config.seed, config.data.path = phases, job.get('seed', 0), str(data)
-    if arguments.smoke:
-        config.model.encoder, config.data.limit, config.data.test_limit = 'resnet_tiny', 1000, 500
-    workdir, results = arguments.work / 'runs' / name, arguments.work / 'results'
-    if job.get('packed'):
-        keep_packed(arguments.work / 'store' / cells.digest(config, 'pretrain', ''))
-        return record.save(results / f'{name}.json', {}, None)
-    started = time.time()
-    summary = cells.run(config, workdir, arguments.work / 'store', labels=human or '')
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    result = {'name': name, 'job': job, 'seconds': time.time() - started}
-    result |= {key: summary.get(key) for key in ('device', 'versions', 'seed', 'phases', 'selection', 'label_issues')}
-    result['noise'] = {key: value for key, value in summary['noise'].items() if key != 'transition_matrix'}
-    if 'classify' in phases:
-        results.mkdir(exist_ok=True)
-        np.save(results / f'{name}_probabilities.npy', np.load(workdir / 'pred_probs.npy').astype(np.float16))
-        lines = [line for line in lines if line['phase'] != 'pretrain']
-    record.save(results / f'{name}.json', result | {'epochs': lines}, None)
-
-
-def together(jobs: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """All jobs side by side on one card, each in a process of its own; the results of those that ended in time."""
-    command = [sys.executable, *sys.argv]
-    running = {}
-    for name, job in jobs.items():
-        log = (arguments.work / f'{name}.log').open('w')
-        share = str(round(0.88 / len(jobs), 3))
-        environment = {**os.environ, 'JOB': json.dumps([name, job]), 'XLA_PYTHON_CLIENT_MEM_FRACTION': share}
-        running[name] = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-    limit, results = time.time() + arguments.seconds, {}
-    for name, process in running.items():
-        try:
-            code = process.wait(max(limit - time.time(), 1))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = 'out of time'
-        if code == 0:
-            results[name] = record.load(arguments.work / 'results' / f'{name}.json')
-        else:
-            tail = (arguments.work / f'{name}.log').read_text().replace('\r', '\n').splitlines()[-12:]
-            print(f'== {name}: {code}', *tail, sep='\n')
-        metrics = arguments.work / 'runs' / name / 'metrics.jsonl'
-        for line in map(json.loads, metrics.read_text().splitlines() if metrics.exists() else ()):
-            shown = [key for key in ('knn_accuracy', 'test_accuracy') if line.get(key) is not None]
-            if shown and (line['phase'] == 'pretrain' or line['epoch'] % 5 == 0 or line['epoch'] == 1):
-                print(name, line['phase'], line['stage'], line['epoch'], *(round(line[key], 4) for key in shown))
-    return results
+def _simclr_job(recipe: dict[str, Any], data: str, epochs: int) -> jobs.Job:
+    job = {'config': 'cifar10', 'argument': 'data=arrays', 'phases': ['pretrain'], 'data': data}
+    return job | {'set': recipe | {'pretrain.epochs': epochs}}
 
 
 def probes(arguments: argparse.Namespace) -> None:
     probe_arrays(arguments)
-    jobs = {
-        name: {'phases': ['pretrain'], 'data': 'cifar10_probe', 'set': recipe | {'pretrain.epochs': arguments.epochs}}
-        for name, recipe in PROBES.items()
+    chosen = {name: PROBES[name] for name in arguments.only or FIRST}
+    todo = {
+        f'{name}_{arguments.epochs or 30}': _simclr_job(recipe, 'cifar10_probe', arguments.epochs or 30)
+        for name, recipe in chosen.items()
     }
-    results = together(jobs, arguments)
-    reached = {name: result['phases'][0]['knn_accuracy'] for name, result in results.items()}
-    best = max(reached, key=reached.get)
-    record.save(arguments.work / 'recipe.json', [best, PROBES[best]], None)
-    record.save(arguments.out / 'probes.json', results, None)
-    print('k-NN on held-out training images:', reached, 'best:', best)
+
+    def ended(results: jobs.Results) -> None:
+        jobs.send_home(results, 'probes', arguments)
+
+    results = jobs.side_by_side(todo, arguments, limit=arguments.limit, ended=ended)
+    reached = {name.rpartition('_')[0]: each['phases'][0]['knn_accuracy'] for name, each in results.items()}
+    if reached:
+        best = max(reached, key=reached.get)
+        record.save(arguments.work / 'recipe.json', best, None)
+        print('k-NN on held-out training images:', reached, 'best:', best)
 
 
 def encoder(arguments: argparse.Namespace) -> None:
-    arrays(arguments)
-    name, recipe = arguments.recipe, PROBES.get(arguments.recipe)
-    if not name:
-        name, recipe = record.load(arguments.work / 'recipe.json')
-    recipe = recipe | {'pretrain.epochs': arguments.epochs, 'pretrain.knn_every': 40}
-    if recipe['pretrain.optimizer.warmup_epochs']:
-        recipe['pretrain.optimizer.warmup_epochs'] = min(10, arguments.epochs // 3)
-    job = {'phases': ['pretrain'], 'data': 'cifar10', 'recipe': name, 'set': recipe}
-    record.save(arguments.work / 'encoder.json', job, None)
-    results = together({'encoder': job}, arguments)
-    record.save(arguments.out / 'encoder.json', results, None)
-    if results:
-        pack(arguments)
-
-
-def pack(arguments: argparse.Namespace) -> None:
-    """Encoder and projection head as bfloat16 bits (uint16), small arrays as float32, in files below 15 MiB."""
-    os.environ['JAX_PLATFORMS'] = 'cpu'
-    import jax
-    import ml_dtypes
-
-    from noisy_jax.training.checkpoints import Checkpoints
-
-    newest = max((arguments.work / 'store').glob('pretrain_*/checkpoint'), key=lambda path: path.stat().st_mtime)
-    checkpoints = Checkpoints(newest)
-    leaves = jax.tree_util.tree_leaves_with_path(checkpoints.restore_outcome())
-    checkpoints.close()
-    named = {jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf) for path, leaf in leaves}
-    parts: list[dict[str, np.ndarray]] = [{}]
-    for name in sorted(name for name in named if 'classifier' not in name):
-        leaf = named[name]
-        value = leaf.astype(ml_dtypes.bfloat16).view(np.uint16) if leaf.size > 4096 else leaf.astype(np.float32)
-        if sum(each.nbytes for each in parts[-1].values()) + value.nbytes > 14 * 2**20:
-            parts.append({})
-        parts[-1][name] = value
-    for number, part in enumerate(parts):
-        np.savez_compressed(arguments.out / f'cifar10_simclr_{number}.npz', **part)
-    print('packed', sum(map(len, parts)), 'arrays in', len(parts), 'files')
-
-
-def packed_encoder(folder: pathlib.Path = record.ROOT / 'experiments' / 'encoders') -> dict[str, Any]:
-    """The variables that `pack` wrote: float32, {'params': {'encoder', 'projection'}, 'batch_stats': ...}."""
-    import ml_dtypes
-    from flax.traverse_util import unflatten_dict
-
-    arrays = {}
-    for part in sorted(folder.glob('cifar10_simclr_*.npz')):
-        with np.load(part) as file:
-            arrays |= {name: file[name] for name in file.files}
-    wide = {
-        name: array.view(ml_dtypes.bfloat16).astype(np.float32) if array.dtype == np.uint16 else array
-        for name, array in arrays.items()
-    }
-    return unflatten_dict(wide, sep='/')
-
-
-def keep_packed(folder: pathlib.Path) -> None:
-    """Puts the encoder of experiments/encoders where cells look for a finished pre-training."""
-    from noisy_jax.training.checkpoints import Checkpoints
-
-    summary = {key: value for key, value in _measured()['phases'][0].items() if key != 'name'}
-    checkpoints = Checkpoints(folder / 'checkpoint')
-    checkpoints.save_outcome(1, packed_encoder(), {'complete': True, 'arrays': [], 'summary': summary})
-    checkpoints.close()
-    (folder / 'labels').mkdir()
-
-
-def _measured() -> dict[str, Any]:
-    """The result of the run that trained the encoder of experiments/encoders."""
-    return record.load(record.RESULTS / 'gpu' / 'encoder.json')['encoder']
-
-
-def classifiers(arguments: argparse.Namespace) -> None:
-    if not (arguments.work / 'encoder.json').exists():
-        arrays(arguments)
-        job = _measured()['job']
-        together({'encoder': job | {'packed': True}}, arguments)
+    jobs.prepare({}, arguments)
+    name, epochs = arguments.recipe or record.load(arguments.work / 'recipe.json', FIRST[0]), arguments.epochs or 230
+    job = _simclr_job(PROBES[name] | {'pretrain.knn_every': 40}, 'cifar10', epochs) | {'recipe': name}
+    job['set']['pretrain.optimizer.warmup_epochs'] = min(10, epochs // 3)
+    results = jobs.side_by_side({f'encoder_{name}_{epochs}': job}, arguments, limit=arguments.limit)
+    for result in results.values():
+        store, kept = arguments.work / 'store' / 'cifar10' / result['store'], arguments.work / 'encoder'
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(store, kept)
         record.save(arguments.work / 'encoder.json', job, None)
-    of_encoder = record.load(arguments.work / 'encoder.json')['set']
-    jobs = {}
-    for name in arguments.only or CELLS:
-        cell = CELLS[name]
-        settings = of_encoder | TRAIN | ({'classify.epochs': arguments.epochs} if arguments.epochs else {})
-        jobs[name] = cell | {'phases': ['pretrain', 'classify'], 'data': 'cifar10', 'set': settings | cell['set']}
-    results = together(jobs, arguments)
-    record.save(arguments.out / 'cells.json', results, None)
-    files = (arguments.work / 'results').glob('*_probabilities.npy')
-    np.savez_compressed(arguments.out / 'probabilities.npz', **{file.stem: np.load(file) for file in files})
+        record.save(arguments.out / 'encoder.json', {'encoder': result}, None)
+        print('packed in', encoders.pack(kept / 'checkpoint', arguments.out), 'files')
+
+
+def classifiers(part: str, known: dict[str, jobs.Job], arguments: argparse.Namespace) -> None:
+    """Cells on the encoder, whose settings they name as those of their pre-training."""
+    if not arguments.smoke:
+        encoders.unpack(arguments.work / 'encoder')
+    of_encoder = record.load(arguments.work / 'encoder.json', encoders.measured()['job'])['set']
+    home = record.load(GPU / f'{part}.json', {})
+    todo = {name: known[name] for name in arguments.only or known if arguments.only or name not in home}
+    for name, job in todo.items():
+        todo[name] = job | {'set': of_encoder | job['set'] | _epochs(arguments.epochs)}
+    jobs.prepare(todo, arguments)
+
+    def ended(results: jobs.Results) -> None:
+        jobs.send_home(results, part, arguments)
+
+    jobs.side_by_side(todo, arguments, limit=arguments.limit, ended=ended)
+
+
+def _epochs(epochs: int) -> dict[str, int]:
+    """Those of all weights; from scratch as many more as a head has alone."""
+    return {'classify.epochs': epochs, 'finetune.epochs': epochs, 'base.epochs': epochs + 20} if epochs else {}
+
+
+def names() -> None:
+    for part, known in (('probes', PROBES), ('cells', CELLS), ('ssr', SSR)):
+        home = record.load(GPU / f'{part}.json', {})
+        for name in known:
+            print(part, name, 'home' if name in home else '')
+
+
+def home(arguments: argparse.Namespace) -> None:
+    """Adds the results in OUT to those of the repository; an encoder takes the place of the one before."""
+    for path in sorted(arguments.out.glob('*.json')):
+        record.save(GPU / path.name, record.load(GPU / path.name, {}) | record.load(path), None)
+    parts = sorted(arguments.out.glob('cifar10_simclr_*.npz'))
+    for old in encoders.KEPT.glob('cifar10_simclr_*.npz') if parts else ():
+        old.unlink()
+    for path in parts:
+        shutil.copyfile(path, encoders.KEPT / path.name)
 
 
 def main() -> None:
     parser = record.parser(__doc__)
-    parser.add_argument('part', choices=('probes', 'encoder', 'cells'))
-    record.add_images(parser, required=True)
-    parser.add_argument('--work', type=pathlib.Path, required=True, help='where the calls find what the others made')
-    parser.add_argument('--epochs', type=int, default=0, help='for a probe, the encoder or all weights in a cell')
-    parser.add_argument('--seconds', type=float, default=300, help='after which running jobs are killed')
+    parser.add_argument('part', choices=('probes', 'encoder', 'cells', 'ssr', 'list', 'home'))
+    record.add_images(parser)
+    parser.add_argument('--work', type=pathlib.Path, help='where the calls find what the others made')
+    parser.add_argument('--epochs', type=int, default=0, help="a probe's (30), the encoder's (230), of all weights")
+    parser.add_argument('--seconds', type=float, default=560, help='after which the call ends')
+    parser.add_argument('--together', type=int, default=5, help='how many runs share the card')
     parser.add_argument('--recipe', choices=tuple(PROBES), help="the encoder's; else the best probe")
-    parser.add_argument('--only', nargs='*', choices=tuple(CELLS), help='cells')
+    parser.add_argument('--only', nargs='*', choices=(*PROBES, *CELLS, *SSR), help='probes or cells')
+    parser.add_argument('--cache', type=pathlib.Path, help='a folder with compiled.zip; a new one goes to OUT')
     arguments = parser.parse_args()
+    arguments.limit = time.time() + arguments.seconds - 5  # to send home what there is
+    if arguments.part == 'list':
+        return names()
     if arguments.out is None:
         parser.error('--out is needed: a folder for the results')
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.part == 'home':
+        return home(arguments)
+    if arguments.work is None or arguments.images is None:
+        parser.error('--work and --images are needed')
     if 'JOB' in os.environ:
-        run_job(*json.loads(os.environ['JOB']), arguments)
+        return jobs.run(*json.loads(os.environ['JOB']), arguments)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    compiled.unpack(arguments.cache, arguments.work / 'compiled')
+    started, part = time.time(), arguments.part
+    if part in ('cells', 'ssr'):
+        classifiers(part, {'cells': CELLS, 'ssr': SSR}[part], arguments)
     else:
-        started = time.time()
-        {'probes': probes, 'encoder': encoder, 'cells': classifiers}[arguments.part](arguments)
-        print(f'{time.time() - started:.0f} s')
+        {'probes': probes, 'encoder': encoder}[part](arguments)
+    if arguments.cache:
+        print('compiled programs left behind:', len(compiled.pack(arguments.work / 'compiled', arguments.out)))
+    print(f'{time.time() - started:.0f} s')
+    return None
 
 
 if __name__ == '__main__':

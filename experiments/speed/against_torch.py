@@ -318,7 +318,7 @@ def random_images(count: int, seed: int, size: int = 32) -> Dataset:
     return Dataset(images.clip(0, 255).astype(np.uint8), rng.integers(0, 10, count), names)
 
 
-def cases(names: list[str], *, smoke: bool, compiled: bool, rounds: int, seed: int) -> Iterator[Case]:
+def cases(names: list[str], *, smoke: bool, compiled: bool, rounds: int, seed: int, mode: str = '') -> Iterator[Case]:
     """The cases of these names at sizes for this device."""
     gpu = torch.cuda.is_available()
     ways = ('tensors', 'tensors,compiled') if compiled else ('tensors',)
@@ -326,6 +326,7 @@ def cases(names: list[str], *, smoke: bool, compiled: bool, rounds: int, seed: i
     # Digits are so small that the launches of kernels are what takes time on a GPU: CUDA graphs ('reduce-overhead').
     # A ResNet keeps the GPU busy; there the choice of kernels counts, and graphs would only copy the inputs.
     tiny_mode, large_mode = ('reduce-overhead', 'max-autotune-no-cudagraphs') if gpu else ('default', 'default')
+    tiny_mode, large_mode = mode or tiny_mode, mode or large_mode
 
     common = {'seed': seed, 'workers': min(os.cpu_count() or 2, 16) if gpu else 2}
     small = {'encoder': 'cnn_small', 'data': digits.load('train', 300 if smoke else 0), 'moments': GRAY_MOMENTS}
@@ -412,6 +413,7 @@ def main() -> None:
     parser.add_argument('--cases', default=','.join(CASES), help='some of them, with commas between')
     parser.add_argument('--rounds', type=int, default=0, help='timed rounds; 0: by case')
     parser.add_argument('--compile', choices=('auto', 'on', 'off'), default='auto', help='auto: not in a smoke test')
+    parser.add_argument('--mode', default='', help="of torch.compile, such as 'default'; else the fastest, by case")
     parser.add_argument('--threads', type=int, default=0, help="PyTorch's on the CPU; 0: one per core")
     parser.add_argument('--wait', type=float, default=0, help='seconds at most before a round for an idle CPU')
     parser.add_argument('--seed', type=int, default=0)
@@ -431,7 +433,9 @@ def main() -> None:
     compiled = has_compiler and not arguments.smoke if arguments.compile == 'auto' else arguments.compile == 'on'
     report = {'device': record.device(), 'versions': record.versions('torch'), 'torch_threads': threads}
     report |= {'seed': arguments.seed, 'smoke': arguments.smoke, 'cases': []}
-    for case in cases(names, smoke=arguments.smoke, compiled=compiled, rounds=arguments.rounds, seed=arguments.seed):
+    sizes = {'smoke': arguments.smoke, 'rounds': arguments.rounds, 'seed': arguments.seed}
+    report['compile_mode'] = arguments.mode
+    for case in cases(names, compiled=compiled, mode=arguments.mode, **sizes):
         report['cases'].append(compare(case, arguments.wait))
         record.save(arguments.out, report)
     print(table(report['cases']))

@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -78,8 +79,47 @@ def kernels(trace: pathlib.Path) -> Iterator[Event]:
             yield event.name, event.start_ns, event.start_ns + event.duration_ns
 
 
-def traced(do_steps: Callable[[int], Any], count: int, folder: pathlib.Path) -> dict[str, Any]:
-    """How busy the device is during `do_steps(count)`, and with what; the trace is left in `folder`."""
+_INSTRUCTION = re.compile(r'%?([\w.-]+) = .*metadata=\{.*?op_name="([^"]*)"')
+# The kind of a kernel by its own name, or by where in the step its work comes from; the first that fits.
+_BY_NAME = (
+    ('convolution', re.compile(r'fprop|dgrad|wgrad|conv|cudnn|winograd', re.I)),
+    ('matrix product', re.compile(r'gemm|nvjet|cublas|cutlass|dot|splitk', re.I)),
+    ('copies', re.compile(r'memcpy|memset|copy|transpose|concatenate|bitcast', re.I)),
+)
+_BY_PLACE = (
+    ('convolution', re.compile(r'conv_general_dilated')),
+    ('augmentation', re.compile(r'/augment/|\(augment\)')),
+    ('optimiser', re.compile(r'/optimizer/')),
+    ('BatchNorm', re.compile(r'norm\w*/|_bn\w*/|BatchNorm', re.I)),
+    ('matrix product', re.compile(r'dot_general')),
+)
+
+
+def places(program: str) -> dict[str, str]:
+    """Where in the step each instruction of a compiled program comes from, by its name as kernels have it."""
+    found = (_INSTRUCTION.search(line) for line in program.splitlines())
+    return {re.sub(r'[.-]', '_', match[1]): match[2] for match in found if match}
+
+
+def kind_of(kernel: str, place: str) -> str:
+    """What a kernel is for; the ReLU behind a BatchNorm is usually in the same kernel.
+
+    Example:
+      >>> kind_of('input_reduce_fusion_35', 'jit(run)/jvp(Network)/encoder/norm/reduce_sum')
+      'BatchNorm'
+    """
+    by_name = next((kind for kind, pattern in _BY_NAME if pattern.search(kernel)), None)
+    if by_name and by_name != 'copies':
+        return by_name
+    by_place = next((kind for kind, pattern in _BY_PLACE if pattern.search(place)), None)
+    return by_place or by_name or ('other reductions' if 'reduce' in kernel else 'other elementwise')
+
+
+def traced(do_steps: Callable[[int], Any], count: int, folder: pathlib.Path, program: str = '') -> dict[str, Any]:
+    """How busy the device is during `do_steps(count)`, and with what; the trace is left in `folder`.
+
+    `program` is the text of the compiled step, which says what its kernels are for.
+    """
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # it would slow down the dispatch that is measured here
     with jax.profiler.trace(str(folder), profiler_options=options):
@@ -91,10 +131,13 @@ def traced(do_steps: Callable[[int], Any], count: int, folder: pathlib.Path) -> 
     times = Counter()
     for name, start, end in events:
         times[name] += end - start
-    total = sum(times.values())
+    total, kinds, place = sum(times.values()), Counter(), places(program)
+    for name, spent in times.items():
+        kinds[kind_of(name, place.get(re.sub(r'[.-]', '_', name), ''))] += spent / total
     return {
         'idle_share': share,
         'longest_gap_ms': longest / 1e6,
         'kernels_per_step': len(events) / count,
+        'kinds': dict(kinds.most_common()),
         'top_kernels': [{'name': name, 'share': spent / total} for name, spent in times.most_common(12)],
     }

@@ -15,9 +15,11 @@ from ml_collections import ConfigDict
 from noisy_jax import losses, models
 from noisy_jax.data import augment
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.methods import ssr
 from noisy_jax.methods.classification import classification_step
 from noisy_jax.methods.pair import pair_step
 from noisy_jax.methods.simclr import contrastive_step
+from noisy_jax.models.heads import Consistency
 from noisy_jax.training import compiling, loop, optim, state
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
@@ -30,7 +32,7 @@ from noisy_jax.training.stage import Stage
 from noisy_jax.training.steps import Learner, Step, normaliser
 
 SEED, CLASSES, SIDE = 0, 10, 32
-NAMES = ('simclr', 'sup_con', 'supervised', 'elr')
+NAMES = ('simclr', 'sup_con', 'supervised', 'elr', 'ssr')
 CONTRASTIVE = NAMES[:2]
 RGB_MOMENTS = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
@@ -58,6 +60,8 @@ class Case:
     @property
     def trained(self) -> tuple[str, ...]:
         """The trained parts of the network."""
+        if self.step == 'ssr':
+            return (*optim.CLASSIFIER, ssr.HEADS)
         return optim.REPRESENTATION if self.step in CONTRASTIVE else optim.CLASSIFIER
 
     def stage(self, epochs: int) -> Stage:
@@ -75,10 +79,14 @@ def images(count: int) -> Dataset:
     return Dataset(pixels, rng.integers(0, CLASSES, count, np.int32), tuple(map(str, range(CLASSES))))
 
 
+def network_of(case: Case) -> models.Network:
+    """The network of a case."""
+    return models.create({'encoder': case.encoder, 'dtype': case.dtype}, num_classes=CLASSES, image_size=SIDE)
+
+
 def build(case: Case, data: Dataset) -> tuple[Step, state.TrainState]:
     """The step and its initial state, with the settings of configs/cifar10.py."""
-    stage = case.stage(200)
-    network = models.create({'encoder': case.encoder, 'dtype': case.dtype}, num_classes=CLASSES, image_size=SIDE)
+    stage, network = case.stage(200), network_of(case)
     init = jax.jit(lambda key: network.init(key, jnp.zeros((1, SIDE, SIDE, 3)), train=False))
     variables = mesh_lib.to_host(init(jax.random.key(SEED)))
     optimizer = optim.optimizer(
@@ -98,6 +106,19 @@ def build(case: Case, data: Dataset) -> tuple[Step, state.TrainState]:
             return losses.sup_con(z1, z2, *given, temperature=0.07, block_size=case.block_size)
 
         return contrastive_step(learner, loss), state.create(variables, optimizer, case.trained)
+    if case.step == 'ssr':
+        width = variables['params']['classifier']['linear']['kernel'].shape[0]
+        heads = mesh_lib.to_host(Consistency().init(jax.random.key(SEED), jnp.zeros((1, width)), train=False))
+        variables = {kind: {**tree, ssr.HEADS: heads[kind]} for kind, tree in variables.items()}
+        step = ssr.ssr_step(
+            learner,
+            dataclasses.replace(learner, augment=augment.policy('scan', padding=4)),
+            mixup=4.0,
+            cutmix=False,
+            consistency=1.0,
+        )
+        memory = {ssr.LABEL: data.label, ssr.BALANCE: np.ones(len(data), np.float32)}
+        return step, state.create(variables, optimizer, case.trained, memory)
     criterion = losses.criterion('elr', beta=0.7, lam=3.0) if case.step == 'elr' else losses.criterion('ce')
     make, memory = classification_step, criterion.init(len(data), CLASSES)
     if case.paired:

@@ -1,7 +1,7 @@
 """Training steps of ResNet-18 on one device: images/s, epochs end to end, memory, FLOPs against the matrix rate.
 
-  python experiments/speed/throughput.py --out throughput.json    simclr, sup_con, supervised, elr; bfloat16
-  ... --steps simclr --batch 512 --trace    and how long the device waits between kernels
+  python experiments/speed/throughput.py --out throughput.json    all steps; bfloat16
+  ... --steps simclr --batch 512 --trace    and what the kernels are for, how long the device waits
   ... --xla=name=value,...                  with other options of the compiler
   ... --xla-sweep --steps simclr            XLA's GPU options one at a time, against none
   ... --check                               is the first loss the CPU's, do losses fall
@@ -42,14 +42,19 @@ from noisy_jax.training.journal import Journal
 
 IMAGES, TRACED_STEPS, CHECKED_STEPS = 50_000, 20, 200
 TOLERANCE = {'float32': 2e-2, 'bfloat16': 5e-2}  # of the first loss; a GPU multiplies float32 in TF32
+# By default command buffers (CUDA graphs) hold fusions and matrix products, and each convolution ends one.
+_COMMANDS = 'FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,CONVOLUTION'
 SWEEP = (
-    'xla_gpu_enable_latency_hiding_scheduler=true',
-    'xla_gpu_enable_triton_gemm=false',
     'xla_gpu_enable_command_buffer=',
+    f'xla_gpu_enable_command_buffer={_COMMANDS}',
+    'xla_gpu_command_buffer_update_mode=NEVER_UPDATE',
     'xla_gpu_graph_min_graph_size=1',
-    'xla_gpu_cudnn_gemm_fusion_level=2',
+    'xla_gpu_experimental_enable_conv_fusion=true',
     'xla_gpu_force_conv_nhwc=true',
     'xla_gpu_use_runtime_fusion=true',
+    'xla_gpu_enable_latency_hiding_scheduler=true',
+    'xla_gpu_enable_triton_gemm=false',
+    'xla_gpu_cudnn_gemm_fusion_level=2',
     'xla_gpu_experimental_enable_fusion_autotuner=true',
 )
 
@@ -103,28 +108,30 @@ def _measured(case: Case, session: Any, folder: pathlib.Path) -> dict[str, Any]:
     program = steps.Program(*steps.build(case, data), session, data, case.batch_size)
     if case.check:
         return {'losses': [float(values['loss']) for values in program.steps(case.check)]}
-    row = {'images': len(data), **_compiled(program), **_windows(program, case)}
+    compiled, text = _compiled(program)
+    row = {'images': len(data), **compiled, **_windows(program, case)}
     row['peak_bytes'] = (jax.devices()[0].memory_stats() or {}).get('peak_bytes_in_use')
     if case.trace:
-        row |= profile_step.traced(program.steps, TRACED_STEPS, folder / 'trace')
+        row |= profile_step.traced(program.steps, TRACED_STEPS, folder / 'trace', text)
     if case.epochs:
         row |= _epochs(case, session, data, folder)
         row['matrix_flops_per_second'] = profile_step.matrix_rate(case.dtype, case.matrix or (2048 if on_cpu else 8192))
     return row | _rates(case, row)
 
 
-def _compiled(program: steps.Program) -> dict[str, Any]:
-    """FLOPs, seconds of compilation and bytes of the program."""
+def _compiled(program: steps.Program) -> tuple[dict[str, Any], str]:
+    """FLOPs, seconds of compilation and bytes of the program; its text."""
     traced = program.run.trace(*program.arguments)
     started = time.perf_counter()
-    memory = traced.lower().compile().memory_analysis()
-    seconds = time.perf_counter() - started
+    compiled = traced.lower().compile()
+    seconds, memory = time.perf_counter() - started, compiled.memory_analysis()
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return {
+    sizes = {
         'flops': profile_step.flops(traced.jaxpr),
         'compile_seconds': seconds,
         'program_bytes': memory.argument_size_in_bytes + memory.temp_size_in_bytes + results,
     }
+    return sizes, compiled.as_text()
 
 
 def _windows(program: steps.Program, case: Case) -> dict[str, Any]:
@@ -249,6 +256,18 @@ def table(rows: list[dict[str, Any]]) -> str:
     return record.markdown(titles.split(','), lines)
 
 
+def kinds_table(rows: list[dict[str, Any]]) -> str:
+    """Milliseconds of a step by what its kernels are for."""
+    traced = [row for row in rows if 'kinds' in row]
+    kinds = sorted({kind for row in traced for kind in row['kinds']})
+    lines = []
+    for row in traced:
+        busy = 1e3 * row['step_seconds'] * (1 - row['idle_share'])
+        times = (f'{busy * row["kinds"].get(kind, 0):.2f}' for kind in kinds)
+        lines.append((row['step'], row['batch_size'], *times, f'{row["kernels_per_step"]:.0f}'))
+    return record.markdown(('step', 'batch', *(f'{kind}, ms' for kind in kinds), 'kernels'), lines)
+
+
 def sweep_table(rows: list[dict[str, Any]]) -> str:
     """Steps a second with each option beside the project's own, and against no options at all."""
     none = next((row for row in rows if row['xla'] == 'none' and 'step_seconds' in row), None)
@@ -279,6 +298,7 @@ def main() -> None:
     parser.add_argument('--dtype', nargs='+', choices=('float32', 'bfloat16'), help='bfloat16')
     parser.add_argument('--images', type=int, default=0, help='of the data set; 50,000, on a CPU four batches')
     parser.add_argument('--trace', action='store_true')
+    parser.add_argument('--quick', action='store_true', help='three windows of a second, no epochs')
     parser.add_argument('--xla', default='', help="name=value,...; 'none': no options")
     parser.add_argument('--xla-sweep', action='store_true')
     parser.add_argument('--check', action='store_true')
@@ -297,6 +317,8 @@ def main() -> None:
     settings = {'images': arguments.images, 'trace': arguments.trace, **tiny}
     batches = arguments.batch or ([64] if smoke else [512, 1024])
     dtypes = arguments.dtype or (['float32'] if smoke else ['bfloat16'])
+    if arguments.quick:
+        settings |= {'epochs': 0, 'windows': 3, 'window_seconds': tiny.get('window_seconds', 1.0)}
     options = [arguments.xla]
     if arguments.xla_sweep:
         options = ['none', '', *(SWEEP[:1] if smoke else SWEEP), 'none']  # twice: how much two equal runs differ
@@ -305,6 +327,8 @@ def main() -> None:
     cases = [Case(step, dtype, size, xla=xla, **settings) for step, dtype, size, xla in grid]
     result = collect(cases, arguments.out)
     print((sweep_table if arguments.xla_sweep else table)(result['rows']))
+    if arguments.trace:
+        print(kinds_table(result['rows']))
 
 
 if __name__ == '__main__':

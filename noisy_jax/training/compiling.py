@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import warnings
 
 import jax
@@ -26,7 +27,8 @@ def compiler_options(text: str = '') -> Options:
     """The options of `jax.jit(..., compiler_options=)` on the platform in use.
 
     Args:
-      text: 'name=value,name=value' changes or adds options; 'none' leaves XLA as it is.
+      text: 'name=value,name=value' changes or adds options, and a value may be a list, 'name=a,b'; 'none' leaves XLA as
+        it is.
 
     Raises:
       InputError: text of another form, or an option or a value that XLA does not take.
@@ -35,7 +37,7 @@ def compiler_options(text: str = '') -> Options:
         return {}
     own = OPTIONS.get(jax.default_backend(), {})
     options = {name: value for name, value in own.items() if not _refusal({name: value})}
-    for item in filter(None, text.split(',')):
+    for item in filter(None, re.split(r',(?=\w+=)|,$', text)):
         name, equals, value = item.partition('=')
         if not equals:
             raise InputError(f"config.xla_options: {item!r} is not of the form name=value; or 'none' for no options")

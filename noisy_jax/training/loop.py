@@ -105,7 +105,7 @@ def fit(
     for epoch in range(first // steps_per_epoch, stage.epochs):
         last = epoch + 1 == stage.epochs
         start, skip = time.monotonic(), max(first - epoch * steps_per_epoch, 0)
-        parts = []  # metrics stay on the device until the epoch is over
+        parts = []  # metrics of the steps, on the host once the devices are well past them
         for given in feed.of_epoch(seed, epoch, skip):
             if _stop_asked(session, skip + len(parts)):
                 journal.save(stage.name, state)
@@ -114,9 +114,9 @@ def fit(
                 state, metrics = run(state, feed.resident, given, key)
             parts.append(metrics)
             if len(parts) > _IN_FLIGHT:
-                jax.block_until_ready(parts[-1 - _IN_FLIGHT])
+                parts[-1 - _IN_FLIGHT] = to_host(parts[-1 - _IN_FLIGHT])
             progress.step()
-        fetched = to_host(parts)
+        fetched = parts[:-_IN_FLIGHT] + to_host(parts[-_IN_FLIGHT:])
         seconds = time.monotonic() - start
         values: Values = {name: float(np.mean([part[name] for part in fetched])) for name in fetched[0]}
         if not np.isfinite(values['loss']):

@@ -1,7 +1,7 @@
 """The common parts of pure train steps (state, batch, key) -> (state, metrics).
 
 `loop` jits them; nothing here depends on devices. A batch is {image uint8 [B,H,W,C], label int32 [B], weight float32
-[B], index int32 [B]}. Metrics are scalars that stay on the device.
+[B], index int32 [B]}. Metrics are scalars on the device.
 """
 
 import dataclasses
@@ -64,11 +64,13 @@ class Learner:
 
     def augmented(self, key: jax.Array, images: jax.Array) -> jax.Array:
         """One augmented, normalised version of each image: uint8 [B, H, W, C] -> float32 [B, H, W, C]."""
-        return self.normalise(aug.apply(self.augment, key, images))
+        with jax.named_scope('augment'):
+            return self.normalise(aug.apply(self.augment, key, images))
 
     def two_views(self, key: jax.Array, images: jax.Array) -> jax.Array:
         """Two of each: uint8 [B, H, W, C] -> float32 [B, 2, H, W, C]."""
-        return self.normalise(aug.two_views(self.augment, key, images))
+        with jax.named_scope('augment'):
+            return self.normalise(aug.two_views(self.augment, key, images))
 
     def logits(self, variables: Variables, images: jax.Array) -> jax.Array:
         """[B, C] of normalised images, in evaluation mode."""
@@ -101,8 +103,9 @@ class Learner:
 
         parts = {name: state.params[name] for name in self.trained}
         (loss, (batch_stats, more)), grads = jax.value_and_grad(of_parts, has_aux=True)(parts)
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, parts)
-        params = {**state.params, **optax.apply_updates(parts, updates)}
+        with jax.named_scope('optimizer'):
+            updates, opt_state = self.optimizer.update(grads, state.opt_state, parts)
+            params = {**state.params, **optax.apply_updates(parts, updates)}
         new = TrainState(state.step + 1, params, batch_stats, opt_state, state.extra)
         return (_follow(new, self.average, self.average_rampup) if self.average else new), loss, more
 
