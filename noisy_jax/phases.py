@@ -209,21 +209,19 @@ def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
     method, task = method_of(context.config, journal.phase), Task(context, journal, _believed(context, belief))
     heads = [_new_head(context, belief.variables, journal.phase + end) for end in ('', '_second')[: method.networks]]
     start = stack(*heads) if method.networks == 2 else heads[0]
-    by_given = journal.phase == 'classify' and not method.corrects_labels
-    guard = None if journal.phase == 'base' else Guard.of(context, belief, by_given=by_given)
+    guard = None if journal.phase == 'base' else Guard.of(context, belief)
     variables, memory = train(method, task, start, ClassifierWatch(task, method.networks, guard))
     if method.networks == 2:
         variables = unstack(variables)
-    if guard and belief.classifier and guard.rejects(variables, journal, 'the classifier before'):
-        variables = belief.classifier
+    vote = to_host(memory[VOTE]) if VOTE in memory else None
+    if guard and belief.classifier and guard.rejects(variables, journal, 'the classifier of the phase before'):
+        variables, vote = belief.classifier, belief.vote
     valid, of_valid = context.splits.valid, None
     if valid is not None:
         of_valid = context.evaluator.predict(variables, valid)
     _record_accuracies(context, variables, of_valid, journal)
     probabilities = context.evaluator.predict(variables, task.train)
-    newest = {'probabilities': probabilities, 'valid_probabilities': of_valid}
-    if VOTE in memory:
-        newest['vote'] = to_host(memory[VOTE])
+    newest = {'probabilities': probabilities, 'valid_probabilities': of_valid, 'vote': vote}
     return dataclasses.replace(belief, variables=variables, **newest)
 
 

@@ -5,6 +5,7 @@ import argparse
 import numpy as np
 import pytest
 
+from experiments import record
 from experiments.accuracy import features
 from noisy_jax.training import steps
 
@@ -47,3 +48,8 @@ def test_quality_of_a_list_by_hand():
     given, right = np.array([0, 0, 1, 0]), np.array([0, 1, 1, 0])
     # By suspicion: row 1 (0.6) is wrong, row 3 (0.4) is not, then rows 2 and 0.
     assert features.list_quality(probabilities, given, right) == {'best_f1': 1.0, 'auroc': 1.0}
+
+
+@pytest.mark.parametrize('name', ['simclr', 'efficientnet'])
+def test_the_documentation_shows_what_was_measured(name):
+    assert features.table(name) in (record.ROOT / 'docs' / 'reproducing.md').read_text()

@@ -117,3 +117,21 @@ def test_other_methods_killed(tmp_path, pretrain, classify, step):
     assert result.returncode == 0, result.stderr
     assert _arrays(killed) == _arrays(undisturbed)
     assert (killed / 'metrics.jsonl').read_text() == (undisturbed / 'metrics.jsonl').read_text()
+
+
+@pytest.mark.slow
+def test_the_guard_says_the_same_after_a_kill(tmp_path):
+    """In the last of three stages: those before are over, and their states are not known any more."""
+    changes = {'phases': ('pretrain', 'classify'), 'classify__method': 'bootstrap', 'bootstrap__warmup_epochs': 2}
+    changes |= {'guard': True, 'noise__rate': 0.2}
+    records = []
+    for folder, fates in ((tmp_path / 'undisturbed', []), (tmp_path / 'killed', [('classify', 22)])):
+        for phase, at in fates:
+            assert launch(folder, phase, at, **changes).returncode == -9
+        result = launch(folder, **changes)
+        assert result.returncode == 0, result.stderr
+        found = json.loads((folder / 'summary.json').read_text())['phases'][1]
+        records.append({name: value for name, value in found.items() if name not in ('seconds', 'images_per_second')})
+    assert records[0] == records[1]
+    assert 'heads' in records[0]
+    assert _arrays(tmp_path / 'killed') == _arrays(tmp_path / 'undisturbed')

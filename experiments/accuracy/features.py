@@ -2,6 +2,7 @@
 
   python experiments/accuracy/features.py --features F.npz --human cifar10n_labels.npz --name NAME
   ... --labels 0.8 worst --recipes ours paper --seeds 0    some of the cells
+  ... --embed --images cifar10_jpeg.tar.xz                 makes F.npz by the encoder of experiments/encoders (9 min)
   ... --lists                                              label issues by other means, on the same features
   ... --table                                              from the JSON alone
 
@@ -27,7 +28,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from experiments import record
-from experiments.accuracy import cells, cifar10
+from experiments.accuracy import cells, cifar10, encoders
 from noisy_jax import pipeline
 from noisy_jax.data import noise
 from noisy_jax.data.dataset import Dataset
@@ -36,6 +37,10 @@ from noisy_jax.models.heads import Classifier, ProjectionHead
 from noisy_jax.models.network import Network
 from noisy_jax.models.norm import BatchNorm
 from noisy_jax.training import knn
+from noisy_jax.training.context import create_network
+from noisy_jax.training.evaluate import Evaluator
+from noisy_jax.training.mesh import make_mesh
+from noisy_jax.training.steps import normaliser
 
 RESULTS = record.RESULTS / 'features'
 LABELS = ('0.2', '0.4', '0.6', '0.8', *cifar10.HUMAN)
@@ -95,6 +100,23 @@ class Residual(nn.Module):
             hidden = nn.relu(BatchNorm()(nn.Dense(self.width)(x), train=train))
             x = x + nn.Dense(x.shape[-1], kernel_init=nn.initializers.zeros)(hidden)
         return x
+
+
+def embed(images: pathlib.Path, human: pathlib.Path, work: pathlib.Path, out: pathlib.Path) -> None:
+    """Writes the embeddings of all images, float32 [N, 512], by the encoder of experiments/encoders."""
+    folder, config = cifar10.unpack(images, work / 'cifar10'), cells.config_of('cifar10_simclr', '', {})
+    config.model.dtype = 'float32'
+    normalise, mesh = normaliser(config.data.mean, config.data.std), make_mesh()
+    evaluator = Evaluator(create_network(config, 10, 32), normalise, mesh, 250)
+    variables, names, made = encoders.packed_encoder(), tuple(map(str, range(10))), {}
+    for part, prefix in (('train', ''), ('test', 'test_')):
+        labels = np.load(folder / f'{prefix}labels.npy')
+        dataset = Dataset(np.load(folder / f'{prefix}images.npy'), labels, names)
+        made[part], made[f'{part}_label'] = evaluator.embed(variables, dataset), labels
+    with np.load(human) as known:  # whose images are in the data set's order; here they stand class by class
+        order = np.argsort(known['clean_label'], kind='stable')
+    made['train'] = made['train'][np.argsort(order)]
+    np.savez(out, train=made['train'], test=made['test'], test_label=made['test_label'])
 
 
 def as_images(features: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -246,9 +268,13 @@ def main() -> None:
     parser.add_argument('--recipes', nargs='*', default=tuple(RECIPES), choices=tuple(RECIPES))
     parser.add_argument('--seeds', nargs='*', type=int, default=SEEDS)
     parser.add_argument('--lists', action='store_true', help='label issues by other means')
+    parser.add_argument('--embed', action='store_true', help='makes the features')
+    parser.add_argument('--images', type=pathlib.Path, help='a tar of train/CLASS/* and test/CLASS/*')
     arguments = parser.parse_args()
     if not arguments.table and not (arguments.features and arguments.human):
         parser.error('--features and --human are needed')
+    if arguments.embed:
+        return embed(arguments.images, arguments.human, arguments.work, arguments.features)
     folder = arguments.work if arguments.smoke else RESULTS
 
     def run(**key: Any) -> dict[str, Any]:
@@ -261,7 +287,7 @@ def main() -> None:
         chosen = itertools.product(arguments.seeds, arguments.labels, arguments.recipes)
         keys = [{'labels': labels, 'recipe': recipe, 'seed': seed} for seed, labels, recipe in chosen]
         record.complete(folder / f'{arguments.name}.json', keys, run, table=arguments.table)
-    print(table(arguments.name))
+    return print(table(arguments.name))
 
 
 if __name__ == '__main__':

@@ -32,7 +32,6 @@ class Bootstrap(Trusting, Classifier):
     }
 
     ignores = ('mixup',)
-    corrects_labels = True
 
     def loss(self, config: ConfigDict) -> str:
         return config.bootstrap.loss

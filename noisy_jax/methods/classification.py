@@ -22,7 +22,6 @@ class Classifier(Method):
     """A new head alone for `head_epochs`, then all weights, by the losses of the config."""
 
     ignores: ClassVar[tuple[str, ...]] = ()  # settings of the phase that a method replaces by its own
-    corrects_labels = False  # whether its metric `accuracy` is by other labels than the given
 
     def check(self, config: ConfigDict, phase: str) -> None:
         for name in self.ignores:

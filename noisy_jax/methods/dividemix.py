@@ -43,7 +43,6 @@ class DivideMix(Trusting, Pair):
     }
 
     ignores = ('mixup',)
-    corrects_labels = True
 
     def loss(self, config: ConfigDict) -> str:
         return config.dividemix.loss

@@ -66,7 +66,6 @@ class SSR(Classifier):
     }
 
     ignores = ('mixup',)
-    corrects_labels = True
 
     def loss(self, config: ConfigDict) -> str:
         return config.ssr.loss

@@ -60,7 +60,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
             share, least = f'{found["sure_agreement"]:.2f}', f'{found["least"]:.2f}'
             lines.append(
                 f'{phase["name"]}: memorised wrong labels (it predicts {share} of the classes that are sure; at least '
-                f'{least} is needed), so that what was trained before it is used'
+                f'{least} is needed); {found["instead"]} is used'
             )
         if 'skipped' in phase:
             lines.append(f'{phase["name"]}: skipped, since {phase["skipped"]}')

@@ -88,7 +88,7 @@ class Belief:
     def arrays_since(self, before: 'Belief') -> dict[str, np.ndarray]:
         """The arrays, by name, that differ from those of `before`."""
         names = (field.name for field in dataclasses.fields(self) if field.name not in ('variables', 'classifier'))
-        values = {name: getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return {name: value for name, value in values.items() if value is not getattr(before, name)}
 
 

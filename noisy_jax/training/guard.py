@@ -32,18 +32,18 @@ class Guard:
 
     Attributes:
       evaluator: of the network.
-      images: some of those whose class is sure; `label` is that class.
+      images: some of those whose class is sure; `label` is as given.
+      sure: int32, their classes.
       heads: what is known of the heads.
-      by_given: whether the metric `accuracy` of an epoch is the agreement with the given labels.
     """
 
     evaluator: Evaluator
     images: Dataset
+    sure: np.ndarray
     heads: Agreement
-    by_given: bool
 
     @classmethod
-    def of(cls, context: Context, belief: Belief, *, by_given: bool = False) -> 'Guard | None':
+    def of(cls, context: Context, belief: Belief) -> 'Guard | None':
         """The guard by the cross-fitted heads of `belief`; None without."""
         if belief.head_probabilities is None or not context.config.guard:
             return None
@@ -52,8 +52,7 @@ class Guard:
         rows = np.flatnonzero(heads.sure >= 0)
         count = min(len(rows), max(len(train) // _EVERY, _AT_LEAST), _AT_MOST)
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
-        images = train.take(rows).replace(label=heads.sure[rows])
-        return cls(context.evaluator, images, heads, by_given)
+        return cls(context.evaluator, train.take(rows), heads.sure[rows], heads)
 
     @property
     def least(self) -> float:
@@ -64,9 +63,22 @@ class Guard:
         """
         return self.heads.accuracy - 2 * self.heads.accuracy_error
 
-    def agreement(self, variables: Variables) -> float:
-        """The fraction of sure images whose class a classifier predicts."""
-        return self.evaluator.accuracy(variables, self.images, self.images.label)
+    def agreements(self, variables: Variables) -> Values:
+        """The fractions of sure images for which a classifier predicts the sure class, and the given label."""
+        predicted = self.evaluator.log_probabilities(variables, self.images).argmax(-1)
+        given = float(np.mean(predicted == self.images.label))
+        return {'sure_agreement': float(np.mean(predicted == self.sure)), 'given_agreement': given}
+
+    def memorises(self, values: Values) -> bool:
+        """Whether, by the metrics of an epoch, wrong labels are being memorised: no later epoch mends that.
+
+        Sure classes are predicted less often than by the heads, and the given labels more often than they are sure.
+        """
+        if 'sure_agreement' not in values:
+            return False
+        right = np.mean(self.images.label == self.sure)
+        most = right + 2 * np.sqrt(right * (1 - right) / len(self.sure))
+        return bool(values['given_agreement'] > most and values['sure_agreement'] < self.least)
 
     def auroc(self, weights: np.ndarray, labels: np.ndarray) -> float | None:
         """How well `weights` [T] tell right pseudo-labels [T] from wrong ones where the class is sure.
@@ -82,26 +94,18 @@ class Guard:
             return None
         return float(roc_auc_score(right, weights[rows]))
 
-    def memorises(self, values: Values) -> bool:
-        """Whether, by the metrics of an epoch, wrong labels are being memorised: no later epoch mends that.
-
-        The labels are predicted more often than they are right, and sure classes less often than by the heads.
-        """
-        if not self.by_given or 'sure_agreement' not in values:
-            return False
-        most = self.heads.right_labels + 2 * self.heads.right_labels_error
-        return values['accuracy'] > most and values['sure_agreement'] < self.least
-
     def foresee(self, state: TrainState, encoder_scale: float, journal: Journal) -> None:
-        """Says, after a head alone, whether ELR will memorise as all weights train.
+        """Says, after a head alone on the given labels, whether ELR will memorise as all weights train.
 
         ELR holds on to what the head is sure of. With the encoder at the head's rate and most labels wrong it memorised
         below this mean <p, memory>, and not above (docs/reproducing.md, Full size without images).
         """
-        memory = state.extra.get(TARGETS)
-        if memory is None or encoder_scale <= _SLOW or self.heads.right_labels > _MOSTLY_RIGHT:
+        memory = state.extra.get(TARGETS)  # [N, C], of two networks [2, N, C]; N may be filled up with zeros
+        if memory is None or encoder_scale <= _SLOW or self.heads.right_labels > _MOSTLY_RIGHT or self.least < _KNOWN:
             return
-        sureness = float(jnp.mean(jnp.sum(memory**2, axis=-1)))  # <p, memory>, the memory being the mean of the last p
+        networks = memory.shape[0] if memory.ndim == 3 else 1
+        # <p, memory>, the memory being the mean of the last p.
+        sureness = float(jnp.sum(memory**2)) / (networks * len(self.heads.sure))
         if sureness < _SURE:
             journal.session.progress.note(
                 journal.name,
@@ -110,16 +114,16 @@ class Guard:
                 f'(config.{journal.phase}.optimizer.encoder_scale=0.1)',
             )
 
-    def rejects(self, variables: Variables, journal: Journal, what: str) -> bool:
-        """Whether a classifier is worse than the heads; then records it, and says what is used instead."""
-        found = self.agreement(variables)
+    def rejects(self, variables: Variables, journal: Journal, instead: str) -> bool:
+        """Whether a classifier is worse than the heads; then records it, and says what is used `instead`."""
+        found = self.agreements(variables)['sure_agreement']
         if found >= self.least:
             return False
-        journal.record['rejected'] = {'sure_agreement': found, 'least': self.least}
+        journal.record['rejected'] = {'sure_agreement': found, 'least': self.least, 'instead': instead}
         journal.session.progress.note(
             journal.name,
             f'memorised wrong labels: agrees with {100 * found:.0f} % of the classes that heads on the pre-trained '
             f'embeddings are surest of, and those are right on about {100 * self.heads.accuracy:.0f} % of all images; '
-            f'{what} is used instead',
+            f'{instead} is used',
         )
         return True

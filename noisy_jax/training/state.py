@@ -15,7 +15,8 @@ CLEAN = 'clean_probability'  # [N], the trust in each label
 VOTE = 'vote'  # [N], the share of the neighbours' votes for each label
 LOSSES = 'loss_history'  # [E, N], each sample's loss after the last epochs
 PREDICTIONS = 'valid_predictions'  # [V], the classes of the held-out images at the last epoch
-BEFORE = 'before'  # the variables before the stage
+BEFORE = 'before'  # the variables to return to where a stage makes a classifier worse
+BEST = 'best_agreement'  # their agreement with what is sure; infinite: they are those before the stage
 CHANGED = 'valid_changed'  # [E], how many of them changed in each of the last epochs
 
 

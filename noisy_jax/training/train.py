@@ -46,8 +46,9 @@ def train(method: Method, task: Task, variables: Variables, watch: Watch | None 
             stage = dataclasses.replace(stage, stop_when=watch.stop_when)
         start = state.create(variables, learner.optimizer, learner.trained, memory)
         step = method.step(task, stage, learner)
+        past = task.journal.is_past(stage.name)  # resumed in a later stage: this one's state is not known any more
         final = fit(stage, step, start, task.train, task.journal, _chained(after))
-        variables, memory = watch.outcome(final, stage) if watch else final.averaged, final.extra
+        variables, memory = watch.outcome(final, stage) if watch and not past else final.averaged, final.extra
     of_network = {
         kind: {name: part for name, part in tree.items() if name not in heads.get(kind, {})}
         for kind, tree in variables.items()

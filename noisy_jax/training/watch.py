@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from noisy_jax.data.dataset import NO_LABEL
@@ -10,7 +12,7 @@ from noisy_jax.training.context import Context
 from noisy_jax.training.guard import Guard
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.stage import Stage, Values
-from noisy_jax.training.state import BEFORE, CHANGED, PREDICTIONS, TrainState, Variables, unstack
+from noisy_jax.training.state import BEFORE, BEST, CHANGED, PREDICTIONS, TrainState, Variables, unstack
 from noisy_jax.training.task import Task
 
 _STABLE_EPOCHS = 5  # of the rolling mean of predictions that changed
@@ -21,7 +23,7 @@ class ClassifierWatch:
     """Accuracies every `eval_every` epochs; where images are held out, how many predictions on them change.
 
     With a guard, a stage whose classifier ends worse than heads on the pre-trained embeddings returns what it began
-    with, unless it is the first, which begins with an untrained head.
+    with; the first, which begins with an untrained head, its epoch that agreed best with the sure classes.
     """
 
     def __init__(self, task: Task, networks: int, guard: Guard | None = None) -> None:
@@ -30,7 +32,9 @@ class ClassifierWatch:
 
     def memory(self, variables: Variables, *, is_first: bool) -> dict[str, Any]:
         """Memory of the predictions on held-out images, and of the variables to return to."""
-        memory: dict[str, Any] = {BEFORE: variables} if self._guard and not is_first else {}
+        memory: dict[str, Any] = {}
+        if self._guard:
+            memory |= {BEFORE: variables, BEST: np.float32(-1 if is_first else np.inf)}
         if self._valid is not None:
             count = len(self._valid)
             memory |= {PREDICTIONS: np.full(count, -1, np.int32), CHANGED: np.full(_STABLE_EPOCHS, count, np.float32)}
@@ -58,7 +62,10 @@ class ClassifierWatch:
             values = accuracies(self._context, variables, guesses)
             self._journal.best('test_accuracy_best', values.get('test_accuracy'))
             if self._guard:
-                values['sure_agreement'] = self._guard.agreement(variables)
+                values |= (found := self._guard.agreements(variables))
+                if found['sure_agreement'] > to_host(state.extra[BEST]):
+                    kept = jax.tree.map(jnp.copy, state.averaged)  # a step may overwrite its own
+                    state = state.remember({BEFORE: kept, BEST: np.float32(found['sure_agreement'])})
         if guesses is not None:
             state, stability = _stability(state, guesses)
             values |= stability
@@ -66,12 +73,16 @@ class ClassifierWatch:
 
     def outcome(self, state: TrainState, stage: Stage) -> Variables:
         after = state.averaged
-        if self._guard and stage.name == 'head':
+        if not self._guard:
+            return after
+        if stage.name == 'head' and self._journal.phase == 'classify':
             scale = optim.settings_of(self._context.config, self._journal.phase, head=False).encoder_scale
             self._guard.foresee(state, scale, self._journal)
-        if BEFORE not in state.extra or not self._guard.rejects(self._single(after), self._journal, 'the stage before'):
-            return after
-        return state.extra[BEFORE]
+        best = float(to_host(state.extra[BEST]))
+        own = 'its best epoch by that' if best >= 0 else 'still it'
+        instead = 'what was trained before it' if np.isinf(best) else own
+        rejected = self._guard.rejects(self._single(after), self._journal, instead)
+        return state.extra[BEFORE] if rejected and best >= 0 else after
 
     def _single(self, variables: Variables) -> Variables:
         """Of one network, or of two as they are evaluated."""
