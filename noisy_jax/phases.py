@@ -214,7 +214,7 @@ def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
     if method.networks == 2:
         variables = unstack(variables)
     vote = to_host(memory[VOTE]) if VOTE in memory else None
-    if guard and belief.classifier and guard.rejects(variables, journal, 'the classifier of the phase before'):
+    if guard and belief.classifier and guard.rejects(variables, journal, 'all', 'the classifier of the phase before'):
         variables, vote = belief.classifier, belief.vote
     valid, of_valid = context.splits.valid, None
     if valid is not None:

@@ -37,11 +37,11 @@ def test_what_was_not_done_is_said():
     rejected = {
         'name': 'classify',
         'seconds': 4.0,
-        'rejected': {'sure_agreement': 0.312, 'least': 0.657, 'instead': 'what was trained before it'},
+        'rejected': {'stage': 'all', 'sure_agreement': 0.312, 'least': 0.657, 'instead': 'what was trained before it'},
     }
     skipped = {'name': 'contrast', 'seconds': 0.0, 'skipped': 'the losses form one group'}
     text = render({**SUMMARY, 'phases': [rejected, skipped]})
-    assert 'classify: memorised wrong labels (it predicts 0.31 of the classes' in text
+    assert 'classify, stage all: memorised wrong labels (it predicts 0.31 of the classes' in text
     assert 'at least 0.66 is needed); what was trained before it is used' in text
     assert 'contrast: skipped, since the losses form one group' in text
     assert 'memorised' not in render(SUMMARY)

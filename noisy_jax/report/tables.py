@@ -59,8 +59,8 @@ def notes(summary: dict[str, Any]) -> list[str]:
         if found := phase.get('rejected'):
             share, least = f'{found["sure_agreement"]:.2f}', f'{found["least"]:.2f}'
             lines.append(
-                f'{phase["name"]}: memorised wrong labels (it predicts {share} of the classes that are sure; at least '
-                f'{least} is needed); {found["instead"]} is used'
+                f'{phase["name"]}, stage {found["stage"]}: memorised wrong labels (it predicts {share} of the classes '
+                f'that are sure; at least {least} is needed); {found["instead"]} is used'
             )
         if 'skipped' in phase:
             lines.append(f'{phase["name"]}: skipped, since {phase["skipped"]}')

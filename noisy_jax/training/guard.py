@@ -114,16 +114,16 @@ class Guard:
                 f'(config.{journal.phase}.optimizer.encoder_scale=0.1)',
             )
 
-    def rejects(self, variables: Variables, journal: Journal, instead: str) -> bool:
-        """Whether a classifier is worse than the heads; then records it, and says what is used `instead`."""
+    def rejects(self, variables: Variables, journal: Journal, stage: str, instead: str) -> bool:
+        """Whether the outcome of a stage is worse than the heads; then records it, and says what is used `instead`."""
         found = self.agreements(variables)['sure_agreement']
         if found >= self.least:
             return False
-        journal.record['rejected'] = {'sure_agreement': found, 'least': self.least, 'instead': instead}
+        journal.record['rejected'] = {'stage': stage, 'sure_agreement': found, 'least': self.least, 'instead': instead}
         journal.session.progress.note(
             journal.name,
-            f'memorised wrong labels: agrees with {100 * found:.0f} % of the classes that heads on the pre-trained '
-            f'embeddings are surest of, and those are right on about {100 * self.heads.accuracy:.0f} % of all images; '
-            f'{instead} is used',
+            f'stage {stage} memorised wrong labels: it predicts {100 * found:.0f} % of the classes that heads on the '
+            f'embeddings are surest of, and these heads are right on about {100 * self.heads.accuracy:.0f} % of all '
+            f'images; {instead} is used',
         )
         return True

@@ -17,7 +17,7 @@ class Watch(Protocol):
 
     stop_when: Callable[[Values], bool] | None
 
-    def memory(self, variables: Variables, *, is_first: bool) -> Memory:
+    def memory(self, variables: Variables, stage: Stage, *, is_first: bool) -> Memory:
         """Of a stage that starts from `variables`, the first of its phase or a later one."""
 
     def __call__(self, state: TrainState, epoch: int) -> tuple[TrainState, Values]: ...
@@ -42,7 +42,7 @@ def train(method: Method, task: Task, variables: Variables, watch: Watch | None 
             memory = {**memory, state.AVERAGE: variables}
         after = [method.after_epoch(task, stage)]
         if watch:
-            memory, after = {**memory, **watch.memory(variables, is_first=number == 0)}, [watch, *after]
+            memory, after = {**memory, **watch.memory(variables, stage, is_first=number == 0)}, [watch, *after]
             stage = dataclasses.replace(stage, stop_when=watch.stop_when)
         start = state.create(variables, learner.optimizer, learner.trained, memory)
         step = method.step(task, stage, learner)

@@ -30,10 +30,10 @@ class ClassifierWatch:
         self._context, self._journal, self._networks = task.context, task.journal, networks
         self._valid, self._guard = task.context.splits.valid, guard
 
-    def memory(self, variables: Variables, *, is_first: bool) -> dict[str, Any]:
+    def memory(self, variables: Variables, stage: Stage, *, is_first: bool) -> dict[str, Any]:
         """Memory of the predictions on held-out images, and of the variables to return to."""
         memory: dict[str, Any] = {}
-        if self._guard:
+        if self._guard and 'encoder' in stage.trained:  # a head alone has nothing to memorise with
             memory |= {BEFORE: variables, BEST: np.float32(-1 if is_first else np.inf)}
         if self._valid is not None:
             count = len(self._valid)
@@ -63,7 +63,7 @@ class ClassifierWatch:
             self._journal.best('test_accuracy_best', values.get('test_accuracy'))
             if self._guard:
                 values |= (found := self._guard.agreements(variables))
-                if found['sure_agreement'] > to_host(state.extra[BEST]):
+                if BEST in state.extra and found['sure_agreement'] > to_host(state.extra[BEST]):
                     kept = jax.tree.map(jnp.copy, state.averaged)  # a step may overwrite its own
                     state = state.remember({BEFORE: kept, BEST: np.float32(found['sure_agreement'])})
         if guesses is not None:
@@ -78,10 +78,12 @@ class ClassifierWatch:
         if stage.name == 'head' and self._journal.phase == 'classify':
             scale = optim.settings_of(self._context.config, self._journal.phase, head=False).encoder_scale
             self._guard.foresee(state, scale, self._journal)
+        if BEST not in state.extra:
+            return after
         best = float(to_host(state.extra[BEST]))
         own = 'its best epoch by that' if best >= 0 else 'still it'
         instead = 'what was trained before it' if np.isinf(best) else own
-        rejected = self._guard.rejects(self._single(after), self._journal, instead)
+        rejected = self._guard.rejects(self._single(after), self._journal, stage.name, instead)
         return state.extra[BEFORE] if rejected and best >= 0 else after
 
     def _single(self, variables: Variables) -> Variables:
@@ -120,8 +122,8 @@ class EncoderWatch:
 
     stop_when = None
 
-    def memory(self, variables: Variables, *, is_first: bool) -> dict[str, Any]:
-        del variables, is_first
+    def memory(self, variables: Variables, stage: Stage, *, is_first: bool) -> dict[str, Any]:
+        del variables, stage, is_first
         return {}
 
     def outcome(self, state: TrainState, stage: Stage) -> Variables:
