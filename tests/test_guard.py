@@ -93,6 +93,7 @@ def test_a_selection_is_evaluated_where_the_class_is_sure():
 def _memorising(**changes):
     """All weights by cross-entropy at one rate: they memorise 60 % wrong labels."""
     settings = {
+        'guard': True,
         'pretrain__epochs': 4,
         'classify__head_epochs': 8,
         'classify__epochs': 20,
@@ -174,7 +175,7 @@ def test_it_is_said_before_that_elr_will_memorise():
 
 def test_nothing_is_trained_on_a_selection_of_one_group(tmp_path, monkeypatch):
     monkeypatch.setattr(phases.selection, 'clean_probability', lambda losses, **_: np.ones(losses.shape[-1]))
-    config = tiny.config('loss=elr,rate=0.4,phases=finetuned')
+    config = tiny.config('loss=elr,rate=0.4,phases=finetuned', guard=True)
     summary = pipeline.run(config, tmp_path, quiet=True)
     classify, _, contrast, finetune = summary['phases'][1:]
     assert 'one group' in contrast['skipped']
@@ -183,12 +184,12 @@ def test_nothing_is_trained_on_a_selection_of_one_group(tmp_path, monkeypatch):
     lines = map(json.loads, (tmp_path / 'metrics.jsonl').read_text().splitlines())
     assert {line['phase'] for line in lines} == {'pretrain', 'classify', 'select'}
     assert pipeline.run(config, tmp_path, quiet=True)['phases'] == summary['phases']
-    other = pipeline.run(tiny.config('loss=elr,rate=0.4,phases=finetuned', guard=False), tmp_path / 'off', quiet=True)
+    other = pipeline.run(tiny.config('loss=elr,rate=0.4,phases=finetuned'), tmp_path / 'off', quiet=True)
     assert not any('skipped' in phase for phase in other['phases'])
 
 
 def test_the_loss_of_the_head_is_chosen_and_kept(tmp_path):
-    config = tiny.config('loss=ce,rate=0.4,phases=pretrained', classify__head_loss='auto')
+    config = tiny.config('loss=ce,rate=0.4,phases=pretrained', guard=True, classify__head_loss='auto')
     found = pipeline.run(config, tmp_path, quiet=True)['phases'][1]['heads']
     assert found['agreement'].keys() == {'ce', 'elr', 'nfl_rce'}
     assert found['chosen'] in found['agreement']

@@ -250,7 +250,7 @@ def test_averages_and_neighbours_in_a_run(tmp_path):
 
 
 def test_a_second_round_starts_from_the_labels_of_the_first(tmp_path):
-    settings = config('rate=0.4,phases=finetuned', rounds=2, guard=False)  # so short a run selects nothing
+    settings = config('rate=0.4,phases=finetuned', rounds=2)
     summary = pipeline.run(settings, tmp_path)
     names = [phase['name'] for phase in summary['phases']]
     assert names == ['pretrain', 'classify', 'select', 'contrast', 'finetune', 'select_2', 'contrast_2', 'finetune_2']

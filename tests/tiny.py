@@ -12,6 +12,7 @@ def config(argument='', **changes):
     result.data.limit, result.data.test_limit = 300, 100
     result.checkpoint_every = 100  # only what phases end with; killed_run.py saves every epoch
     result.report.page = False  # its own tests ask for it
+    result.guard = False  # as does test_guard.py: it would skip phases of so short a run
     result.pretrain.epochs, result.contrast.epochs = 3, 2
     result.base.epochs, result.select.epochs = 3, 2
     for phase in (result.classify, result.finetune):
