@@ -136,6 +136,11 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.
     return rest, held_out
 
 
+def spread(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` rows, spread evenly: data may be ordered by class."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+
+
 def balanced(labels: np.ndarray, limit: int, num_classes: int) -> np.ndarray:
     """Rows of the first limit // num_classes images of every class, and as many without a label; 0: all rows."""
     if not limit:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from noisy_jax import config as config_lib
 from noisy_jax import data, losses
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import NO_LABEL, Dataset
+from noisy_jax.data.dataset import NO_LABEL, Dataset, spread
 from noisy_jax.schedule import PHASES
 
 _LOOKED_AT = 1000  # images whose sizes and pixels are looked at
@@ -174,15 +174,10 @@ def _choose_from_data(
     return _title(config, images, facts), found
 
 
-def _some(count: int) -> np.ndarray:
-    """Rows spread evenly over `count` images."""
-    return np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(int))
-
-
 def _facts(images: Dataset, devices: int) -> Facts:
     """The facts of a data set that is in memory, or whose files have not been decoded."""
     lazily = isinstance(images.image, lazy.Files)
-    shapes = images.image.stored_shapes(_some(len(images))) if lazily else [images.image.shape[1:]]
+    shapes = images.image.stored_shapes(spread(len(images), _LOOKED_AT)) if lazily else [images.image.shape[1:]]
     heights, widths, channels = np.array(shapes).T
     side = int(np.median(np.minimum(heights, widths)))
     unlabelled = int(np.sum(images.label == NO_LABEL))
@@ -200,7 +195,7 @@ def _facts(images: Dataset, devices: int) -> Facts:
 
 def _statistics(images: Dataset, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the pixels in [0, 1], one per channel, of some images at their final size."""
-    pixels = lazy.scaled(lazy.take(images.image, _some(len(images))), size)[:].astype(np.float64) / 255
+    pixels = lazy.scaled(lazy.take(images.image, spread(len(images), _LOOKED_AT)), size)[:].astype(np.float64) / 255
     mean, std = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))
     return tuple(np.round(mean, 4).tolist()), tuple(np.maximum(np.round(std, 4), 1e-3).tolist())
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.dataset import Dataset, spread
 from noisy_jax.labels.agreement import Agreement
 from noisy_jax.losses.elr import TARGETS
 from noisy_jax.training.context import Belief, Context
@@ -50,8 +50,7 @@ class Guard:
         train = context.splits.train
         heads = Agreement.of(belief.head_probabilities, train.label)
         rows = np.flatnonzero(heads.sure >= 0)
-        count = min(len(rows), max(len(train) // _EVERY, _AT_LEAST), _AT_MOST)
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))]
+        rows = rows[spread(len(rows), min(max(len(train) // _EVERY, _AT_LEAST), _AT_MOST))]
         return cls(context.evaluator, train.take(rows), heads.sure[rows], heads)
 
     @property
