@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -51,28 +50,32 @@ def test_blocks_give_the_same_scores(golden, block):
     np.testing.assert_allclose(_scores(golden, block=block), _scores(golden), rtol=1e-5)
 
 
-@pytest.mark.parametrize('k', [20, 200])
-@pytest.mark.parametrize('bank_block', [1, 7, 150, 299, 1000])
-def test_bank_blocks_give_the_same_scores(bank_block, k):
-    """Blocks that divide the bank of 300 and such that do not, smaller than k and larger."""
+@pytest.mark.parametrize('tile', [1, 900, 5000])
+def test_tiles_give_the_same_scores(tile):
+    """Of one query at a time, three, and 16 of 21."""
     rng = np.random.default_rng(0)
     bank, labels, queries = rng.normal(size=(300, 16)), rng.integers(5, size=300), rng.normal(size=(21, 16))
-    scores = functools.partial(knn.predict, bank, labels, queries, k=k, num_classes=5, block=8)
-    np.testing.assert_allclose(scores(tile=8 * bank_block), scores(), rtol=1e-5)
+    scores = functools.partial(knn.predict, bank, labels, queries, k=20, num_classes=5)
+    np.testing.assert_allclose(scores(tile=tile), scores(), rtol=1e-5)
 
 
-@pytest.mark.parametrize('bank_block', [1, 3, 4, 10])
-def test_of_equally_near_the_first_vote(bank_block):
-    scores = knn.predict(np.ones((10, 2)), np.arange(10), [[1, 1]], k=4, num_classes=10, tile=bank_block)
+def test_of_equally_near_the_first_vote():
+    scores = knn.predict(np.ones((10, 2)), np.arange(10), [[1, 1]], k=4, num_classes=10)
     np.testing.assert_allclose(scores[0], [np.exp(10)] * 4 + [0] * 6, rtol=1e-5)
 
 
-def test_memory_is_that_of_a_tile():
-    """Of [2048, 200,000] similarities, 1.5 GiB, no more than 16 MiB are there at a time."""
-    shapes = [((200_000, 8), jnp.float32), ((200_000,), jnp.int32), ((2048, 8), jnp.float32)]
-    predict = jax.jit(functools.partial(knn.predict, num_classes=10, tile=2**22))
-    program = predict.lower(*(jax.ShapeDtypeStruct(*shape) for shape in shapes)).compile()
-    assert program.memory_analysis().temp_size_in_bytes < 100 * 2**20
+@pytest.mark.parametrize(('queries', 'tile', 'rows'), [(30, 100, 5), (30, 5000, 30), (2000, 2**26, 1024), (3, 1, 1)])
+def test_no_more_similarities_than_a_tile_has(monkeypatch, queries, tile, rows):
+    seen, scores = [], knn._scores
+
+    def watched(bank, bank_labels, queries, *arguments, **settings):
+        seen.append(queries.shape)
+        return scores(bank, bank_labels, queries, *arguments, **settings)
+
+    monkeypatch.setattr(knn, '_scores', watched)
+    bank = np.random.default_rng(0).normal(size=(20, 3))
+    knn.predict(bank, np.arange(20) % 2, np.ones((queries, 3)), k=4, num_classes=2, tile=tile)
+    assert set(seen) == {(rows, 3)}
 
 
 def test_more_neighbours_than_the_bank_has(golden):
@@ -138,7 +141,7 @@ def test_leave_one_out_is_a_bank_without_the_query():
 
 
 def test_under_x64():
-    """The scan's carry keeps its types where Python's numbers are 64 bits wide."""
+    """Where Python's numbers are 64 bits wide."""
     rng = np.random.default_rng(0)
     bank, queries = rng.normal(size=(50, 8)).astype(np.float32), rng.normal(size=(7, 8)).astype(np.float32)
     labels = rng.integers(0, 3, 50).astype(np.int32)

@@ -4,14 +4,13 @@ Wu et al. 2018, https://arxiv.org/abs/1805.01978, section 3.4.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-@functools.partial(jax.jit, static_argnames=('k', 'num_classes', 'bank_block'))
+@functools.partial(jax.jit, static_argnames=('k', 'num_classes'))
 def _scores(
     bank: jax.Array,
     bank_labels: jax.Array,
@@ -21,26 +20,12 @@ def _scores(
     *,
     k: int,
     num_classes: int,
-    bank_block: int,
 ) -> jax.Array:
-    queries = _normalise(queries)
+    similarity = jnp.matmul(_normalise(queries), bank.T, precision='highest')  # [Q, M]
+    another = jnp.arange(len(bank), dtype=jnp.int32) != own[:, None]
+    similarity = jnp.where(another, similarity, -jnp.inf)
 
-    def nearer(best: tuple[jax.Array, jax.Array], start: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
-        # The last block ends with the bank; rows that it shares with the block before are masked.
-        first = jnp.minimum(start, len(bank) - bank_block)
-        index = first + jnp.arange(bank_block, dtype=jnp.int32)
-        block = jax.lax.dynamic_slice_in_dim(bank, first, bank_block)
-        similarity = jnp.matmul(queries, block.T, precision='highest')  # [Q, bank_block]
-        another = (index >= start) & (index != own[:, None])
-        top, where = jax.lax.top_k(jnp.where(another, similarity, -jnp.inf), min(k, bank_block))
-        # Of equals the first come first, as in one block.
-        top, where = jnp.concatenate([best[0], top], axis=1), jnp.concatenate([best[1], index[where]], axis=1)
-        top, chosen = jax.lax.top_k(top, k)
-        return (top, jnp.take_along_axis(where, chosen, axis=1)), None
-
-    none = jnp.full((len(queries), k), -jnp.inf, queries.dtype), jnp.zeros((len(queries), k), jnp.int32)
-    starts = jnp.arange(0, len(bank), bank_block, dtype=jnp.int32)
-    (top, where), _ = jax.lax.scan(nearer, none, starts)  # [Q, k]
+    top, where = jax.lax.top_k(similarity, k)  # [Q, k]; of equals the first come first
     votes = jnp.exp(top / temperature)
     # Added up in place: one-hot labels [Q, k, C] would outgrow the similarities.
     row = jnp.arange(len(queries))[:, None]
@@ -74,16 +59,15 @@ def predict(
       temperature: sharpens the votes; below 1/88 they overflow float32.
       num_classes: C.
       leave_one_out: the queries are the bank, in its order, and none votes for itself.
-      block: queries at a time.
-      tile: float32 similarities in memory at a time, for block queries and as much of the bank as that allows.
+      block: queries at a time, at most.
+      tile: float32 similarities in memory at a time, for as many queries as that allows and at least one.
 
     Returns:
       Scores float32 [Q, C]; the largest is the prediction.
     """
     bank, bank_labels = _normalise(jnp.asarray(bank, jnp.float32)), jnp.asarray(bank_labels)
     total = len(queries)
-    block = min(block, total)
-    bank_blocks = math.ceil(len(bank) / max(tile // block, 1))
+    block = min(block, total, max(tile // len(bank), 1))
     own = np.arange(total, dtype=np.int32) if leave_one_out else np.full(total, -1, np.int32)
     parts = []
     for start in range(0, total, block):
@@ -96,7 +80,6 @@ def predict(
             temperature,
             k=min(k, len(bank) - leave_one_out),
             num_classes=num_classes,
-            bank_block=math.ceil(len(bank) / bank_blocks),
         )
         parts.append(scores)
     return jnp.concatenate(parts)[:total]
