@@ -23,7 +23,7 @@ from noisy_jax.methods.classification import Classifier
 from noisy_jax.training import heads, knn, optim
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.evaluate import over_dataset
-from noisy_jax.training.guard import Guard
+from noisy_jax.training.guard import Guard, HeldOut
 from noisy_jax.training.journal import Journal
 from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.mesh import to_host
@@ -209,20 +209,36 @@ def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
     method, task = method_of(context.config, journal.phase), Task(context, journal, _believed(context, belief))
     heads = [_new_head(context, belief.variables, journal.phase + end) for end in ('', '_second')[: method.networks]]
     start = stack(*heads) if method.networks == 2 else heads[0]
-    guard = None if journal.phase == 'base' else Guard.of(context, belief)
-    variables, memory = train(method, task, start, ClassifierWatch(task, method.networks, guard))
+    guards = (None, None) if journal.phase == 'base' else (Guard.of(context, belief), HeldOut.of(context))
+    variables, memory = train(method, task, start, ClassifierWatch(task, method.networks, *guards))
     if method.networks == 2:
         variables = unstack(variables)
     vote = to_host(memory[VOTE]) if VOTE in memory else None
-    if guard and belief.classifier and guard.rejects(variables, journal, 'all', 'the classifier of the phase before'):
-        variables, vote = belief.classifier, belief.vote
     valid, of_valid = context.splits.valid, None
     if valid is not None:
         of_valid = context.evaluator.predict(variables, valid)
+    if belief.classifier and _is_worse(variables, of_valid, belief, journal, *guards):
+        variables, of_valid, vote = belief.classifier, belief.valid_probabilities, belief.vote
     _record_accuracies(context, variables, of_valid, journal)
     probabilities = context.evaluator.predict(variables, task.train)
     newest = {'probabilities': probabilities, 'valid_probabilities': of_valid, 'vote': vote}
     return dataclasses.replace(belief, variables=variables, **newest)
+
+
+def _is_worse(
+    variables: Variables,
+    of_valid: np.ndarray | None,
+    belief: Belief,
+    journal: Journal,
+    guard: Guard | None,
+    held_out: HeldOut | None,
+) -> bool:
+    """Whether a guard rejects a classifier, that predicts `of_valid` [V, C], for the one of the phase before."""
+    instead = 'the classifier of the phase before'
+    if held_out and belief.valid_probabilities is not None:
+        classes = of_valid.argmax(-1), belief.valid_probabilities.argmax(-1)
+        return held_out.rejects(*classes, journal, 'all', instead)
+    return guard is not None and guard.rejects(variables, journal, 'all', instead)
 
 
 def _record_accuracies(context: Context, variables: Variables, of_valid: np.ndarray | None, journal: Journal) -> None:

@@ -14,7 +14,7 @@ from noisy_jax import losses, models, phases, pipeline
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.labels.agreement import Agreement
 from noisy_jax.training import heads, state
-from noisy_jax.training.guard import Guard
+from noisy_jax.training.guard import Guard, HeldOut
 
 CLASSES = 10
 
@@ -136,11 +136,51 @@ def test_without_a_head_before_it_a_run_returns_to_its_best_epoch(tmp_path):
     assert found['classify']['test_accuracy_last'] == best['test_accuracy'] > epochs[-1]['test_accuracy']
 
 
+def test_by_hand_how_far_a_classifier_is_behind():
+    labels = np.zeros(100, int)
+    best, now = np.repeat([0, 1], [80, 20]), np.repeat([1, 0, 1], [20, 75, 5])
+    held_out = HeldOut(labels)  # 20 are lost and 15 gained: 5 of 35
+    assert held_out.behind(now, best) == pytest.approx(5 / np.sqrt(35))
+    journal = _Journal()
+    assert not held_out.rejects(now, best, journal, 'all', 'the best before')
+    assert not journal.record
+    assert not journal.said
+    assert held_out.rejects(np.repeat([1, 0], [16, 84]), np.repeat([0, 1], [100, 0]), journal, 'all', 'the best before')
+    assert journal.record['rejected'] == {'stage': 'all', 'agreement': 0.84, 'best': 1.0, 'instead': 'the best before'}
+    assert 'agrees with 84.0 % of the held-out labels, the best before with 100.0 %' in journal.said[0][1]
+
+
+@pytest.mark.parametrize('head_epochs', [8, 0])
+def test_a_run_that_memorises_returns_to_what_agreed_best_with_held_out_labels(tmp_path, head_epochs):
+    changes = {'data__valid_fraction': 0.3, 'classify__head_epochs': head_epochs, 'phases': ('pretrain', 'classify')}
+    found, _, lines = _run(tmp_path, **changes)
+    lines = [line for line in lines if line['phase'] == 'classify']
+    if head_epochs:  # with which the next stage begins
+        lines = [line for line in lines if line['stage'] == 'all' or line['epoch'] == head_epochs]
+    best = max(lines, key=lambda line: line['valid_accuracy'])  # the first of equals
+    rejected = found['classify']['rejected']
+    assert rejected['agreement'] == lines[-1]['valid_accuracy'] < best['valid_accuracy'] == rejected['best']
+    assert lines[-1]['behind_best'] > 3
+    assert found['classify']['valid_accuracy_last'] == best['valid_accuracy']
+    assert found['classify']['test_accuracy_last'] == best['test_accuracy'] > lines[-1]['test_accuracy'] + 0.1
+
+
+def test_a_classifier_behind_that_of_the_phase_before_is_not_used(tmp_path):
+    """Its pseudo-labels would be worse; the last stage of a phase may have begun worse than the phase before ended."""
+    changes = {'data__valid_fraction': 0.3, 'classify__epochs': 0, 'select__epochs': 1, 'contrast__epochs': 1}
+    damage = {'finetune__head_epochs': 0, 'finetune__epochs': 1, 'finetune__optimizer__learning_rate': 1e-6}
+    found, head, _ = _run(tmp_path, **changes, **damage)
+    rejected = found['finetune']['rejected']
+    assert rejected['instead'] == 'the classifier of the phase before'
+    assert rejected['agreement'] < rejected['best'] == found['classify']['valid_accuracy_last']
+    assert found['finetune']['test_accuracy_last'] == found['classify']['test_accuracy_last'] == head
+
+
 class _Journal:
     name = phase = 'classify'
 
     def __init__(self):
-        self.said = []
+        self.said, self.record = [], {}
         self.session = self.progress = self
 
     def note(self, phase, text):

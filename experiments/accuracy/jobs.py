@@ -20,7 +20,7 @@ from experiments.accuracy import cifar10, encoders
 Job = dict[str, Any]
 Results = dict[str, dict[str, Any]]
 
-COMMON = {'model.dtype': 'bfloat16', 'checkpoint_every': 1000, 'eval_every': 1, 'report.page': False}
+COMMON = {'model.dtype': 'bfloat16', 'checkpoint_every': 20, 'eval_every': 1, 'report.page': False}
 COMMON |= {'report.tensorboard': False, 'contrast.knn_every': 0}
 _SMOKE = {'model.encoder': 'cnn_small', 'model.width': 4, 'model.dtype': 'float32', 'data.limit': 200}
 _SMOKE |= {f'{phase}.batch_size': 50 for phase in ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')}

@@ -6,7 +6,6 @@
             best is kept in W/recipe.json
   encoder   SimCLR by that recipe, or by --recipe, on all training images; the encoder as bfloat16 in parts below 15 MiB
   cells     classifiers side by side on that encoder, or on that of experiments/encoders if W has none
-  ssr       the same by SSR
   list      the names of all probes and cells, and which of them came home already
   home      what earlier calls left in OUT goes to experiments/results/gpu and experiments/encoders
 
@@ -73,16 +72,30 @@ def _named(*cells: tuple[str, ...]) -> dict[str, jobs.Job]:
     return {'_'.join(name for name in cell if name != 'pretrained'): _cell(*cell) for cell in cells}
 
 
+def _ssr(labels: str, epochs: int) -> jobs.Job:
+    """A cell of configs/cifar10_ssr.py, of batches of 256."""
+    job = _cell('elr', labels)
+    argument = [item for item in job['argument'].split(',') if not item.startswith(('loss=', 'recipe='))]
+    changes = {'classify.batch_size': 256, 'classify.epochs': epochs}
+    return job | {'config': 'cifar10_ssr', 'argument': ','.join(argument), 'set': changes}
+
+
 # In the order of their use. 24 of them are the paper's table without its fine-tuned column.
 LOSSES, RATES = ('elr', 'nfl_rce', 'ce'), ('80', '60', '40', '20')
 CELLS: dict[str, jobs.Job] = _named(
     *(('elr', labels, 'ours') for labels in (*RATES, 'worst')),
     ('elr', '80', 'ours', 'finetuned'),
+)
+CELLS |= {f'ssr_{labels}': _ssr(labels, 40) for labels in ('80', '50', '90', '20', 'worst')}
+CELLS |= _named(
     *((loss, rate, 'ours') for loss in ('nfl_rce', 'ce') for rate in ('80', '40')),
     *((loss, rate, 'ours', 'base') for loss in LOSSES for rate in RATES),
     *((loss, rate, 'ours') for loss in ('nfl_rce', 'ce') for rate in ('60', '20', 'worst')),
     *(('elr', rate, 'paper') for rate in ('80', '40')),
 )
+# As many epochs as SSR's authors have after pre-training; as many of all weights as the paper has.
+CELLS |= {f'ssr_{labels}_long': _ssr(labels, 150) for labels in ('80', 'worst')}
+CELLS |= {f'elr_{labels}_long': _cell('elr', labels, **{'classify.epochs': 100}) for labels in ('80', '40', 'worst')}
 
 
 def _earlier(loss: str, labels: str, **changes: Any) -> jobs.Job:
@@ -106,20 +119,6 @@ CELLS |= {
     'elr_40_third': _earlier('elr', '40', **_THIRD),
     'elr_80_third': _earlier('elr', '80', **_THIRD),
 }
-
-
-def _ssr(labels: str) -> jobs.Job:
-    """A cell of configs/cifar10_ssr.py, of batches of 256."""
-    argument = _cell('elr', labels)['argument'].split(',')
-    argument = [item for item in argument if not item.startswith(('loss=', 'recipe='))]
-    return _cell('elr', labels) | {
-        'config': 'cifar10_ssr',
-        'argument': ','.join(argument),
-        'set': {'classify.batch_size': 256},
-    }
-
-
-SSR = {f'ssr_{labels}': _ssr(labels) for labels in ('80', '50', '90', '20', 'worst')}
 
 
 def probe_arrays(arguments: argparse.Namespace) -> pathlib.Path:
@@ -173,19 +172,19 @@ def encoder(arguments: argparse.Namespace) -> None:
         print('packed in', encoders.pack(kept / 'checkpoint', arguments.out), 'files')
 
 
-def classifiers(part: str, known: dict[str, jobs.Job], arguments: argparse.Namespace) -> None:
+def classifiers(arguments: argparse.Namespace) -> None:
     """Cells on the encoder, whose settings they name as those of their pre-training."""
     if not arguments.smoke:
         encoders.unpack(arguments.work / 'encoder')
     of_encoder = record.load(arguments.work / 'encoder.json', encoders.measured()['job'])['set']
-    home = record.load(GPU / f'{part}.json', {})
-    todo = {name: known[name] for name in arguments.only or known if arguments.only or name not in home}
+    home = record.load(GPU / 'cells.json', {})
+    todo = {name: CELLS[name] for name in arguments.only or CELLS if arguments.only or name not in home}
     for name, job in todo.items():
         todo[name] = job | {'set': of_encoder | job['set'] | _epochs(arguments.epochs)}
     jobs.prepare(todo, arguments)
 
     def ended(results: jobs.Results) -> None:
-        jobs.send_home(results, part, arguments)
+        jobs.send_home(results, 'cells', arguments)
 
     jobs.side_by_side(todo, arguments, limit=arguments.limit, ended=ended)
 
@@ -196,7 +195,7 @@ def _epochs(epochs: int) -> dict[str, int]:
 
 
 def names() -> None:
-    for part, known in (('probes', PROBES), ('cells', CELLS), ('ssr', SSR)):
+    for part, known in (('probes', PROBES), ('cells', CELLS)):
         home = record.load(GPU / f'{part}.json', {})
         for name in known:
             print(part, name, 'home' if name in home else '')
@@ -215,14 +214,14 @@ def home(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = record.parser(__doc__)
-    parser.add_argument('part', choices=('probes', 'encoder', 'cells', 'ssr', 'list', 'home'))
+    parser.add_argument('part', choices=('probes', 'encoder', 'cells', 'list', 'home'))
     record.add_images(parser)
     parser.add_argument('--work', type=pathlib.Path, help='where the calls find what the others made')
     parser.add_argument('--epochs', type=int, default=0, help="a probe's (30), the encoder's (230), of all weights")
     parser.add_argument('--seconds', type=float, default=560, help='after which the call ends')
     parser.add_argument('--together', type=int, default=5, help='how many runs share the card')
     parser.add_argument('--recipe', choices=tuple(PROBES), help="the encoder's; else the best probe")
-    parser.add_argument('--only', nargs='*', choices=(*PROBES, *CELLS, *SSR), help='probes or cells')
+    parser.add_argument('--only', nargs='*', choices=(*PROBES, *CELLS), help='probes or cells')
     parser.add_argument('--cache', type=pathlib.Path, help='a folder with compiled.zip; a new one goes to OUT')
     arguments = parser.parse_args()
     arguments.limit = time.time() + arguments.seconds - 5  # to send home what there is
@@ -238,11 +237,8 @@ def main() -> None:
         return jobs.run(*json.loads(os.environ['JOB']), arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     compiled.unpack(arguments.cache, arguments.work / 'compiled')
-    started, part = time.time(), arguments.part
-    if part in ('cells', 'ssr'):
-        classifiers(part, {'cells': CELLS, 'ssr': SSR}[part], arguments)
-    else:
-        {'probes': probes, 'encoder': encoder}[part](arguments)
+    started = time.time()
+    {'probes': probes, 'encoder': encoder, 'cells': classifiers}[arguments.part](arguments)
     if arguments.cache:
         print('compiled programs left behind:', len(compiled.pack(arguments.work / 'compiled', arguments.out)))
     print(f'{time.time() - started:.0f} s')

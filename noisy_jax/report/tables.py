@@ -57,10 +57,14 @@ def notes(summary: dict[str, Any]) -> list[str]:
     lines = []
     for phase in summary['phases']:
         if found := phase.get('rejected'):
-            share, least = f'{found["sure_agreement"]:.2f}', f'{found["least"]:.2f}'
+            if 'best' in found:
+                why = f'agrees with {found["agreement"]:.3f} of the held-out labels; before, with {found["best"]:.3f}'
+            else:
+                sure, least = found['sure_agreement'], found['least']
+                why = f'predicts {sure:.2f} of the classes that are sure; at least {least:.2f} is needed'
             lines.append(
-                f'{phase["name"]}, stage {found["stage"]}: memorised wrong labels (it predicts {share} of the classes '
-                f'that are sure; at least {least} is needed); {found["instead"]} is used'
+                f'{phase["name"]}, stage {found["stage"]}: memorised wrong labels (it {why}); {found["instead"]} is '
+                'used'
             )
         if 'skipped' in phase:
             lines.append(f'{phase["name"]}: skipped, since {phase["skipped"]}')

@@ -60,8 +60,8 @@ RUN: Section = {
     ),
     'guard': Setting(
         True,
-        'replace a classifier that has memorised wrong labels by the one before, and skip what a selection that '
-        'tells nothing would feed; needs a pre-trained encoder',
+        'replace a classifier that has memorised wrong labels by the best before, and skip what a selection that '
+        'tells nothing would feed; needs held-out images (data.valid_fraction) or a pre-trained encoder',
     ),
     'linear_probe': Setting(False, 'evaluate embeddings also by a linear classifier trained to convergence'),
     'resident_bytes': Setting(2**31, 'most bytes of training images that stay on the device', least=0),

@@ -62,11 +62,12 @@ RECIPES = ('ours', 'paper')
 def recipe(config: ConfigDict, name: str) -> None:
     """How a ResNet-18 is trained on CIFAR-10: 'ours', or the 'paper' as the demo of its code has it.
 
-    Both have a head for 20 epochs, then all weights for 100, at SGD 0.01 for 256 images.
+    Both have a head for 20 epochs, then all weights, at SGD 0.01 for 256 images.
 
-    ours   SimCLR as `simclr`, classifiers as `protect` has them: at one rate for encoder and head they memorised.
+    ours   SimCLR as `simclr`, classifiers as `protect` has them: at one rate for encoder and head they memorised. All
+           weights for 20 epochs: in 100, ELR fell from 86.4 to 78.9 % at 40 % wrong labels, slowly.
     paper  SimCLR by Adam, views with blur, temperature 0.5; classifiers see rotations; the head's rate is constant, and
-           one rate is for encoder and head; nothing guards against memorising.
+           one rate is for encoder and head, for 100 epochs; nothing guards against memorising.
 
     Raises:
       InputError: an unknown name.
@@ -74,10 +75,11 @@ def recipe(config: ConfigDict, name: str) -> None:
     if name not in RECIPES:
         raise InputError(f'recipe={name!r} is unknown; allowed: {", ".join(RECIPES)}')
     set_optimizers(config, learning_rate=0.01, weight_decay=1e-4)  # the demo fine-tunes as it classifies
-    config.classify.update(head_epochs=20, epochs=100)
-    config.finetune.update(head_epochs=20, epochs=100)
-    config.base.epochs = 120  # as many as head and network have in `classify`
+    config.classify.update(head_epochs=20, epochs=20)
+    config.finetune.update(head_epochs=20, epochs=20)
+    config.base.epochs = 120  # as many as the paper's head and network have in `classify`
     if name == 'paper':
+        config.classify.epochs = config.finetune.epochs = 100
         config.guard = False
         config.augment.standard.degrees = 20.0
         config.head_optimizer.schedule = 'constant'

@@ -16,7 +16,7 @@ VOTE = 'vote'  # [N], the share of the neighbours' votes for each label
 LOSSES = 'loss_history'  # [E, N], each sample's loss after the last epochs
 PREDICTIONS = 'valid_predictions'  # [V], the classes of the held-out images at the last epoch
 BEFORE = 'before'  # the variables to return to where a stage makes a classifier worse
-BEST = 'best_agreement'  # their agreement with what is sure; infinite: they are those before the stage
+BEST = 'best'  # their predictions of held-out images [V], or agreement with what is sure (infinite: before the stage)
 CHANGED = 'valid_changed'  # [E], how many of them changed in each of the last epochs
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.training import knn, optim, probe
 from noisy_jax.training.context import Context
-from noisy_jax.training.guard import Guard
+from noisy_jax.training.guard import Guard, HeldOut
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.stage import Stage, Values
 from noisy_jax.training.state import BEFORE, BEST, CHANGED, PREDICTIONS, TrainState, Variables, unstack
@@ -22,18 +22,27 @@ _MOST_AGAINST_ITSELF = 50_000  # images whose neighbours are found among themsel
 class ClassifierWatch:
     """Accuracies every `eval_every` epochs; where images are held out, how many predictions on them change.
 
-    With a guard, a stage whose classifier ends worse than heads on the pre-trained embeddings returns what it began
-    with; the first, which begins with an untrained head, its epoch that agreed best with the sure classes.
+    A stage that ends with a worse classifier than it had returns the better one: with images held out its epoch that
+    agreed best with their labels, or what it began with. With heads on the pre-trained embeddings alone (`guard`), a
+    stage worse than they are returns what it began with; the first, which begins with an untrained head, its epoch that
+    agreed best with the sure classes.
     """
 
-    def __init__(self, task: Task, networks: int, guard: Guard | None = None) -> None:
+    def __init__(self, task: Task, networks: int, guard: Guard | None = None, held_out: HeldOut | None = None) -> None:
         self._context, self._journal, self._networks = task.context, task.journal, networks
-        self._valid, self._guard = task.context.splits.valid, guard
+        self._valid, self._guard, self._held_out = task.context.splits.valid, guard, held_out
 
     def memory(self, variables: Variables, stage: Stage, *, is_first: bool) -> dict[str, Any]:
         """Memory of the predictions on held-out images, and of the variables to return to."""
         memory: dict[str, Any] = {}
-        if self._guard and 'encoder' in stage.trained:  # a head alone has nothing to memorise with
+        judged = 'encoder' in stage.trained  # a head alone has nothing to memorise with
+        if self._held_out and judged:
+            nothing = np.full(len(self._valid), -1, np.int32)
+            memory |= {
+                BEFORE: variables,
+                BEST: nothing if is_first else self._guesses(variables).argmax(-1).astype(np.int32),
+            }
+        elif self._guard and judged:
             memory |= {BEFORE: variables, BEST: np.float32(-1 if is_first else np.inf)}
         if self._valid is not None:
             count = len(self._valid)
@@ -55,40 +64,57 @@ class ClassifierWatch:
         if not evaluated and self._valid is None:
             return state, values
         variables = self._single(state.averaged)
-        guesses = None
-        if self._valid is not None:
-            guesses = self._context.evaluator.log_probabilities(variables, self._valid)  # [V, C]
+        guesses = None if self._valid is None else self._guesses(state.averaged)
         if evaluated:
             values = accuracies(self._context, variables, guesses)
             self._journal.best('test_accuracy_best', values.get('test_accuracy'))
             if self._guard:
                 values |= (found := self._guard.agreements(variables))
-                if BEST in state.extra and found['sure_agreement'] > to_host(state.extra[BEST]):
-                    kept = jax.tree.map(jnp.copy, state.averaged)  # a step may overwrite its own
-                    state = state.remember({BEFORE: kept, BEST: np.float32(found['sure_agreement'])})
+                better = BEST in state.extra and found['sure_agreement'] > np.max(to_host(state.extra[BEST]))
+                if better and not self._held_out:
+                    state = _keep(state, np.float32(found['sure_agreement']))
         if guesses is not None:
-            state, stability = _stability(state, guesses)
+            classes = guesses.argmax(-1).astype(np.int32)
+            if self._held_out and BEST in state.extra:
+                state, values['behind_best'] = self._against_best(state, classes)
+            state, stability = _stability(state, classes)
             values |= stability
         return state, values
 
     def outcome(self, state: TrainState, stage: Stage) -> Variables:
         after = state.averaged
-        if not self._guard:
-            return after
-        if stage.name == 'head' and self._journal.phase == 'classify':
+        if self._guard and stage.name == 'head' and self._journal.phase == 'classify':
             scale = optim.settings_of(self._context.config, self._journal.phase, head=False).encoder_scale
             self._guard.foresee(state, scale, self._journal)
         if BEST not in state.extra:
             return after
-        best = float(to_host(state.extra[BEST]))
+        best = to_host(state.extra[BEST])
+        if self._held_out:
+            last = to_host(state.extra[PREDICTIONS])
+            rejected = self._held_out.rejects(last, best, self._journal, stage.name, 'the best before')
+            return state.extra[BEFORE] if rejected else after
         own = 'its best epoch by that' if best >= 0 else 'still it'
         instead = 'what was trained before it' if np.isinf(best) else own
         rejected = self._guard.rejects(self._single(after), self._journal, stage.name, instead)
         return state.extra[BEFORE] if rejected and best >= 0 else after
 
+    def _guesses(self, variables: Variables) -> np.ndarray:
+        """Log probabilities [V, C] of the held-out images."""
+        return self._context.evaluator.log_probabilities(self._single(variables), self._valid)
+
+    def _against_best(self, state: TrainState, classes: np.ndarray) -> tuple[TrainState, float]:
+        """Keeps variables that agree with more held-out labels; by how many standard errors they agree with fewer."""
+        behind = self._held_out.behind(classes, to_host(state.extra[BEST]))
+        return (_keep(state, classes) if behind < 0 else state), behind
+
     def _single(self, variables: Variables) -> Variables:
         """Of one network, or of two as they are evaluated."""
         return unstack(variables) if self._networks == 2 else variables
+
+
+def _keep(state: TrainState, found: np.ndarray) -> TrainState:
+    """Remembers the variables of the state as the best, and what was `found` of them."""
+    return state.remember({BEFORE: jax.tree.map(jnp.copy, state.averaged), BEST: found})  # a step overwrites its own
 
 
 def accuracies(context: Context, variables: Variables, guesses: np.ndarray | None) -> dict[str, float]:
@@ -104,10 +130,9 @@ def accuracies(context: Context, variables: Variables, guesses: np.ndarray | Non
     return values
 
 
-def _stability(state: TrainState, guesses: np.ndarray) -> tuple[TrainState, dict[str, float]]:
-    """How many held-out predictions changed since the last epoch, and the mean of the last epochs."""
+def _stability(state: TrainState, now: np.ndarray) -> tuple[TrainState, dict[str, float]]:
+    """How many held-out predictions [V] changed since the last epoch, and the mean of the last epochs."""
     before, counts = to_host((state.extra[PREDICTIONS], state.extra[CHANGED]))
-    now = guesses.argmax(-1).astype(np.int32)
     counts = np.append(counts[1:], np.float32(np.sum(now != before)))
     newest = {PREDICTIONS: now, CHANGED: counts}
     values = {'valid_changed': float(counts[-1]), 'valid_changed_mean': float(counts.mean())}
