@@ -310,6 +310,37 @@ def test_a_list_that_leaves_its_folder(listed, tmp_path, capsys):
     assert clean(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
 
 
+def listed_work(tmp_path, rows, **settings):
+    """A list of images `rows` [(path, label)] of one folder, and a work directory that suspects nothing."""
+    root = tmp_path / 'shop'
+    for number, (path, _) in enumerate(rows):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (4, 4), (number, 0, 0)).save(root / path, 'PNG')
+    (root / 'train.csv').write_text('path,label\n' + ''.join(f'{path},{label}\n' for path, label in rows))
+    settings = {'name': 'filelist', 'path': str(root), 'list': 'train.csv', 'image_size': 0} | settings
+    train = data.load_split(default().data.to_dict() | settings, 'train')
+    return root, digit_files.work_dir(tmp_path / 'work', train, train.label, **settings)
+
+
+@pytest.mark.parametrize('name', ['labels.csv', 'class_names.txt', 'changes.csv', './changes.csv'])
+def test_an_image_is_not_written_over(tmp_path, capsys, name):
+    """Its link in the copy is the original."""
+    root, work = listed_work(tmp_path, [('a.png', 'top'), (name, 'hat')])
+    before = tree(root)
+    refused(capsys, clean(work, tmp_path / 'new', '--write'), name.removeprefix('./'), 'two files', '--mode csv')
+    assert tree(root) == before
+    assert not (tmp_path / 'new').exists()
+    assert clean(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+
+
+def test_an_image_in_two_lists(tmp_path, capsys):
+    (tmp_path / 'test.csv').write_text('./a.png,top\n')
+    root, work = listed_work(tmp_path, [('a.png', 'top'), ('b.png', 'hat')], test_list=str(tmp_path / 'test.csv'))
+    assert clean(work, tmp_path / 'new', '--write') == 0
+    test = load_as_told(capsys.readouterr().out, 'filelist', work, 'test')
+    np.testing.assert_array_equal(test.image[:], np.array(Image.open(root / 'a.png'))[None])
+
+
 @pytest.mark.parametrize('kind', ['pets', 'listed'])
 def test_only_a_list(kind, tmp_path, capsys, request):
     _, work = request.getfixturevalue(kind)

@@ -29,14 +29,17 @@ class Files:
     def __init__(self, out: pathlib.Path, copy: bool) -> None:
         self._out, self._copy = out, copy
         self._taken: set[str] = set()
+        self._placed: set[tuple[str, str]] = set()  # sources and targets
         self.linked = 0
 
     def place(self, source: str, target: str) -> None:
-        """`source` as `out`/`target`."""
-        self._taken.add(target.lower())  # on some disks A.jpg and a.jpg are one
-        path = self._out / target
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """`source` as `out`/`target`; InputError as `new`."""
         source = os.path.realpath(source)  # a link to a relative link would lead nowhere
+        pair = source, os.path.normpath(target)
+        if pair in self._placed:  # in two lists
+            return
+        path = self.new(target)
+        self._placed.add(pair)
         if not self._copy:
             try:
                 os.link(source, path)
@@ -47,20 +50,31 @@ class Files:
         shutil.copy2(source, path)
 
     def place_rows(self, dataset: Dataset, rows: np.ndarray, folder: str = '') -> None:
-        """Images under their ids in `folder`; raises InputError for an id that leads out of it."""
+        """Images under their ids in `folder`; InputError as `new`."""
         for row in _progress(rows):
-            target = os.path.join(folder, dataset.id[row])
-            if os.path.isabs(target) or '..' in target.split('/'):
-                raise InputError(
-                    f'{target} of the list is not within data.path, so that it has no place in a copy; --mode csv'
-                )
-            self.place(dataset.image.name(row), target)
+            self.place(dataset.image.name(row), os.path.join(folder, dataset.id[row]))
+
+    def new(self, target: str) -> pathlib.Path:
+        """The path of `out`/`target`, which does not exist; its folder does.
+
+        Raises:
+          InputError: it leads out of the copy; or it is taken, so that writing would go into another file, which can
+            be a link to an original.
+        """
+        if os.path.isabs(target) or '..' in target.split('/'):
+            raise InputError(f'{target} would lie outside of the copy; --mode csv writes a list alone')
+        path = self._out / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path):
+            raise InputError(f'two files would be {target} in the copy; --mode csv writes a list alone')
+        self._taken.add(_key(target))
+        return path
 
     def free(self, folder: str, name: str, mark: str) -> str:
         """'folder/name', or where that is taken 'folder/stem_mark.suffix', 'folder/stem_mark_2.suffix', ..."""
         stem, suffix = os.path.splitext(name)
         target, number = f'{folder}/{name}', 1
-        while target.lower() in self._taken:
+        while _key(target) in self._taken:
             target = f'{folder}/{stem}_{mark}{f"_{number}" if number > 1 else ""}{suffix}'
             number += 1
         return target
@@ -82,10 +96,10 @@ def write(
     if settings['name'] == 'folder':
         _folder(files, changes, originals)
     elif settings['name'] == 'filelist':
-        _file_list(files, out, settings['test_path'], changes, originals)
+        _file_list(files, settings['test_path'], changes, originals)
     else:
         _arrays(out, changes, originals)
-    with open_text(out / 'changes.csv') as text:
+    with open_text(files.new('changes.csv')) as text:
         _write_csv(text, CHANGES_HEADER, changes.rows())
     return files.linked
 
@@ -120,16 +134,17 @@ def _folder(files: Files, changes: Changes, originals: Originals) -> None:
         files.place_rows(test, np.flatnonzero(~np.isin(names, list(changes.emptied))))
 
 
-def _file_list(files: Files, out: pathlib.Path, test_path: str, changes: Changes, originals: Originals) -> None:
+def _file_list(files: Files, test_path: str, changes: Changes, originals: Originals) -> None:
     """Files in the same paths, labels.csv and class_names.txt, test.csv."""
     train, test = originals.train, originals.test
     files.place_rows(train, np.append(originals.listed[changes.kept], originals.unlabelled))
-    with open_text(out / 'labels.csv') as text:
+    with open_text(files.new('labels.csv')) as text:
         write_list(text, changes, originals)
-    (out / 'class_names.txt').write_text(''.join(f'{name}\n' for name in changes.class_names), encoding='utf-8')
+    with open_text(files.new('class_names.txt')) as text:
+        text.writelines(f'{name}\n' for name in changes.class_names)
     if test is not None:
         files.place_rows(test, np.arange(len(test)), test_path)
-        with open_text(out / 'test.csv') as text:
+        with open_text(files.new('test.csv')) as text:
             _write_csv(text, ('path', 'label'), zip(test.id, np.array(test.class_names)[test.label], strict=True))
 
 
@@ -149,6 +164,10 @@ def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:
         images.flush()
         arrays.save_labels(out, dataset, prefix)
     np.save(out / 'class_names.npy', np.array(changes.class_names))
+
+
+def _key(target: str) -> str:
+    return os.path.normpath(target).lower()  # on some disks A.jpg and a.jpg are one
 
 
 def _progress(items: Any) -> Iterable[Any]:
