@@ -3,6 +3,7 @@
 import csv
 import errno
 import os
+import pathlib
 import shlex
 import subprocess
 import sys
@@ -435,7 +436,11 @@ def test_digits_give_only_a_list(tmp_path, capsys):
         ('work', [], ['work', 'already exists']),
         ('pets', [], ['pets', 'already exists']),
         ('pets/new', [], ['pets/new', 'inside the data']),
-        ('no/new', [], ['no']),
+        ('', [], ["''", 'not allowed']),
+        ('/', [], ["'/'", 'not allowed']),
+        ('..', [], ["'..'", 'not allowed']),
+        ('pets/cat/000.png/new', [], ['000.png', 'not a folder']),
+        ('n' * 300, [], ['too long']),
         ('new', ['--mode=csv'], ['.csv']),
         ('new', ['--threshold=2'], ['--threshold', '2.0', '0 to 1']),
         ('new', ['--only-decisions'], ['--decisions']),
@@ -447,7 +452,39 @@ def test_mistakes(pets, tmp_path, capsys, monkeypatch, out, options, words):
     (tmp_path / 'empty').mkdir()
     monkeypatch.chdir(tmp_path / 'empty')
     words = ['no class folders'] if options == ['--data=.'] else words
-    refused(capsys, clean(pets[1], tmp_path / out, *options), *words)
+    out = out if out in ('', '/', '..') else tmp_path / out
+    refused(capsys, clean(pets[1], out, *options), *words)
+
+
+def test_folders_above_are_made(pets, tmp_path, monkeypatch, capsys):
+    assert clean(pets[1], tmp_path / 'a/b/new') == 0
+    assert not (tmp_path / 'a').exists()  # not yet
+    assert clean(pets[1], tmp_path / 'a/b/new', '--write') == 0
+    assert clean(pets[1], tmp_path / 'c/d/new.csv', '--write') == 0
+    assert len(folder.load('train', str(tmp_path / 'a/b/new'))) == 8
+    assert len((tmp_path / 'c/d/new.csv').read_text().splitlines()) == 9
+
+    def copy(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(copies.shutil, 'copy2', copy)
+    before = tree(tmp_path)
+    capsys.readouterr()
+    refused(capsys, clean(pets[1], tmp_path / 'a/x/y/new', '--write', '--copy'), 'No space left')
+    assert tree(tmp_path) == before
+    assert [path.name for path in (tmp_path / 'a').iterdir()] == ['b']
+
+
+def test_a_folder_above_that_cannot_be_made(pets, tmp_path, monkeypatch, capsys):
+    mkdir = pathlib.Path.mkdir
+
+    def make(path, **options):
+        if path == tmp_path / 'a':
+            raise PermissionError(errno.EACCES, 'Permission denied')
+        mkdir(path, **options)
+
+    monkeypatch.setattr(pathlib.Path, 'mkdir', make)
+    refused(capsys, clean(pets[1], tmp_path / 'a/new', '--write'), 'a cannot be made', 'Permission denied')
 
 
 def test_originals_that_have_moved(pets, tmp_path, capsys):
@@ -468,15 +505,19 @@ def test_class_names_that_a_list_would_take_for_numbers(tmp_path, capsys):
     assert clean(work, tmp_path / 'new') == 0
 
 
-def test_a_reader_who_goes(photos, tmp_path):
+@pytest.mark.parametrize('options', [(), ('-u',)], ids=['buffered', 'unbuffered'])
+def test_a_reader_who_goes(pets, tmp_path, options):
+    """As `| head` does: the copy is written all the same."""
+    _, work = pets
     reader, writer = os.pipe()
     os.close(reader)
-    arguments = [f'--workdir={photos.work}', f'--out={tmp_path / "new"}', '--write']
-    call = [sys.executable, '-u', '-m', 'noisy_jax.clean', *arguments]
+    arguments = [f'--workdir={work}', f'--out={tmp_path / "new"}', '--write']
+    call = [sys.executable, *options, '-m', 'noisy_jax.clean', *arguments]
     result = subprocess.run(call, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
-    assert (result.returncode, result.stderr) == (141, '')
-    assert not (tmp_path / 'new').exists()
+    assert (result.returncode, result.stderr) == (0, '')
+    assert clean(work, tmp_path / 'other', '--write') == 0
+    assert tree(tmp_path / 'new') == tree(tmp_path / 'other')
 
 
 def test_from_a_terminal(tmp_path):

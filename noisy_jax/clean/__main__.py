@@ -9,18 +9,18 @@ that the report's button gives, each decided image becomes what was decided; --m
 """
 
 import argparse
-import pathlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 
-from noisy_jax.clean import copies, originals
+from noisy_jax.clean import copies, originals, target
 from noisy_jax.clean.changes import Changes, decide, suggested
 from noisy_jax.clean.messages import Request, planned, written
 from noisy_jax.errors import InputError, exit_status
-from noisy_jax.files import check_new, new_file, new_folder
+from noisy_jax.files import new_file, new_folder
 from noisy_jax.workdir import WorkDir
 
 
@@ -71,23 +71,32 @@ def clean(options: argparse.Namespace, command: str) -> None:
     found = None
     if not request.is_list or (request.settings['name'] in originals.KINDS and request.unlabelled):
         found = originals.find(request.settings, changes.id)
-    print('\n'.join(planned(request, changes, found)))
+    _say(planned(request, changes, found))
     if changes.emptied and not options.only_decisions:
         raise InputError(
             f'no image would be left of {", ".join(changes.emptied)}: the classifier of this run is not good enough; '
             'train longer, lower --threshold, or take --decisions with --only-decisions'
         )
     if not options.write:
-        print(f'nothing is written yet; this writes {options.out}:\n  {command}')
+        _say([f'nothing is written yet; this writes {options.out}:\n  {command}'])
         return
     linked = 0
-    if request.is_list:
-        with new_file(options.out) as file:
-            copies.write_list(file, changes, found)
-    else:
-        with new_folder(options.out) as new:
-            linked = copies.write(new, request.settings, changes, found, copy=options.copy)
-    print('\n'.join(written(request, found, linked)))
+    with target.folders_above(options.out):
+        if request.is_list:
+            with new_file(options.out) as file:
+                copies.write_list(file, changes, found)
+        else:
+            with new_folder(options.out) as new:
+                linked = copies.write(new, request.settings, changes, found, copy=options.copy)
+    _say(written(request, found, linked))
+
+
+def _say(lines: list[str]) -> None:
+    """Prints; a reader who has gone (`| head`) does not keep the copy from being written."""
+    try:
+        print('\n'.join(lines), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check(request: Request) -> None:
@@ -101,10 +110,7 @@ def _check(request: Request) -> None:
         raise InputError(f'--out: {options.out} must end in .csv with --mode csv')
     if settings['name'] not in originals.KINDS and not request.is_list:
         raise InputError(f'data.name={settings["name"]} has no files to copy; take --mode csv and an --out of *.csv')
-    check_new(options.out)
-    root = pathlib.Path(settings['path'])
-    if not request.is_list and root.is_dir() and pathlib.Path(options.out).resolve().is_relative_to(root.resolve()):
-        raise InputError(f'--out: {options.out} lies in {root}, inside the data; choose another place')
+    target.check(options.out, settings['path'])
     written_by_name = request.is_list or settings['name'] == 'filelist'
     if written_by_name and all(map(str.isdecimal, names)) and set(names) != set(map(str, range(len(names)))):
         raise InputError(
