@@ -27,6 +27,25 @@ def clean(work, out, *options):
     return command.main([f'--workdir={work}', f'--out={out}', *map(str, options)])
 
 
+def clean_all(work, out, *options):
+    """Cleans as the run suggests."""
+    return clean(work, out, '--all-suspects', *options)
+
+
+def work_dir(work, train, suggested, **settings):
+    """As `digit_files.work_dir`, with the probabilities, .9 of the suggested class, which its `pred_prob` says."""
+    digit_files.work_dir(work, train, suggested, **settings)
+    probabilities = np.full((len(train), train.num_classes), 0.1 / max(train.num_classes - 1, 1), np.float32)
+    probabilities[np.arange(len(train)), suggested] = 0.9
+    WorkDir(work).save_array('pred_probs', probabilities)
+    return work
+
+
+def decisions_file(path, *rows):
+    path.write_text('\n'.join(['index,id,given_label,decision,label', *rows]))
+    return f'--decisions={path}'
+
+
 def by_pixels(dataset):
     """{image as bytes: name of its class}."""
     rows = zip(dataset.image, dataset.label, strict=True)
@@ -60,11 +79,11 @@ def test_a_run_on_class_folders(photos, tmp_path, capsys, mode):
     labels = WorkDir.of_run(photos.work).load_labels()
     wanted = expected(labels, dropped=mode == 'drop')
     assert 20 < labels['is_suspect'].sum() < 200
-    assert clean(photos.work, out, f'--mode={mode}') == 0
+    assert clean_all(photos.work, out, f'--mode={mode}') == 0
     dry = capsys.readouterr().out
     assert not out.exists()
-    assert f'--out={out} --mode={mode} --write' in dry
-    assert clean(photos.work, out, f'--mode={mode}', '--write') == 0
+    assert f'--out={out} --all-suspects --mode={mode} --write' in dry
+    assert clean_all(photos.work, out, f'--mode={mode}', '--write') == 0
     said = capsys.readouterr().out
     assert tree(photos.root) == before
     found = load_as_told(said, 'folder', photos.work)
@@ -88,12 +107,10 @@ def test_a_run_on_class_folders(photos, tmp_path, capsys, mode):
 
 def test_nothing_suspect_changes_nothing(photos, tmp_path):
     """Also of a set that has been cleaned: it is the same again."""
-    assert clean(photos.work, tmp_path / 'once', '--write') == 0
+    assert clean_all(photos.work, tmp_path / 'once', '--write') == 0
     once = folder.load('train', str(tmp_path / 'once'))
-    work = digit_files.work_dir(
-        tmp_path / 'work', once, once.label, name='folder', path=str(tmp_path / 'once'), image_size=0
-    )
-    assert clean(work, tmp_path / 'twice', '--write') == 0
+    work = work_dir(tmp_path / 'work', once, once.label, name='folder', path=str(tmp_path / 'once'), image_size=0)
+    assert clean_all(work, tmp_path / 'twice', '--write') == 0
     first, second = tree(tmp_path / 'once'), tree(tmp_path / 'twice')
     assert first.pop('changes.csv') != second.pop('changes.csv')
     assert first == second
@@ -101,7 +118,7 @@ def test_nothing_suspect_changes_nothing(photos, tmp_path):
 
 def test_the_threshold_moves(photos, tmp_path, capsys):
     clean_probability = WorkDir.of_run(photos.work).load_labels()['clean_probability']
-    assert clean(photos.work, tmp_path / 'new', '--mode=drop', '--threshold=0.9') == 0
+    assert clean_all(photos.work, tmp_path / 'new', '--mode=drop', '--threshold=0.9') == 0
     all_row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith('all '))
     assert int(all_row.split()[4]) == (clean_probability < 0.9).sum()
 
@@ -116,14 +133,12 @@ def pets(tmp_path):
     train = folder.load('train', str(root))
     wrong = np.isin(train.id, ('cat/000.png', 'dog/000.png', 'dog/001.png'))
     settings = {'name': 'folder', 'path': str(root)}
-    return root, digit_files.work_dir(
-        tmp_path / 'work', train, np.where(wrong, 1 - train.label, train.label), **settings
-    )
+    return root, work_dir(tmp_path / 'work', train, np.where(wrong, 1 - train.label, train.label), **settings)
 
 
 def test_images_of_one_name_do_not_overwrite_each_other(pets, tmp_path):
     root, work = pets
-    assert clean(work, tmp_path / 'new', '--write') == 0
+    assert clean_all(work, tmp_path / 'new', '--write') == 0
     new, old = tree(tmp_path / 'new'), tree(root)
     assert new.pop('changes.csv')
     stay = [f'cat/00{i}.png' for i in (1, 2, 3)] + [f'dog/00{i}.png' for i in (2, 3)]
@@ -134,7 +149,7 @@ def test_images_of_one_name_do_not_overwrite_each_other(pets, tmp_path):
 @pytest.mark.parametrize(('options', 'same'), [((), True), (('--copy',), False)], ids=['links', 'copies'])
 def test_links_and_copies(pets, tmp_path, options, same):
     root, work = pets
-    assert clean(work, tmp_path / 'new', '--write', *options) == 0
+    assert clean_all(work, tmp_path / 'new', '--write', *options) == 0
     assert os.path.samefile(root / 'cat/003.png', tmp_path / 'new/cat/003.png') == same
 
 
@@ -145,7 +160,7 @@ def test_files_are_copied_where_the_disk_has_no_links(pets, tmp_path, monkeypatc
         raise OSError(errno.EXDEV, 'Invalid cross-device link')
 
     monkeypatch.setattr(os, 'link', link)
-    assert clean(work, tmp_path / 'new', '--write') == 0
+    assert clean_all(work, tmp_path / 'new', '--write') == 0
     assert 'hard links' not in capsys.readouterr().out
     assert (tmp_path / 'new/cat/003.png').read_bytes() == (root / 'cat/003.png').read_bytes()
 
@@ -154,7 +169,7 @@ def test_linked_originals_are_followed(pets, tmp_path):
     root, work = pets
     (root / 'cat/003.png').rename(tmp_path / 'elsewhere.png')
     (root / 'cat/003.png').symlink_to(os.path.relpath(tmp_path / 'elsewhere.png', root / 'cat'))
-    assert clean(work, tmp_path / 'deep', '--write') == 0
+    assert clean_all(work, tmp_path / 'deep', '--write') == 0
     assert (tmp_path / 'deep/cat/003.png').read_bytes() == (tmp_path / 'elsewhere.png').read_bytes()
 
 
@@ -169,7 +184,7 @@ def test_no_half_a_data_set(pets, tmp_path, monkeypatch, capsys, error):
 
     monkeypatch.setattr(copies.shutil, 'copy2', copy)
     before = set(tmp_path.iterdir())
-    status = clean(pets[1], tmp_path / 'new', '--write', '--copy')
+    status = clean_all(pets[1], tmp_path / 'new', '--write', '--copy')
     assert len(copied) == 3
     assert set(tmp_path.iterdir()) == before
     if isinstance(error, OSError):
@@ -181,62 +196,214 @@ def test_no_half_a_data_set(pets, tmp_path, monkeypatch, capsys, error):
 def test_images_that_the_run_has_not_judged_are_left_out(pets, tmp_path, capsys):
     root, work = pets
     digit_files.save(root / 'dog', np.zeros((9, 9, 3), np.uint8))  # of another size, after the run
-    assert clean(work, tmp_path / 'new', '--write') == 0
+    assert clean_all(work, tmp_path / 'new', '--write') == 0
     assert 'left out: 1 images' in capsys.readouterr().out
     assert len(folder.load('train', str(tmp_path / 'new'))) == 8
 
 
 def test_suggestions_may_not_take_all_images_of_a_class(pets, tmp_path, capsys):
     train = folder.load('train', str(pets[0]))
-    work = digit_files.work_dir(tmp_path / 'bad', train, np.zeros(8, int), name='folder', path=str(pets[0]))
-    refused(capsys, clean(work, tmp_path / 'new', '--write'), 'left of dog', '--threshold')
+    work = work_dir(tmp_path / 'bad', train, np.zeros(8, int), name='folder', path=str(pets[0]))
+    refused(capsys, clean_all(work, tmp_path / 'new', '--write'), 'left of dog', '--threshold')
     assert not (tmp_path / 'new').exists()
 
 
 def test_decisions_may_and_its_test_images_stay_behind(photos, tmp_path):
     labels = WorkDir.of_run(photos.work).load_labels()
     rows = [f'{i},{labels["id"][i]},one,drop,' for i in np.flatnonzero(labels['given_label'] == 'one')]
-    decisions = tmp_path / 'd.csv'
-    decisions.write_text('\n'.join(['index,id,given_label,decision,label', *rows]))
-    assert clean(photos.work, tmp_path / 'new', f'--decisions={decisions}', '--only-decisions', '--write') == 0
+    decisions = decisions_file(tmp_path / 'd.csv', *rows)
+    assert clean(photos.work, tmp_path / 'new', decisions, '--write') == 0
     for split in ('train', 'test'):
         found, original = (folder.load(split, str(root)) for root in (tmp_path / 'new', photos.root))
         assert by_pixels(found) == {image: name for image, name in by_pixels(original).items() if name != 'one'}
 
 
 # Rows of `pets`: 0 to 3 are cats, 4 to 7 dogs; 0, 4 and 5 are suspects.
-DECISIONS = """\
-index,id,given_label,decision,label
-4,dog/000.png,dog,keep,dog
-1,cat/001.png,cat,relabel,dog
-7,dog/003.png,dog,drop,
-"""
+DECISIONS = ('4,dog/000.png,dog,keep,dog', '1,cat/001.png,cat,relabel,dog', '7,dog/003.png,dog,drop,')
 
 
 @pytest.mark.parametrize(
-    ('options', 'counts'),
-    # Of the suspects the run relabels cat/000 and dog/001.
+    ('options', 'counts', 'by_suspicion', 'estimate'),
+    # Of the suspects nobody decided on cat/000 and dog/001.
     [
-        ((), {'cat': 3, 'dog': 4}),
-        (('--mode=drop',), {'cat': 2, 'dog': 3}),
-        (('--only-decisions',), {'cat': 3, 'dog': 4}),
+        ((), {'cat': 3, 'dog': 4}, {}, 'about 2 of 7 (28.6 %) after'),
+        (
+            ('--all-suspects',),
+            {'cat': 3, 'dog': 4},
+            {'cat/000.png': 'dog', 'dog/001.png': 'cat'},
+            'about 1.2 of 7 (17.1 %) after',
+        ),
+        (
+            ('--all-suspects', '--mode=drop'),
+            {'cat': 2, 'dog': 3},
+            {'cat/000.png': '', 'dog/001.png': ''},
+            'about 0.6 of 5 (12.0 %) after',
+        ),
+        (('--all-suspects', '--threshold=0.1'), {'cat': 3, 'dog': 4}, {}, 'about 2 of 7 (28.6 %) after'),
     ],
-    ids=['relabel', 'drop', 'only'],
+    ids=['alone', 'relabel', 'drop', 'threshold'],
 )
-def test_decisions_win(pets, tmp_path, capsys, options, counts):
+def test_decisions_win(pets, tmp_path, capsys, options, counts, by_suspicion, estimate):
     root, work = pets
-    (tmp_path / 'decisions.csv').write_text('\ufeff' + DECISIONS)  # as Excel saves it
-    assert clean(work, tmp_path / 'new', f'--decisions={tmp_path / "decisions.csv"}', '--write', *options) == 0
-    assert '3 images become what was decided' in capsys.readouterr().out
+    decisions = decisions_file(tmp_path / 'd.csv', *DECISIONS)
+    (tmp_path / 'd.csv').write_text('\ufeff' + (tmp_path / 'd.csv').read_text())  # as Excel saves it
+    assert clean(work, tmp_path / 'new', decisions, '--write', *options) == 0
+    said = capsys.readouterr().out
+    assert '3 images become what was decided' in said
+    assert said.count(f'{estimate}, taking what was decided as right\n') == 2  # in the plan and after writing
     new, old = by_pixels(folder.load('train', str(tmp_path / 'new'))), folder.load('train', str(root))
     assert {name: list(new.values()).count(name) for name in ('cat', 'dog')} == counts
     assert new[old.image[4].tobytes()] == 'dog'
     assert new[old.image[1].tobytes()] == 'dog'
     assert old.image[7].tobytes() not in new
     with (tmp_path / 'new/changes.csv').open() as file:
-        reasons = {row['id']: row['reason'] for row in csv.DictReader(file)}
-    assert reasons['cat/001.png'] == reasons['dog/003.png'] == 'decision'
-    assert ('cat/000.png' in reasons) == (options != ('--only-decisions',))
+        rows = list(csv.DictReader(file))
+    assert {row['id']: row['new_label'] for row in rows if row['reason'] == 'suspect'} == by_suspicion
+    assert {row['id']: row['new_label'] for row in rows if row['reason'] == 'decision'} == {
+        'cat/001.png': 'dog',
+        'dog/003.png': '',
+    }
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ((), ['--decisions', '--all-suspects']),
+        (('--decisions', '--threshold=0.4'), ['--threshold', '--all-suspects only']),
+        (('--decisions', '--mode=drop'), ['--mode=drop', '--all-suspects only']),
+    ],
+    ids=['neither', 'threshold', 'drop'],
+)
+def test_what_is_to_change_must_be_said(pets, tmp_path, capsys, options, words):
+    decisions = decisions_file(tmp_path / 'd.csv', *DECISIONS)
+    options = [decisions if option == '--decisions' else option for option in options]
+    refused(capsys, clean(pets[1], tmp_path / 'new', '--write', *options), *words)
+    assert not (tmp_path / 'new').exists()
+
+
+def test_a_list_that_is_not_to_be_trusted(pets, tmp_path, capsys):
+    work, decisions = pets[1], decisions_file(tmp_path / 'd.csv', *DECISIONS)
+    label_issues(work, trusted=False, why='planted errors\nare not found')
+    for options in ((), (decisions,), ('--mode=drop',)):
+        status = clean_all(work, tmp_path / 'new', '--write', *options)
+        refused(capsys, status, '--all-suspects', 'planted errors are not found', '--decisions')
+    assert not (tmp_path / 'new').exists()
+    assert clean(work, tmp_path / 'new', decisions, '--write') == 0
+    assert capsys.readouterr().out.count('not to be trusted: planted errors are not found') == 2
+    assert (tmp_path / 'new').is_dir()
+
+
+def test_a_list_that_says_it_can_be_trusted(pets, tmp_path):
+    label_issues(pets[1], trusted=True)
+    assert clean_all(pets[1], tmp_path / 'new') == 0
+
+
+def label_issues(work, **values):
+    """Sets values of `label_issues` in summary.json."""
+    run = WorkDir(work)
+    summary = run.load_json('summary')
+    run.save_json('summary', summary | {'label_issues': summary['label_issues'] | values})
+
+
+@pytest.mark.parametrize(('mode', 'after'), [('relabel', 'about 2.2 of 8 (27.5 %)'), ('drop', 'about 1 of 5 (20.0 %)')])
+def test_estimated_numbers(pets, tmp_path, capsys, mode, after):
+    """Three suspects of .6 and five others of .2; with two classes, a suggestion is right where the label is wrong."""
+    edit(pets[1], lambda row: row | ({'clean_probability': '0.4'} if row['is_suspect'] == '1' else {}))
+    label_issues(pets[1], estimated_noise_rate=0.35, noise_rate_interval=[0.125, 0.5])
+    assert clean_all(pets[1], tmp_path / 'new', f'--mode={mode}') == 0
+    line = f'estimated wrong labels: about 2.8 of 8 (35.0 %, between 1 and 4) before, {after} after\n'
+    assert capsys.readouterr().out.count(line) == 1
+    assert clean_all(pets[1], tmp_path / 'new', f'--mode={mode}', '--write') == 0
+    assert capsys.readouterr().out.count(line) == 2
+
+
+@pytest.mark.parametrize('values', [{'estimated_noise_rate': 1.5}, {'noise_rate_interval': [0.1, 'x']}], ids=str)
+def test_a_rate_that_is_none(pets, tmp_path, capsys, values):
+    label_issues(pets[1], **values)
+    refused(capsys, clean_all(pets[1], tmp_path / 'new'), 'summary.json', 'from 0 to 1')
+
+
+@pytest.fixture
+def trio(tmp_path):
+    """Two images of each of three classes; returns work(clean probabilities [6], probabilities [6, 3])."""
+    for value, name in enumerate('abc'):
+        for _ in range(2):
+            digit_files.save(tmp_path / 'trio' / name, np.full((4, 4, 3), value, np.uint8))
+    train = folder.load('train', str(tmp_path / 'trio'))
+
+    def work(clean_probability, probabilities):
+        path, probabilities = tmp_path / 'work', np.array(probabilities, np.float32)
+        suggested = probabilities.argmax(1)
+        digit_files.work_dir(path, train, suggested, name='folder', path=str(tmp_path / 'trio'))
+        WorkDir(path).save_array('pred_probs', probabilities)
+        labels = WorkDir(path).load_labels()
+        labels['clean_probability'] = np.array(clean_probability)
+        WorkDir(path).save_labels(labels, order=labels['index'][::-1])
+        return path
+
+    return work
+
+
+SURE = [[0.9, 0.1, 0], [0, 0.9, 0.1], [0, 0.9, 0.1], [0, 0, 1], [0, 0, 1]]
+
+
+def test_the_classifier_may_suggest_a_wrong_label(trio, tmp_path, capsys):
+    """The label is wrong by .7; if so, it is b by .5 / (1 - .3)."""
+    work = trio([0.3, 1, 1, 1, 1, 1], [[0.3, 0.5, 0.2], *SURE])
+    assert clean_all(work, tmp_path / 'new') == 0
+    assert 'about 0.7 of 6 (11.7 %) before, about 0.5 of 6 (8.3 %) after' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('write', [(), ('--write',)], ids=['plan', 'write'])
+def test_suggestions_that_make_more_labels_wrong(trio, tmp_path, capsys, write):
+    """The label is wrong by .55, b by 1 - .55 * .4 / .7."""
+    work = trio([0.45, 1, 1, 1, 1, 1], [[0.3, 0.4, 0.3], *SURE])
+    for out, mode in (('new', 'relabel'), ('new.csv', 'csv')):
+        status = clean_all(work, tmp_path / out, f'--mode={mode}', *write)
+        words = ['about 0.7 of 6 (11.4 %)', 'about 0.6 of 6 (9.2 %)', '--mode=drop', 'about 0 of 5 (0.0 %)']
+        refused(capsys, status, '--all-suspects', *words)
+        assert not (tmp_path / out).exists()
+    assert clean_all(work, tmp_path / 'new', '--mode=drop', *write) == 0
+
+
+def test_the_rate_of_the_run_counts(pets, tmp_path, capsys):
+    """A run that knows of few wrong labels does not relabel the many that its mixture suspects."""
+    label_issues(pets[1], estimated_noise_rate=0.05)
+    words = ['about 2.9 of 8 (35.7 %)', 'about 0.4 of 8 (5.0 %)', 'about 0.1 of 5 (2.6 %)']
+    refused(capsys, clean_all(pets[1], tmp_path / 'new', '--write'), *words)
+    label_issues(pets[1], estimated_noise_rate=0.6)
+    assert clean_all(pets[1], tmp_path / 'new') == 0
+    # Clean probabilities .3 and .8 times .4 / .6125.
+    assert 'about 4.8 of 8 (60.0 %) before, about 3 of 8 (37.2 %) after' in capsys.readouterr().out
+
+
+def test_what_dropping_leaves(pets, tmp_path, capsys):
+    """Suspects of an edited list, which are the least suspicious: those left are wrong more often."""
+    edit(pets[1], lambda row: row | {'is_suspect': str(1 - int(row['is_suspect']))})
+    decisions = decisions_file(tmp_path / 'd.csv', '1,cat/001.png,cat,keep,', '7,dog/003.png,dog,keep,')
+    status = clean_all(pets[1], tmp_path / 'new', '--mode=drop', decisions, '--write')
+    refused(capsys, status, '--all-suspects', 'about 2.1 of 5 (42.0 %)', 'about 2.7 of 8 (33.8 %)')
+
+
+def edit(work, change):
+    """Changes rows of labels.csv, as a person does."""
+    with (work / 'labels.csv').open(newline='') as file:
+        rows = [change(row) for row in csv.DictReader(file)]
+    with (work / 'labels.csv').open('w', newline='') as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_probabilities_of_another_run(pets, tmp_path, capsys):
+    WorkDir(pets[1]).save_array('pred_probs', np.full((7, 2), 0.5))
+    refused(capsys, clean_all(pets[1], tmp_path / 'new'), 'pred_probs.npy', '(7, 2)', '(8, 2)')
+    assert clean(pets[1], tmp_path / 'new', decisions_file(tmp_path / 'd.csv', *DECISIONS)) == 0
+
+
+def test_a_run_without_label_issues(pets, tmp_path, capsys):
+    WorkDir(pets[1]).save_json('summary', {'complete': False})
+    refused(capsys, clean_all(pets[1], tmp_path / 'new'), 'no label issues')
 
 
 @pytest.mark.parametrize(
@@ -284,12 +451,12 @@ def listed(tmp_path):
     settings |= {'test_path': 'held', 'class_names': 'names', 'image_size': 0}
     train = data.load_split(default().data.to_dict() | settings, 'train')
     wrong = np.array([1, 0, 0, 1, 1, 0])  # as suggested
-    return root, digit_files.work_dir(tmp_path / 'work', train, wrong, **settings)
+    return root, work_dir(tmp_path / 'work', train, wrong, **settings)
 
 
 def test_a_list_of_files(listed, tmp_path, capsys):
     root, work = listed
-    assert clean(work, tmp_path / 'new', '--write') == 0
+    assert clean_all(work, tmp_path / 'new', '--write') == 0
     said = capsys.readouterr().out
     found = load_as_told(said, 'filelist', work)
     assert found.class_names == ('top', 'hat', 'shoe')
@@ -306,9 +473,9 @@ def test_a_list_that_leaves_its_folder(listed, tmp_path, capsys):
     labels = (work / 'labels.csv').read_text()
     (work / 'labels.csv').write_text(labels.replace('c/000.png', '../shop/c/000.png'))
     (root / 'train.csv').write_text((root / 'train.csv').read_text().replace('c/000.png', '../shop/c/000.png'))
-    refused(capsys, clean(work, tmp_path / 'new', '--write'), '../shop/c/000.png', '--mode csv')
+    refused(capsys, clean_all(work, tmp_path / 'new', '--write'), '../shop/c/000.png', '--mode csv')
     assert not (tmp_path / 'new').exists()
-    assert clean(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+    assert clean_all(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
 
 
 def listed_work(tmp_path, rows, **settings):
@@ -320,7 +487,7 @@ def listed_work(tmp_path, rows, **settings):
     (root / 'train.csv').write_text('path,label\n' + ''.join(f'{path},{label}\n' for path, label in rows))
     settings = {'name': 'filelist', 'path': str(root), 'list': 'train.csv', 'image_size': 0} | settings
     train = data.load_split(default().data.to_dict() | settings, 'train')
-    return root, digit_files.work_dir(tmp_path / 'work', train, train.label, **settings)
+    return root, work_dir(tmp_path / 'work', train, train.label, **settings)
 
 
 @pytest.mark.parametrize('name', ['labels.csv', 'class_names.txt', 'changes.csv', './changes.csv'])
@@ -328,16 +495,16 @@ def test_an_image_is_not_written_over(tmp_path, capsys, name):
     """Its link in the copy is the original."""
     root, work = listed_work(tmp_path, [('a.png', 'top'), (name, 'hat')])
     before = tree(root)
-    refused(capsys, clean(work, tmp_path / 'new', '--write'), name.removeprefix('./'), 'two files', '--mode csv')
+    refused(capsys, clean_all(work, tmp_path / 'new', '--write'), name.removeprefix('./'), 'two files', '--mode csv')
     assert tree(root) == before
     assert not (tmp_path / 'new').exists()
-    assert clean(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+    assert clean_all(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
 
 
 def test_an_image_in_two_lists(tmp_path, capsys):
     (tmp_path / 'test.csv').write_text('./a.png,top\n')
     root, work = listed_work(tmp_path, [('a.png', 'top'), ('b.png', 'hat')], test_list=str(tmp_path / 'test.csv'))
-    assert clean(work, tmp_path / 'new', '--write') == 0
+    assert clean_all(work, tmp_path / 'new', '--write') == 0
     test = load_as_told(capsys.readouterr().out, 'filelist', work, 'test')
     np.testing.assert_array_equal(test.image[:], np.array(Image.open(root / 'a.png'))[None])
 
@@ -345,14 +512,14 @@ def test_an_image_in_two_lists(tmp_path, capsys):
 @pytest.mark.parametrize('kind', ['pets', 'listed'])
 def test_only_a_list(kind, tmp_path, capsys, request):
     _, work = request.getfixturevalue(kind)
-    assert clean(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+    assert clean_all(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
     found = load_as_told(capsys.readouterr().out, 'filelist', work)
     labels = WorkDir.of_run(work).load_labels()
     assert dict(zip(found.id, (found.class_names[i] for i in found.label), strict=True)) == expected(labels)
 
 
 def test_a_list_without_suspects(pets, tmp_path):
-    assert clean(pets[1], tmp_path / 'new.csv', '--mode=drop', '--write') == 0
+    assert clean_all(pets[1], tmp_path / 'new.csv', '--mode=drop', '--write') == 0
     assert (tmp_path / 'new.csv').read_text().splitlines() == [
         'path,label',
         *(f'cat/00{i}.png,cat' for i in (1, 2, 3)),
@@ -380,9 +547,9 @@ def test_arrays(tmp_path, capsys, form):
     else:
         np.savez(path, **content)
     train = arrays.load('train', str(path))
-    work = digit_files.work_dir(tmp_path / 'work', train, [0, 1, 1, 1, 2, 0], name='arrays', path=str(path))
+    work = work_dir(tmp_path / 'work', train, [0, 1, 1, 1, 2, 0], name='arrays', path=str(path))
     (tmp_path / 'd.csv').write_text('index,id,given_label,decision,label\n3,image 3,y,drop,\n')
-    assert clean(work, tmp_path / 'new', '--write', f'--decisions={tmp_path / "d.csv"}') == 0
+    assert clean_all(work, tmp_path / 'new', '--write', f'--decisions={tmp_path / "d.csv"}') == 0
     said = capsys.readouterr().out
     found, test = (load_as_told(said, 'arrays', work, split) for split in ('train', 'test'))
     rows = [0, 1, 2, 4, 5]
@@ -409,13 +576,13 @@ def test_images_without_a_label_come_along(tmp_path, capsys, kind):
         settings['path'] = str(root / 'list.csv')
     everything = data.load_split(default().data.to_dict() | settings, 'train')
     train = everything.take(np.flatnonzero(everything.label != NO_LABEL))
-    work = digit_files.work_dir(tmp_path / 'work', train, [0, 1, 0, 1, 0, 1], unlabelled=3, **settings)
+    work = work_dir(tmp_path / 'work', train, [0, 1, 0, 1, 0, 1], unlabelled=3, **settings)
     wanted = dict(zip(train.id, [0, 1, 0, 1, 0, 1], strict=True)) | {
         f'unlabelled/00{i}.png': NO_LABEL for i in range(3)
     }
     label = {everything.image[row].tobytes(): wanted[name] for row, name in enumerate(everything.id)}
     for out in ('new', 'new.csv'):
-        assert clean(work, tmp_path / out, '--write') == 0
+        assert clean_all(work, tmp_path / out, '--write') == 0
         said = capsys.readouterr().out
         assert '3 without a label' in said
         found = load_as_told(said, kind if out == 'new' else 'filelist', work)
@@ -424,9 +591,9 @@ def test_images_without_a_label_come_along(tmp_path, capsys, kind):
 
 def test_digits_give_only_a_list(tmp_path, capsys):
     train = data.load('digits', split='train', limit=20)
-    work = digit_files.work_dir(tmp_path / 'work', train, train.label, name='digits')
-    refused(capsys, clean(work, tmp_path / 'new'), 'digits', '--mode csv')
-    assert clean(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+    work = work_dir(tmp_path / 'work', train, train.label, name='digits')
+    refused(capsys, clean_all(work, tmp_path / 'new'), 'digits', '--mode csv')
+    assert clean_all(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
     assert (tmp_path / 'new.csv').read_text().startswith('path,label\n')
 
 
@@ -443,7 +610,6 @@ def test_digits_give_only_a_list(tmp_path, capsys):
         ('n' * 300, [], ['too long']),
         ('new', ['--mode=csv'], ['.csv']),
         ('new', ['--threshold=2'], ['--threshold', '2.0', '0 to 1']),
-        ('new', ['--only-decisions'], ['--decisions']),
         ('new', ['--data=nowhere'], ['nowhere', '--data']),
         ('new', ['--data=.'], ['data.path', 'class folders']),
     ],
@@ -453,14 +619,14 @@ def test_mistakes(pets, tmp_path, capsys, monkeypatch, out, options, words):
     monkeypatch.chdir(tmp_path / 'empty')
     words = ['no class folders'] if options == ['--data=.'] else words
     out = out if out in ('', '/', '..') else tmp_path / out
-    refused(capsys, clean(pets[1], out, *options), *words)
+    refused(capsys, clean_all(pets[1], out, *options), *words)
 
 
 def test_folders_above_are_made(pets, tmp_path, monkeypatch, capsys):
-    assert clean(pets[1], tmp_path / 'a/b/new') == 0
+    assert clean_all(pets[1], tmp_path / 'a/b/new') == 0
     assert not (tmp_path / 'a').exists()  # not yet
-    assert clean(pets[1], tmp_path / 'a/b/new', '--write') == 0
-    assert clean(pets[1], tmp_path / 'c/d/new.csv', '--write') == 0
+    assert clean_all(pets[1], tmp_path / 'a/b/new', '--write') == 0
+    assert clean_all(pets[1], tmp_path / 'c/d/new.csv', '--write') == 0
     assert len(folder.load('train', str(tmp_path / 'a/b/new'))) == 8
     assert len((tmp_path / 'c/d/new.csv').read_text().splitlines()) == 9
 
@@ -470,7 +636,7 @@ def test_folders_above_are_made(pets, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(copies.shutil, 'copy2', copy)
     before = tree(tmp_path)
     capsys.readouterr()
-    refused(capsys, clean(pets[1], tmp_path / 'a/x/y/new', '--write', '--copy'), 'No space left')
+    refused(capsys, clean_all(pets[1], tmp_path / 'a/x/y/new', '--write', '--copy'), 'No space left')
     assert tree(tmp_path) == before
     assert [path.name for path in (tmp_path / 'a').iterdir()] == ['b']
 
@@ -484,25 +650,25 @@ def test_a_folder_above_that_cannot_be_made(pets, tmp_path, monkeypatch, capsys)
         mkdir(path, **options)
 
     monkeypatch.setattr(pathlib.Path, 'mkdir', make)
-    refused(capsys, clean(pets[1], tmp_path / 'a/new', '--write'), 'a cannot be made', 'Permission denied')
+    refused(capsys, clean_all(pets[1], tmp_path / 'a/new', '--write'), 'a cannot be made', 'Permission denied')
 
 
 def test_originals_that_have_moved(pets, tmp_path, capsys):
     root, work = pets
     root.rename(tmp_path / 'moved')
-    refused(capsys, clean(work, tmp_path / 'new'), str(root), '--data')
-    assert clean(work, tmp_path / 'new', f'--data={tmp_path / "moved"}', '--write') == 0
+    refused(capsys, clean_all(work, tmp_path / 'new'), str(root), '--data')
+    assert clean_all(work, tmp_path / 'new', f'--data={tmp_path / "moved"}', '--write') == 0
     (tmp_path / 'moved/cat/002.png').unlink()
-    refused(capsys, clean(work, tmp_path / 'again', f'--data={tmp_path / "moved"}'), 'cat/002.png', '1 of 8')
+    refused(capsys, clean_all(work, tmp_path / 'again', f'--data={tmp_path / "moved"}'), 'cat/002.png', '1 of 8')
 
 
 def test_class_names_that_a_list_would_take_for_numbers(tmp_path, capsys):
     for name in ('1', '2'):
         digit_files.save(tmp_path / 'in' / name, np.full((4, 4, 3), int(name), np.uint8))
     train = folder.load('train', str(tmp_path / 'in'))
-    work = digit_files.work_dir(tmp_path / 'work', train, train.label, name='folder', path=str(tmp_path / 'in'))
-    refused(capsys, clean(work, tmp_path / 'new.csv', '--mode=csv'), '1, 2', '0 to 1')
-    assert clean(work, tmp_path / 'new') == 0
+    work = work_dir(tmp_path / 'work', train, train.label, name='folder', path=str(tmp_path / 'in'))
+    refused(capsys, clean_all(work, tmp_path / 'new.csv', '--mode=csv'), '1, 2', '0 to 1')
+    assert clean_all(work, tmp_path / 'new') == 0
 
 
 @pytest.mark.parametrize('options', [(), ('-u',)], ids=['buffered', 'unbuffered'])
@@ -511,12 +677,12 @@ def test_a_reader_who_goes(pets, tmp_path, options):
     _, work = pets
     reader, writer = os.pipe()
     os.close(reader)
-    arguments = [f'--workdir={work}', f'--out={tmp_path / "new"}', '--write']
+    arguments = [f'--workdir={work}', f'--out={tmp_path / "new"}', '--all-suspects', '--write']
     call = [sys.executable, *options, '-m', 'noisy_jax.clean', *arguments]
     result = subprocess.run(call, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (result.returncode, result.stderr) == (0, '')
-    assert clean(work, tmp_path / 'other', '--write') == 0
+    assert clean_all(work, tmp_path / 'other', '--write') == 0
     assert tree(tmp_path / 'new') == tree(tmp_path / 'other')
 
 
@@ -531,7 +697,7 @@ def test_from_a_terminal(tmp_path):
 
 def test_a_folder_that_a_killed_command_left(pets, tmp_path, capsys):
     (tmp_path / 'new.part').mkdir()
-    refused(capsys, clean(pets[1], tmp_path / 'new'), 'new.part', 'remove it')
+    refused(capsys, clean_all(pets[1], tmp_path / 'new'), 'new.part', 'remove it')
 
 
 def test_the_image_is_not_read(pets, tmp_path):
@@ -539,5 +705,5 @@ def test_the_image_is_not_read(pets, tmp_path):
     root, work = pets
     with Image.open(root / 'cat/003.png') as image:
         image.save(root / 'cat/003.png', compress_level=0)
-    assert clean(work, tmp_path / 'new', '--write', '--copy') == 0
+    assert clean_all(work, tmp_path / 'new', '--write', '--copy') == 0
     assert (tmp_path / 'new/cat/003.png').read_bytes() == (root / 'cat/003.png').read_bytes()

@@ -1,11 +1,13 @@
 """Makes a corrected copy of the data set of a run; the originals stay as they are.
 
-  python -m noisy_jax.clean --workdir=runs/photos --out=photos_clean            shows what would change
-  python -m noisy_jax.clean --workdir=runs/photos --out=photos_clean --write    does it
+  python -m noisy_jax.clean --workdir=runs/photos --out=photos_clean --decisions=reviewed.csv           shows changes
+  python -m noisy_jax.clean --workdir=runs/photos --out=photos_clean --decisions=reviewed.csv --write   makes them
 
-The copy has the form of the original, so that the same loader reads it: class folders, a list and its files, or arrays;
-test images and images without a label are included. changes.csv in it lists what differs. With --decisions, the CSV
-that the report's button gives, each decided image becomes what was decided; --mode applies to the others.
+Each image in --decisions, the CSV that the report's button gives, becomes what was decided; all others stay. With
+--all-suspects, all other label issues change too, as --mode says; where by the run's own estimate more labels would be
+wrong than without, nothing is written. The copy has the form of the original, so that the same loader reads it: class
+folders, a list and its files, or arrays; test images and images without a label are included. changes.csv in it lists
+what differs.
 """
 
 import argparse
@@ -14,12 +16,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-
-from noisy_jax.clean import copies, originals, target
-from noisy_jax.clean.changes import Changes, decide, suggested
-from noisy_jax.clean.messages import Request, planned, written
-from noisy_jax.errors import InputError, exit_status
+from noisy_jax.clean import checks, copies, estimate, originals, target
+from noisy_jax.clean.changes import decide, suggest, unchanged
+from noisy_jax.clean.messages import Request, estimated, planned, written
+from noisy_jax.errors import exit_status
 from noisy_jax.files import new_file, new_folder
 from noisy_jax.workdir import WorkDir
 
@@ -31,16 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--workdir', required=True, help='work directory of the run')
     parser.add_argument('--out', required=True, help='a new folder; or a new .csv file, which gets a list: path,label')
+    parser.add_argument('--decisions', help='CSV: index,id,given_label,decision (relabel, keep or drop),label')
+    parser.add_argument('--all-suspects', action='store_true', help='all label issues change, without a look at them')
     parser.add_argument(
         '--mode',
         choices=('relabel', 'drop', 'csv'),
         default='relabel',
-        help='label issues get the suggested label, or are left out; csv: as relabel, but --out gets a list alone',
+        help='--all-suspects get the suggested label, or are left out; csv: as relabel, but --out gets a list alone',
     )
-    parser.add_argument('--threshold', type=float, help="clean probability below which a label is an issue; the run's")
-    parser.add_argument('--decisions', help='CSV: index,id,given_label,decision (relabel, keep or drop),label')
     parser.add_argument(
-        '--only-decisions', action='store_true', help='images without a decision keep their given label'
+        '--threshold', type=float, help="clean probability below which --all-suspects takes a label; the run's"
     )
     parser.add_argument('--data', help='where the originals are now; config.data.path of the run, from the folder here')
     parser.add_argument(
@@ -66,17 +66,26 @@ def clean(options: argparse.Namespace, command: str) -> None:
     """
     folder = WorkDir.of_run(options.workdir)
     request = Request.of(options, folder)
-    _check(request)
-    changes = _changes(request, folder.load_labels())
+    checks.options(request)
+    labels = folder.load_labels()
+    checks.labels_file(folder, labels)
+    decided = unchanged(labels, request.class_names)
+    if options.decisions is not None:
+        decided = decide(decided, options.decisions)
+    wrong = estimate.wrong_given(labels['clean_probability'], request.issues)
+    before, without = estimate.before(wrong, request.issues), estimate.after(wrong, decided)
+    changes, after = decided, without
+    if options.all_suspects:
+        changes = suggest(decided, labels, drop=options.mode == 'drop', threshold=options.threshold)
+        after = estimate.after(wrong, changes, checks.probabilities(folder, changes))
     found = None
     if not request.is_list or (request.settings['name'] in originals.KINDS and request.unlabelled):
         found = originals.find(request.settings, changes.id)
-    _say(planned(request, changes, found))
-    if changes.emptied and not options.only_decisions:
-        raise InputError(
-            f'no image would be left of {", ".join(changes.emptied)}: the classifier of this run is not good enough; '
-            'train longer, lower --threshold, or take --decisions with --only-decisions'
-        )
+    estimates = estimated(request, before, after)
+    _say(planned(request, changes, found, estimates))
+    if options.all_suspects:
+        dropped = estimate.after(wrong, suggest(decided, labels, drop=True, threshold=options.threshold))
+        checks.suggestions(changes, decided, after, without, dropped)
     if not options.write:
         _say([f'nothing is written yet; this writes {options.out}:\n  {command}'])
         return
@@ -88,7 +97,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
         else:
             with new_folder(options.out) as new:
                 linked = copies.write(new, request.settings, changes, found, copy=options.copy)
-    _say(written(request, found, linked))
+    _say(written(request, found, linked, estimates))
 
 
 def _say(lines: list[str]) -> None:
@@ -97,35 +106,6 @@ def _say(lines: list[str]) -> None:
         print('\n'.join(lines), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _check(request: Request) -> None:
-    """Refuses options that do not fit each other, the run or the disk."""
-    options, settings, names = request.options, request.settings, request.class_names
-    if options.threshold is not None and not 0 <= options.threshold <= 1:
-        raise InputError(f'--threshold: {options.threshold} is not allowed; from 0 to 1')
-    if options.only_decisions and not options.decisions:
-        raise InputError('--only-decisions needs --decisions')
-    if options.mode == 'csv' and not request.is_list:
-        raise InputError(f'--out: {options.out} must end in .csv with --mode csv')
-    if settings['name'] not in originals.KINDS and not request.is_list:
-        raise InputError(f'data.name={settings["name"]} has no files to copy; take --mode csv and an --out of *.csv')
-    target.check(options.out, settings['path'])
-    written_by_name = request.is_list or settings['name'] == 'filelist'
-    if written_by_name and all(map(str.isdecimal, names)) and set(names) != set(map(str, range(len(names)))):
-        raise InputError(
-            f'classes {", ".join(names[:5])}, ... are numbers but not 0 to {len(names) - 1}: in a list they would be '
-            'taken for others; take names, or --mode relabel or drop with class folders'
-        )
-
-
-def _changes(request: Request, labels: dict[str, np.ndarray]) -> Changes:
-    options = request.options
-    if not np.array_equal(labels['index'], np.arange(len(labels['index']))):
-        raise InputError(f'{options.workdir}/labels.csv: rows are missing; rerun the command of the run to write it')
-    threshold = -1.0 if options.only_decisions else options.threshold  # below which no label is
-    changes = suggested(labels, request.class_names, drop=options.mode == 'drop', threshold=threshold)
-    return decide(changes, options.decisions) if options.decisions else changes
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""What becomes of each label: as the run suggests, or as a person decided."""
+"""What becomes of each label: as a person decided, or as the run suggests."""
 
 import collections
 import csv
@@ -23,16 +23,16 @@ class Changes:
       id: str [N].
       given: names of classes, str [N].
       new: names of classes, str [N]; '' where the image is left out.
-      suspect: bool [N], which labels are label issues.
       decided: bool [N], whether a person decided.
+      suspect: bool [N], which of the others are label issues that the run decides.
       class_names: C names.
     """
 
     id: np.ndarray
     given: np.ndarray
     new: np.ndarray
-    suspect: np.ndarray
     decided: np.ndarray
+    suspect: np.ndarray
     class_names: tuple[str, ...]
 
     @property
@@ -63,21 +63,31 @@ class Changes:
         ]
 
 
-def suggested(
-    labels: dict[str, np.ndarray], class_names: tuple[str, ...], *, drop: bool, threshold: float | None
-) -> Changes:
-    """Label issues get the suggested label, or are dropped; the others stay.
+def unchanged(labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> Changes:
+    """Every image keeps its label.
 
     Args:
       labels: `WorkDir.load_labels()`.
       class_names: C names.
+    """
+    given = labels['given_label'].astype(object)  # new names can be longer
+    nothing = np.zeros(len(given), bool)
+    return Changes(labels['id'], given, given, nothing, nothing, class_names)
+
+
+def suggest(changes: Changes, labels: dict[str, np.ndarray], *, drop: bool, threshold: float | None) -> Changes:
+    """Label issues that nobody decided on get the suggested label, or are dropped.
+
+    Args:
+      changes: what was decided.
+      labels: `WorkDir.load_labels()`.
       drop: whether their images are left out.
       threshold: clean probability below which a label is an issue; None: as in the run.
     """
     suspect = labels['is_suspect'] if threshold is None else labels['clean_probability'] < threshold
-    given = labels['given_label'].astype(object)  # new names can be longer
-    new = np.where(suspect, _DROPPED if drop else labels['suggested_label'].astype(object), given)
-    return Changes(labels['id'], given, new, suspect, np.zeros(len(given), bool), class_names)
+    suspect = suspect & ~changes.decided
+    new = np.where(suspect, _DROPPED if drop else labels['suggested_label'].astype(object), changes.new)
+    return dataclasses.replace(changes, new=new, suspect=suspect)
 
 
 def decide(changes: Changes, file: str | os.PathLike) -> Changes:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.clean.changes import Changes
+from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import Originals
+from noisy_jax.errors import InputError
 from noisy_jax.workdir import WorkDir
 
 _SHOWN = 20  # classes in the table
@@ -24,7 +26,7 @@ class Request:
       options: of the command line.
       settings: config.data of the run, with the path where the originals are now.
       noise: config.noise.kind of the run.
-      threshold: clean probability below which a label is an issue.
+      issues: `label_issues` of summary.json.
       class_names: C names.
       unlabelled: how many images without a label the run had.
     """
@@ -32,7 +34,7 @@ class Request:
     options: argparse.Namespace
     settings: dict[str, Any]
     noise: str
-    threshold: float
+    issues: dict[str, Any]
     class_names: tuple[str, ...]
     unlabelled: int
 
@@ -40,11 +42,18 @@ class Request:
     def of(cls, options: argparse.Namespace, folder: WorkDir) -> 'Request':
         """Reads the run's part; raises InputError where a file is missing or broken."""
         config, data = folder.load_json('config'), folder.load_json('data')
-        settings, threshold = config['data'], options.threshold
+        settings, issues = config['data'], folder.load_json('summary').get('label_issues')
+        if not issues:
+            raise InputError(f'{folder.path}: this run has no label issues; it is not finished or has no classifier')
         settings['path'] = options.data or settings['path']
-        if threshold is None:
-            threshold = folder.load_json('summary')['label_issues']['threshold']
-        return cls(options, settings, config['noise']['kind'], threshold, tuple(data['classes']), data['unlabelled'])
+        return cls(options, settings, config['noise']['kind'], issues, tuple(data['classes']), data['unlabelled'])
+
+    @property
+    def distrust(self) -> str | None:
+        """Why the run says that its list is not to be trusted; None where it does not say so."""
+        if self.issues.get('trusted', True):
+            return None
+        return ' '.join(str(self.issues.get('why') or 'it gives no reason').split())
 
     @property
     def is_list(self) -> bool:
@@ -52,8 +61,8 @@ class Request:
         return self.options.out.endswith('.csv')
 
 
-def planned(request: Request, changes: Changes, found: Originals | None) -> list[str]:
-    """What would change, in lines."""
+def planned(request: Request, changes: Changes, found: Originals | None, estimate: str) -> list[str]:
+    """What would change, in lines; `estimate` is one of them."""
     lines = [_rule(request, changes)]
     if request.noise != 'none':
         lines.append(f'given labels are those with the {request.noise} noise that the run added')
@@ -69,20 +78,27 @@ def planned(request: Request, changes: Changes, found: Originals | None) -> list
         lines += [f'images that are included as they are: {", ".join(included)}'] if included else []
         if found.left_out:
             lines.append(f'left out: {found.left_out} images not in labels.csv (data.limit, or newer than the run)')
-    return lines
+    return [*lines, estimate]
 
 
 def _rule(request: Request, changes: Changes) -> str:
-    options = request.options
-    suspect = changes.suspect & ~changes.decided
+    options, suspect = request.options, changes.suspect
+    decided = f'{changes.decided.sum()} images become what was decided'
+    if not options.all_suspects:
+        return f'{decided}, all others stay'
+    threshold = request.issues['threshold'] if options.threshold is None else options.threshold
     same = int((suspect & (changes.new == changes.given)).sum())
     fate = 'are left out' if options.mode == 'drop' else 'get the suggested label'
-    rule = f'{suspect.sum()} label issues (clean probability below {request.threshold:g}) {fate}'
+    rule = f'{suspect.sum()} label issues (clean probability below {threshold:g}) {fate}'
     rule += f', which {same} have already' if same else ''
-    if not options.decisions:
-        return rule
-    decided = f'{changes.decided.sum()} images become what was decided'
-    return f'{decided}, all others stay' if options.only_decisions else f'{decided}; of the others, {rule}'
+    return rule if options.decisions is None else f'{decided}; of the others, {rule}'
+
+
+def estimated(request: Request, before: Count, after: Count) -> str:
+    """The numbers of wrong labels before and after, in a line."""
+    decided = '' if request.options.decisions is None else ', taking what was decided as right'
+    line = f'estimated wrong labels: {before} before, {after} after{decided}'
+    return line if request.distrust is None else f'{line}; not to be trusted: {request.distrust}'
 
 
 def _table(changes: Changes) -> list[str]:
@@ -102,10 +118,11 @@ def _table(changes: Changes) -> list[str]:
     return [f'{row[0]:{width}}' + ''.join(f'{value:>12}' for value in row[1:]) for row in rows]
 
 
-def written(request: Request, found: Originals | None, linked: int) -> list[str]:
-    """What was written, and the options that train on it, in lines."""
+def written(request: Request, found: Originals | None, linked: int, estimate: str) -> list[str]:
+    """What was written, and the options that train on it, in lines; `estimate` is one of them."""
     out, settings = request.options.out, request.settings
     lines = [f'{out} is written' + (f'; {linked} files are hard links, do not edit them in place' if linked else '')]
+    lines.append(estimate)
     reads = {'path': out}
     if request.is_list:
         if settings['name'] not in ('folder', 'filelist'):

@@ -1,0 +1,82 @@
+"""What `python -m noisy_jax.clean` refuses, before anything is written."""
+
+import numpy as np
+
+from noisy_jax.clean import originals, target
+from noisy_jax.clean.changes import Changes
+from noisy_jax.clean.estimate import Count
+from noisy_jax.clean.messages import Request
+from noisy_jax.errors import InputError
+from noisy_jax.workdir import LABELS_HEADER, WorkDir
+
+
+def options(request: Request) -> None:
+    """Refuses options that do not fit each other, the run or the disk."""
+    given, settings, names = request.options, request.settings, request.class_names
+    if given.decisions is None and not given.all_suspects:
+        raise InputError(
+            'nothing says what to change: --decisions=reviewed.csv takes what you decided in the report, '
+            '--all-suspects changes all label issues'
+        )
+    if not given.all_suspects and (given.threshold is not None or given.mode == 'drop'):
+        name = '--mode=drop' if given.threshold is None else '--threshold'
+        raise InputError(f'{name} is for --all-suspects only; with --decisions alone, all others keep their label')
+    if given.threshold is not None and not 0 <= given.threshold <= 1:
+        raise InputError(f'--threshold: {given.threshold} is not allowed; from 0 to 1')
+    if given.all_suspects and request.distrust is not None:
+        raise InputError(
+            f'--all-suspects: the list of this run is not to be trusted ({request.distrust}); take --decisions alone'
+        )
+    if given.mode == 'csv' and not request.is_list:
+        raise InputError(f'--out: {given.out} must end in .csv with --mode csv')
+    if settings['name'] not in originals.KINDS and not request.is_list:
+        raise InputError(f'data.name={settings["name"]} has no files to copy; take --mode csv and an --out of *.csv')
+    target.check(given.out, settings['path'])
+    written_by_name = request.is_list or settings['name'] == 'filelist'
+    if written_by_name and all(map(str.isdecimal, names)) and set(names) != set(map(str, range(len(names)))):
+        raise InputError(
+            f'classes {", ".join(names[:5])}, ... are numbers but not 0 to {len(names) - 1}: in a list they would be '
+            'taken for others; take names, or --mode relabel or drop with class folders'
+        )
+
+
+def labels_file(folder: WorkDir, labels: dict[str, np.ndarray]) -> None:
+    """Refuses labels.csv with rows or columns missing."""
+    path = folder.path / 'labels.csv'
+    if not set(LABELS_HEADER) <= labels.keys() or not np.array_equal(labels['index'], np.arange(len(labels['index']))):
+        raise InputError(f'{path}: rows or columns are missing; rerun the command of the run to write it')
+
+
+def probabilities(folder: WorkDir, changes: Changes) -> np.ndarray:
+    """Those of the classifier, float32 [N, C]; InputError where they are not there or not those of labels.csv."""
+    found, shape = folder.load_array('pred_probs'), (len(changes.id), len(changes.class_names))
+    if found.shape != shape or not np.all((found >= 0) & (found <= 1)):
+        path = folder.path / 'pred_probs.npy'
+        raise InputError(f'{path}: shape {found.shape}; probabilities from 0 to 1 of shape {shape} are needed')
+    return found
+
+
+def suggestions(changes: Changes, decided: Changes, after: Count, without: Count, dropped: Count) -> None:
+    """Refuses suggestions that take all images of a class, or leave a larger share of wrong labels than without them.
+
+    Relabelling leaves all images, so that a larger share is a larger number; dropping makes the number smaller anyway.
+
+    Args:
+      changes: with the suggestions.
+      decided: without them.
+      after: the count of `changes`.
+      without: the count of `decided`.
+      dropped: the count where label issues are dropped.
+    """
+    emptied = sorted(set(changes.emptied) - set(decided.emptied))
+    if emptied:
+        raise InputError(
+            f'no image would be left of {", ".join(emptied)}: the classifier of this run is not good enough; '
+            'train longer, lower --threshold, or take --decisions without --all-suspects'
+        )
+    if after.share > without.share + 1e-9:  # float64 sums in another order differ by less
+        way = f', or --mode=drop, which leaves {dropped}' if dropped.share < without.share else ''
+        raise InputError(
+            f'--all-suspects would leave more wrong labels, by the estimate {after}, than there are without it, '
+            f'{without}; take --decisions alone{way}'
+        )
