@@ -395,6 +395,30 @@ def edit(work, change):
         writer.writerows(rows)
 
 
+@pytest.mark.parametrize('option', ['--all-suspects', '--decisions'])
+@pytest.mark.parametrize(
+    ('column', 'value'),
+    [
+        ('suggested_label', '../escaped'),
+        ('suggested_label', '{root}/cat'),
+        ('suggested_label', 'horse'),
+        ('given_label', 'horse'),
+        ('clean_probability', 'nan'),
+        ('clean_probability', '1.5'),
+    ],
+)
+def test_labels_that_the_run_cannot_have_written(pets, tmp_path, capsys, column, value, option):
+    root, work = pets
+    value, before = value.format(root=root), tree(tmp_path)
+    option = option if option == '--all-suspects' else decisions_file(tmp_path / 'd.csv', *DECISIONS)
+    edit(work, lambda row: row | ({column: value} if row['id'] == 'dog/001.png' else {}))
+    edited = tree(tmp_path)
+    status = clean(work, tmp_path / 'new', option, '--write')
+    refused(capsys, status, 'labels.csv, line 7', column, value, 'from 0 to 1' if 'prob' in column else 'cat, dog')
+    assert tree(tmp_path) == edited
+    assert tree(root) == {name.removeprefix('pets/'): file for name, file in before.items() if 'pets/' in name}
+
+
 def test_probabilities_of_another_run(pets, tmp_path, capsys):
     WorkDir(pets[1]).save_array('pred_probs', np.full((7, 2), 0.5))
     refused(capsys, clean_all(pets[1], tmp_path / 'new'), 'pred_probs.npy', '(7, 2)', '(8, 2)')

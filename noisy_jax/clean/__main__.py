@@ -68,7 +68,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
     request = Request.of(options, folder)
     checks.options(request)
     labels = folder.load_labels()
-    checks.labels_file(folder, labels)
+    checks.labels_file(folder, labels, request.class_names)
     decided = unchanged(labels, request.class_names)
     if options.decisions is not None:
         decided = decide(decided, options.decisions)

@@ -1,5 +1,7 @@
 """What `python -m noisy_jax.clean` refuses, before anything is written."""
 
+import csv
+
 import numpy as np
 
 from noisy_jax.clean import originals, target
@@ -40,11 +42,29 @@ def options(request: Request) -> None:
         )
 
 
-def labels_file(folder: WorkDir, labels: dict[str, np.ndarray]) -> None:
-    """Refuses labels.csv with rows or columns missing."""
+def labels_file(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> None:
+    """Refuses labels.csv with rows missing, or with values that the run cannot have written."""
     path = folder.path / 'labels.csv'
     if not set(LABELS_HEADER) <= labels.keys() or not np.array_equal(labels['index'], np.arange(len(labels['index']))):
         raise InputError(f'{path}: rows or columns are missing; rerun the command of the run to write it')
+    named = ', '.join(class_names[:20]) + (f' and {len(class_names) - 20} more' if len(class_names) > 20 else '')
+    share = labels['clean_probability']
+    for column, fits, allowed in (
+        ('given_label', np.isin(labels['given_label'], class_names), f'a class of this run; {named}'),
+        ('suggested_label', np.isin(labels['suggested_label'], class_names), f'a class of this run; {named}'),
+        ('clean_probability', (share >= 0) & (share <= 1), 'a probability; from 0 to 1'),
+    ):
+        if not fits.all():
+            index = int(np.argmin(fits))
+            line, value = _find(folder, index), str(labels[column][index])
+            raise InputError(f'{path}, line {line}: {column} {value!r} is not {allowed}')
+
+
+def _find(folder: WorkDir, index: int) -> int:
+    """The line of labels.csv, in which rows can have any order, that has `index`."""
+    with (folder.path / 'labels.csv').open(encoding='utf-8', newline='') as file:
+        reader = csv.DictReader(file)
+        return next(reader.line_num for row in reader if int(row['index']) == index)
 
 
 def probabilities(folder: WorkDir, changes: Changes) -> np.ndarray:
