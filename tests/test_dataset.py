@@ -24,6 +24,8 @@ def test_defaults_and_types():
     assert dataset.weight.dtype == np.float32
     np.testing.assert_array_equal(dataset.weight, [1, 1, 1])
     np.testing.assert_array_equal(dataset.id, ['0', '1', '2'])
+    np.testing.assert_array_equal(dataset.row, [0, 1, 2])
+    assert dataset.available == dataset.take(np.array([1])).available == 3
 
 
 def test_order_is_a_pure_function_of_seed_and_epoch():

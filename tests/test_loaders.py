@@ -531,6 +531,8 @@ def test_tfds_decodes_no_more_than_the_limit_asks_for(tmp_path):
     np.testing.assert_array_equal(few.image, [_image(row) for row in rows])
     np.testing.assert_array_equal(few.label, [0, 0, 1, 1, 2, 2])
     assert few.id.tolist() == [str(row) for row in rows]
+    assert few.row.tolist() == rows
+    assert few.available == 9
     refused(lambda: _load_tfds(tmp_path), "'toy'", 'image 2')
 
 

@@ -24,6 +24,9 @@ class Dataset:
       true_label: int32 [N] where known, else None; only evaluation and reports read it, it never enters a batch.
       weight: float32 [N], how much each sample counts; 1 by default.
       id: str [N], name of the image for people, such as its path; the row number by default.
+      row: int64 [N], place of the image among all that the loader has, of which data.limit leaves some; its place here
+        by default.
+      available: how many images the loader has; N by default.
 
     Raises:
       InputError: shapes do not match, or a label is out of range.
@@ -35,6 +38,8 @@ class Dataset:
     true_label: np.ndarray | None = None
     weight: np.ndarray | None = None
     id: np.ndarray | None = None
+    row: np.ndarray | None = None
+    available: int | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.dtype != np.uint8 or not len(self.image):
@@ -42,6 +47,8 @@ class Dataset:
         count = len(self.image)
         self._set('weight', np.ones(count) if self.weight is None else self.weight, np.float32)
         self._set('id', np.arange(count).astype(str) if self.id is None else self.id, None)
+        self._set('row', np.arange(count) if self.row is None else self.row, np.int64)
+        object.__setattr__(self, 'available', self.available or count)
         self._set_labels('label', NO_LABEL)
         if self.true_label is not None:
             self._set_labels('true_label', 0)
@@ -73,7 +80,7 @@ class Dataset:
     def take(self, indices: np.ndarray) -> 'Dataset':
         """The samples at these rows, in this order; images that are not in memory are not read."""
         true = None if self.true_label is None else self.true_label[indices]
-        taken = {name: getattr(self, name)[indices] for name in ('label', 'weight', 'id')}
+        taken = {name: getattr(self, name)[indices] for name in ('label', 'weight', 'id', 'row')}
         return self.replace(image=lazy.take(self.image, indices), true_label=true, **taken)
 
     def order(self, seed: int, epoch: int, *, batch_size: int) -> np.ndarray:

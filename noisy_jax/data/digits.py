@@ -15,7 +15,8 @@ def load(split: str, limit: int = 0, **_: Any) -> Dataset:
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]  # levels are 0 to 16
     train, test = train_test_split(np.arange(len(images)), test_size=360, random_state=0, stratify=bunch.target)
     rows = np.sort(train if split == 'train' else test)
-    rows = rows[balanced(bunch.target[rows], limit, 10)]
-    label = bunch.target[rows]
+    kept = balanced(bunch.target[rows], limit, 10)
+    label = bunch.target[rows[kept]]
+    origin = {'id': rows[kept].astype(str), 'row': kept, 'available': len(rows)}
     # Labels are true: people checked them when the set was made.
-    return Dataset(images[rows], label, tuple('0123456789'), true_label=label, id=rows.astype(str))
+    return Dataset(images[rows[kept]], label, tuple('0123456789'), true_label=label, **origin)

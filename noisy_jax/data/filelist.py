@@ -58,10 +58,12 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
         raise InputError(
             f'{entries.file}: it has no image of the first {lists["max_classes"]} classes (data.max_classes)'
         )
-    rows = rows[balanced(label[rows], limit, len(names))]
+    kept = balanced(label[rows], limit, len(names))
+    origin = {'row': kept, 'available': len(rows)}
+    rows = rows[kept]
     _refuse_missing(entries, root, rows)
     ids = np.array(entries.paths)[rows]
-    return Dataset(lazy.images(lazy.Paths(root, ids), decoding), label[rows], names, id=ids)
+    return Dataset(lazy.images(lazy.Paths(root, ids), decoding), label[rows], names, id=ids, **origin)
 
 
 @dataclasses.dataclass(frozen=True)

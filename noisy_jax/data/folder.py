@@ -51,11 +51,14 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
             raise InputError(f'{folder / min(unknown)}: {train_root} has no such class; classes: {", ".join(names)}')
         unlabelled = []
     folders = [*((label, folder / name) for label, name in enumerate(names)), *unlabelled]
-    most = max(limit // len(names), 1) if limit else None
-    chosen = [(label, file) for label, place in folders if place.is_dir() for file in _images(place)[:most]]
-    ids = np.array([file.relative_to(root).as_posix() for _, file in chosen])
+    present = [(label, place) for label, place in folders if place.is_dir()]
+    found = [(label, rank, file) for label, place in present for rank, file in enumerate(_images(place))]
+    most = max(limit // len(names), 1) if limit else len(found)
+    kept = np.array([row for row, (_, rank, _) in enumerate(found) if rank < most])
+    label = np.array([found[row][0] for row in kept], np.int32)
+    ids = np.array([found[row][2].relative_to(root).as_posix() for row in kept])
     images = lazy.images(lazy.Paths(root, ids), decoding)
-    return Dataset(images, np.array([label for label, _ in chosen], np.int32), names, id=ids)
+    return Dataset(images, label, names, id=ids, row=kept, available=len(found))
 
 
 def _folders(folder: pathlib.Path) -> list[str]:

@@ -80,7 +80,8 @@ def load(
     images = lazy.images(Records((dataset, path, split), rows), decoding)
     true_label = labels[rows, 0] if len(keys) > 1 else None
     try:
-        return Dataset(images, given[rows], names, true_label=true_label, id=rows.astype(str))
+        origin = {'id': rows.astype(str), 'row': rows, 'available': len(given)}
+        return Dataset(images, given[rows], names, true_label=true_label, **origin)
     except InputError as error:
         raise InputError(f'{title}, {split}: {error}') from error
 
