@@ -30,7 +30,7 @@ from noisy_jax.errors import InputError, exit_status
 
 _STATE = 'pack.json'
 _CHUNK_BYTES = 2**25  # written between two saves of the state: what a kill costs
-_OTHERS = ('memory_bytes', 'valid_fraction', 'mean', 'std')  # settings that do not change what is packed
+_OTHERS = ('memory_bytes', 'valid_fraction', 'embeddings', 'mean', 'std')  # settings that do not change what is packed
 _DEFAULTS = {name: setting.default for name, setting in DATA.items() if name not in _OTHERS}
 
 

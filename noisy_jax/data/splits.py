@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import data
-from noisy_jax.data import lazy, noise
+from noisy_jax.data import embeddings, lazy, noise
 from noisy_jax.data.dataset import NO_LABEL, Dataset, split
 from noisy_jax.errors import InputError
 
@@ -24,6 +24,7 @@ class Splits:
       pool: `train` and the images without a label, for pre-training.
       test: with true labels, or None.
       noise: which noise was added, as in summary.json.
+      embeddings: features from outside of `labelled`, float32 [N, D] in its order; None without data.embeddings.
     """
 
     labelled: Dataset
@@ -34,6 +35,7 @@ class Splits:
     pool: Dataset
     test: Dataset | None
     noise: dict[str, Any]
+    embeddings: np.ndarray | None
 
     @property
     def description(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
       InputError: data that cannot be used or does not fit the config.
     """
     settings = config.data
+    read_embeddings = embeddings.reader(settings.embeddings)
     if given:
         everything, test = (part and part.replace(image=lazy.scaled(part.image, settings.image_size)) for part in given)
     else:
@@ -80,12 +83,14 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
         name = everything.class_names[classes[0]]
         raise InputError(f'all {len(rows)} labelled training images are of the class {name!r}; at least 2 are needed')
     labelled = noise.with_noise(everything.take(rows) if len(unlabelled) else everything, config.noise, config.seed)
+    outside = read_embeddings(labelled)
     train_rows, valid_rows, train, valid = np.arange(len(labelled)), np.arange(0), labelled, None
     if settings.valid_fraction:
         train_rows, valid_rows = split(labelled, settings.valid_fraction, config.seed)
         train, valid = labelled.take(train_rows), labelled.take(valid_rows)
     pool = everything.take(np.sort(np.append(rows[train_rows], unlabelled))) if len(unlabelled) else train
-    return Splits(labelled, train_rows, valid_rows, train, valid, pool, test, noise.describe(labelled, config.noise))
+    added = noise.describe(labelled, config.noise)
+    return Splits(labelled, train_rows, valid_rows, train, valid, pool, test, added, outside)
 
 
 def _check_test(test: Dataset, train: Dataset) -> None:

@@ -18,7 +18,7 @@ from noisy_jax.report.settings import SETTINGS as REPORT
 from noisy_jax.schedule import PHASES
 from noisy_jax.training import optim
 
-# Settings that may change when a run is resumed: where it computes and what is shown, not what is trained.
+# Settings that may change when a run is resumed: where it computes, what is listed and shown, not what is trained.
 MACHINE = (
     'report.*',
     'devices',
@@ -28,6 +28,7 @@ MACHINE = (
     'xla_options',
     'data.memory_bytes',
     'data.workers',
+    'data.embeddings',
 )
 # Prefixes of keys in earlier versions, and today's.
 RENAMED = {
