@@ -75,6 +75,8 @@ def run(
     board = _board(folder, context)
     summary = _header(config, mesh) | {'noise': splits.noise, 'phases': []}
     with _session(context, MetricWriter(folder.metrics, board), options, quiet) as session:
+        if config.report.cross_fit and config.phases and not folder.has_array('pred_probs'):
+            _first_list(folder, context, summary, session)
         beliefs, trained = _fold(context, session, folder, summary)
     issues = results.find_label_issues(folder, context, beliefs)
     if issues:
@@ -95,6 +97,18 @@ def run(
         if speaks:
             print(f'\n{folder.path}/report.html shows the label issues and lets you decide')
     return summary
+
+
+def _first_list(folder: WorkDir, context: Context, summary: dict[str, Any], session: Session) -> None:
+    """List and report before anything is trained, by features that need no training."""
+    issues = results.find_label_issues(folder, context, {})
+    found = issues.numbers | {'cross_fit': context.config.report.cross_fit, 'first': True}
+    folder.save_json('summary', summary | {'label_issues': found})
+    if context.config.report.page:
+        results.write_report(folder, context, {}, issues)
+    session.progress.note(
+        'first list', f'{folder.path}/labels.csv and report.html; training goes on and may improve it'
+    )
 
 
 @contextlib.contextmanager

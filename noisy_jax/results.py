@@ -1,18 +1,19 @@
 """The results of a run once everything is trained: label issues, report, TensorBoard."""
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from noisy_jax import schedule
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.labels import cross_fit, embedding_map, issues, selection
+from noisy_jax.labels import classical, embedding_map, issues, judges, planted, selection
 from noisy_jax.labels.issues import LabelIssues
+from noisy_jax.methods import METHODS
 from noisy_jax.report import page, plots
 from noisy_jax.report.findings import Findings
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.mesh import is_main, wait_for_all
-from noisy_jax.training.state import Variables
 from noisy_jax.training.tensorboard import Board
 from noisy_jax.workdir import WorkDir
 
@@ -20,42 +21,50 @@ from noisy_jax.workdir import WorkDir
 def find_label_issues(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> LabelIssues | None:
     """Finds the issues of all given labels and writes labels.csv and pred_probs.npy; None without a classifier.
 
-    The probabilities are those of the last classifier, or with config.report.cross_fit those of heads on the encoder of
-    the phase `pretrain`. `beliefs` are those after that phase and after the last classifier's, by name.
+    With config.report.cross_fit, judges that have not seen the label compete: on classical features, on embeddings of
+    the phase `pretrain`, on features from outside. Else the last classifier judges. `beliefs` are those after that
+    phase and after the last classifier's, by name; the first is not needed for a first list.
     """
-    last = beliefs.get(schedule.last_classifier(beliefs))
-    if last is None:
-        return None
     splits, settings = context.splits, context.config.report
-    labelled = splits.labelled
+    labelled, threshold = splits.labelled, settings.threshold
     if settings.cross_fit:
-        probabilities = _cross_fitted(folder, context, beliefs['pretrain'].variables)
-    else:
+        verdict = _verdict(folder, context, beliefs)
+        found = issues.of_verdict(verdict, labelled.label, labelled.true_label, threshold=threshold)
+    elif last := beliefs.get(schedule.last_classifier(beliefs)):
         probabilities = splits.in_order(last.probabilities, last.valid_probabilities)
-    rule = {'threshold': settings.threshold, 'seed': context.config.seed}
-    found = issues.find(probabilities, labelled.label, labelled.true_label, **rule)
+        rule = {'threshold': threshold, 'seed': context.config.seed}
+        found = issues.find(probabilities, labelled.label, labelled.true_label, **rule)
+    else:
+        return None
     found.save(folder, labelled.id, labelled.class_names, sort=settings.sort)
     return found
 
 
-def _cross_fitted(folder: WorkDir, context: Context, pretrained: Variables) -> np.ndarray:
-    """Probabilities [N, C] by heads that did not see the label, on embeddings that saw none; computed once."""
-    labelled, folds = context.splits.labelled, context.config.report.cross_fit
-    name = f'labels/cross_fit_{folds}'
-    if not folder.has_array(name):
-        embeddings = context.evaluator.embed(pretrained, labelled)
-        settings = {'folds': folds, 'seed': context.config.seed}
-        folder.save_array(name, cross_fit.cross_fit(embeddings, labelled.label, labelled.num_classes, **settings))
-        wait_for_all(name)
-    return folder.load_array(name)
+def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> planted.Verdict:
+    """That of judges on all features that have seen no label; the process that writes finds it, the others read it."""
+    labelled, config = context.splits.labelled, context.config
+    features = {'classical features': functools.partial(classical.describe, labelled.image)}
+    if 'pretrain' in beliefs and not METHODS[config.pretrain.method].sees_labels:
+        embeddings = context.evaluator.embed(beliefs['pretrain'].variables, labelled)  # by all processes together
+        features['own encoder'] = lambda: embeddings
+    if context.splits.embeddings is not None:
+        features['features from outside'] = lambda: context.splits.embeddings
+    if is_main():
+        made = {kind: make() for kind, make in features.items()}
+        settings = {'folds': config.report.cross_fit, 'seed': config.seed}
+        compared = judges.all_judges(made, labelled.num_classes, **settings)
+        planted.compete(compared, labelled.label, labelled.num_classes, seed=config.seed).save(folder)
+    wait_for_all('verdict')
+    return planted.Verdict.load(folder)
 
 
 def write_report(folder: WorkDir, context: Context, beliefs: dict[str, Belief], found: LabelIssues) -> None:
-    """Writes report.html and plots/; the map, of the last classifier's embeddings, is laid out once."""
+    """Writes report.html and plots/; the map, of the last classifier's embeddings, is laid out once, if there are."""
     labelled, settings = context.splits.labelled, context.config.report
-    if not folder.has_array('labels/map'):
+    last = schedule.last_classifier(beliefs)
+    if last and not folder.has_array('labels/map'):
         rows = embedding_map.choose(found.by_suspicion)
-        variables = beliefs[schedule.last_classifier(beliefs)].variables
+        variables = beliefs[last].variables
         embeddings = context.evaluator.embed(variables, labelled.take(rows))  # by all processes together
         if is_main():
             folder.save_array('labels/map_rows', rows.astype(np.int32))

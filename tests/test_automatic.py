@@ -37,7 +37,9 @@ def _pictures(root, sizes, mode='RGB'):
 def test_choices_go_by_size_number_and_machine():
     of = {key: value for key, (value, _) in automatic.choices(Facts(5000, 0, 10, 32, True, 3)).items()}
     assert (of['data.image_size'], of['model.encoder'], of['pretrain.batch_size']) == (0, 'cnn6', 128)
-    assert of['pretrain.epochs'] == 100  # 500,000 images
+    assert of['pretrain.epochs'] == 20  # 100,000 images
+    thorough = automatic.choices(Facts(5000, 0, 10, 32, True, 3, effort='thorough'))
+    assert thorough['pretrain.epochs'][0] == 100
     large = automatic.choices(Facts(900, 100, 120, 600, False, 3, devices=4, accelerator=True))
     of = {key: value for key, (value, _) in large.items()}
     assert (of['data.image_size'], of['model.encoder'], of['pretrain.epochs']) == (128, 'resnet18', 500)
@@ -134,7 +136,11 @@ def test_a_run_on_given_images_keeps_what_was_chosen(tmp_path, capfd):
     assert len(folder.load_labels()['index']) == labelled
     assert described['held_out'] > 0
     assert np.load(tmp_path / 'work' / 'pred_probs.npy').shape == (labelled, 10)
-    assert np.load(tmp_path / 'work' / 'labels' / 'cross_fit_5.npy').shape == (labelled, 10)
+    assert summary['label_issues']['judges'].keys() == {
+        f'{kind}, {by}'
+        for kind in ('classical features', 'own encoder')
+        for by in ('logistic regression', 'neighbours')
+    }
     lines = [line['step'] for line in map(__import__('json').loads, folder.metrics.read_text().splitlines())]
     batch = saved['pretrain']['batch_size']
     assert lines[0] == (len(images) - described['held_out']) // batch, 'an epoch of all images, with a label or not'

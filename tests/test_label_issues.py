@@ -71,7 +71,7 @@ def judged():
     """Digits with 40 % wrong labels, judged on their pixels by heads that did not see them."""
     images, true = load_digits(return_X_y=True)
     given = noise.corrupt(true, 'symmetric', 0.4, 10, 0)
-    return cross_fit.cross_fit(images, given, 10, folds=5, seed=0), given, true
+    return cross_fit.cross_fit(images, given, 10, folds=5, seed=0)[0], given, true
 
 
 def test_cross_fitted_probabilities_find_wrong_labels(judged):
@@ -103,7 +103,8 @@ def test_a_label_does_not_move_its_own_judgement():
 def test_classes_with_fewer_samples_than_folds():
     rng = np.random.default_rng(0)
     labels = np.array([0] * 20 + [1] * 20 + [2] * 2)
-    found = cross_fit.cross_fit(rng.normal(size=(42, 3)) + labels[:, None], labels, 4, folds=5)
+    found, strength = cross_fit.cross_fit(rng.normal(size=(42, 3)) + labels[:, None], labels, 4, folds=5)
+    assert strength in cross_fit.STRENGTHS
     assert found.shape == (42, 4)
     assert np.isfinite(found).all()
     assert (found[:, 3] == 0).all()

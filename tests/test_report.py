@@ -19,7 +19,7 @@ from tiny import config
 
 from noisy_jax import pipeline
 from noisy_jax.data import digits
-from noisy_jax.labels import embedding_map
+from noisy_jax.labels import embedding_map, judges
 from noisy_jax.report import page, plots
 from noisy_jax.report.charts import histogram
 from noisy_jax.report.findings import Findings
@@ -159,8 +159,8 @@ def test_labels_that_form_one_group_are_shown_by_margin(tmp_path):
     findings = Findings.load(WorkDir.of_run(folder))
     assert findings.components == []
     probabilities = np.load(folder / 'pred_probs.npy')
-    margin = probabilities[np.arange(400), findings.given] - probabilities.max(1)
-    np.testing.assert_allclose(margin[data['gallery']['index']], np.sort(margin)[:300], atol=1e-6)
+    doubt = judges.suspicion(probabilities, findings.given)
+    np.testing.assert_allclose(doubt[data['gallery']['index']], np.sort(doubt)[::-1][:300], atol=1e-6)
     _draw(folder)
 
 
@@ -174,14 +174,14 @@ def test_a_threshold_between_thousandths_and_one_that_suspects_none(tmp_path):
 
 def test_many_classes_get_a_list_instead_of_a_matrix(tmp_path):
     names = tuple(f'class {number}' for number in range(40))
-    folder = run_of(tmp_path / 'work', names=names, true=False, cross_fit=5)
+    folder = run_of(tmp_path / 'work', names=names, true=False)
     source, counts = (folder / 'report.html').read_text(), Findings.load(WorkDir.of_run(folder)).counts
     assert 'class="matrix"' not in source
     np.fill_diagonal(counts, 0)
     given, suggested = np.unravel_index(counts.argmax(), counts.shape)
     row = source[source.index('id="confusions"') :].split('<tbody>')[1].split('</tr>')[0]
     assert re.findall('data-sort="([^"]*)"', row)[:3] == [names[given], names[suggested], str(counts.max())]
-    assert 'cross-fitted, 5 folds' in source
+    assert 'was trained on them (in-sample)' in source
     assert 'Measured against' not in source
     assert 'hits' not in read_data(folder)['cuts']
 

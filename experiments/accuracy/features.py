@@ -217,7 +217,7 @@ def run_lists(labels: str, seed: int, arguments: argparse.Namespace) -> dict[str
         features, right = file['train'].astype(np.float32), known['clean_label'].astype(np.int32)
     given = given_labels(labels, right, arguments.human, seed)
     votes = np.asarray(knn.predict(features, given, features, k=200, num_classes=10, leave_one_out=True))
-    regression = cross_fit.cross_fit(features, given, 10, folds=5, seed=seed)
+    regression, _ = cross_fit.cross_fit(features, given, 10, folds=5, seed=seed)
     found = {
         'neighbours': list_quality(votes / votes.sum(1, keepdims=True), given, right),
         'votes_right': float(np.mean(votes.argmax(1) == right)),

@@ -4,7 +4,7 @@
   ... --table         the tables from the JSON alone
 
 The first 5,000 images lie in class folders by the worst of CIFAR-10N's labels (Wei 2022). Then, as a user would:
-`noisy_jax.main --config=configs/own_images.py` and `noisy_jax.clean --mode=relabel|drop`. The label issues are
+`noisy_jax.main --config=configs/own_images.py` and `noisy_jax.clean --all-suspects --mode=relabel|drop`. The list is
 compared with cleanlab's on the same cross-fitted probabilities, and on those of a plain classifier (cross-entropy, from
 scratch, the same network, 20 epochs, three folds). Plain classifiers trained on the given, the cleaned and the right
 labels are evaluated on the 10,000 test images. A rerun resumes.
@@ -157,7 +157,14 @@ class Experiment:
         """What `noisy_jax.clean` makes of the folder."""
         out = self.folder / f'photos_{mode}'
         if not out.exists():
-            command('noisy_jax.clean', f'--workdir={self.workdir}', f'--out={out}', f'--mode={mode}', '--write')
+            command(
+                'noisy_jax.clean',
+                f'--workdir={self.workdir}',
+                f'--out={out}',
+                '--all-suspects',
+                f'--mode={mode}',
+                '--write',
+            )
         return data.load_split({**self.config.data, 'path': str(out)}, 'train')
 
     def accuracies(self) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """Cross-fitted linear heads: class probabilities of each sample by a head that was not fitted to its label."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -8,17 +10,25 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation, tried in this order
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation, tried in this order
 
 
-def linear_head(strength: float = 1.0) -> Pipeline:
-    """Logistic regression on standardised embeddings; `strength` is its inverse regularisation."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
+def linear_head(strength: float = 1.0, *, scale: bool = True) -> Pipeline:
+    """Logistic regression on embeddings, standardised by default; `strength` is its inverse regularisation."""
+    regression = LogisticRegression(C=strength, max_iter=1000)
+    return make_pipeline(StandardScaler(), regression) if scale else make_pipeline(regression)
 
 
 def cross_fit(
-    embeddings: np.ndarray, labels: np.ndarray, num_classes: int, *, folds: int = 5, seed: int = 0
-) -> np.ndarray:
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    strengths: Sequence[float] = STRENGTHS,
+    scale: bool = True,
+) -> tuple[np.ndarray, float]:
     """Class probabilities of every sample by logistic regression on the other folds (cross-fitting).
 
     Regularisation, of which wrong labels need much, is relaxed as long as the left-out labels, wrong ones among them,
@@ -30,26 +40,34 @@ def cross_fit(
       num_classes: C.
       folds: number of folds; stratified where each class has as many samples.
       seed: random seed of the folds.
+      strengths: of `linear_head`, to choose from.
+      scale: whether embeddings are standardised.
 
     Returns:
-      float32 [N, C]; classes that a head did not see have probability 0.
+      float32 [N, C], in which classes that a head did not see have probability 0; and the chosen strength.
     """
     folds = min(folds, len(labels))
     splitter = StratifiedKFold if np.unique(labels, return_counts=True)[1].min() >= folds else KFold
     parts = list(splitter(folds, shuffle=True, random_state=seed).split(embeddings, labels))
-    best, least = None, np.inf
+    best, chosen, least = None, strengths[0], np.inf
     with threadpool_limits(1):  # on a busy machine, threads of small products wait for each other: 30 times as long
-        for strength in _STRENGTHS:
-            found = out_of_fold(embeddings, labels, num_classes, parts, strength)
+        for strength in strengths:
+            found = out_of_fold(embeddings, labels, num_classes, parts, strength, scale=scale)
             loss = log_loss(labels, found, labels=np.arange(num_classes))
             if loss >= least:
                 break
-            best, least = found, loss
-    return best
+            best, chosen, least = found, strength, loss
+    return best, chosen
 
 
 def out_of_fold(
-    embeddings: np.ndarray, labels: np.ndarray, num_classes: int, parts: list[tuple], strength: float
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    parts: list[tuple],
+    strength: float,
+    *,
+    scale: bool = True,
 ) -> np.ndarray:
     """Probabilities [N, C] of the rows left out of each of `parts`, (fitted, left out), by a head on the others."""
     found = np.zeros((len(labels), num_classes), np.float32)
@@ -57,6 +75,6 @@ def out_of_fold(
         if len(np.unique(labels[fitted])) == 1:  # very few samples: nothing to fit
             found[left_out, labels[fitted[0]]] = 1.0
             continue
-        head = linear_head(strength).fit(embeddings[fitted], labels[fitted])
+        head = linear_head(strength, scale=scale).fit(embeddings[fitted], labels[fitted])
         found[np.ix_(left_out, head.classes_)] = head.predict_proba(embeddings[left_out])
     return found

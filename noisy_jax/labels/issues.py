@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.errors import InputError
-from noisy_jax.labels import selection
+from noisy_jax.labels import judges, selection
+from noisy_jax.labels.planted import Verdict
 from noisy_jax.workdir import WorkDir
 
 _CLEAN = 'labels/clean_probability'
@@ -23,6 +24,7 @@ class LabelIssues:
       clean_probability: float64 [N], the probability that the given label is right.
       threshold: clean probability below which a label is an issue.
       true: int32 [N] where true labels are known, only to measure; else None.
+      verdict: of the judge that made the list, where judges competed; it says how far the list can be trusted.
     """
 
     given: np.ndarray
@@ -30,17 +32,20 @@ class LabelIssues:
     clean_probability: np.ndarray
     threshold: float = 0.5
     true: np.ndarray | None = None
+    verdict: Verdict | None = None
 
     @classmethod
     def load(cls, folder: WorkDir) -> 'LabelIssues':
         """Reads those of a finished run; InputError: a file is missing or broken."""
         try:
-            threshold = folder.load_json('summary')['label_issues']['threshold']
+            found = folder.load_json('summary')['label_issues']
+            threshold = found['threshold']
         except KeyError as error:
             raise InputError(f'{folder.path}: this run has no label issues; it trained no classifier') from error
         true = folder.load_array('labels/true') if folder.has_array('labels/true') else None
         given, probabilities = folder.load_array('labels/given'), folder.load_array('pred_probs')
-        return cls(given, probabilities, folder.load_array(_CLEAN), threshold, true)
+        verdict = Verdict.load(folder) if 'judge' in found else None
+        return cls(given, probabilities, folder.load_array(_CLEAN), threshold, true, verdict)
 
     def save(self, folder: WorkDir, ids: np.ndarray, class_names: tuple[str, ...], *, sort: str = 'index') -> None:
         """Writes labels.csv, its rows by `sort` ('index' or 'suspicion'), and what `load` needs of these arrays.
@@ -90,9 +95,9 @@ class LabelIssues:
 
     @functools.cached_property
     def by_suspicion(self) -> np.ndarray:
-        """Rows int64 [N] by clean probability to six digits, lowest first; ties by how sure the suggestion is."""
-        of_given = self.probabilities[np.arange(len(self.given)), self.given]
-        return np.lexsort((of_given - self.pred_prob, self.clean_probability.round(6)))
+        """Rows int64 [N] by clean probability to six digits, lowest first; ties by how likely another label is."""
+        doubt = judges.suspicion(self.probabilities, self.given)
+        return np.lexsort((-doubt, self.clean_probability.round(6)))
 
     @functools.cached_property
     def noise_matrix(self) -> np.ndarray:
@@ -112,8 +117,8 @@ class LabelIssues:
     def numbers(self) -> dict[str, Any]:
         """What summary.json says of them; undefined values are None.
 
-        By the fitted mixture each label is wrong with probability 1 - clean probability: `estimated_noise_rate` is its
-        mean, and expected precision and recall follow from it. The measured ones need true labels.
+        Each label is wrong with probability 1 - clean probability: `estimated_noise_rate` is its mean, and expected
+        precision and recall follow from it. The measured ones need true labels.
         """
         wrong, suspect = 1 - self.clean_probability, self.is_suspect
         caught, count = float(wrong[suspect].sum()), int(suspect.sum())
@@ -124,12 +129,21 @@ class LabelIssues:
             'expected_precision': caught / count if count else None,
             'expected_recall': caught / float(wrong.sum()) if wrong.any() else None,
         }
+        if self.verdict:
+            values |= self.verdict.numbers(suspect)
         if self.true is not None:
             quality = selection.quality(wrong, self.is_wrong, 1 - self.threshold)
             values |= {name: quality[name] for name in ('precision', 'recall', 'auroc')}
             right = (self.suggested == self.true)[suspect & self.is_wrong]
             values['suggestion_accuracy'] = float(right.mean()) if len(right) else None
         return values
+
+
+def of_verdict(
+    verdict: Verdict, given: np.ndarray, true: np.ndarray | None = None, *, threshold: float = 0.5
+) -> LabelIssues:
+    """The list of the judge that found planted errors best, of labels `given` int [N]; arguments as of `find`."""
+    return LabelIssues(given, verdict.probabilities, 1 - verdict.wrong[1], threshold, true, verdict)
 
 
 def find(

@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix
 
 from noisy_jax import schedule
 from noisy_jax.errors import InputError
-from noisy_jax.labels import selection
+from noisy_jax.labels import judges, selection
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.labels.mixtures import VARIANCE_FLOOR
 from noisy_jax.workdir import WorkDir
@@ -38,7 +38,8 @@ class Findings(LabelIssues):
       config, data, summary: the JSON files.
       epochs: the lines of metrics.jsonl.
       id: str [N], of the labelled images.
-      loss: float64 [N], of the given labels, scaled to [0, 1]: what the mixture was fitted to.
+      loss: float64 [N], scaled to [0, 1]: that of the given labels, to which the mixture was fitted, or the suspicion
+        of the judge that made the list.
     """
 
     config: dict[str, Any]
@@ -63,7 +64,9 @@ class Findings(LabelIssues):
             summary=folder.load_json('summary'),
             epochs=epochs,
             id=ids,
-            loss=selection.scaled_mean(issues.losses),
+            loss=selection.scaled_mean(
+                judges.suspicion(issues.probabilities, issues.given) if issues.verdict else issues.losses
+            ),
         )
 
     @property
@@ -77,19 +80,19 @@ class Findings(LabelIssues):
 
     @property
     def last_phase(self) -> dict[str, Any]:
-        """The record of the phase that trained the last classifier."""
+        """The record of the phase that trained the last classifier; empty where none was trained."""
         phases = {phase['name']: phase for phase in self.summary['phases']}
-        return phases[schedule.last_classifier(phases)]
+        return phases.get(schedule.last_classifier(phases), {})
 
     @property
     def is_one_group(self) -> bool:
         """Whether the losses do not form two groups, so that every label is trusted."""
-        return bool((self.clean_probability == 1).all())
+        return self.verdict is None and bool((self.clean_probability == 1).all())
 
     @property
     def components(self) -> list[Component]:
-        """The mixture of right and wrong labels, from its posterior (EM's last step); empty for one group."""
-        if self.is_one_group:
+        """The mixture of right and wrong labels, from its posterior (EM's last step); empty without."""
+        if self.is_one_group or self.verdict:
             return []
         found = []
         for share in (self.clean_probability, 1 - self.clean_probability):
@@ -106,8 +109,9 @@ class Findings(LabelIssues):
     def cuts(self) -> dict[str, list]:
         """What follows from each threshold from 0 to 1 in thousandths, the run's own among them.
 
-        threshold; suspects: number of labels below it; caught: sum of their probabilities to be wrong; border: the
-        scaled loss from which labels are listed, None where none is; hits: wrong ones, where truth is known.
+        threshold; suspects: number of labels below it; caught: sum of their probabilities to be wrong, with the least
+        and the most of it where a judge says them; border: the scaled loss from which labels are listed, None where
+        none is; hits: wrong ones, where truth is known.
         """
         grid = np.linspace(0, 1, 1001).round(3)
         grid[np.abs(grid - self.threshold).argmin()] = self.threshold
@@ -123,6 +127,9 @@ class Findings(LabelIssues):
             'caught': _before(np.cumsum(1 - clean), suspects, 0.0).round(3).tolist(),
             'border': [round(value, 4) if np.isfinite(value) else None for value in border.tolist()],
         }
+        if self.verdict:
+            for name, wrong in zip(('least', 'most'), self.verdict.wrong[::2, order], strict=True):
+                cuts[name] = _before(np.cumsum(wrong), suspects, 0.0).round(3).tolist()
         if self.is_wrong is not None:
             cuts['hits'] = _before(np.cumsum(self.is_wrong[order]), suspects, 0).tolist()
         return cuts

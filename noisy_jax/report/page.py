@@ -55,6 +55,7 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
         sentences=''.join(f'<p>{text}</p>' for text in sentences(findings)),
         overview=sections.overview(findings),
         histogram=charts.histogram(findings),
+        judges=sections.judges(findings),
         classes=sections.classes(findings),
         confusion=sections.confusion(findings),
         training=sections.training(findings),

@@ -21,7 +21,7 @@ def overview(findings: Findings) -> str:
     tiles = [
         ('labels', count(findings.data['images']), 'images with a given label'),
         ('likely label errors', count(issues['suspects']), f'{share} of the labels'),
-        ('estimated noise', percent(issues['estimated_noise_rate']), 'of the labels are wrong'),
+        _noise(findings),
     ]
     if 'test_accuracy_last' in phase:
         tiles.append(('test accuracy', percent(phase['test_accuracy_last']), 'of the last classifier'))
@@ -32,6 +32,24 @@ def overview(findings: Findings) -> str:
         for name, value, meaning in tiles
     )
     return f'<dl class="tiles">{"".join(rows)}</dl>'
+
+
+def _noise(findings: Findings) -> tuple[str, str, str]:
+    if findings.verdict:
+        low, high = (percent(rate) for rate in findings.verdict.noise_rate)
+        return ('estimated noise', f'{low} to {high}', 'of the labels are wrong')
+    return ('estimated noise', percent(findings.numbers['estimated_noise_rate']), 'of the labels are wrong')
+
+
+def judges(findings: Findings) -> str:
+    """Table of the judges that competed, the best first; '' where a mixture made the list."""
+    if not findings.verdict:
+        return ''
+    rows = [
+        f'<tr><th scope="row">{escape(name)}</th><td>{found:.3f}</td></tr>'
+        for name, found in sorted(findings.verdict.aurocs.items(), key=lambda item: -item[1])
+    ]
+    return _table('id="judges"', 'Judges, by how well they find planted errors', _heads(('judge', 'AUROC')), rows)
 
 
 def classes(findings: Findings) -> str:

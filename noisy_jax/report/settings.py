@@ -5,7 +5,8 @@ from noisy_jax.config import Section, Setting
 SETTINGS: Section = {
     'cross_fit': Setting(
         0,
-        'folds of cross-fitting: labels are scored by heads that did not see them, on pre-trained embeddings; 0: off',
+        'folds of cross-fitting: labels are scored by judges that have not seen them, on features that have seen no '
+        'label; the one that finds planted errors best makes the list; 0: the last classifier does',
         0,
         100,
     ),

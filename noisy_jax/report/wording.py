@@ -29,7 +29,17 @@ def count(number: int, thing: str = '') -> str:
 def sentences(findings: Findings) -> list[str]:
     """Paragraphs as HTML: what was found, how far it can be trusted, how good the classifier is, what was not done."""
     notes = [escape(note) for note in tables.notes(findings.summary)]
-    return [_found(findings), _trust(findings), _accuracy(findings), *notes]
+    fault = [_fault(findings)] if findings.verdict and findings.verdict.fault else []
+    return [*fault, _found(findings), _trust(findings), _accuracy(findings), *notes]
+
+
+def _fault(findings: Findings) -> str:
+    return (
+        '<strong>This list is not to be trusted.</strong> The best judge of the labels that was found, by '
+        f'{escape(findings.verdict.judge)}, does not know the classes well enough: {escape(findings.verdict.fault)}. '
+        'More or larger images, features from outside (<code>--config.data.embeddings</code>) or longer training may '
+        'help; <code>noisy_jax.clean</code> takes your own decisions only.'
+    )
 
 
 def _found(findings: Findings) -> str:
@@ -48,17 +58,27 @@ def _found(findings: Findings) -> str:
         return (
             f'{text}. <strong>None is listed</strong> as a likely label error at the threshold {findings.threshold:g}.'
         )
+    rate = f'About <strong>{percent(issues["estimated_noise_rate"])} of the labels are estimated to be wrong</strong>'
+    if findings.verdict:
+        low, high = findings.verdict.noise_rate
+        rate = f'Between <strong>{percent(low)} and {percent(high)} of the labels are wrong</strong>, by the estimate'
     return (
-        f'{text}. About <strong>{percent(issues["estimated_noise_rate"])} of the labels are estimated to be wrong'
-        f'</strong>; {count(issues["suspects"])} are listed as likely label errors: the probability that the given '
-        f'label is right (the <em>clean probability</em>) is below {findings.threshold:g}.'
+        f'{text}. {rate}; {count(issues["suspects"])} are listed as likely label errors: the probability that the '
+        f'given label is right (the <em>clean probability</em>) is below {findings.threshold:g}.'
     )
 
 
 def _trust(findings: Findings) -> str:
     issues, folds = findings.numbers, findings.summary['label_issues']['cross_fit']
     parts = []
-    if issues['suspects']:
+    if findings.verdict and issues['suspects']:
+        low, high = issues['precision_interval']
+        parts.append(
+            f'Of the listed labels, <strong>{percent(low)} to {percent(high)}</strong> are wrong (expected precision): '
+            'how a judge finds errors that were planted among the labels says so much, and no more. Each image that '
+            'you look at says more.'
+        )
+    elif issues['suspects']:
         parts.append(
             f'If the fitted mixture is right, {percent(issues["expected_precision"])} of the listed labels are wrong '
             f'(expected precision), and the list contains {percent(issues["expected_recall"])} of all wrong labels '
@@ -75,8 +95,14 @@ def _trust(findings: Findings) -> str:
             )
         else:
             parts.append('none of them is listed.')
-    if folds:
-        parts.append(f'Each label was scored by a classifier that had not seen it (cross-fitted, {folds} folds).')
+    if findings.verdict:
+        judge, found = findings.verdict.judge, findings.verdict.aurocs
+        others = [name for name in found if name != judge]
+        ahead = f'; the others reach {max(found[name] for name in others):.2f} at most' if others else ''
+        parts.append(
+            f'The list is that of <strong>{escape(judge)}</strong>, the judge that found most of the planted errors '
+            f'(AUROC {found[judge]:.2f}{ahead}). It has not seen the label that it judges ({folds} folds).'
+        )
     else:
         held = ', except the held-out ones' if findings.data['held_out'] else ''
         parts.append(
@@ -89,6 +115,9 @@ def _trust(findings: Findings) -> str:
 
 def _accuracy(findings: Findings) -> str:
     phase, parts = findings.last_phase, []
+    if not phase:
+        first = findings.summary['label_issues'].get('first')
+        return 'This is a first list; training goes on and may improve it.' if first else 'No classifier was trained.'
     name = schedule.title(phase['name'])
     if 'test_accuracy_last' in phase:
         accuracy = percent(phase['test_accuracy_last'])

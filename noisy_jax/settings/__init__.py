@@ -45,6 +45,11 @@ RUN: Section = {
     'name': Setting('unnamed', 'name of the run in its summary'),
     'seed': Setting(0, 'random seed for noise, splits, initialisation, shuffling and augmentation', 0, 2**31 - 1),
     'phases': Setting(PHASES, 'phases to run, in this order', choices=PHASES),
+    'effort': Setting(
+        'normal',
+        'how much is trained where that is left to the data; quick: nothing, the list is made without a network',
+        choices=('quick', 'normal', 'thorough'),
+    ),
     'rounds': Setting(1, 'rounds of select, contrast and finetune, each from the labels of the last', 1, 100),
     'loss': Setting('elr', 'loss of the methods single and elr_plus; the others have their own', choices=_LOSSES),
     'devices': Setting(0, 'number of devices; 0: all', least=0),
@@ -171,8 +176,11 @@ def validate(config: ConfigDict, unchecked: Collection[str] = ()) -> None:
     """
     config_lib.validate(config, sections(), renamed=RENAMED, unchecked=unchecked)
     phases = tuple(config.phases)
-    if not phases or list(phases) != sorted(set(phases), key=PHASES.index):
-        raise InputError(f'config.phases: {phases} must be some of {", ".join(PHASES)}, each once, in this order')
+    if list(phases) != sorted(set(phases), key=PHASES.index) or not (phases or config.report.cross_fit):
+        raise InputError(
+            f'config.phases: {phases} must be some of {", ".join(PHASES)}, each once, in this order; none with '
+            'report.cross_fit only'
+        )
     for phase, needed in (('select', 'classify'), ('contrast', 'select'), ('finetune', 'classify')):
         if phase in phases and needed not in phases:
             raise InputError(f'config.phases: {phase!r} needs {needed!r} before it, found {phases}')
@@ -180,12 +188,6 @@ def validate(config: ConfigDict, unchecked: Collection[str] = ()) -> None:
         raise InputError(f'config.early_stop: {config.early_stop!r} needs data.valid_fraction above 0')
     if config.report.cross_fit == 1:
         raise InputError('config.report.cross_fit: 1 is not allowed; at least 2 folds, or 0 for none')
-    label_free = [name for name, method in REPRESENTATIONS.items() if not method.sees_labels]
-    if config.report.cross_fit and not ('pretrain' in phases and config.pretrain.method in label_free):
-        raise InputError(
-            f'config.report.cross_fit: {config.report.cross_fit} needs the phase pretrain by '
-            f'{" or ".join(label_free)}, whose embeddings have seen no label'
-        )
     if config.rounds > 1 and 'finetune' not in phases:
         raise InputError(f'config.rounds: {config.rounds} needs the phase finetune, found {phases}')
 

@@ -24,6 +24,8 @@ from noisy_jax.schedule import PHASES
 _LOOKED_AT = 1000  # images whose sizes and pixels are looked at
 _SMALL = 16  # pixels; below it images are drawings rather than photographs
 _MOST_IN_A_BATCH = 256
+# Images of all epochs of pre-training, by effort: on a CPU, and on a GPU or TPU.
+_PASSES = {'quick': (0, 0), 'normal': (100_000, 10_000_000), 'thorough': (500_000, 10_000_000)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Facts:
       channels: 1 where all are grey, else 3.
       devices: how many the batch is sharded over.
       accelerator: whether they are GPUs or TPUs.
+      effort: config.effort.
     """
 
     labelled: int
@@ -49,6 +52,7 @@ class Facts:
     channels: int
     devices: int = 1
     accelerator: bool = False
+    effort: str = 'normal'
 
 
 def kind_of(path: str, listed: str) -> str:
@@ -73,7 +77,7 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
     else:
         encoder = ('resnet18', 'on a GPU or TPU') if facts.accelerator else ('cnn6', 'on a CPU')
     policy = ('handwriting', 'for small grey images') if small and facts.channels == 1 else ('simclr', "SimCLR's")
-    passes = 10_000_000 if facts.accelerator else 500_000  # images of all epochs of pre-training
+    passes = _PASSES[facts.effort][facts.accelerator]
     pretrain = _clip(passes // (facts.labelled + facts.unlabelled), 20, 500)
     network = _clip(pretrain // 3, 10, 100 if facts.accelerator else 40)
     batch = _batch_size(facts)
@@ -153,7 +157,9 @@ def choose(
     values = {key: found[key] for key in keys}
     chosen = config.copy_and_resolve_references()
     chosen.update_from_flattened_dict({key: value for key, (value, _) in values.items()})
-    idle = set(PHASES) - set(config.phases)
+    if config.effort == 'quick':
+        chosen.phases, chosen.early_stop = (), 'none'
+    idle = set(PHASES) - set(chosen.phases)
     return chosen, _table(title, {key: each for key, each in values.items() if key.split('.')[0] not in idle})
 
 
@@ -165,7 +171,7 @@ def _choose_from_data(
     if loader == 'auto':
         loader = 'arrays' if given else kind_of(config.data.path, config.data.list)
     images = given[0] if given else data.load_undecoded({**config.data, 'name': loader}, 'train')
-    facts = _facts(images, config.devices)
+    facts = _facts(images, config.devices, config.effort)
     found = choices(facts)
     size = found['data.image_size'][0] if size == -1 else size
     mean, std = _statistics(images, size or facts.side)
@@ -174,7 +180,7 @@ def _choose_from_data(
     return _title(config, images, facts), found
 
 
-def _facts(images: Dataset, devices: int) -> Facts:
+def _facts(images: Dataset, devices: int, effort: str) -> Facts:
     """The facts of a data set that is in memory, or whose files have not been decoded."""
     lazily = isinstance(images.image, lazy.Files)
     shapes = images.image.stored_shapes(spread(len(images), _LOOKED_AT)) if lazily else [images.image.shape[1:]]
@@ -190,6 +196,7 @@ def _facts(images: Dataset, devices: int) -> Facts:
         channels=int(channels.max()),
         devices=devices or jax.device_count(),
         accelerator=jax.default_backend() != 'cpu',
+        effort=effort,
     )
 
 

@@ -32,7 +32,9 @@ function showThreshold() {
   $('cut').value = thresholds[cut];
   $('cut').setAttribute('aria-valuetext', `${thresholds[cut]}: ${count(suspects)} likely label errors`);
   $('suspects').textContent = `${count(suspects)} (${percent(suspects / data.images)})`;
-  $('precision').textContent = suspects ? percent(caught / suspects) : '–';
+  const { least, most } = data.cuts;
+  const interval = least && suspects ? ` (${percent(least[cut] / suspects)} to ${percent(most[cut] / suspects)})` : '';
+  $('precision').textContent = suspects ? percent(caught / suspects) + interval : '–';
   $('recall').textContent = data.wrong ? percent(caught / data.wrong) : '–';
   if (data.cuts.hits) {
     const hits = data.cuts.hits[cut];
@@ -69,6 +71,7 @@ $('cut-number').addEventListener('input', (event) => moveThreshold(event.target.
 $('cut-number').addEventListener('change', (event) => { event.target.value = thresholds[cut]; });
 $('cut-number').value = thresholds[cut];
 document.body.classList.add(data.one_group ? 'one-group' : 'two-groups');
+document.body.classList.add(data.cuts.least ? 'has-judge' : 'has-mixture');
 document.body.classList.toggle('no-truth', !data.cuts.hits);
 document.body.classList.toggle('no-map', !data.map);
 showThreshold();

@@ -1,0 +1,83 @@
+"""Judges of given labels: class probabilities of each image by labels of the others, on features that saw no label."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from noisy_jax.labels import cross_fit
+
+Judge = Callable[[np.ndarray, int], np.ndarray]  # (labels int [N], seed) -> float32 [N, C]
+
+_COMPONENTS = 128  # principal components of features; more helped no list
+_NEIGHBOURS = 30
+
+
+def all_judges(features: Mapping[str, np.ndarray], num_classes: int, *, folds: int, seed: int) -> dict[str, Judge]:
+    """A cross-fitted logistic regression and the votes of neighbours on each kind of features, by name.
+
+    Args:
+      features: [N, D] by kind.
+      num_classes: C.
+      folds: of cross-fitting.
+      seed: of the principal components.
+    """
+    judges: dict[str, Judge] = {}
+    for kind, rows in features.items():
+        reduced = reduce(rows, seed)
+        judges[f'{kind}, logistic regression'] = _regression(reduced, num_classes, folds)
+        judges[f'{kind}, neighbours'] = _neighbours(reduced, num_classes)
+    return judges
+
+
+def reduce(features: np.ndarray, seed: int) -> np.ndarray:
+    """The first principal components of features [N, D], with a mean square of 1: float32 [N, <= 128]."""
+    components = PCA(min(_COMPONENTS, *features.shape), random_state=seed).fit_transform(features.astype(np.float32))
+    return (components / max(np.sqrt(np.mean(components**2)), 1e-12)).astype(np.float32)
+
+
+def balanced(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Probabilities [N, C] divided by each class's share of `labels`: a small class is not suspect for being small."""
+    shares = np.bincount(labels, minlength=probabilities.shape[1]) / len(labels)
+    found = probabilities / np.maximum(shares, 1 / len(labels))
+    return (found / found.sum(1, keepdims=True)).astype(np.float32)
+
+
+def suspicion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How much likelier than the given label the likeliest other class is, in nats: [N, C], int [N] -> float64 [N]."""
+    rows = np.arange(len(labels))
+    logs = np.log(np.maximum(probabilities, 1e-9)).astype(np.float64)
+    own = logs[rows, labels]
+    logs[rows, labels] = -np.inf
+    return logs.max(1) - own
+
+
+def _regression(features: np.ndarray, num_classes: int, folds: int) -> Judge:
+    strengths: list[float] = []  # the one that was chosen for the first labels
+
+    def judge(labels: np.ndarray, seed: int) -> np.ndarray:
+        settings = {'folds': folds, 'seed': seed, 'strengths': tuple(strengths) or cross_fit.STRENGTHS}
+        found, strength = cross_fit.cross_fit(features, labels, num_classes, scale=False, **settings)
+        strengths[:] = [strength]
+        return found
+
+    return judge
+
+
+def _neighbours(features: np.ndarray, num_classes: int) -> Judge:
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    k = min(_NEIGHBOURS, len(features) - 1)
+    nearest: list[np.ndarray] = []  # found once: labels do not change them
+
+    def judge(labels: np.ndarray, seed: int) -> np.ndarray:
+        del seed
+        if not nearest:
+            nearest.append(
+                NearestNeighbors(n_neighbors=k, algorithm='brute').fit(unit).kneighbors(return_distance=False)
+            )
+        votes = np.zeros((len(labels), num_classes), np.float32)
+        np.add.at(votes, (np.arange(len(labels))[:, None], labels[nearest[0]]), 1)
+        return (votes + 1 / num_classes) / (k + 1)  # no class is impossible
+
+    return judge

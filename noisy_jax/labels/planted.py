@@ -1,0 +1,206 @@
+"""What a list of label issues is worth, and which judge makes the best, by errors planted among the given labels.
+
+A tenth of the labels is replaced by wrong ones, the judge fitted anew, and the suspicion of planted errors compared
+with that of the rest, which has the labels' own errors. Planted uniformly they are easier to find than people's errors;
+planted by the confusion of classes that the judge shows they are about as hard. Neither says how many there are:
+two estimates, from the tails of the distributions and from a mixture with a normal one for right labels, lie on both
+sides. What was measured of them: docs/label_issues.md, How good is the list.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import roc_auc_score
+
+from noisy_jax.labels.judges import Judge, balanced, suspicion
+from noisy_jax.workdir import WorkDir
+
+_WRONG, _FILE = 'labels/wrong', 'labels/judge'
+_SHARE, _ENOUGH, _MOST = 0.1, 1000, 8  # of the labels; planted errors, and repetitions for them
+_TAILS = np.linspace(0.3, 0.95, 14)  # of the planted errors, whose tails are compared
+_LEAST = 0.7  # AUROC of planted errors below which a judge finds too few of them to be believed
+# How far true precisions and noise rates lay from the two estimates (docs/label_issues.md).
+_LOWER, _UPPER, _MARGIN = 0.6, 2.0, 1.0
+_RATE_LOWER, _RATE_UPPER, _RATE_MARGIN = 0.5, 4.0, 2.0
+_TIE = 0.005  # by which equal probabilities are ordered by suspicion
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A judge's suspicion of labels with planted errors, pooled over repetitions.
+
+    Attributes:
+      planted: float64 [P], of the planted errors.
+      rest: float64 [R], of the others.
+    """
+
+    planted: np.ndarray
+    rest: np.ndarray
+
+    @property
+    def auroc(self) -> float:
+        return roc_auc_score(np.repeat([1, 0], [len(self.planted), len(self.rest)]), np.append(self.planted, self.rest))
+
+    def auroc_against_right(self, noise_rate: float) -> float:
+        """The same against right labels alone: of the rest, so many are wrong, and as suspicious as planted ones."""
+        return min((self.auroc - noise_rate / 2) / max(1 - noise_rate, 1e-6), 1.0)
+
+    def odds(self, values: np.ndarray) -> np.ndarray:
+        """Density of planted errors over that of all, at suspicions `values` [N]; rises with them."""
+        both = np.append(self.planted, self.rest)
+        is_planted = np.repeat([1.0, 0.0], [len(self.planted), len(self.rest)])
+        weight = np.repeat([0.5 / len(self.planted), 0.5 / len(self.rest)], [len(self.planted), len(self.rest)])
+        fit = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds='clip').fit(both, is_planted, weight)
+        share = fit.predict(values)
+        return share / (1 - share)
+
+    def rate_of_tails(self) -> float:
+        """The share of wrong labels at most, if they were found as easily as planted ones: the least ratio of tails."""
+        cuts = np.quantile(self.planted, _TAILS)
+        return min(1.0, *(np.mean(self.rest >= cut) / np.mean(self.planted >= cut) for cut in cuts))
+
+    def rate_of_mixture(self, steps: int = 200) -> float:
+        """The weight of a normal density as the planted errors have it, beside another for right labels (EM)."""
+        wrong = norm.pdf(self.rest, self.planted.mean(), max(self.planted.std(), 1e-6))
+        rate, mean, spread = 0.1, self.rest.mean(), max(self.rest.std(), 1e-6)
+        for _ in range(steps):
+            right = (1 - rate) * norm.pdf(self.rest, mean, spread)
+            share = rate * wrong / np.maximum(rate * wrong + right, 1e-300)
+            rate, left = share.mean(), np.maximum(1 - share, 1e-12)
+            mean = np.average(self.rest, weights=left)
+            spread = max(np.sqrt(np.average((self.rest - mean) ** 2, weights=left)), 1e-6)
+        return float(rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the best of several judges says.
+
+    Attributes:
+      probabilities: float32 [N, C], its class probabilities, balanced by the classes' shares.
+      wrong: float64 [3, N], the probability that a label is wrong: low, estimated, high.
+      noise_rate: (low, high), the share of wrong labels.
+      judge: its name.
+      aurocs: of uniformly planted errors, by judge.
+      fault: why its list is not to be trusted; '' where nothing speaks against it.
+    """
+
+    probabilities: np.ndarray
+    wrong: np.ndarray
+    noise_rate: tuple[float, float]
+    judge: str
+    aurocs: dict[str, float]
+    fault: str
+
+    @classmethod
+    def load(cls, folder: WorkDir) -> 'Verdict':
+        """Reads what `save` wrote; InputError: a file is missing or broken."""
+        rest = folder.load_json(_FILE)
+        return cls(folder.load_array('pred_probs'), folder.load_array(_WRONG), **rest)
+
+    def save(self, folder: WorkDir) -> None:
+        folder.save_array('pred_probs', self.probabilities)
+        folder.save_array(_WRONG, self.wrong)
+        names = ('noise_rate', 'judge', 'aurocs', 'fault')
+        folder.save_json(_FILE, {name: getattr(self, name) for name in names})
+
+    def numbers(self, suspect: np.ndarray) -> dict[str, Any]:
+        """What summary.json says of it, for a list bool [N]."""
+        values: dict[str, Any] = {
+            'precision_interval': self.wrong[::2, suspect].mean(1).tolist() if suspect.any() else None,
+            'noise_rate_interval': list(self.noise_rate),
+            'judge': self.judge,
+            'judges': self.aurocs,
+            'trusted': not self.fault,
+        }
+        return values | ({'why': self.fault} if self.fault else {})
+
+
+def compete(judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, *, seed: int = 0) -> Verdict:
+    """Chooses the judge that finds uniformly planted errors best, and estimates what its list is worth.
+
+    Args:
+      judges: by name; features are what they differ in.
+      labels: int [N], as given.
+      num_classes: C.
+      seed: of what is planted, and of the judges.
+    """
+    trials = {name: _trial(judge, labels, num_classes, None, seed) for name, judge in judges.items()}
+    aurocs = {name: trial.auroc for name, trial in trials.items()}
+    best = max(aurocs, key=aurocs.get)
+    raw = judges[best](labels, seed)
+    probabilities = balanced(raw, labels)
+    confused = _trial(judges[best], labels, num_classes, _confusion(probabilities, labels), seed)
+    wrong, noise_rate = _claims(trials[best], confused, suspicion(probabilities, labels))
+    fault = _fault(confused.auroc_against_right(wrong[1].mean()), np.mean(raw.argmax(1) == labels), labels)
+    return Verdict(probabilities, wrong, noise_rate, best, aurocs, fault)
+
+
+def _fault(auroc: float, agreement: float, labels: np.ndarray) -> str:
+    """Why a judge is not to be trusted that finds planted errors so well and predicts so many of the labels; or ''."""
+    largest = np.bincount(labels).max() / len(labels)
+    if agreement <= largest + 2 * np.sqrt(largest * (1 - largest) / len(labels)):
+        return (
+            f'it predicts {100 * agreement:.0f} % of the labels that it has not seen, which always saying the largest '
+            f'class would do for {100 * largest:.0f} %'
+        )
+    if auroc < _LEAST:
+        return (
+            f'it hardly tells errors that were planted among the labels from right ones (AUROC {auroc:.2f}; at least '
+            f'{_LEAST} is needed, .5 is chance)'
+        )
+    return ''
+
+
+def _claims(uniform: Trial, confused: Trial, found: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """Probabilities to be wrong [3, N] of labels of suspicion `found` [N], and the noise rate's interval."""
+    odds = uniform.odds(found), confused.odds(found)
+    rates = uniform.rate_of_tails(), confused.rate_of_mixture()
+    each = np.clip(np.stack([rate * ratio for rate, ratio in zip(rates, odds, strict=True)]), 0, 1)
+    estimate, margin = np.sqrt(each.prod(0)), 1 / np.sqrt(len(found))
+    rank = found.argsort(kind='stable').argsort(kind='stable') / len(found)
+    estimate = np.clip((1 - _TIE) * estimate + _TIE * (rank - 0.5), 0, 1)
+    low = np.minimum(_LOWER * each.min(0), estimate)
+    high = np.clip(_UPPER * each.max(0) + _MARGIN * margin * np.max(odds, axis=0), estimate, 1)
+    rate = estimate.mean()
+    return np.stack([low, estimate, high]), (
+        float(_RATE_LOWER * rate),
+        float(min(_RATE_UPPER * rate + _RATE_MARGIN * margin, 1)),
+    )
+
+
+def _confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How often each class is predicted for images of another, [C, C] float64 with an empty diagonal."""
+    classes = probabilities.shape[1]
+    counts = np.full((classes, classes), 0.5)
+    np.add.at(counts, (labels, probabilities.argmax(1)), 1)
+    np.fill_diagonal(counts, 0)
+    return counts / counts.sum(1, keepdims=True)
+
+
+def plant(
+    labels: np.ndarray, num_classes: int, confusion: np.ndarray | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Replaces a tenth of the labels by others, uniformly or by a `confusion` [C, C]: rows int [P], labels int [N]."""
+    rows = rng.choice(len(labels), max(int(_SHARE * len(labels)), 1), replace=False)
+    changed = labels.copy()
+    if confusion is None:
+        changed[rows] = (labels[rows] + rng.integers(1, num_classes, len(rows))) % num_classes
+    else:
+        changed[rows] = (confusion[labels[rows]].cumsum(1) > rng.random((len(rows), 1))).argmax(1)
+    return rows, changed
+
+
+def _trial(judge: Judge, labels: np.ndarray, num_classes: int, confusion: np.ndarray | None, seed: int) -> Trial:
+    repetitions = int(np.clip(np.ceil(_ENOUGH / (_SHARE * len(labels))), 1, _MOST))
+    planted, rest = [], []
+    for number in range(repetitions):
+        rows, changed = plant(labels, num_classes, confusion, np.random.default_rng([seed, number]))
+        found = suspicion(balanced(judge(changed, seed + number), changed), changed)
+        planted.append(found[rows])
+        rest.append(np.delete(found, rows))
+    return Trial(np.concatenate(planted), np.concatenate(rest))
