@@ -84,8 +84,16 @@ def clean(options: argparse.Namespace, command: str) -> None:
     estimates = estimated(request, before, after)
     _say(planned(request, changes, found, estimates))
     if options.all_suspects:
-        dropped = estimate.after(wrong, suggest(decided, labels, drop=True, threshold=options.threshold))
-        checks.suggestions(changes, decided, after, without, dropped)
+        # Cautiously: by the least that a judge says of each label.
+        least = folder.load_array('labels/wrong')[0] if 'judge' in request.issues else wrong
+        drop = suggest(decided, labels, drop=True, threshold=options.threshold)
+        checks.suggestions(
+            changes,
+            decided,
+            estimate.after(least, changes, checks.probabilities(folder, changes)),
+            estimate.after(least, decided),
+            estimate.after(least, drop),
+        )
     if not options.write:
         _say([f'nothing is written yet; this writes {options.out}:\n  {command}'])
         return

@@ -111,13 +111,19 @@ class Verdict:
     def numbers(self, suspect: np.ndarray) -> dict[str, Any]:
         """What summary.json says of it, for a list bool [N]."""
         values: dict[str, Any] = {
-            'precision_interval': self.wrong[::2, suspect].mean(1).tolist() if suspect.any() else None,
+            'precision_interval': self._precision(suspect) if suspect.any() else None,
             'noise_rate_interval': list(self.noise_rate),
             'judge': self.judge,
             'judges': self.aurocs,
             'trusted': not self.fault,
         }
         return values | ({'why': self.fault} if self.fault else {})
+
+    def _precision(self, suspect: np.ndarray) -> list[float]:
+        """Its least and largest value, each by two standard errors further off for so many labels."""
+        low, high = np.clip(self.wrong[::2, suspect].mean(1), 0, 1)  # float64 means of ones can exceed 1
+        low_error, high_error = (2 * np.sqrt(share * (1 - share) / suspect.sum()) for share in (low, high))
+        return [max(float(low - low_error), 0.0), min(float(high + high_error), 1.0)]
 
 
 def compete(judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, *, seed: int = 0) -> Verdict:
