@@ -75,6 +75,16 @@ def test_a_folder_of_photographs(tmp_path):
     assert table.splitlines()[0] == f'{root}: 6 images of 2 classes (cat 3, dog 3), 1 without a label'
     assert 'data.image_size' in table
     assert automatic.open_settings(config), 'the given config is as it was'
+    config.data.limit = 4
+    title = automatic.choose(config)[1].splitlines()[0]
+    assert title.endswith('; data.limit leaves out 2 of 7'), 'nothing is left out silently'
+
+
+def test_quick_trains_nothing(tmp_path):
+    root = _pictures(tmp_path / 'photos', [(60, 40)] * 3)
+    chosen, table = automatic.choose(own_images(data__path=str(root), effort='quick'))
+    assert chosen.phases == ()
+    assert 'pretrain' not in table
 
 
 def test_grey_images_have_one_mean(tmp_path):

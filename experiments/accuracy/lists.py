@@ -255,7 +255,7 @@ def _summary(results: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     worse = [row['wrong_after'] > row['wrong_before'] for row in rows]
     return [
         f'Of {len(rows)} lists that are trusted, the share of wrong labels lies within the interval in {sum(within)}, '
-        f'and of {len(listed)} that list any the precision in {sum(precise)}; the estimate is more than twice the truth in '
+        f'and of {len(listed)} that list any the precision in {sum(precise)}; the estimate is over twice the truth in '
         f'{sum(over)}. Cleaning without looking leaves more wrong labels than before in {sum(worse)}.'
     ]
 

@@ -213,7 +213,11 @@ def _title(config: ConfigDict, images: Dataset, facts: Facts) -> str:
     more = ', ...' if facts.classes > 5 else ''
     unlabelled = f', {facts.unlabelled} without a label' if facts.unlabelled else ''
     where = f'{config.data.path}: ' if config.data.path else ''
-    return f'{where}{facts.labelled} images of {facts.classes} classes ({", ".join(largest)}{more}){unlabelled}'
+    left = images.available - len(images)
+    limited = f'; data.limit leaves out {left} of {images.available}' if left else ''
+    return (
+        f'{where}{facts.labelled} images of {facts.classes} classes ({", ".join(largest)}{more}){unlabelled}{limited}'
+    )
 
 
 def _table(title: str, values: Mapping[str, tuple[Any, str]]) -> str:
