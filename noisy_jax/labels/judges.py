@@ -33,7 +33,9 @@ def all_judges(features: Mapping[str, np.ndarray], num_classes: int, *, folds: i
 
 def reduce(features: np.ndarray, seed: int) -> np.ndarray:
     """The first principal components of features [N, D], with a mean square of 1: float32 [N, <= 128]."""
-    components = PCA(min(_COMPONENTS, *features.shape), random_state=seed).fit_transform(features.astype(np.float32))
+    scaled = (features / max(np.abs(features).max(), 1e-30)).astype(np.float32)  # squares of large ones overflow
+    with np.errstate(invalid='ignore'):  # shares of no variance at all
+        components = PCA(min(_COMPONENTS, *features.shape), random_state=seed).fit_transform(scaled)
     return (components / max(np.sqrt(np.mean(components**2)), 1e-12)).astype(np.float32)
 
 
