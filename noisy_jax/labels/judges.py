@@ -11,7 +11,7 @@ from noisy_jax.labels import cross_fit
 Judge = Callable[[np.ndarray, int], np.ndarray]  # (labels int [N], seed) -> float32 [N, C]
 
 _COMPONENTS = 128  # principal components of features; more helped no list
-_NEIGHBOURS = 30
+_NEIGHBOURS = 30  # at most; never more than the others of a class, were all of one size
 
 
 def all_judges(features: Mapping[str, np.ndarray], num_classes: int, *, folds: int, seed: int) -> dict[str, Judge]:
@@ -69,7 +69,7 @@ def _regression(features: np.ndarray, num_classes: int, folds: int) -> Judge:
 
 def _neighbours(features: np.ndarray, num_classes: int) -> Judge:
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    k = min(_NEIGHBOURS, len(features) - 1)
+    k = min(_NEIGHBOURS, max(len(features) // num_classes - 1, 1))
     nearest: list[np.ndarray] = []  # found once: labels do not change them
 
     def judge(labels: np.ndarray, seed: int) -> np.ndarray:
