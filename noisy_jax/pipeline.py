@@ -75,8 +75,8 @@ def run(
     board = _board(folder, context)
     summary = _header(config, mesh) | {'noise': splits.noise, 'phases': []}
     with _session(context, MetricWriter(folder.metrics, board), options, quiet) as session:
-        if config.report.cross_fit and config.phases and not folder.has_array('pred_probs'):
-            _first_list(folder, context, summary, session)
+        if config.report.cross_fit and config.phases:
+            summary['label_issues'] = _first_list(folder, context, summary, session)
         beliefs, trained = _fold(context, session, folder, summary)
     issues = results.find_label_issues(folder, context, beliefs)
     if issues:
@@ -99,8 +99,15 @@ def run(
     return summary
 
 
-def _first_list(folder: WorkDir, context: Context, summary: dict[str, Any], session: Session) -> None:
-    """List and report before anything is trained, by features that need no training."""
+def _first_list(folder: WorkDir, context: Context, summary: dict[str, Any], session: Session) -> dict[str, Any]:
+    """List and report before anything is trained, by features that need no training, unless there is a list already.
+
+    Returns:
+      What summary.json says of the list, until training ends.
+    """
+    earlier = folder.label_issues
+    if not mesh_lib.in_any_process(earlier is None):  # all decide before one of them writes
+        return earlier
     issues = results.find_label_issues(folder, context, {})
     found = issues.numbers | {'cross_fit': context.config.report.cross_fit, 'first': True}
     folder.save_json('summary', summary | {'label_issues': found})
@@ -109,6 +116,7 @@ def _first_list(folder: WorkDir, context: Context, summary: dict[str, Any], sess
     session.progress.note(
         'first list', f'{folder.path}/labels.csv and report.html; training goes on and may improve it'
     )
+    return found
 
 
 @contextlib.contextmanager

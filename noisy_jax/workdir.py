@@ -89,6 +89,14 @@ class WorkDir:
         except (InputError, KeyError):
             return False
 
+    @property
+    def label_issues(self) -> dict[str, Any] | None:
+        """What summary.json says of the list of label issues; None without a list."""
+        try:
+            return self.load_json('summary').get('label_issues')
+        except InputError:
+            return None
+
     def save_array(self, name: str, array: np.ndarray) -> None:
         """Writes `<name>.npy`, e.g. 'pred_probs' or 'labels/given'."""
         buffer = io.BytesIO()
