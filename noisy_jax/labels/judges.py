@@ -1,6 +1,6 @@
 """Judges of given labels: class probabilities of each image by labels of the others, on features that saw no label."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -10,12 +10,15 @@ from noisy_jax.labels import cross_fit
 
 Judge = Callable[[np.ndarray, int], np.ndarray]  # (labels int [N], seed) -> float32 [N, C]
 
+_LEAST = 1e-6  # probability that one of several judges may leave to a class
 _COMPONENTS = 128  # principal components of features; more helped no list
 _NEIGHBOURS = 30  # at most; never more than the others of a class, were all of one size
 
 
 def all_judges(features: Mapping[str, np.ndarray], num_classes: int, *, folds: int, seed: int) -> dict[str, Judge]:
-    """A cross-fitted logistic regression and the votes of neighbours on each kind of features, by name.
+    """By name: on each kind of features a cross-fitted logistic regression, the votes of neighbours, and both together.
+
+    Of several kinds, all judges together as well. Together they say the geometric mean of their probabilities.
 
     Args:
       features: [N, D] by kind.
@@ -26,9 +29,34 @@ def all_judges(features: Mapping[str, np.ndarray], num_classes: int, *, folds: i
     judges: dict[str, Judge] = {}
     for kind, rows in features.items():
         reduced = reduce(rows, seed)
-        judges[f'{kind}, logistic regression'] = _regression(reduced, num_classes, folds)
-        judges[f'{kind}, neighbours'] = _neighbours(reduced, num_classes)
-    return judges
+        pair = _remembered(_regression(reduced, num_classes, folds)), _remembered(_neighbours(reduced, num_classes))
+        names = f'{kind}, logistic regression', f'{kind}, neighbours'
+        judges |= dict(zip(names, pair, strict=True)) | {f'{kind}, both': together(pair)}
+    singles = [judge for name, judge in judges.items() if not name.endswith(', both')]
+    return judges | ({'all judges together': together(singles)} if len(features) > 1 else {})
+
+
+def together(judges: Sequence[Judge]) -> Judge:
+    """The geometric mean of what judges say, as a judge."""
+
+    def judge(labels: np.ndarray, seed: int) -> np.ndarray:
+        logs = [np.log(np.maximum(judge(labels, seed), _LEAST)) for judge in judges]
+        means = np.exp(np.mean(logs, axis=0))
+        return means / means.sum(1, keepdims=True)
+
+    return judge
+
+
+def _remembered(judge: Judge) -> Judge:
+    """`judge`, which does not judge the same labels twice in succession."""
+    newest: list[tuple[np.ndarray, int, np.ndarray]] = []
+
+    def remembering(labels: np.ndarray, seed: int) -> np.ndarray:
+        if not (newest and newest[0][1] == seed and np.array_equal(newest[0][0], labels)):
+            newest[:] = [(labels.copy(), seed, judge(labels, seed))]
+        return newest[0][2]
+
+    return remembering
 
 
 def reduce(features: np.ndarray, seed: int) -> np.ndarray:

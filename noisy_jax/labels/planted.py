@@ -25,7 +25,7 @@ _TAILS = np.linspace(0.3, 0.95, 14)  # of the planted errors, whose tails are co
 _LEAST = 0.7  # AUROC of planted errors below which a judge finds too few of them to be believed
 # How far true precisions and noise rates lay from the two estimates (docs/label_issues.md).
 _LOWER, _UPPER, _MARGIN = 0.6, 2.0, 1.0
-_RATE_LOWER, _RATE_UPPER, _RATE_MARGIN = 0.5, 4.0, 2.0
+_RATE_LOWER, _RATE_UPPER, _RATE_MARGIN = 0.5, 3.0, 1.0
 _TIE = 0.005  # by which equal probabilities are ordered by suspicion
 
 
@@ -36,10 +36,12 @@ class Trial:
     Attributes:
       planted: float64 [P], of the planted errors.
       rest: float64 [R], of the others.
+      repetitions: how often each of the others occurs in `rest`, nearly.
     """
 
     planted: np.ndarray
     rest: np.ndarray
+    repetitions: int = 1
 
     @property
     def auroc(self) -> float:
@@ -59,9 +61,14 @@ class Trial:
         return share / (1 - share)
 
     def rate_of_tails(self) -> float:
-        """The share of wrong labels at most, if they were found as easily as planted ones: the least ratio of tails."""
+        """The share of wrong labels at most, if they were found as easily as planted ones: the least ratio of tails.
+
+        A tail of few labels counts one standard error and one label more.
+        """
         cuts = np.quantile(self.planted, _TAILS)
-        return min(1.0, *(np.mean(self.rest >= cut) / np.mean(self.planted >= cut) for cut in cuts))
+        counts = np.sum(self.rest >= cuts[:, None], axis=1) / self.repetitions
+        most = (counts + np.sqrt(counts) + 1) / (len(self.rest) / self.repetitions)
+        return min(1.0, *(most / np.mean(self.planted >= cuts[:, None], axis=1)))
 
     def rate_of_mixture(self, steps: int = 200) -> float:
         """The weight of a normal density as the planted errors have it, beside another for right labels (EM)."""
@@ -135,12 +142,12 @@ def compete(judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, *
       num_classes: C.
       seed: of what is planted, and of the judges.
     """
-    trials = {name: _trial(judge, labels, num_classes, None, seed) for name, judge in judges.items()}
+    trials = _trials(judges, labels, num_classes, None, seed)
     aurocs = {name: trial.auroc for name, trial in trials.items()}
     best = max(aurocs, key=aurocs.get)
     raw = judges[best](labels, seed)
     probabilities = balanced(raw, labels)
-    confused = _trial(judges[best], labels, num_classes, _confusion(probabilities, labels), seed)
+    confused = _trials({best: judges[best]}, labels, num_classes, _confusion(probabilities, labels), seed)[best]
     wrong, noise_rate = _claims(trials[best], confused, suspicion(probabilities, labels))
     fault = _fault(confused.auroc_against_right(wrong[1].mean()), np.mean(raw.argmax(1) == labels), labels)
     return Verdict(probabilities, wrong, noise_rate, best, aurocs, fault)
@@ -201,12 +208,17 @@ def plant(
     return rows, changed
 
 
-def _trial(judge: Judge, labels: np.ndarray, num_classes: int, confusion: np.ndarray | None, seed: int) -> Trial:
+def _trials(
+    judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, confusion: np.ndarray | None, seed: int
+) -> dict[str, Trial]:
+    """A trial of each judge, all with the same planted errors."""
     repetitions = int(np.clip(np.ceil(_ENOUGH / (_SHARE * len(labels))), 1, _MOST))
-    planted, rest = [], []
+    planted: dict[str, list[np.ndarray]] = {name: [] for name in judges}
+    rest: dict[str, list[np.ndarray]] = {name: [] for name in judges}
     for number in range(repetitions):
         rows, changed = plant(labels, num_classes, confusion, np.random.default_rng([seed, number]))
-        found = suspicion(balanced(judge(changed, seed + number), changed), changed)
-        planted.append(found[rows])
-        rest.append(np.delete(found, rows))
-    return Trial(np.concatenate(planted), np.concatenate(rest))
+        for name, judge in judges.items():
+            found = suspicion(balanced(judge(changed, seed + number), changed), changed)
+            planted[name].append(found[rows])
+            rest[name].append(np.delete(found, rows))
+    return {name: Trial(np.concatenate(planted[name]), np.concatenate(rest[name]), repetitions) for name in judges}
