@@ -71,6 +71,24 @@ class Page:
     def focused(self):
         return self.js('return [...document.querySelectorAll(".card")].indexOf(document.activeElement)')
 
+    def wait(self, condition):
+        WebDriverWait(self.driver, 20, poll_frequency=0.02).until(lambda _: condition())
+
+    def confirm(self, answer='yes'):
+        before = self.notice()
+        self.click(f'#answers [value="{answer}"]')
+        self.wait(lambda: self.notice() != before)  # the answer comes after the dialog has closed
+
+    def select(self, first, last):
+        for number in range(first, last):
+            self.click(f'.card:nth-child({number + 1}) input')
+
+    def place(self):
+        return int(self.js('return document.activeElement.dataset.place ?? -1'))
+
+    def notice(self):
+        return self.text('.toast .notice')
+
     def press(self, *keys):
         for key in keys:
             self.driver.switch_to.active_element.send_keys(key)
@@ -188,7 +206,7 @@ def test_decisions_are_downloaded_as_csv(page, data, folder):
     page.choose('size', '24')
     page.click('#select-page')
     page.click('[data-bulk=accept]')
-    page.click('#select-none')
+    page.confirm()
     assert page.decided() == ['relabel'] * 24
     page.click('.card:nth-child(2) [data-decide=keep]')
     page.click('.card:nth-child(3) [data-decide=drop]')
@@ -227,9 +245,66 @@ def test_all_that_fit_the_filters_are_decided_at_once(page, data):
     page.find('#choose-class').send_keys(Keys.ESCAPE)
     assert page.text('#download') == 'Download decisions (0)'
     page.click('[data-bulk=drop]')
-    assert {row[2] for row in page.download()[1:]} == {HOSTILE[0]}
-    page.click('[data-bulk=undo]')
+    page.confirm()
+    assert {row[2:4] == [HOSTILE[0], 'drop'] for row in page.download()[1:]} == {True}
+    assert page.text('#download') == f'Download decisions ({fitting})'
+    page.click('#undo')
     assert page.text('#download') == 'Download decisions (0)'
+
+
+def test_bulk_actions_ask_and_leave_single_decisions_alone(page):
+    page.click('.card:nth-child(2) [data-decide=keep]')
+    page.select(0, 4)
+    page.click('[data-bulk=drop]')
+    assert page.text('#question') == 'Drop 3 undecided images? 1 selected image decided already stays as it is.'
+    assert page.js('return document.activeElement.textContent') == 'Drop 3'
+    page.press(Keys.ESCAPE)
+    assert page.decided()[:5] == ['', 'keep', '', '', '']
+    page.click('[data-bulk=other]')
+    page.find('#choose-search').send_keys(HOSTILE[1], Keys.ENTER)
+    page.wait(lambda: page.find('#ask').is_displayed())
+    assert page.text('#question').startswith(f'Set the label {HOSTILE[1]} for 3 undecided images?')
+    page.press(Keys.SHIFT + Keys.TAB)  # to Cancel
+    assert page.js('return document.activeElement.textContent') == 'Cancel'
+    page.press(Keys.ENTER)
+    assert page.decided()[:5] == ['', 'keep', '', '', '']
+    page.click('[data-bulk=drop]')
+    page.press(Keys.ENTER)
+    page.wait(lambda: page.decided()[0])
+    assert page.decided()[:5] == ['drop', 'keep', 'drop', 'drop', '']
+    page.select(0, 2)
+    page.click('[data-bulk=keep]')
+    assert page.notice().startswith('The selected images are all decided')
+    page.press('u')
+    assert page.decided()[:5] == ['', 'keep', '', '', '']
+    page.press('u')
+    assert page.decided()[:5] == [''] * 5
+
+
+def test_undo_goes_back_through_the_history(page):
+    page.focus(0)
+    page.press('k', 'k', Keys.ARROW_LEFT, 'd')
+    assert page.decided()[:3] == ['keep', 'drop', '']
+    page.press('u')
+    assert page.decided()[:3] == ['keep', 'keep', '']
+    assert page.focused() == 1
+    page.press('u')
+    assert page.decided()[:3] == ['keep', '', '']
+    page.press('n', 'k', 'u', 'u')
+    assert page.text('#page-line').startswith('page 1 ')
+    assert page.focused() == 0
+    assert page.decided()[:3] == [''] * 3
+    page.press('u')
+    assert page.notice() == 'There is nothing to undo.'
+    assert not page.find('#undo').is_enabled()
+    page.press('k', Keys.ARROW_LEFT, 'k')  # so already: no action
+    page.click('.card [data-decide=keep]')  # pressed already: taken away
+    assert page.decided()[0] == ''
+    page.click('#undo')
+    assert page.decided()[0] == 'keep'
+    page.click('#undo')
+    assert page.decided()[0] == ''
+    assert not page.find('#undo').is_enabled()
 
 
 def test_keys(page):
@@ -239,9 +314,9 @@ def test_keys(page):
     assert columns > 1
     page.press(Keys.ARROW_UP, Keys.ARROW_LEFT)
     assert page.focused() == 0
-    page.press('a', 'k', 'd', 'a', Keys.ARROW_LEFT, 'u')
+    page.press('a', 'k', 'd', 'a', 'u')
     assert page.decided()[:5] == ['relabel', 'keep', 'drop', '', '']
-    assert page.focused() == 4
+    assert page.focused() == 3
     page.press('x')
     assert '1 selected' in page.text('#status-line')
     page.press('x')
@@ -310,6 +385,22 @@ def test_a_phone_needs_no_sideways_scrolling(page):
         page.driver.refresh()
         assert page.js('return [innerWidth, document.documentElement.scrollWidth]') == [360, 360]
         assert page.js('return document.querySelector(".card").offsetWidth') < 360 / 2
+        page.press('?')
+        inside = (
+            'const box = document.querySelector(arguments[0]).getBoundingClientRect(); return [box.left, box.right]'
+        )
+        left, right = page.js(inside, '#help')
+        assert 0 <= left < right <= 360
+        page.press(Keys.ESCAPE)
+        page.focus(0)
+        page.press('x')
+        page.click('[data-bulk=accept]')
+        left, right = page.js(inside, '#ask')
+        assert 0 <= left < right <= 360
+        page.confirm()
+        page.press('u', 'u')
+        assert page.notice() == 'There is nothing to undo.'
+        assert page.js('return [innerWidth, document.documentElement.scrollWidth]') == [360, 360]
     finally:
         page.devtools('Emulation.clearDeviceMetricsOverride')
 
@@ -366,6 +457,7 @@ def test_thousands_of_images_stay_a_page_in_the_document(page, tmp_path):
     page.find('#cut-number').send_keys(Keys.ARROW_UP)
     page.click('#select-all')
     page.click('[data-bulk=accept]')
+    page.confirm()
     assert page.text('#download') == 'Download decisions (5,000)'
     for _ in range(3):
         page.click('#next')

@@ -14,7 +14,7 @@ from noisy_jax.report.thumbnails import data_uri
 from noisy_jax.report.wording import count, escape, sentences
 from noisy_jax.workdir import WorkDir
 
-_SCRIPTS = ('threshold.js', 'decisions.js', 'gallery.js', 'review.js', 'map.js')
+_SCRIPTS = ('threshold.js', 'dialogs.js', 'decisions.js', 'gallery.js', 'csv.js', 'review.js', 'map.js')
 
 
 def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thumbnail: int) -> None:

@@ -1,15 +1,20 @@
-// Decisions on images, which this browser keeps and downloads as CSV.
+// Decisions on images, which this browser keeps, and the history that undoes them.
 const images = data.gallery; // by column; an image is a place in them
 const places = images.index.map((_, place) => place);
 const decisions = new Map(); // place -> [decision, label]
+const past = []; // an entry per action: [place, decision before it or undefined] of each image that it changed
 const storageKey = `noisy_jax:${data.run}`;
 let isKept = true; // whether this browser stores decisions
 
+const isOpen = (place) => !decisions.has(place);
+const given = (place) => data.classes[images.given[place]];
+const suggested = (place) => data.classes[images.suggested[place]];
+
 /** Calls `visit` for each place with the stored decisions by index, also of images that this page does not show. */
-function withStored(visit) {
+function withStored(chosen, visit) {
   try {
     const stored = JSON.parse(localStorage.getItem(storageKey) ?? '{}');
-    for (const place of places) visit(place, stored);
+    for (const place of chosen) visit(place, stored);
     localStorage.setItem(storageKey, JSON.stringify(stored));
   } catch {
     isKept = false;
@@ -26,34 +31,37 @@ function keepDecision(place, stored) {
   else delete stored[images.index[place]];
 }
 
-/** Decides on images: 'accept', 'keep', 'drop', 'undo', or 'other' with the number of a class. */
-function decide(chosen, kind, other) {
-  for (const place of chosen) {
-    const given = images.given[place];
-    const label = { accept: images.suggested[place], keep: given, other }[kind];
-    if (kind === 'undo') decisions.delete(place);
-    else if (kind === 'drop') decisions.set(place, ['drop', '']);
-    else decisions.set(place, [label === given ? 'keep' : 'relabel', data.classes[label]]);
+/** The decision 'accept', 'keep', 'drop', 'other' with the number of a class, or undefined for 'clear'. */
+function decisionOf(place, kind, other) {
+  if (kind === 'clear') return undefined;
+  if (kind === 'drop') return ['drop', ''];
+  const label = { accept: images.suggested[place], keep: images.given[place], other }[kind];
+  return [label === images.given[place] ? 'keep' : 'relabel', data.classes[label]];
+}
+
+function set(changes) {
+  for (const [place, decision] of changes) {
+    if (decision) decisions.set(place, decision);
+    else decisions.delete(place);
   }
-  withStored(keepDecision);
+  withStored(changes.map(([place]) => place), keepDecision);
 }
 
-const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+const isSame = (place, decision) => String(decisions.get(place)) === String(decision);
 
-function decisionsAsCsv() {
-  const rows = [...decisions.keys()]
-    .sort((a, b) => images.index[a] - images.index[b])
-    .map((place) => [images.index[place], images.id[place], data.classes[images.given[place]], ...decisions.get(place)]);
-  return [['index', 'id', 'given_label', 'decision', 'label'], ...rows]
-    .map((row) => `${row.map(quoted).join(',')}\n`)
-    .join('');
+/** Makes [place, decision] pairs one action; what is so already is no part of it. */
+function act(changes) {
+  const changing = changes.filter(([place, decision]) => !isSame(place, decision));
+  if (!changing.length) return;
+  past.push(changing.map(([place]) => [place, decisions.get(place)]));
+  set(changing);
 }
 
-$('download').addEventListener('click', () => {
-  const link = element('a', { download: 'reviewed.csv' });
-  link.href = URL.createObjectURL(new Blob([decisionsAsCsv()], { type: 'text/csv' }));
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-});
+/** Takes the last action back; returns the places that it had changed. */
+function takeBack() {
+  const before = past.pop() ?? [];
+  set(before);
+  return before.map(([place]) => place);
+}
 
-withStored(readDecision);
+withStored(places, readDecision);

@@ -39,56 +39,78 @@ function list(place) {
   listed = places.filter(matches).sort(ORDERS[$('sort').value]);
   for (const chosen of selected) if (!matches(chosen)) selected.delete(chosen);
   page = place === undefined ? 0 : Math.max(0, Math.floor(listed.indexOf(place) / pageSize()));
+  say('');
   showPage();
 }
 
-function makeCard(place) {
-  const [given, suggested] = [data.classes[images.given[place]], data.classes[images.suggested[place]]];
-  const id = images.id[place];
-  const picture = element('img', { src: images.image[place], alt: `${id}: given ${given}, suggested ${suggested}` });
+const describe = (place) => `${images.id[place]}: given ${given(place)}, suggested ${suggested(place)}`;
+
+const labelsOf = (place) => [element('span', { class: 'given' }, given(place)), element('span', { class: 'arrow' }, ' → '),
+  element('strong', {}, suggested(place))];
+
+const chancesOf = (place) => [...(data.one_group ? [] : [`given right ${chance(images.clean[place])}`, element('br')]),
+  `suggested ${chance(images.pred_prob[place])}`];
+
+function pictureOf(place) {
+  const picture = element('img', { src: images.image[place], alt: describe(place) });
   picture.addEventListener('load', () => {
     picture.classList.toggle('pixels', Math.max(picture.naturalWidth, picture.naturalHeight) <= 48);
   });
+  return picture;
+}
+
+function makeCard(place) {
+  const id = images.id[place];
   const button = (kind, text, label) =>
     element('button', { type: 'button', 'data-decide': kind, 'aria-label': label }, text);
   return element(
     'li',
-    { class: 'card', tabindex: '0', 'data-place': place, 'aria-label': `${id}: given ${given}, suggested ${suggested}` },
-    element('div', { class: 'picture' }, picture, element('input', { type: 'checkbox', 'aria-label': `Select ${id}` }),
+    { class: 'card', tabindex: '0', 'data-place': place, 'aria-label': describe(place) },
+    element('div', { class: 'picture' }, element('input', { type: 'checkbox', 'aria-label': `Select ${id}` }),
+      pictureOf(place),
       element('span', { class: 'badge' })),
-    element('p', { class: 'labels' }, element('span', { class: 'given' }, given), element('span', { class: 'arrow' }, ' → '),
-      element('strong', {}, suggested)),
-    element('p', { class: 'chances' }, ...(data.one_group ? [] : [`given right ${chance(images.clean[place])}`, element('br')]),
-      `suggested ${chance(images.pred_prob[place])}`),
+    element('p', { class: 'labels' }, ...labelsOf(place)),
+    element('p', { class: 'chances' }, ...chancesOf(place)),
     element('p', { class: 'file', title: id }, id),
     element('div', { class: 'choices' },
-      button('accept', 'Accept', `Accept ${suggested} for ${id}`), button('keep', 'Keep', `Keep ${given} for ${id}`),
+      button('accept', 'Accept', `Accept ${suggested(place)} for ${id}`), button('keep', 'Keep', `Keep ${given(place)} for ${id}`),
       button('other', 'Other…', `Another class for ${id}`), button('drop', 'Drop', `Drop ${id}`)),
   );
+}
+
+function badgeOf(place) {
+  const [decision, label] = decisions.get(place) ?? [];
+  return { relabel: `→ ${label}`, keep: 'kept', drop: 'dropped' }[decision] ?? '';
+}
+
+/** Marks the button of the decision on an image. */
+function showKind(buttons, place) {
+  const [decision, label] = decisions.get(place) ?? [];
+  const kind = decision === 'relabel' && label !== suggested(place) ? 'other'
+    : { relabel: 'accept', keep: 'keep', drop: 'drop' }[decision];
+  for (const button of buttons.querySelectorAll('[data-decide]')) {
+    button.setAttribute('aria-pressed', String(button.dataset.decide === kind));
+  }
 }
 
 /** Updates a card to its selection and decision. */
 function refresh(card) {
   const place = Number(card.dataset.place);
-  const [decision, label] = decisions.get(place) ?? ['', ''];
-  const kind = decision === 'relabel' && label !== data.classes[images.suggested[place]] ? 'other'
-    : { relabel: 'accept', keep: 'keep', drop: 'drop' }[decision];
-  card.dataset.decision = decision;
-  card.querySelector('.badge').textContent = { relabel: `→ ${label}`, keep: 'kept', drop: 'dropped' }[decision] ?? '';
-  for (const button of card.querySelectorAll('[data-decide]')) {
-    button.setAttribute('aria-pressed', String(button.dataset.decide === kind));
-  }
+  card.dataset.decision = decisions.get(place)?.[0] ?? '';
+  card.querySelector('.badge').textContent = badgeOf(place);
+  showKind(card, place);
   card.querySelector('input').checked = selected.has(place);
   card.classList.toggle('selected', selected.has(place));
 }
 
 function refreshAll() {
   $('cards').querySelectorAll('.card').forEach(refresh);
-  const undecided = listed.filter((place) => !decisions.has(place)).length;
+  const undecided = listed.filter(isOpen).length;
   $('status-line').textContent =
     `${count(listed.length)} images, ${count(undecided)} undecided` + (selected.size ? `, ${count(selected.size)} selected` : '');
   $('select-all').textContent = `Select all ${count(listed.length)}`;
   for (const button of $('bulk').children) button.disabled = selected.size === 0;
+  $('undo').disabled = past.length === 0;
   $('download').textContent = `Download decisions (${count(decisions.size)})`;
   $('download').disabled = decisions.size === 0;
 }
@@ -113,6 +135,7 @@ function turnPage(by) {
   const to = Math.min(Math.max(page + by, 0), pages() - 1);
   if (to === page) return false;
   page = to;
+  say('');
   showPage();
   return true;
 }

@@ -1,43 +1,76 @@
-// Input: filters, pages, selection, decisions, keys.
+// Input: filters, pages, selection, decisions, undo, keys.
 const cardOf = (target) => target.closest?.('.card') ?? null;
 const placeOf = (card) => Number(card.dataset.place);
 const cardAt = (number) => $('cards').querySelectorAll('.card')[number] ?? null;
 
-/** Applies a decision to places; 'other' first asks for the class. */
-function decideOn(chosen, kind, after = () => {}) {
+/** Focuses the card of an image of the list, on whatever page it is; if the list lacks it, another. */
+function focusOn(place) {
+  const at = listed.indexOf(place);
+  if (at >= 0 && !onPage().includes(place)) {
+    page = Math.floor(at / pageSize());
+    showPage();
+  }
+  ($('cards').querySelector(`[data-place="${place}"]`) ?? cardAt(0) ?? $('status-line')).focus();
+}
+
+function decide(chosen, kind, other) {
+  say('');
+  act(chosen.map((place) => [place, decisionOf(place, kind, other)]));
+  refreshAll();
+}
+
+/** Decides on the image of a card; 'other' first asks for the class. `moves`: goes on to the next card. */
+function decideOnCard(card, kind, moves) {
   const finish = (other) => {
-    decide(chosen, kind, other);
-    refreshAll();
-    after();
+    decide([placeOf(card)], kind, other);
+    if (moves) (cardAt([...$('cards').children].indexOf(card) + 1) ?? card).focus();
   };
   if (kind === 'other') chooseClass(finish);
   else finish();
 }
 
-function chooseClass(use) {
-  const dialog = $('choose');
-  const fill = () => {
-    const search = $('choose-search').value.trim().toLowerCase();
-    const found = data.classes.map((name, number) => [name, number]).filter(([name]) => name.toLowerCase().includes(search));
-    $('choose-class').replaceChildren(...found.map(([name, number]) => element('option', { value: number }, name)));
-    $('choose-class').selectedIndex = 0;
+const BULK = {
+  accept: () => ['Accept', 'Accept the suggested label of'],
+  keep: () => ['Keep', 'Keep the given label of'],
+  other: (label) => ['Set', `Set the label ${data.classes[label]} for`],
+  drop: () => ['Drop', 'Drop'],
+};
+
+/** Decides on the selected images that are undecided, if that is confirmed. */
+function decideOnSelected(kind) {
+  const open = [...selected].filter(isOpen);
+  const stay = selected.size - open.length;
+  if (!open.length) {
+    say('The selected images are all decided; undo decisions or change them one by one.');
+    return;
+  }
+  const confirmed = (label) => {
+    const [verb, question] = BULK[kind](label);
+    const note = stay ? ` ${amount(stay, 'selected image')} decided already ${stay === 1 ? 'stays as it is' : 'stay as they are'}.` : '';
+    ask(`${question} ${amount(open.length, 'undecided image')}?${note}`, { yes: `${verb} ${count(open.length)}` }, () => {
+      selected.clear();
+      decide(open, kind, label);
+      say(`${amount(open.length, 'image')} decided.`);
+      focusOn(onPage().find(isOpen));
+    });
   };
-  $('choose-search').value = '';
-  $('choose-search').oninput = fill;
-  fill();
-  dialog.returnValue = '';
-  dialog.onclose = () => {
-    if (dialog.returnValue === 'ok' && $('choose-class').value !== '') use(Number($('choose-class').value));
-  };
-  dialog.showModal();
+  if (kind === 'other') chooseClass(confirmed);
+  else confirmed();
 }
-// By default Enter presses the first button of the form, which cancels.
-$('choose').addEventListener('keydown', (event) => {
-  if (event.key !== 'Enter' || event.target.tagName === 'BUTTON') return;
-  event.preventDefault();
-  $('choose').close('ok');
-});
-$('choose-class').addEventListener('dblclick', () => $('choose').close('ok'));
+
+/** Takes the last action back and shows what it was. */
+function undo() {
+  const undone = takeBack();
+  if (!undone.length) {
+    say('There is nothing to undo.');
+    return;
+  }
+  refreshAll();
+  const shown = undone.find((place) => onPage().includes(place)) ?? undone[0];
+  if (listed.includes(shown)) focusOn(shown);
+  say(undone.length > 1 ? `Undone: ${count(undone.length)} decisions made at once.`
+    : `Undone: ${images.id[shown]} is ${badgeOf(shown) || 'undecided'}.`);
+}
 
 function select(card, isSelected) {
   if (isSelected) selected.add(placeOf(card));
@@ -47,10 +80,8 @@ function select(card, isSelected) {
 
 $('cards').addEventListener('click', (event) => {
   const card = cardOf(event.target);
-  const kind = event.target.dataset.decide;
-  if (!card || !kind) return;
-  const isUndo = event.target.getAttribute('aria-pressed') === 'true' && kind !== 'other';
-  decideOn([placeOf(card)], isUndo ? 'undo' : kind);
+  const button = event.target.closest('button');
+  if (card && button) decideOnCard(card, kindOf(button), false);
 });
 $('cards').addEventListener('change', (event) => select(cardOf(event.target), event.target.checked));
 
@@ -64,9 +95,9 @@ $('select-page').addEventListener('click', () => { onPage().forEach((place) => s
 $('select-all').addEventListener('click', () => { listed.forEach((place) => selected.add(place)); refreshAll(); });
 $('select-none').addEventListener('click', () => { selected.clear(); refreshAll(); });
 $('bulk').addEventListener('click', (event) => {
-  if (event.target.dataset.bulk) decideOn([...selected], event.target.dataset.bulk);
+  if (event.target.dataset.bulk) decideOnSelected(event.target.dataset.bulk);
 });
-$('help-button').addEventListener('click', () => $('help').showModal());
+$('undo').addEventListener('click', undo);
 $('health').addEventListener('click', (event) => {
   if (event.target.dataset.given === undefined) return;
   $('filters').reset();
@@ -93,28 +124,37 @@ function columns() {
   return next < 0 ? cards.length : next;
 }
 
-const DECISION_KEYS = { a: 'accept', k: 'keep', d: 'drop', u: 'undo', c: 'other' };
+const DECISION_KEYS = { a: 'accept', k: 'keep', d: 'drop', c: 'other' };
+
+/** The decision that a button stands for: pressed already, it takes the decision away. */
+const kindOf = (button) =>
+  (button.dataset.decide !== 'other' && button.getAttribute('aria-pressed') === 'true' ? 'clear' : button.dataset.decide);
 
 function onCard(card, key) {
   const number = [...$('cards').children].indexOf(card);
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() }[key];
   if (step) cardAt(number + step)?.focus();
   else if (key === 'x') select(card, !selected.has(placeOf(card)));
-  else if (DECISION_KEYS[key]) decideOn([placeOf(card)], DECISION_KEYS[key], () => (cardAt(number + 1) ?? card).focus());
+  else if (DECISION_KEYS[key]) decideOnCard(card, DECISION_KEYS[key], true);
   else return false;
+  return true;
+}
+
+function onGallery(key, target) {
+  const card = cardOf(target);
+  if (key === 'u') undo();
+  else if (key === 'n' || key === 'p') {
+    if (turnPage(key === 'n' ? 1 : -1)) cardAt(0)?.focus();
+  } else return card !== null && onCard(card, key);
   return true;
 }
 
 document.addEventListener('keydown', (event) => {
   const inField = event.target.matches?.('input:not([type=checkbox]), select, textarea');
   if (inField || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
-  const card = cardOf(event.target);
-  let used = true;
   if (event.key === '?') $('help').showModal();
-  else if (event.key === 'n' || event.key === 'p') {
-    if (turnPage(event.key === 'n' ? 1 : -1)) cardAt(0)?.focus();
-  } else used = card !== null && onCard(card, event.key);
-  if (used) event.preventDefault();
+  else if (!onGallery(event.key, event.target)) return;
+  event.preventDefault();
 });
 
 changed.push(() => list());
