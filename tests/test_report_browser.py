@@ -207,6 +207,8 @@ def test_decisions_are_downloaded_as_csv(page, data, folder):
     page.click('#select-page')
     page.click('[data-bulk=accept]')
     page.confirm()
+    assert page.text('#page-line').startswith('page 2 of')
+    page.click('#previous')
     assert page.decided() == ['relabel'] * 24
     page.click('.card:nth-child(2) [data-decide=keep]')
     page.click('.card:nth-child(3) [data-decide=drop]')
@@ -248,6 +250,7 @@ def test_all_that_fit_the_filters_are_decided_at_once(page, data):
     page.confirm()
     assert {row[2:4] == [HOSTILE[0], 'drop'] for row in page.download()[1:]} == {True}
     assert page.text('#download') == f'Download decisions ({fitting})'
+    assert page.notice().startswith('Everything in this list is decided; ')
     page.click('#undo')
     assert page.text('#download') == 'Download decisions (0)'
 
@@ -305,6 +308,39 @@ def test_undo_goes_back_through_the_history(page):
     page.click('#undo')
     assert page.decided()[0] == ''
     assert not page.find('#undo').is_enabled()
+
+
+def test_the_page_goes_on_when_its_images_are_decided(page, data):
+    page.choose('given', HOSTILE[0])
+    page.choose('size', '24')
+    fitting = page.listed()
+    assert 24 < fitting < 48
+    page.click('.card [data-decide=keep]')
+    assert page.text('#page-line') == 'page 1 of 2'
+    page.focus(1)
+    page.press(*['a'] * 22)
+    assert page.focused() == 23
+    page.press('x', Keys.ARROW_LEFT, 'd')
+    assert page.text('#page-line') == 'page 1 of 2'
+    page.press('a')
+    assert page.text('#page-line') == 'page 2 of 2'
+    assert page.notice() == 'Page 1 is decided. This is page 2 of 2.'
+    assert page.focused() == 0
+    page.press('p', 'd')  # nothing was left to decide: nothing goes on
+    assert page.text('#page-line') == 'page 1 of 2'
+    assert page.focused() == 1
+    page.press('n')
+    page.press(Keys.ARROW_RIGHT, *['k'] * (fitting - 24 - 1))
+    assert page.focused() == 0  # at the end, the one that was left out
+    page.press('k')
+    others = 300 - fitting
+    assert page.notice() == f'Everything in this list is decided; {others} other images in this report are not.'
+    page.choose('given', 'any class')
+    page.choose('scope', 'all on this page')
+    page.click('#select-all')
+    page.click('[data-bulk=keep]')
+    page.confirm()
+    assert page.notice().startswith('Every image in this report is decided.')
 
 
 def test_keys(page):

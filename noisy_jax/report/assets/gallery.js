@@ -139,3 +139,23 @@ function turnPage(by) {
   showPage();
   return true;
 }
+
+/** Whether the listed images are all decided; then it says so. */
+function sayIfAllDecided() {
+  if (listed.some(isOpen)) return false;
+  const others = places.filter(isOpen).length;
+  say(others ? `Everything in this list is decided; ${amount(others, 'other image')} in this report ${others === 1 ? 'is' : 'are'} not.`
+    : 'Every image in this report is decided. Download the decisions to use them.');
+  return true;
+}
+
+/** Turns to the next page with undecided images, after the last the first, if those shown are decided. */
+function goOn() {
+  if (onPage().some(isOpen)) return false;
+  const from = page;
+  const later = listed.findIndex((place, number) => number >= (from + 1) * pageSize() && isOpen(place));
+  page = Math.floor((later < 0 ? listed.findIndex(isOpen) : later) / pageSize());
+  showPage();
+  say(`Page ${count(from + 1)} is decided. This is page ${count(page + 1)} of ${count(pages())}.`);
+  return true;
+}

@@ -19,14 +19,25 @@ function decide(chosen, kind, other) {
   refreshAll();
 }
 
-/** Decides on the image of a card; 'other' first asks for the class. `moves`: goes on to the next card. */
-function decideOnCard(card, kind, moves) {
+/** Decides on images; 'other' first asks for the class. `after` gets whether any was undecided, and whether none is now. */
+function decideOn(chosen, kind, after) {
   const finish = (other) => {
-    decide([placeOf(card)], kind, other);
-    if (moves) (cardAt([...$('cards').children].indexOf(card) + 1) ?? card).focus();
+    const isNew = chosen.some(isOpen);
+    decide(chosen, kind, other);
+    after(isNew, isNew && sayIfAllDecided());
   };
   if (kind === 'other') chooseClass(finish);
   else finish();
+}
+
+/** Decides on the image of a card, and goes on to the next page at the end; `moves`: to the next card too. */
+function decideOnCard(card, kind, moves) {
+  const place = placeOf(card);
+  const following = onPage()[onPage().indexOf(place) + 1];
+  decideOn([place], kind, (isNew, isAllDecided) => {
+    if (isNew && !isAllDecided && goOn()) focusOn(onPage().find(isOpen));
+    else if ((moves && !isAllDecided) || !card.isConnected) focusOn(following ?? onPage().find(isOpen) ?? place);
+  });
 }
 
 const BULK = {
@@ -51,6 +62,7 @@ function decideOnSelected(kind) {
       selected.clear();
       decide(open, kind, label);
       say(`${amount(open.length, 'image')} decided.`);
+      if (!sayIfAllDecided()) goOn();
       focusOn(onPage().find(isOpen));
     });
   };
