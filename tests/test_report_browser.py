@@ -343,6 +343,31 @@ def test_the_page_goes_on_when_its_images_are_decided(page, data):
     assert page.notice().startswith('Every image in this report is decided.')
 
 
+def test_decided_images_can_be_hidden(page, folder):
+    page.focus(0)
+    page.press('k', 'd')
+    page.click('#hide')
+    assert page.places()[:2] == [2, 3]
+    listed = page.listed()
+    page.focus(1)
+    page.press('a')
+    assert page.places()[:3] == [2, 4, 5]
+    assert (page.place(), page.listed(), len(page.places())) == (4, listed - 1, 48)
+    page.press('u')
+    assert (page.place(), page.places()[:3]) == (3, [2, 3, 4])
+    page.click('.card [data-decide=drop]')
+    assert page.places()[0] == page.place() == 3
+    page.open(folder, keep=True)  # remembered
+    assert page.places()[0] == 3
+    page.choose('status', 'dropped')
+    assert page.places() == [1, 2]
+    page.click('#classes [data-given="2"]')
+    assert page.find('#hide').is_selected()
+    page.click('#hide')
+    page.open(folder, keep=True)
+    assert page.places()[:3] == [0, 1, 2]
+
+
 def test_keys(page):
     page.focus(0)
     page.press(Keys.ARROW_RIGHT, Keys.ARROW_DOWN)

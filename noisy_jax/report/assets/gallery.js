@@ -8,6 +8,13 @@ for (const id of ['given', 'suggested']) {
 }
 if (data.one_group) $('scope').value = 'all';
 
+const hidingKey = 'noisy_jax:hide_decided'; // of all reports
+try {
+  $('hide').checked = localStorage.getItem(hidingKey) === 'yes';
+} catch {
+  isKept = false;
+}
+
 const pageSize = () => Number($('size').value);
 const pages = () => Math.max(1, Math.ceil(listed.length / pageSize()));
 const onPage = () => listed.slice(page * pageSize(), (page + 1) * pageSize());
@@ -22,6 +29,8 @@ const ORDERS = {
   file: (a, b) => fileOrder.compare(images.id[a], images.id[b]),
 };
 
+const hidesDecided = () => $('status').value === 'open' || ($('status').value === '' && $('hide').checked);
+
 function matches(place) {
   const search = $('search').value.trim().toLowerCase();
   const status = $('status').value;
@@ -30,17 +39,31 @@ function matches(place) {
     ($('given').value === '' || images.given[place] === Number($('given').value)) &&
     ($('suggested').value === '' || images.suggested[place] === Number($('suggested').value)) &&
     (status === '' || (decisions.get(place)?.[0] ?? 'open') === status) &&
+    (isOpen(place) || !hidesDecided()) &&
     (search === '' || images.id[place].toLowerCase().includes(search))
   );
 }
 
-/** Filters and sorts, then shows the first page, or that of the image at `place`. */
-function list(place) {
+function filter() {
   listed = places.filter(matches).sort(ORDERS[$('sort').value]);
   for (const chosen of selected) if (!matches(chosen)) selected.delete(chosen);
+}
+
+/** Filters and sorts, then shows the first page, or that of the image at `place`. */
+function list(place) {
+  filter();
   page = place === undefined ? 0 : Math.max(0, Math.floor(listed.indexOf(place) / pageSize()));
   say('');
   showPage();
+}
+
+/** Shows what has been decided; images leave the list, or come back, where decided ones are hidden. */
+function refreshList() {
+  if (hidesDecided()) {
+    filter();
+    page = Math.min(page, pages() - 1);
+    showPage();
+  } else refreshAll();
 }
 
 const describe = (place) => `${images.id[place]}: given ${given(place)}, suggested ${suggested(place)}`;
@@ -116,8 +139,12 @@ function refreshAll() {
 }
 
 function showPage() {
-  $('cards').replaceChildren(...onPage().map(makeCard));
-  if (!listed.length) $('cards').append(element('li', { class: 'empty' }, 'No image matches these filters.'));
+  const shown = new Map([...$('cards').querySelectorAll('.card')].map((card) => [placeOf(card), card]));
+  $('cards').replaceChildren(...onPage().map((place) => shown.get(place) ?? makeCard(place)));
+  if (!listed.length) {
+    const hidden = hidesDecided() && decisions.size ? ' Decided images are hidden.' : '';
+    $('cards').append(element('li', { class: 'empty' }, `No image matches these filters.${hidden}`));
+  }
   $('page-line').textContent = `page ${count(page + 1)} of ${count(pages())}`;
   $('previous').disabled = page === 0;
   $('next').disabled = page + 1 >= pages();

@@ -16,7 +16,7 @@ function focusOn(place) {
 function decide(chosen, kind, other) {
   say('');
   act(chosen.map((place) => [place, decisionOf(place, kind, other)]));
-  refreshAll();
+  refreshList();
 }
 
 /** Decides on images; 'other' first asks for the class. `after` gets whether any was undecided, and whether none is now. */
@@ -33,7 +33,8 @@ function decideOn(chosen, kind, after) {
 /** Decides on the image of a card, and goes on to the next page at the end; `moves`: to the next card too. */
 function decideOnCard(card, kind, moves) {
   const place = placeOf(card);
-  const following = onPage()[onPage().indexOf(place) + 1];
+  const among = hidesDecided() ? listed : onPage();
+  const following = among[among.indexOf(place) + 1];
   decideOn([place], kind, (isNew, isAllDecided) => {
     if (isNew && !isAllDecided && goOn()) focusOn(onPage().find(isOpen));
     else if ((moves && !isAllDecided) || !card.isConnected) focusOn(following ?? onPage().find(isOpen) ?? place);
@@ -77,7 +78,7 @@ function undo() {
     say('There is nothing to undo.');
     return;
   }
-  refreshAll();
+  refreshList();
   const shown = undone.find((place) => onPage().includes(place)) ?? undone[0];
   if (listed.includes(shown)) focusOn(shown);
   say(undone.length > 1 ? `Undone: ${count(undone.length)} decisions made at once.`
@@ -110,19 +111,33 @@ $('bulk').addEventListener('click', (event) => {
   if (event.target.dataset.bulk) decideOnSelected(event.target.dataset.bulk);
 });
 $('undo').addEventListener('click', undo);
+$('hide').addEventListener('change', () => {
+  try {
+    localStorage.setItem(hidingKey, $('hide').checked ? 'yes' : 'no');
+  } catch {
+    isKept = false;
+  }
+});
 $('health').addEventListener('click', (event) => {
   if (event.target.dataset.given === undefined) return;
-  $('filters').reset();
+  resetFilters();
   if (data.one_group) $('scope').value = 'all';
   $('given').value = event.target.dataset.given;
   list();
   $('gallery').scrollIntoView();
 });
 
+function resetFilters() {
+  const isHiding = $('hide').checked; // no filter of the moment
+  $('filters').reset();
+  $('hide').checked = isHiding;
+}
+
 /** Shows an image regardless of the filters. */
 function openImage(place) {
-  $('filters').reset();
+  resetFilters();
   $('scope').value = 'all';
+  if (!isOpen(place)) $('hide').checked = false;
   list(place);
   const card = $('cards').querySelector(`[data-place="${place}"]`);
   card.focus({ preventScroll: true });
