@@ -89,6 +89,15 @@ class Page:
     def notice(self):
         return self.text('.toast .notice')
 
+    def load(self, rows, header='index,id,given_label,decision,label'):
+        path = self.downloads / 'loaded.csv'
+        with path.open('w', encoding='utf-8', newline='') as file:
+            file.write(header + '\n')
+            csv.writer(file).writerows(rows)
+        before = self.notice()
+        self.find('#load-file').send_keys(str(path))
+        self.wait(lambda: self.notice() != before or self.find('#ask').is_displayed())
+
     def press(self, *keys):
         for key in keys:
             self.driver.switch_to.active_element.send_keys(key)
@@ -366,6 +375,70 @@ def test_decided_images_can_be_hidden(page, folder):
     page.click('#hide')
     page.open(folder, keep=True)
     assert page.places()[:3] == [0, 1, 2]
+
+
+def _rows(data, choices):
+    """Rows of a reviewed.csv: {place: (decision, label)}; every index is another image's."""
+    gallery = data['gallery']
+    return [
+        [399 - gallery['index'][place], gallery['id'][place], HOSTILE[gallery['given'][place]], *choice]
+        for place, choice in choices.items()
+    ]
+
+
+def test_decisions_are_loaded_by_id(page, data):
+    other = next(label for label in range(4) if label not in (data['gallery'][s][1] for s in ('given', 'suggested')))
+    rows = _rows(data, {0: ('keep', ''), 1: ('relabel', HOSTILE[other]), 2: ('drop', ''), 299: ('drop', '')})
+    given = HOSTILE[data['gallery']['given'][4]]
+    wrong = _rows(data, dict.fromkeys(range(3, 9), ('drop', '')))
+    wrong[0][1] = 'train/elsewhere "x"\n.jpg'
+    wrong[1][2] = next(name for name in HOSTILE if name != given)
+    wrong[2][3] = 'burn'
+    wrong[3][3:] = ['relabel', 'no class']
+    wrong[4][3:] = ['keep', next(name for name in HOSTILE if name != wrong[4][2])]
+    wrong[5:] = [wrong[5][:4], [], rows[0]]
+    page.load(rows + wrong)
+    assert page.notice() == (
+        'loaded.csv: 4 decisions loaded. Left out: 1 row of an image that is not in this report, 1 row with another '
+        'given label, 5 rows without a decision of this run.'
+    )
+    assert page.decided()[:10] == ['keep', 'relabel', 'drop'] + [''] * 7
+    assert page.text('.card:nth-child(2) .badge') == f'→ {HOSTILE[other]}'
+    assert page.text('#download') == 'Download decisions (4)'
+    found = page.download()[1:]
+    assert [row[1] for row in found] == [
+        data['gallery']['id'][p] for p in sorted((0, 1, 2, 299), key=lambda p: data['gallery']['index'][p])
+    ]
+    page.click('#undo')
+    assert page.text('#download') == 'Download decisions (0)'
+    page.load(found)  # what it writes, it reads
+    assert page.download()[1:] == found
+
+
+def test_loading_replaces_decisions_only_when_confirmed(page, data):
+    page.focus(0)
+    page.press('k', 'd')
+    rows = _rows(data, {0: ('drop', ''), 1: ('drop', ''), 2: ('keep', '')})
+    page.load(rows)
+    assert page.text('#question') == 'loaded.csv differs from 1 decision made here. Replace it?'
+    page.press(Keys.ESCAPE)
+    assert page.decided()[:3] == ['keep', 'drop', '']
+    page.load(rows)
+    page.confirm('new')
+    assert page.decided()[:3] == ['keep', 'drop', 'keep']
+    page.load(rows)
+    page.confirm('all')
+    assert page.decided()[:3] == ['drop', 'drop', 'keep']
+    assert page.notice() == 'loaded.csv: 1 decision loaded, 2 were made here already.'
+    page.press('u', 'u')
+    assert page.decided()[:3] == ['keep', 'drop', '']
+
+
+@pytest.mark.parametrize('header', ['id,label', 'index,id,given_label,decision,label,"'])
+def test_another_csv_is_refused(page, data, header):
+    page.load(_rows(data, {0: ('drop', '')}), header)
+    assert page.notice() == 'loaded.csv cannot be loaded: its first line has to be index,id,given_label,decision,label.'
+    assert page.text('#download') == 'Download decisions (0)'
 
 
 def test_keys(page):

@@ -1,4 +1,4 @@
-// Decisions as CSV: the file that `python -m noisy_jax.clean` reads.
+// Decisions as CSV: the file that `python -m noisy_jax.clean` reads, written and loaded back.
 const COLUMNS = ['index', 'id', 'given_label', 'decision', 'label'];
 
 const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
@@ -15,4 +15,85 @@ $('download').addEventListener('click', () => {
   link.href = URL.createObjectURL(new Blob([decisionsAsCsv()], { type: 'text/csv' }));
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+});
+
+/** The rows of a CSV that are not empty, as lists of text; undefined where quotes do not fit. */
+function parseCsv(text) {
+  const rows = [[]];
+  let end = 0;
+  for (const found of text.matchAll(/(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r?\n|$)/gy)) {
+    rows.at(-1).push(found[1]?.replaceAll('""', '"') ?? found[2]);
+    end = found.index + found[0].length;
+    if (found[3] === '') break;
+    if (found[3] !== ',') rows.push([]);
+  }
+  return end === text.length ? rows.filter((row) => row.join('')) : undefined;
+}
+
+/** The decision of a row, or undefined if it is none of this run. */
+function decisionIn(place, kind, label) {
+  if (kind === 'drop') return decisionOf(place, 'drop');
+  if (kind === 'keep' && ['', given(place)].includes(label)) return decisionOf(place, 'keep');
+  const number = data.classes.indexOf(label);
+  return kind === 'relabel' && number >= 0 ? decisionOf(place, 'other', number) : undefined;
+}
+
+/** Decisions by place, and how many rows cannot be applied, by reason; an image is known by its id alone. */
+function readRows(rows) {
+  const byId = new Map();
+  for (const place of places) byId.set(images.id[place], byId.has(images.id[place]) ? undefined : place);
+  const found = new Map();
+  const refused = { 'of an image that is not in this report': 0, 'with another given label': 0, 'without a decision of this run': 0 };
+  const [unknown, other, broken] = Object.keys(refused);
+  for (const row of rows) {
+    const [, id, label, ...choice] = row;
+    const place = byId.get(id);
+    if (row.length !== COLUMNS.length || found.has(place)) refused[broken] += 1;
+    else if (place === undefined) refused[unknown] += 1;
+    else if (label !== given(place)) refused[other] += 1;
+    else if (!decisionIn(place, ...choice)) refused[broken] += 1;
+    else found.set(place, decisionIn(place, ...choice));
+  }
+  return [found, refused];
+}
+
+/** Applies the decisions of a file, those that differ from what is decided here only if that is confirmed. */
+function loadDecisions(name, text) {
+  const rows = parseCsv(text);
+  if (rows?.[0]?.join() !== COLUMNS.join()) {
+    say(`${name} cannot be loaded: its first line has to be ${COLUMNS.join()}.`);
+    return;
+  }
+  const [found, refused] = readRows(rows.slice(1));
+  const changing = [...found].filter(([place, decision]) => !isSame(place, decision));
+  const fresh = changing.filter(([place]) => isOpen(place));
+  const load = (changes) => {
+    act(changes);
+    refreshList();
+    const reasons = Object.entries(refused).filter(([, rowCount]) => rowCount)
+      .map(([reason, rowCount]) => `${amount(rowCount, 'row')} ${reason}`);
+    const same = found.size - changing.length;
+    say(`${name}: ${amount(changes.length, 'decision')} loaded${same ? `, ${count(same)} were made here already` : ''}.`
+      + (reasons.length ? ` Left out: ${reasons.join(', ')}.` : ''));
+  };
+  const differing = changing.length - fresh.length;
+  if (!differing) {
+    load(fresh);
+    return;
+  }
+  const answers = { ...(fresh.length ? { new: `Load the other ${count(fresh.length)}` } : {}), all: `Replace ${count(differing)}` };
+  ask(`${name} differs from ${amount(differing, 'decision')} made here. Replace ${differing === 1 ? 'it' : 'them'}?`, answers,
+    (answer) => load(answer === 'all' ? changing : fresh));
+}
+
+$('load').addEventListener('click', () => $('load-file').click());
+$('load-file').addEventListener('change', async () => {
+  const [file] = $('load-file').files;
+  if (!file) return;
+  try {
+    loadDecisions(file.name, await file.text());
+  } catch {
+    say(`${file.name} cannot be read.`);
+  }
+  $('load-file').value = ''; // so that the same file can be chosen again
 });
