@@ -37,17 +37,24 @@ def run_of(
     cross_fit=0,
     gallery=300,
     shape=(8, 8, 3),
+    data=('digits', 'photos'),
+    prefix='train/',
 ):
-    """Writes the files of a run and its report.html; returns the folder."""
+    """Writes the files of a run and its report.html; returns the folder.
+
+    Args:
+      data: its loader and path.
+      prefix: how ids begin.
+    """
     probabilities, given, truth = judge(len(names), images, noise=noise, certainty=certainty)
     issues = label_issues.find(probabilities, given, truth if true else None, threshold=threshold)
     folder, rows = WorkDir(path), np.arange(images)
-    folder.claim(config('noise=none', data__path='photos').to_dict())
+    folder.claim(config('noise=none', data__name=data[0], data__path=str(data[1])).to_dict())
     folder.save_json('data', {'classes': names, 'image_shape': shape, 'images': images, 'held_out': 0, 'unlabelled': 0})
     folder.save_array('labels/given', given)
     if true:
         folder.save_array('labels/true', truth)
-    issues.save(folder, np.array([f'train/{row:05d} "&ä\'.jpg' for row in rows]), names, sort='suspicion')
+    issues.save(folder, np.array([f'{prefix}{row:05d} "&ä\'.jpg' for row in rows]), names, sort='suspicion')
     phases = [{'name': 'classify', 'seconds': 1.5, 'test_accuracy_last': 0.9, 'test_accuracy_best': 0.95}]
     folder.save_json(
         'summary',

@@ -150,6 +150,36 @@ def test_names_cannot_break_out_of_the_page(judged):
     assert not re.search(r'(src|href)=.?(https?:)?//', source), 'nothing comes from elsewhere'
 
 
+@pytest.mark.parametrize(
+    ('name', 'path', 'expected'),
+    [
+        ('folder', 'a #?/photos', '../../a%20%23%3F/photos/'),
+        ('folder', 'runs/work', './'),
+        ('filelist', 'photos', '../../photos/'),
+        ('filelist', 'photos/list.csv', '../../photos/'),
+        ('arrays', 'photos/images.npz', None),
+        ('tfds', 'photos', None),
+    ],
+)
+def test_the_page_knows_where_the_originals_are(tmp_path, name, path, expected):
+    (tmp_path / 'photos').mkdir()
+    (tmp_path / 'photos' / 'list.csv').touch()
+    folder = run_of(tmp_path / 'runs' / 'work', data=(name, tmp_path / path), gallery=5)
+    data = read_data(folder)
+    assert data['originals'] == expected
+    labels = WorkDir.of_run(folder).load_labels()
+    assert data['gallery']['id'] == labels['id'][data['gallery']['index']].tolist()
+
+
+def test_originals_on_another_drive_have_an_absolute_address(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ValueError('path is on mount C:, start on mount D:')
+
+    monkeypatch.setattr('os.path.relpath', refuse)
+    folder = run_of(tmp_path / 'work', data=('folder', tmp_path / 'a b'), gallery=5)
+    assert read_data(folder)['originals'] == f'{tmp_path.as_uri()}/a%20b/'
+
+
 def test_labels_that_form_one_group_are_shown_by_margin(tmp_path):
     folder = run_of(tmp_path / 'work', noise=0, certainty=0)
     data, text = read_data(folder), _text(folder)

@@ -5,9 +5,11 @@ import json
 import os
 import re
 import shutil
+import urllib.parse
 
 import numpy as np
 import pytest
+from PIL import Image
 from reported import HOSTILE, read_data, run_of
 
 webdriver = pytest.importorskip('selenium.webdriver', reason='the report is tried in a browser by selenium, not found')
@@ -441,6 +443,97 @@ def test_another_csv_is_refused(page, data, header):
     assert page.text('#download') == 'Download decisions (0)'
 
 
+def test_an_image_is_shown_large(page, data):
+    gallery = data['gallery']
+    page.focus(0)
+    page.press(Keys.ENTER)
+    assert page.find('#large').is_displayed()
+    assert page.text('#large-id') == gallery['id'][0]
+    given, suggested = (HOSTILE[gallery[side][0]] for side in ('given', 'suggested'))
+    assert page.text('#large-labels') == f'{given} → {suggested}'
+    assert page.find('#large img').get_attribute('src') == gallery['image'][0]
+    assert 'Thumbnail' in page.text('#large-source')
+    assert not page.js('return document.querySelectorAll("#large a, #large b").length')
+    page.press(Keys.ARROW_LEFT)
+    assert page.text('#large .notice') == 'This is the first image of the list.'
+    page.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert page.text('#large-id') == gallery['id'][2]
+    page.press('k', 'd', 'a')
+    assert page.text('#large-id') == gallery['id'][5]
+    assert page.text('#large-state').endswith(', undecided')
+    page.press('u')
+    assert page.text('#large-id') == gallery['id'][4]
+    assert page.decided()[:6] == ['', '', 'keep', 'drop', '', '']
+    page.press('c')
+    page.find('#choose-search').send_keys(HOSTILE[gallery['given'][4]], Keys.ENTER)
+    page.wait(lambda: page.text('#large-id') == gallery['id'][5])
+    page.press('?')
+    assert page.find('#help').is_displayed()
+    page.press(Keys.ESCAPE)
+    page.click('#large [data-large=previous]')
+    assert page.text('#large-state').endswith(', kept')
+    assert page.find('#large [data-decide=keep]').get_attribute('aria-pressed') == 'true'
+    page.click('#large [data-decide=keep]')  # pressed already: taken away
+    assert page.text('#large-state').endswith(', undecided')
+    page.press(Keys.ESCAPE)
+    assert not page.find('#large').is_displayed()
+    page.wait(lambda: page.place() == 4)
+    assert page.js('return document.images.length') == 48
+
+    page.click('.card:nth-child(48) .enlarge')
+    page.press('k')
+    page.click('#large [data-large=close]')
+    page.wait(lambda: page.place() == 48)
+    assert page.text('#page-line').startswith('page 2 ')
+
+
+def test_large_images_step_through_what_is_left(page, data):
+    page.choose('given', HOSTILE[0])
+    page.click('#hide')
+    first, *_, last = np.flatnonzero(
+        (np.array(data['gallery']['given']) == 0) & (np.array(data['gallery']['clean']) < 0.5)
+    )
+    while page.find('#next').is_enabled():
+        page.click('#next')
+    page.click('.card:last-child .enlarge')
+    assert page.text('#large-id') == data['gallery']['id'][last]
+    left = page.listed() - 1
+    page.press('k')
+    assert page.text('#large-id') == data['gallery']['id'][first]
+    assert (
+        page.text('#large .notice') == f'The list is at its end; {left} images of it are undecided. This is the first.'
+    )
+    page.press(*['k'] * left)
+    assert page.text('#large .notice').startswith('Everything in this list is decided')
+    page.press(Keys.ESCAPE)
+    assert page.listed() == 0
+    page.wait(lambda: page.js('return document.activeElement.id') == 'status-line')
+    assert 'Decided images are hidden.' in page.text('#cards')
+
+
+@pytest.mark.parametrize('is_absolute', [False, True])
+def test_the_original_is_shown_where_it_is_reachable(page, tmp_path, is_absolute):
+    photos = tmp_path / 'my photos #1?'
+    prefix = f'{photos}/50% #?/' if is_absolute else '50% #?/'
+    folder = run_of(tmp_path / 'runs' / 'work', data=('filelist', photos), prefix=prefix)
+    gallery = read_data(folder)['gallery']
+    (photos / '50% #?').mkdir(parents=True)
+    Image.new('RGB', (300, 200), (200, 30, 30)).save(photos / gallery['id'][0])
+    page.open(folder)
+    page.focus(0)
+    page.press(Keys.ENTER)
+
+    page.wait(lambda: 'Original, 300 × 200 pixels.' in page.text('#large-source'))
+    url = page.find('#large-source a').get_attribute('href')
+    assert urllib.parse.unquote(url) == f'file://{photos / gallery["id"][0]}'
+    assert page.js('return document.querySelector("#large img").naturalWidth') == 300
+    page.press(Keys.ARROW_RIGHT)  # there is no such file
+    page.wait(lambda: 'cannot show the original' in page.text('#large-source'))
+    assert page.js('return document.querySelector("#large img").naturalWidth') == 8
+    (complaint,) = page.driver.get_log('browser')
+    assert 'ERR_FILE_NOT_FOUND' in complaint['message']
+
+
 def test_keys(page):
     page.focus(0)
     page.press(Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
@@ -519,18 +612,21 @@ def test_a_phone_needs_no_sideways_scrolling(page):
         page.driver.refresh()
         assert page.js('return [innerWidth, document.documentElement.scrollWidth]') == [360, 360]
         assert page.js('return document.querySelector(".card").offsetWidth') < 360 / 2
-        page.press('?')
+        page.focus(0)
+        page.press(Keys.ENTER)
         inside = (
             'const box = document.querySelector(arguments[0]).getBoundingClientRect(); return [box.left, box.right]'
         )
-        left, right = page.js(inside, '#help')
-        assert 0 <= left < right <= 360
-        page.press(Keys.ESCAPE)
-        page.focus(0)
-        page.press('x')
-        page.click('[data-bulk=accept]')
-        left, right = page.js(inside, '#ask')
-        assert 0 <= left < right <= 360
+        overflow = 'const e = document.querySelector(arguments[0]); return e.scrollWidth - e.clientWidth'
+        for name in ('#large', '#help', '#ask'):
+            if name == '#help':
+                page.press('?')
+            elif name == '#ask':
+                page.press(Keys.ESCAPE, Keys.ESCAPE, 'x')
+                page.click('[data-bulk=accept]')
+            left, right = page.js(inside, name)
+            assert 0 <= left < right <= 360
+            assert page.js(overflow, name) == 0
         page.confirm()
         page.press('u', 'u')
         assert page.notice() == 'There is nothing to undo.'

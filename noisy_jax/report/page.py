@@ -3,7 +3,10 @@
 import hashlib
 import importlib.resources
 import json
+import os
+import pathlib
 import string
+import urllib.parse
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from noisy_jax.report.thumbnails import data_uri
 from noisy_jax.report.wording import count, escape, sentences
 from noisy_jax.workdir import WorkDir
 
-_SCRIPTS = ('threshold.js', 'dialogs.js', 'decisions.js', 'gallery.js', 'csv.js', 'review.js', 'map.js')
+_SCRIPTS = ('threshold.js', 'dialogs.js', 'decisions.js', 'gallery.js', 'csv.js', 'large.js', 'review.js', 'map.js')
 
 
 def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thumbnail: int) -> None:
@@ -41,6 +44,7 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
         'threshold': findings.threshold,
         'one_group': findings.is_one_group,
         'cuts': findings.cuts(),
+        'originals': _originals(folder, findings.config['data']),
         'gallery': _columns(findings, rows) | {'image': [data_uri(image, thumbnail) for image in shown]},
         'map': _map(folder, findings, rows),
     }
@@ -74,6 +78,23 @@ def _fingerprint(findings: Findings) -> str:
     config = {key: value for key, value in findings.config.items() if key != 'report'}
     labels = [findings.id.tolist(), findings.given.tolist()]
     return hashlib.sha256(json.dumps([config, labels], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _originals(folder: WorkDir, settings: dict[str, Any]) -> str | None:
+    """URL of the folder that ids are paths in, seen from the report; None where images are no files.
+
+    Args:
+      folder: work directory.
+      settings: config.data of the run.
+    """
+    if settings['name'] not in ('folder', 'filelist'):
+        return None
+    root = pathlib.Path(settings['path'])
+    root = root.parent if root.is_file() else root
+    try:
+        return urllib.parse.quote(pathlib.Path(os.path.relpath(root, folder.path)).as_posix()) + '/'
+    except ValueError:  # on another drive
+        return root.absolute().as_uri() + '/'
 
 
 def _columns(findings: Findings, rows: np.ndarray) -> dict[str, list]:

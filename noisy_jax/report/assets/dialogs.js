@@ -1,9 +1,9 @@
 // What the page says and asks.
 const amount = (number, thing) => `${count(number)} ${thing}${number === 1 ? '' : 's'}`;
 
-/** Shows a notice until the next. */
+/** Shows a notice until the next; in the dialog too, since what is behind it is not read out. */
 function say(text) {
-  document.querySelector('.notice').textContent = text;
+  for (const notice of document.querySelectorAll('.notice')) notice.textContent = text;
 }
 
 /** Asks; calls `use` with the chosen key of `answers` {key: text}, not if it is cancelled. */

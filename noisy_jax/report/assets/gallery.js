@@ -90,7 +90,7 @@ function makeCard(place) {
     'li',
     { class: 'card', tabindex: '0', 'data-place': place, 'aria-label': describe(place) },
     element('div', { class: 'picture' }, element('input', { type: 'checkbox', 'aria-label': `Select ${id}` }),
-      pictureOf(place),
+      element('button', { type: 'button', class: 'enlarge', 'aria-label': `Enlarge ${id}` }, pictureOf(place)),
       element('span', { class: 'badge' })),
     element('p', { class: 'labels' }, ...labelsOf(place)),
     element('p', { class: 'chances' }, ...chancesOf(place)),

@@ -80,7 +80,8 @@ function undo() {
   }
   refreshList();
   const shown = undone.find((place) => onPage().includes(place)) ?? undone[0];
-  if (listed.includes(shown)) focusOn(shown);
+  if ($('large').open) showLarge(undone.includes(large) ? large : shown);
+  else if (listed.includes(shown)) focusOn(shown);
   say(undone.length > 1 ? `Undone: ${count(undone.length)} decisions made at once.`
     : `Undone: ${images.id[shown]} is ${badgeOf(shown) || 'undecided'}.`);
 }
@@ -94,7 +95,9 @@ function select(card, isSelected) {
 $('cards').addEventListener('click', (event) => {
   const card = cardOf(event.target);
   const button = event.target.closest('button');
-  if (card && button) decideOnCard(card, kindOf(button), false);
+  if (!card || !button) return;
+  if (button.classList.contains('enlarge')) openLarge(placeOf(card));
+  else decideOnCard(card, kindOf(button), false);
 });
 $('cards').addEventListener('change', (event) => select(cardOf(event.target), event.target.checked));
 
@@ -172,15 +175,18 @@ function onGallery(key, target) {
   if (key === 'u') undo();
   else if (key === 'n' || key === 'p') {
     if (turnPage(key === 'n' ? 1 : -1)) cardAt(0)?.focus();
+  } else if (key === 'Enter') {
+    if (target !== card) return false; // a button in the card, or anything else
+    openLarge(placeOf(card));
   } else return card !== null && onCard(card, key);
   return true;
 }
 
 document.addEventListener('keydown', (event) => {
   const inField = event.target.matches?.('input:not([type=checkbox]), select, textarea');
-  if (inField || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  if (inField || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]:not(#large)')) return;
   if (event.key === '?') $('help').showModal();
-  else if (!onGallery(event.key, event.target)) return;
+  else if (!($('large').open ? onLarge(event.key) : onGallery(event.key, event.target))) return;
   event.preventDefault();
 });
 
