@@ -1,0 +1,182 @@
+"""Judges of labels: classical features, neighbours, cross-fitted heads, balance and suspicion, by hand and by value."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from noisy_jax.labels import classical, judges
+
+
+def _groups(classes, each, dimensions=None, spread=0.1, seed=0):
+    """Features [N, D] in a group per class, far apart, and the classes [N]."""
+    rng, labels = np.random.default_rng(seed), np.arange(classes * each) % classes
+    centres = 5 * np.eye(classes, dimensions or classes)
+    return centres[labels] + spread * rng.normal(size=(len(labels), centres.shape[1])), labels
+
+
+def _judge(features, num_classes, by, folds=5):
+    return judges.all_judges({'made': features}, num_classes, folds=folds, seed=0)[f'made, {by}']
+
+
+def test_suspicion_by_hand():
+    probabilities = np.array([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], np.float32)
+    found = judges.suspicion(probabilities, np.array([0, 1, 1, 2]))
+    assert found.dtype == np.float64
+    floor = np.log(1e9)  # none is 0, whatever a head says
+    # float32 logarithms of up to 21, two of them
+    np.testing.assert_allclose(found, [np.log(2.5), np.log(0.3 / 0.5), -floor, floor], rtol=1e-6)
+
+
+def test_suspicion_leaves_its_probabilities_as_they_are():
+    probabilities = np.full((2, 2), 0.5)
+    assert judges.suspicion(probabilities, np.array([0, 1])).tolist() == [0, 0]
+    assert (probabilities == 0.5).all()
+
+
+def test_a_small_class_is_not_suspect_for_being_small():
+    """Three of four labels are of class 0: where only that speaks for it, both are as likely."""
+    labels = np.array([0, 0, 0, 1])
+    found = judges.balanced(np.array([[0.75, 0.25], [0.9, 0.1], [0.5, 0.5], [0.0, 1.0]], np.float32), labels)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [[0.5, 0.5], [0.75, 0.25], [0.25, 0.75], [0, 1]], atol=1e-7)
+
+
+def test_a_class_that_nobody_gave_does_not_win():
+    """It counts as having one label: more would be a division by 0."""
+    found = judges.balanced(np.array([[0.5, 0.5, 0.0], [0.4, 0.4, 0.2]], np.float32), np.array([0, 1]))
+    np.testing.assert_allclose(found, [[0.5, 0.5, 0], [0.4, 0.4, 0.2]], atol=1e-7)
+
+
+def test_components_have_a_mean_square_of_one_and_keep_what_differs():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 200)) @ rng.normal(size=(200, 200)) + 7
+    found = judges.reduce(features, seed=0)
+    assert found.shape == (300, 128)
+    assert found.dtype == np.float32
+    assert np.mean(found.astype(np.float64) ** 2) == pytest.approx(1, abs=1e-5)
+    few = judges.reduce(features[:, :5], seed=0)  # nothing is left out: distances are the same but for their scale
+    ratio = np.linalg.norm(few[1:] - few[0], axis=1) / np.linalg.norm(features[1:, :5] - features[0, :5], axis=1)
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+    np.testing.assert_array_equal(judges.reduce(features, seed=0), found)
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('scale', [1e-25, 1e25])
+def test_components_of_any_scale_are_the_same(scale):
+    """Squares of such numbers are no float32."""
+    features, _ = _groups(3, 20)
+    np.testing.assert_allclose(
+        np.abs(judges.reduce(scale * features, 0)), np.abs(judges.reduce(features, 0)), atol=1e-4
+    )
+
+
+@pytest.mark.filterwarnings('error')
+def test_constant_features_become_zeros():
+    assert judges.reduce(np.ones((9, 4)), seed=0).tolist() == np.zeros((9, 4)).tolist()
+    assert judges.reduce(np.zeros((9, 4)), seed=0).tolist() == np.zeros((9, 4)).tolist()
+
+
+def test_neighbours_vote_and_leave_the_image_itself_out():
+    """Groups of four: three neighbours each, whose labels are known."""
+    features, truth = _groups(5, 4)
+    labels = truth.copy()
+    labels[0] = 3  # of group 0
+    found = _judge(features, 5, 'neighbours')(labels, 0)
+    assert found.dtype == np.float32
+    expected = 3 * np.eye(5)[truth]
+    expected[5], expected[10], expected[15] = ([2, 0, 0, 1, 0],) * 3  # the three that have it as a neighbour
+    # image 0 itself has three votes for its group, none for its own label
+    np.testing.assert_allclose(found, (expected + 0.2) / 4, atol=1e-6)
+
+
+def test_copies_of_an_image_vote_for_each_other_and_none_for_itself():
+    features, labels = np.repeat([[0.0, 1.0], [1.0, 0.0]], 20, axis=0), np.repeat([0, 1], 20)
+    labels[3] = 1
+    found = _judge(features, 2, 'neighbours')(labels, 0)
+    assert found[3].tolist() == pytest.approx([19.5 / 20, 0.5 / 20])  # 19 of its 19 copies
+
+
+@pytest.mark.parametrize('by', ['logistic regression', 'neighbours'])
+def test_a_label_has_no_say_in_its_own_probabilities(by):
+    """Whatever label an image of a group has, the judge names the group's."""
+    features, truth = _groups(3, 20)
+    labels = truth.copy()
+    labels[:3] = [1, 2, 0]
+    found = _judge(features, 3, by)(labels, 0)
+    assert (found.argmax(1) == truth).all()
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+def test_the_strength_is_chosen_once(monkeypatch):
+    """The first labels choose it; with others, the head is fitted with that one alone."""
+    from noisy_jax.labels import cross_fit
+
+    tried, fit = [], cross_fit.out_of_fold
+    monkeypatch.setattr(cross_fit, 'out_of_fold', lambda *given, **more: tried.append(given[4]) or fit(*given, **more))
+    features, labels = _groups(3, 20, spread=3)
+    judge = _judge(features, 3, 'logistic regression')
+    judge(labels, 0)
+    assert tried == list(cross_fit.STRENGTHS[: len(tried)])
+    assert len(tried) > 1
+    before = len(tried)
+    judge(np.roll(labels, 1), 1)
+    assert len(tried) == before + 1
+
+
+def test_every_kind_of_features_has_two_judges():
+    features, labels = _groups(2, 6)
+    found = judges.all_judges({'a': features, 'b': features[:, :1]}, 2, folds=3, seed=0)
+    assert list(found) == ['a, logistic regression', 'a, neighbours', 'b, logistic regression', 'b, neighbours']
+    for judge in found.values():
+        np.testing.assert_array_equal(judge(labels, 4), judge(labels, 4))
+
+
+def _flat(*colour, side=16):
+    return np.full((side, side, len(colour)), colour, np.uint8)
+
+
+def test_classical_features_see_colours_and_shapes():
+    stripes = np.tile(np.repeat(np.array([[0], [255]], np.uint8), 4, axis=0), (4, 32))[..., None].repeat(3, -1)
+    images = np.stack([_flat(250, 0, 0, side=32), _flat(0, 250, 0, side=32), stripes, stripes.transpose(1, 0, 2)])
+    found = classical.describe(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-6)  # of 4 float32 numbers about 1
+    deviation = found.std(0)
+    assert np.all((deviation < 1e-6) | (np.abs(deviation - 1) < 1e-5)), 'standardised, unless constant'
+    distances = np.linalg.norm(found[:, None] - found, axis=-1)[~np.eye(4, dtype=bool)]
+    assert distances.min() > 0.3 * distances.max()
+
+
+def test_classical_features_do_not_depend_on_the_size():
+    """The same picture, twice as large, is the same but for how it is scaled down."""
+    small = np.kron(np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8), np.ones((1, 4, 4, 1), np.uint8))
+    large = np.kron(small, np.ones((1, 2, 2, 1), np.uint8))
+    np.testing.assert_allclose(classical.describe(small), classical.describe(large), atol=1e-5)
+
+
+def test_classical_features_of_files_are_those_of_their_pixels(tmp_path, monkeypatch):
+    """Images that are decoded as they are read, some at a time."""
+    monkeypatch.setattr(classical, '_AT_ONCE', 3)
+    images = load_digits().images[:8].astype(np.uint8)[..., None] * 15
+    asked = []
+
+    class Read:
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, rows):
+            asked.append(len(images[rows]))
+            return images[rows]
+
+    np.testing.assert_array_equal(classical.describe(Read()), classical.describe(images))
+    assert asked == [3, 3, 2]
+
+
+def test_classical_features_know_digits():
+    """Heads that have not seen a label name nine of ten."""
+    digits = load_digits()
+    images, labels = (15 * digits.images[:400]).astype(np.uint8)[..., None], digits.target[:400]
+    features = classical.describe(images)
+    assert np.isfinite(features).all()
+    found = _judge(features, 10, 'logistic regression')(labels, 0)
+    assert np.mean(found.argmax(1) == labels) > 0.9

@@ -1,0 +1,369 @@
+"""Planted errors: what is planted, what is estimated from it, which judge wins, and when none is to be trusted.
+
+Bounds on counts of random draws are five standard deviations, wider than chance, narrower than any fault.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from noisy_jax.labels import judges, planted
+from noisy_jax.labels.issues import LabelIssues, of_verdict
+from noisy_jax.labels.planted import Trial, Verdict
+from noisy_jax.workdir import WorkDir
+
+
+def _plant(labels, num_classes, confusion=None, seed=0):
+    return planted.plant(labels, num_classes, confusion, np.random.default_rng(seed))
+
+
+def _close_to(share, count):
+    """A share of `count` draws, within five standard deviations."""
+    return pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / count))
+
+
+def _groups(classes, images, *, noise=0.1, apart=4.0, dimensions=None, seed=0):
+    """Features [N, D], given labels with uniform noise, and true ones [N]; of a normal group for each class."""
+    rng = np.random.default_rng(seed)
+    true = rng.permutation(np.arange(images) % classes)
+    features = rng.normal(size=(images, dimensions or classes)) + apart * np.eye(classes, dimensions or classes)[true]
+    wrong = rng.random(images) < noise
+    return features, np.where(wrong, (true + rng.integers(1, classes, images)) % classes, true), true
+
+
+def _compete(kinds, labels, num_classes, seed=0):
+    found = judges.all_judges(kinds, num_classes, folds=5, seed=seed)
+    return planted.compete(found, labels, num_classes, seed=seed)
+
+
+def _check(verdict, labels, num_classes):
+    """What holds for every verdict."""
+    assert verdict.probabilities.shape == (len(labels), num_classes)
+    assert verdict.probabilities.dtype == np.float32
+    np.testing.assert_allclose(verdict.probabilities.sum(1), 1, atol=1e-5)
+    assert verdict.wrong.shape == (3, len(labels))
+    assert verdict.wrong.dtype == np.float64
+    low, wrong, high = verdict.wrong
+    assert np.all((low >= 0) & (low <= wrong) & (wrong <= high) & (high <= 1))
+    least, most = verdict.noise_rate
+    assert 0 <= least <= wrong.mean() <= most <= 1
+    found = judges.suspicion(verdict.probabilities, labels)
+    order = found.argsort(kind='stable')
+    assert np.all(np.diff(wrong[order]) >= 0), 'the more suspicious, the likelier wrong'
+    assert np.all((np.diff(wrong[order]) == 0) | (np.diff(found[order]) > 0)), 'as suspicious, as likely wrong'
+    assert all(0 <= value <= 1 for value in verdict.aurocs.values())
+    assert verdict.aurocs[verdict.judge] == max(verdict.aurocs.values())
+
+
+@pytest.mark.parametrize('num_classes', [2, 10])
+def test_a_tenth_becomes_other_classes_uniformly(num_classes):
+    labels = np.random.default_rng(1).integers(0, num_classes, 40_000)
+    rows, changed = _plant(labels, num_classes)
+    assert len(rows) == len(set(rows)) == 4000
+    np.testing.assert_array_equal(np.flatnonzero(changed != labels), np.sort(rows))
+    assert changed.min() == 0
+    assert changed.max() == num_classes - 1
+    shifts = np.bincount((changed - labels)[rows] % num_classes, minlength=num_classes)
+    assert shifts[0] == 0
+    for count in shifts[1:]:
+        assert count / 4000 == _close_to(1 / (num_classes - 1), 4000)
+
+
+def test_a_tenth_becomes_other_classes_as_they_are_confused():
+    confusion = np.array([[0, 0.8, 0.2], [1, 0, 0], [0.5, 0.5, 0]])
+    labels = np.arange(30_000) % 3
+    rows, changed = _plant(labels, 3, confusion)
+    assert len(rows) == np.sum(changed != labels) == 3000
+    for given in range(3):
+        of_class = rows[labels[rows] == given]
+        assert len(of_class) == pytest.approx(1000, abs=5 * np.sqrt(1000))  # a third of 3,000 rows
+        shares = np.bincount(changed[of_class], minlength=3) / len(of_class)
+        for share, expected in zip(shares, confusion[given], strict=True):
+            assert share == _close_to(expected, len(of_class))
+
+
+def test_labels_are_not_changed_in_place_and_few_get_one_error():
+    labels = np.array([0, 1, 1])
+    rows, changed = _plant(labels, 2)
+    assert labels.tolist() == [0, 1, 1]
+    assert len(rows) == 1
+    assert changed[rows[0]] != labels[rows[0]]
+    assert not np.array_equal(_plant(np.zeros(100, int), 3)[0], _plant(np.zeros(100, int), 3, seed=1)[0])
+
+
+def test_confusion_by_hand():
+    """Half an image for what never happens: three images of class 0, one taken for each class; two of class 1."""
+    probabilities = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 0]]
+    found = planted._confusion(probabilities, np.array([0, 0, 0, 1, 1]))
+    np.testing.assert_allclose(found, [[0, 1 / 2, 1 / 2], [2.5 / 3, 0, 0.5 / 3], [1 / 2, 1 / 2, 0]])
+
+
+def _normal(rate, apart=4.0, count=20_000, seed=0):
+    """Planted errors and the rest, of which `rate` are wrong and as suspicious as they are."""
+    rng, wrong = np.random.default_rng(seed), int(rate * count)
+    right = rng.normal(-apart / 2, 1, count - wrong)
+    return Trial(rng.normal(apart / 2, 1, count // 5), np.append(right, rng.normal(apart / 2, 1, wrong)))
+
+
+@pytest.mark.parametrize('rate', [0.02, 0.1, 0.4])
+def test_noise_rates_where_errors_are_as_the_planted_ones(rate):
+    """Two normal distributions so far apart that the far tail has wrong labels alone."""
+    trial = _normal(rate)
+    assert trial.rate_of_mixture() == pytest.approx(rate, rel=0.1)
+    # The least of 14 ratios, of tails with 200 planted errors at least: below the truth by their deviation at most.
+    assert rate * (1 - 5 / np.sqrt(200)) < trial.rate_of_tails() < 1.1 * rate
+
+
+def test_noise_rates_without_errors():
+    trial = _normal(0.0, apart=6.0)
+    assert trial.rate_of_tails() < 0.002
+    assert trial.rate_of_mixture() < 0.002
+
+
+def test_noise_rates_where_nothing_tells_errors_apart():
+    """Tails of equal distributions: all labels may be wrong, and no more than all."""
+    assert 0.7 < _normal(0.3, apart=0.0).rate_of_tails() <= 1
+    assert Trial(np.zeros(10), np.ones(90)).rate_of_tails() == 1
+
+
+def test_the_ratio_of_tails_by_hand():
+    """Above 1.5 there are two thirds of the planted ones, a tenth of the rest; above 2 a third and a tenth."""
+    trial = Trial(np.array([1.0, 2.0, 3.0]), np.repeat([0.0, 1.5, 3.0], [80, 10, 10]))
+    assert trial.rate_of_tails() == pytest.approx(0.1 / (2 / 3))
+
+
+@pytest.mark.parametrize('values', [[0.0], [-1.0, 1.0], [1.0] * 50])
+def test_rates_of_few_or_equal_suspicions_are_numbers(values):
+    for rest in (values, [0.0] * 20, [30.0, -30.0]):
+        trial = Trial(np.array(values), np.array(rest))
+        for rate in (trial.rate_of_tails(), trial.rate_of_mixture()):
+            assert 0 <= rate <= 1
+        assert np.isfinite(trial.odds(np.array([-100.0, 0.0, 1.0, 100.0]))).all()
+
+
+def test_odds_rise_with_suspicion_and_are_those_of_the_densities():
+    """Of two normal distributions a distance of 2 apart they are exp(2 x)."""
+    rng, at = np.random.default_rng(0), np.linspace(-1, 1, 9)
+    odds = Trial(rng.normal(1, 1, 20_000), rng.normal(-1, 1, 80_000)).odds(np.append(at, [-50, 50]))
+    assert np.all(np.diff(odds[:9]) >= 0)
+    assert odds[9] <= odds[:9].min()
+    assert odds[10] >= odds[:9].max()
+    # A step of the fit has some hundred planted errors at x = -1, where there are fewest.
+    np.testing.assert_allclose(odds[:9], norm.pdf(at, 1) / norm.pdf(at, -1), rtol=0.35)
+
+
+def test_auroc_counts_pairs():
+    assert Trial(np.array([1.0, 3.0]), np.array([0.0, 2.0, 1.0])).auroc == pytest.approx((1 + 0.5 + 3) / 6)
+
+
+@pytest.mark.parametrize('rate', [0.0, 0.1, 0.4])
+def test_auroc_against_right_labels_takes_the_wrong_ones_out(rate):
+    trial = _normal(rate, apart=1.5)
+    right = _normal(0.0, apart=1.5).rest
+    truth = roc_auc_score(np.repeat([1, 0], [len(trial.planted), len(right)]), np.append(trial.planted, right))
+    assert trial.auroc_against_right(rate) == pytest.approx(truth, abs=0.01)
+    assert (trial.auroc < truth - 0.02) == (rate > 0)
+
+
+def test_auroc_against_right_labels_by_formula():
+    trial = Trial(np.array([2.0]), np.array([0.0, 1.0, 2.0, 2.0]))  # half of the rest are wrong, as suspicious as it is
+    assert trial.auroc == 0.75
+    assert trial.auroc_against_right(0.5) == 1
+    assert trial.auroc_against_right(0) == 0.75
+    assert trial.auroc_against_right(1.0) == 1, 'bounded where nothing is right'
+
+
+def test_the_judge_whose_features_know_the_classes_wins():
+    features, labels, true = _groups(5, 400)
+    nothing = np.random.default_rng(1).normal(size=(400, 8))
+    verdict = _compete({'nothing': nothing, 'classes': features, 'half': features[:, :2]}, labels, 5)
+    _check(verdict, labels, 5)
+    assert verdict.judge.startswith('classes, ')
+    for by in ('logistic regression', 'neighbours'):
+        aurocs = [verdict.aurocs[f'{kind}, {by}'] for kind in ('classes', 'half', 'nothing')]
+        assert aurocs == sorted(aurocs, reverse=True)
+        # 1,200 planted errors of three trials, 9 times as many others; chance's deviation is about .01
+        assert aurocs[2] == pytest.approx(0.5, abs=0.06)
+        assert aurocs[0] > 0.85
+    assert verdict.fault == ''
+    assert np.mean(verdict.probabilities.argmax(1) == true) > 0.95
+    assert roc_auc_score(labels != true, verdict.wrong[1]) > 0.95
+
+
+@pytest.mark.parametrize('rate', [0.05, 0.2, 0.4])
+def test_the_list_is_worth_what_is_said_of_it(rate):
+    """Uniform errors in features that know the classes: precision and noise rate are within their intervals."""
+    features, labels, true = _groups(4, 600, noise=rate)
+    verdict = _compete({'classes': features}, labels, 4)
+    wrong = labels != true
+    assert verdict.noise_rate[0] < wrong.mean() < verdict.noise_rate[1]
+    assert verdict.wrong[1].mean() == pytest.approx(wrong.mean(), rel=0.5)
+    issues = of_verdict(verdict, labels, true)
+    numbers = issues.numbers
+    low, high = numbers['precision_interval']
+    assert low <= numbers['precision'] <= high
+    assert low <= numbers['expected_precision'] <= high
+    assert numbers['recall'] > 0.7
+    assert numbers['trusted']
+    assert 'why' not in numbers
+
+
+def test_right_labels_give_a_short_list():
+    features, labels, _ = _groups(3, 400, noise=0.0, apart=6.0)
+    verdict = _compete({'classes': features}, labels, 3)
+    assert verdict.wrong[1].mean() < 0.01
+    assert np.sum(verdict.wrong[1] > 0.5) == 0
+    assert verdict.fault == ''
+
+
+def test_features_that_know_nothing_are_not_to_be_trusted():
+    _, labels, _ = _groups(3, 300)
+    verdict = _compete({'nothing': np.random.default_rng(1).normal(size=(300, 8))}, labels, 3)
+    _check(verdict, labels, 3)
+    assert 'always saying the largest class' in verdict.fault
+    numbers = of_verdict(verdict, labels).numbers
+    assert numbers['trusted'] is False
+    assert numbers['why'] == verdict.fault
+
+
+def test_a_judge_that_finds_no_errors_is_not_to_be_trusted():
+    """It names two of four classes in each case: better than the largest class, too vague for errors."""
+    labels = np.arange(400) % 4
+    assert planted._fault(0.69, 0.5, labels).startswith('it hardly tells errors')
+    assert 'AUROC 0.69; at least 0.7' in planted._fault(0.69, 0.5, labels)
+    assert planted._fault(0.7, 0.5, labels) == ''
+    # 25 % by chance, whose deviation is 2.17 points
+    assert planted._fault(0.9, 0.29, labels).startswith('it predicts 29 % of the labels')
+    assert planted._fault(0.9, 0.30, labels) == ''
+    assert 'for 90 %' in planted._fault(0.9, 0.91, np.repeat([0, 1], [360, 40]))
+
+
+def test_equal_suspicion_is_equally_wrong_in_any_order():
+    """Of neighbours' votes many are equal; which row comes first must not matter."""
+    rng = np.random.default_rng(0)
+    trials = [Trial(rng.binomial(8, share, 300), rng.binomial(8, 0.3, 2700)) for share in (0.7, 0.6)]
+    found = rng.integers(0, 9, 500).astype(float)
+    wrong, _ = planted._claims(*trials, found)
+    for value in range(9):
+        assert len(set(wrong[1, found == value])) == 1
+    assert len(set(wrong[1])) > 4
+    again, _ = planted._claims(*trials, found[::-1])
+    np.testing.assert_array_equal(again, wrong[:, ::-1])
+
+
+def _few(count):
+    features, labels, _ = _groups(2, count)
+    return features, labels, 2
+
+
+def _hundred_classes():
+    labels = np.repeat(np.arange(100), 2)
+    return np.random.default_rng(0).normal(size=(200, 20)) + 5 * np.eye(100)[labels][:, :20], labels, 100
+
+
+def _lone():
+    """A class with a single image."""
+    features, labels, _ = _groups(2, 200)
+    labels[7] = 2
+    return features, labels, 3
+
+
+def _constant():
+    return np.full((60, 5), 0.1), np.arange(60) % 3, 3
+
+
+def _line():
+    features, labels, true = _groups(3, 200)
+    return 5.0 * true[:, None] + features[:, :1], labels, 3
+
+
+def _never_given():
+    features, labels, _ = _groups(3, 150)
+    return features, labels, 5
+
+
+def _copies():
+    features, labels, _ = _groups(3, 150)
+    return np.repeat(features[:3], 50, axis=0), labels, 3
+
+
+EDGES = {
+    'two_classes': lambda: _few(120),
+    'twelve_images': lambda: _few(12),
+    'two_images': lambda: _few(2),
+    'two_images_a_class': _hundred_classes,
+    'a_class_of_one': _lone,
+    'constant_features': _constant,
+    'one_feature': _line,
+    'classes_never_given': _never_given,
+    'copies': _copies,
+}
+
+
+@pytest.mark.filterwarnings('error', 'ignore:The number of unique classes')  # scikit-learn's, of 100 classes
+@pytest.mark.parametrize('name', EDGES)
+def test_edges(name):
+    features, labels, num_classes = EDGES[name]()
+    verdict = _compete({'made': features}, labels, num_classes)
+    _check(verdict, labels, num_classes)
+    trusted = name in ('two_classes', 'a_class_of_one', 'one_feature', 'classes_never_given', 'two_images_a_class')
+    if name != 'twelve_images':  # too few to ask for either
+        assert (verdict.fault == '') == trusted, verdict.fault
+
+
+def test_the_same_seed_gives_the_same_verdict():
+    features, labels, _ = _groups(3, 150)
+    first, again, other = (_compete({'made': features}, labels, 3, seed) for seed in (0, 0, 1))
+    for field in dataclasses.fields(Verdict):
+        np.testing.assert_equal(getattr(first, field.name), getattr(again, field.name))
+    assert first.aurocs != other.aurocs
+
+
+def test_many_labels_need_fewer_trials(monkeypatch):
+    """A thousand planted errors are enough; small sets are asked eight times at most."""
+    calls = []
+
+    def judge(labels, seed):
+        calls.append(seed)
+        return np.full((len(labels), 2), 0.5, np.float32)
+
+    for count, repetitions in ((10, 8), (5000, 2), (20_000, 1)):
+        calls.clear()
+        trial = planted._trial(judge, np.arange(count) % 2, 2, None, 3)
+        assert calls == list(range(3, 3 + repetitions))
+        assert len(trial.planted) == repetitions * count // 10
+        assert len(trial.rest) == repetitions * (count - count // 10)
+
+
+def test_numbers_by_hand():
+    wrong = np.array([[0.5, 0.1, 0.3], [0.9, 0.2, 0.6], [1.0, 0.4, 0.8]])
+    verdict = Verdict(np.eye(3, dtype=np.float32), wrong, (0.1, 0.7), 'b', {'a': 0.6, 'b': 0.8}, '')
+    numbers = of_verdict(verdict, np.array([1, 1, 0])).numbers
+    assert numbers['suspects'] == 2
+    assert numbers['estimated_noise_rate'] == pytest.approx(1.7 / 3)
+    assert numbers['expected_precision'] == pytest.approx(0.75)
+    assert numbers['expected_recall'] == pytest.approx(1.5 / 1.7)
+    assert numbers['precision_interval'] == pytest.approx([0.4, 0.9])
+    assert numbers['noise_rate_interval'] == [0.1, 0.7]
+    assert (numbers['judge'], numbers['judges'], numbers['trusted']) == ('b', {'a': 0.6, 'b': 0.8}, True)
+    assert of_verdict(verdict, np.array([1, 1, 0]), threshold=0.0).numbers['precision_interval'] is None
+
+
+@pytest.mark.parametrize('fault', ['', 'it knows nothing'])
+def test_a_work_directory_gives_the_verdict_back(tmp_path, fault):
+    features, labels, true = _groups(3, 60)
+    verdict = dataclasses.replace(_compete({'made': features}, labels, 3), fault=fault)
+    folder, issues = WorkDir(tmp_path), of_verdict(verdict, labels, true)
+    verdict.save(folder)
+    folder.save_array('labels/given', labels)
+    folder.save_array('labels/true', true)
+    folder.save_json('summary', {'label_issues': issues.numbers})
+    issues.save(folder, np.arange(60).astype(str), ('x', 'y', 'z'))
+    back = LabelIssues.load(folder)
+    for field in dataclasses.fields(Verdict):
+        np.testing.assert_equal(getattr(back.verdict, field.name), getattr(verdict, field.name))
+    assert back.numbers == issues.numbers
+    np.testing.assert_array_equal(back.is_suspect, issues.is_suspect)
