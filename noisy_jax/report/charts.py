@@ -57,7 +57,7 @@ class _Plot:
 
 
 def histogram(findings: Findings) -> str:
-    """Histogram of the losses on given labels, the fitted components, and a marker of the threshold."""
+    """Histogram of the losses on given labels with the fitted components, or of a judge's suspicion; and a marker."""
     heights, edges = np.histogram(findings.loss, BINS, (0, 1))
     top = _nice_ceiling(heights.max())
     # Square roots: among the many right labels the wrong ones would hardly be visible.
@@ -75,7 +75,9 @@ def histogram(findings: Findings) -> str:
         expected = component.density(around).mean(1) * len(findings.loss) / BINS
         plot.line(xs, np.sqrt(np.minimum(expected, top)), f'component {style}')
     plot.parts.append(f'<path class="marker" id="marker" d="M0 {plot.top}V{plot.bottom}"/>')
-    label = f'Histogram of {len(findings.loss)} losses on the given labels with the fitted components'
+    kind = 'suspicions of' if findings.verdict else 'losses on'
+    fitted = ' with the fitted components' if findings.components else ''
+    label = f'Histogram of {len(findings.loss)} {kind} the given labels{fitted}'
     return plot.svg(label, f'id="histogram" data-left="{plot.left}" data-right="{plot.right}"')
 
 

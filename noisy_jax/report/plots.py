@@ -85,7 +85,8 @@ def _clean_probability(findings: Findings) -> 'Figure':
     xs = np.linspace(0, 1, 500)
     for component, name, style in zip(findings.components, ('right', 'wrong'), ('k-', 'k--'), strict=False):
         left.plot(xs, component.density(xs) * len(findings.loss) / BINS, style, label=f'component of {name} labels')
-    left.set(xlabel='loss on the given label, scaled', ylabel='images', ylim=(0, top))
+    kind = 'suspicion of' if findings.verdict else 'loss on'
+    left.set(xlabel=f'{kind} the given label, scaled', ylabel='images', ylim=(0, top))
     left.legend(fontsize=8)
     right.hist(findings.clean_probability, 50, range=(0, 1))
     right.axvline(findings.threshold, color='C3', linestyle='--', label=f'threshold {findings.threshold:g}')
