@@ -1,5 +1,6 @@
 """Work directories as finished runs leave them, and their reports, without any training."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -7,10 +8,12 @@ import numpy as np
 from tiny import config
 
 from noisy_jax.labels import issues as label_issues
+from noisy_jax.labels import planted
 from noisy_jax.report import page
 from noisy_jax.report.findings import Findings
 from noisy_jax.workdir import WorkDir
 
+JUDGE = 'features <b>of & about</b> it'
 HOSTILE = ('</script><b>bold', '"><img src=x onerror=alert(1)>', 'O\'Neill & "Söhne", GmbH', '=1+1$x$')
 
 
@@ -25,6 +28,13 @@ def judge(classes, images, *, noise, certainty, seed=0):
     return probabilities.astype(np.float32), given, true
 
 
+def verdict_of(probabilities, given, fault=''):
+    """What a judge with these probabilities says, who found more planted errors than one who guesses."""
+    guesses = np.random.default_rng(0).dirichlet(np.ones(probabilities.shape[1]), len(given)).astype(np.float32)
+    compared = {JUDGE: lambda *_: probabilities, 'guesses': lambda *_: guesses}
+    return dataclasses.replace(planted.compete(compared, given, probabilities.shape[1]), fault=fault)
+
+
 def run_of(
     path,
     *,
@@ -34,26 +44,36 @@ def run_of(
     certainty=3.5,
     threshold=0.5,
     true=True,
-    cross_fit=0,
     gallery=300,
     shape=(8, 8, 3),
     data=('digits', 'photos'),
     prefix='train/',
+    judged=False,
+    fault='',
+    first=False,
 ):
     """Writes the files of a run and its report.html; returns the folder.
+
+    The list is that of a mixture or, `judged`, that of a judge (with a `fault`); the `first` before any training.
 
     Args:
       data: its loader and path.
       prefix: how ids begin.
     """
     probabilities, given, truth = judge(len(names), images, noise=noise, certainty=certainty)
-    issues = label_issues.find(probabilities, given, truth if true else None, threshold=threshold)
+    truth = truth if true else None
+    issues = label_issues.find(probabilities, given, truth, threshold=threshold)
+    if judged:
+        verdict = verdict_of(probabilities, given, fault)
+        issues = label_issues.of_verdict(verdict, given, truth, threshold=threshold)
     folder, rows = WorkDir(path), np.arange(images)
     folder.claim(config('noise=none', data__name=data[0], data__path=str(data[1])).to_dict())
     folder.save_json('data', {'classes': names, 'image_shape': shape, 'images': images, 'held_out': 0, 'unlabelled': 0})
     folder.save_array('labels/given', given)
     if true:
         folder.save_array('labels/true', truth)
+    if judged:
+        verdict.save(folder)
     issues.save(folder, np.array([f'{prefix}{row:05d} "&ä\'.jpg' for row in rows]), names, sort='suspicion')
     phases = [{'name': 'classify', 'seconds': 1.5, 'test_accuracy_last': 0.9, 'test_accuracy_best': 0.95}]
     folder.save_json(
@@ -64,14 +84,15 @@ def run_of(
             'device': 'none',
             'versions': {'python': '3'},
             'noise': {'kind': 'none'},
-            'phases': phases,
-            'label_issues': issues.numbers | {'cross_fit': cross_fit},
+            'phases': [] if first else phases,
+            'label_issues': issues.numbers | {'cross_fit': 5 if judged else 0} | ({'first': True} if first else {}),
         },
     )
     lines = [{'phase': 'classify', 'stage': s, 'epoch': 1, 'loss': 1.0, 'test_accuracy': 0.9} for s in ('head', 'all')]
-    folder.metrics.write_text(''.join(json.dumps(line) + '\n' for line in lines))
-    folder.save_array('labels/map', probabilities[:, :2])
-    folder.save_array('labels/map_rows', rows.astype(np.int32))
+    folder.metrics.write_text('' if first else ''.join(json.dumps(line) + '\n' for line in lines))
+    if not first:
+        folder.save_array('labels/map', probabilities[:, :2])
+        folder.save_array('labels/map_rows', rows.astype(np.int32))
     pixels = np.random.default_rng(0).integers(0, 256, (images, *shape), np.uint8)
     page.write(folder, Findings.load(folder), pixels, gallery=gallery, thumbnail=96)
     return pathlib.Path(path)

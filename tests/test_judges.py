@@ -123,10 +123,12 @@ def test_the_strength_is_chosen_once(monkeypatch):
     assert len(tried) == before + 1
 
 
-def test_every_kind_of_features_has_two_judges():
+def test_every_kind_of_features_has_two_judges_and_both_together():
     features, labels = _groups(2, 6)
     found = judges.all_judges({'a': features, 'b': features[:, :1]}, 2, folds=3, seed=0)
-    assert list(found) == ['a, logistic regression', 'a, neighbours', 'b, logistic regression', 'b, neighbours']
+    kinds = [f'{kind}, {by}' for kind in 'ab' for by in ('logistic regression', 'neighbours', 'both')]
+    assert list(found) == [*kinds, 'all judges together']
+    assert list(judges.all_judges({'a': features}, 2, folds=3, seed=0)) == kinds[:3]
     for judge in found.values():
         np.testing.assert_array_equal(judge(labels, 4), judge(labels, 4))
 
@@ -180,3 +182,10 @@ def test_classical_features_know_digits():
     assert np.isfinite(features).all()
     found = _judge(features, 10, 'logistic regression')(labels, 0)
     assert np.mean(found.argmax(1) == labels) > 0.9
+
+
+def test_judges_together_say_the_geometric_mean():
+    one, other = np.array([[0.8, 0.2]], np.float32), np.array([[0.2, 0.8], [1.0, 0.0]], np.float32)
+    found = judges.together([lambda *_: np.repeat(one, 2, axis=0), lambda *_: other])(np.array([0, 1]), 0)
+    sure = np.sqrt([0.8 * 1, 0.2 * 1e-6])  # no judge alone makes a class impossible
+    np.testing.assert_allclose(found, [[0.5, 0.5], sure / sure.sum()], rtol=1e-5)

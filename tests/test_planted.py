@@ -130,9 +130,16 @@ def test_noise_rates_where_nothing_tells_errors_apart():
 
 
 def test_the_ratio_of_tails_by_hand():
-    """Above 1.5 there are two thirds of the planted ones, a tenth of the rest; above 2 a third and a tenth."""
-    trial = Trial(np.array([1.0, 2.0, 3.0]), np.repeat([0.0, 1.5, 3.0], [80, 10, 10]))
-    assert trial.rate_of_tails() == pytest.approx(0.1 / (2 / 3))
+    """Above 1.5 there are two thirds of the planted ones, 9 of the rest; of two repetitions, 4.5 in one."""
+    trial = Trial(np.array([1.0, 2.0, 3.0]), np.repeat([0.0, 1.5, 3.0], [82, 9, 9]))
+    assert trial.rate_of_tails() == pytest.approx((0.09 + 0.03 + 0.01) / (2 / 3))
+    twice = dataclasses.replace(trial, repetitions=2)
+    assert twice.rate_of_tails() == pytest.approx((4.5 + np.sqrt(4.5) + 1) / 50 / (2 / 3))
+
+
+def test_a_tail_without_labels_is_no_proof_that_none_is_wrong():
+    trial = Trial(np.full(100, 5.0), np.zeros(1000))
+    assert trial.rate_of_tails() == pytest.approx(1 / 1000)
 
 
 @pytest.mark.parametrize('values', [[0.0], [-1.0, 1.0], [1.0] * 50])
@@ -332,8 +339,9 @@ def test_many_labels_need_fewer_trials(monkeypatch):
 
     for count, repetitions in ((10, 8), (5000, 2), (20_000, 1)):
         calls.clear()
-        trial = planted._trial(judge, np.arange(count) % 2, 2, None, 3)
+        trial = planted._trials({'made': judge}, np.arange(count) % 2, 2, None, 3)['made']
         assert calls == list(range(3, 3 + repetitions))
+        assert trial.repetitions == repetitions
         assert len(trial.planted) == repetitions * count // 10
         assert len(trial.rest) == repetitions * (count - count // 10)
 
@@ -346,7 +354,11 @@ def test_numbers_by_hand():
     assert numbers['estimated_noise_rate'] == pytest.approx(1.7 / 3)
     assert numbers['expected_precision'] == pytest.approx(0.75)
     assert numbers['expected_recall'] == pytest.approx(1.5 / 1.7)
-    assert numbers['precision_interval'] == pytest.approx([0.4, 0.9])
+    # Two standard errors of a share of two labels further off: 0.4 - 0.69, 0.9 + 0.42.
+    assert numbers['precision_interval'] == [0.0, 1.0]
+    many = dataclasses.replace(verdict, wrong=np.repeat(wrong, 200, axis=1), probabilities=np.eye(3)[[0] * 600])
+    found = many.numbers(np.repeat([True, False, True], 200))['precision_interval']
+    assert found == pytest.approx([0.4 - 2 * np.sqrt(0.24 / 400), 0.9 + 2 * np.sqrt(0.09 / 400)])
     assert numbers['noise_rate_interval'] == [0.1, 0.7]
     assert (numbers['judge'], numbers['judges'], numbers['trusted']) == ('b', {'a': 0.6, 'b': 0.8}, True)
     assert of_verdict(verdict, np.array([1, 1, 0]), threshold=0.0).numbers['precision_interval'] is None

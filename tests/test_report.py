@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import refused
 from PIL import Image
-from reported import judge, read_data, run_of
+from reported import JUDGE, judge, read_data, run_of
 from tiny import config
 
 from noisy_jax import pipeline
@@ -233,6 +233,94 @@ def test_images_are_read_once_only_those_shown_and_in_order(tmp_path):
     _write(folder, lazy, gallery=0, thumbnail=16)
     assert read_data(folder)['gallery']['image'] == []
     assert len(lazy.asked) == 1
+
+
+@pytest.fixture(scope='module')
+def by_judge(tmp_path_factory):
+    """A work directory whose list a judge made."""
+    return run_of(tmp_path_factory.mktemp('by_judge') / 'work', judged=True, certainty=2.5)
+
+
+def _lede(folder):
+    """The paragraphs on top of the page."""
+    source = (folder / 'report.html').read_text(encoding='utf-8')
+    lede = source[source.index('<div class="lede">') :].split('</div>')[0]
+    return [html.unescape(re.sub('<[^>]+>', '', text)) for text in re.findall('<p>(.*?)</p>', lede)]
+
+
+def test_a_judge_says_intervals_and_nothing_of_a_mixture(by_judge):
+    findings, lede = Findings.load(WorkDir.of_run(by_judge)), ' '.join(_lede(by_judge))
+    numbers = json.loads((by_judge / 'summary.json').read_text())['label_issues']
+    assert findings.numbers.items() <= numbers.items()
+    low, high = numbers['precision_interval']
+    assert 0 < low < numbers['expected_precision'] < high
+    assert low < numbers['precision'] <= high
+    assert f'Of the listed labels, {percent(low)} to {percent(high)} are wrong' in lede
+    least, most = numbers['noise_rate_interval']
+    assert least < np.mean(findings.given != findings.true) < most
+    assert f'Between {percent(least)} and {percent(most)} of the labels are wrong, by the estimate' in lede
+    assert f'The list is that of {JUDGE}' in lede
+    won, lost = numbers['judges'][JUDGE], numbers['judges']['guesses']
+    assert f'(AUROC {won:.2f}; the others reach {lost:.2f} at most)' in lede
+    assert '(5 folds)' in lede
+    assert 'mixture' not in lede
+    assert 'in-sample' not in lede
+    assert 'not to be trusted' not in lede
+    assert findings.components == []
+    assert 'suspicions of the given labels"' in histogram(findings)
+    assert '<polyline' not in histogram(findings)
+
+
+def test_the_judges_are_shown_the_best_first(by_judge):
+    source = (by_judge / 'report.html').read_text(encoding='utf-8')
+    aurocs = json.loads((by_judge / 'summary.json').read_text())['label_issues']['judges']
+    rows = re.findall('<th scope="row">(.*?)</th><td>(.*?)</td>', source.split('id="judges"')[1].split('</table>')[0])
+    assert [(html.unescape(name), value) for name, value in rows] == [
+        (name, f'{aurocs[name]:.3f}') for name in (JUDGE, 'guesses')
+    ]
+    assert aurocs['guesses'] == pytest.approx(0.5, abs=0.1)  # eight times 40 planted errors
+    assert '<b>of' not in source
+
+
+def test_a_mixture_shows_no_judges(judged):
+    source = (judged / 'report.html').read_text(encoding='utf-8')
+    assert 'id="judges"' not in source
+    assert 'least' not in read_data(judged)['cuts']
+
+
+def test_every_threshold_has_its_interval(by_judge):
+    findings, cuts = Findings.load(WorkDir.of_run(by_judge)), read_data(by_judge)['cuts']
+    low, wrong, high = findings.verdict.wrong
+    for at in (0, 250, 500, 900, 1000):
+        below = findings.clean_probability < at / 1000
+        assert cuts['suspects'][at] == below.sum()
+        for name, values in (('least', low), ('caught', wrong), ('most', high)):
+            assert cuts[name][at] == pytest.approx(values[below].sum(), abs=1e-3)
+        # The more suspicious, the further right: those listed are the bars right of the marker.
+        if below.any() and not below.all():
+            assert findings.loss[below].min() >= findings.loss[~below].max()
+            assert cuts['border'][at] == pytest.approx(findings.loss[below].min(), abs=1e-4)
+
+
+def test_a_list_that_is_not_to_be_trusted_says_so_first(tmp_path):
+    why = 'it predicts 34 % of the labels, <i>chance</i> would do for 33 %'
+    folder = run_of(tmp_path / 'work', judged=True, fault=why, first=True)
+    first, *others = _lede(folder)
+    assert first.startswith('This list is not to be trusted. ')
+    assert why in first
+    assert JUDGE in first
+    assert 'data.embeddings' in first
+    assert not any('not to be trusted' in text for text in others)
+    assert '<i>chance' not in (folder / 'report.html').read_text(encoding='utf-8')
+
+
+def test_a_first_list_says_that_it_is_one(tmp_path):
+    """Without a map, a classifier or epochs."""
+    folder = run_of(tmp_path / 'work', judged=True, first=True, true=False)
+    assert 'This is a first list; training goes on and may improve it.' in _lede(folder)
+    assert read_data(folder)['map'] is None
+    assert 'hits' not in read_data(folder)['cuts']
+    _draw(folder)
 
 
 @pytest.mark.parametrize(('shape', 'mode', 'size'), [((8, 8, 1), 'L', (8, 8)), ((100, 50, 3), 'RGB', (32, 64))])

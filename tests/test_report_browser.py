@@ -702,3 +702,19 @@ def test_where_every_label_is_trusted_there_is_no_threshold(page, tmp_path):
     assert not page.find('#cut').is_displayed()
     assert page.listed() == 300
     assert page.places() == list(range(48))
+
+
+def test_a_list_of_a_judge_has_intervals_and_no_mixture(page, tmp_path):
+    folder = run_of(tmp_path / 'work', judged=True)
+    cuts = read_data(folder)['cuts']
+    page.open(folder)
+    for at, keys in ((500, ()), (100, [Keys.ARROW_LEFT] * 40)):
+        page.find('#cut').send_keys(*keys)
+        caught, least, most = (100 * cuts[name][at] / cuts['suspects'][at] for name in ('caught', 'least', 'most'))
+        shown = page.text('#precision').replace('\N{NO-BREAK SPACE}', ' ')
+        assert shown == f'{caught:.1f} % ({least:.1f} % to {most:.1f} %)'
+    assert page.find('#judges').is_displayed()
+    assert 'mixture' not in page.js('return document.body.innerText')  # what is hidden is not part of it
+    page.open(run_of(tmp_path / 'mixture'))
+    assert 'fitted mixture' in page.js('return document.body.innerText')
+    assert page.js('return document.getElementById("judges")') is None
