@@ -1,8 +1,10 @@
 """Cross-fitted linear heads: class probabilities of each sample by a head that was not fitted to its label."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -75,6 +77,8 @@ def out_of_fold(
         if len(np.unique(labels[fitted])) == 1:  # very few samples: nothing to fit
             found[left_out, labels[fitted[0]]] = 1.0
             continue
-        head = linear_head(strength, scale=scale).fit(embeddings[fitted], labels[fitted])
+        with warnings.catch_warnings():  # in float32, steps may be lost in rounding before the tolerance is met
+            warnings.simplefilter('ignore', ConvergenceWarning)
+            head = linear_head(strength, scale=scale).fit(embeddings[fitted], labels[fitted])
         found[np.ix_(left_out, head.classes_)] = head.predict_proba(embeddings[left_out])
     return found
