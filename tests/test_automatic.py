@@ -146,11 +146,8 @@ def test_a_run_on_given_images_keeps_what_was_chosen(tmp_path, capfd):
     assert len(folder.load_labels()['index']) == labelled
     assert described['held_out'] > 0
     assert np.load(tmp_path / 'work' / 'pred_probs.npy').shape == (labelled, 10)
-    assert summary['label_issues']['judges'].keys() == {
-        f'{kind}, {by}'
-        for kind in ('classical features', 'own encoder')
-        for by in ('logistic regression', 'neighbours')
-    }
+    kinds = {f'{kind}, both' for kind in ('classical features', 'own encoder')}
+    assert kinds < summary['label_issues']['judges'].keys()
     lines = [line['step'] for line in map(__import__('json').loads, folder.metrics.read_text().splitlines())]
     batch = saved['pretrain']['batch_size']
     assert lines[0] == (len(images) - described['held_out']) // batch, 'an epoch of all images, with a label or not'

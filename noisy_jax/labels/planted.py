@@ -1,10 +1,11 @@
 """What a list of label issues is worth, and which judge makes the best, by errors planted among the given labels.
 
 A tenth of the labels is replaced by wrong ones, the judge fitted anew, and the suspicion of planted errors compared
-with that of the rest, which has the labels' own errors. Planted uniformly they are easier to find than people's errors;
-planted by the confusion of classes that the judge shows they are about as hard. Neither says how many there are:
-two estimates, from the tails of the distributions and from a mixture with a normal one for right labels, lie on both
-sides. What was measured of them: docs/label_issues.md, How good is the list.
+with that of the rest, which has the labels' own errors. Planted uniformly they choose the judge. Planted where the
+judge agrees with the label, by the confusion of classes that it shows, they are about as hard to find as people's
+errors, and say what its list is worth: the share of wrong labels is estimated from the tails of the two distributions,
+and by a mixture with a normal one for right labels. What was measured of it: docs/label_issues.md, How good is the
+list. Errors of one kind that are very frequent, a third of all cats called dogs, look like the class and are missed.
 """
 
 import dataclasses
@@ -147,8 +148,8 @@ def compete(judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, *
     best = max(aurocs, key=aurocs.get)
     raw = judges[best](labels, seed)
     probabilities = balanced(raw, labels)
-    confused = _trials({best: judges[best]}, labels, num_classes, _confusion(probabilities, labels), seed)[best]
-    wrong, noise_rate = _claims(trials[best], confused, suspicion(probabilities, labels))
+    confused = _trials({best: judges[best]}, labels, num_classes, probabilities, seed)[best]
+    wrong, noise_rate = _claims(confused, suspicion(probabilities, labels))
     fault = _fault(confused.auroc_against_right(wrong[1].mean()), np.mean(raw.argmax(1) == labels), labels)
     return Verdict(probabilities, wrong, noise_rate, best, aurocs, fault)
 
@@ -169,16 +170,15 @@ def _fault(auroc: float, agreement: float, labels: np.ndarray) -> str:
     return ''
 
 
-def _claims(uniform: Trial, confused: Trial, found: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+def _claims(trial: Trial, found: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
     """Probabilities to be wrong [3, N] of labels of suspicion `found` [N], and the noise rate's interval."""
-    odds = uniform.odds(found), confused.odds(found)
-    rates = uniform.rate_of_tails(), confused.rate_of_mixture()
-    each = np.clip(np.stack([rate * ratio for rate, ratio in zip(rates, odds, strict=True)]), 0, 1)
+    odds = trial.odds(found)
+    each = np.clip(np.stack([rate * odds for rate in (trial.rate_of_tails(), trial.rate_of_mixture())]), 0, 1)
     estimate, margin = np.sqrt(each.prod(0)), 1 / np.sqrt(len(found))
     rank = (rankdata(found) - 0.5) / len(found)  # one for equal suspicions, 0.5 in the mean
     estimate = np.clip((1 - _TIE) * estimate + _TIE * (rank - 0.5), 0, 1)
     low = np.minimum(_LOWER * each.min(0), estimate)
-    high = np.clip(_UPPER * each.max(0) + _MARGIN * margin * np.max(odds, axis=0), estimate, 1)
+    high = np.clip(_UPPER * each.max(0) + _MARGIN * margin * odds, estimate, 1)
     rate = estimate.mean()
     return np.stack([low, estimate, high]), (
         float(_RATE_LOWER * rate),
@@ -187,36 +187,45 @@ def _claims(uniform: Trial, confused: Trial, found: np.ndarray) -> tuple[np.ndar
 
 
 def _confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How often each class is predicted for images of another, [C, C] float64 with an empty diagonal."""
+    """How often images predicted as each class (a row) have another label, [C, C] float64 with an empty diagonal."""
     classes = probabilities.shape[1]
     counts = np.full((classes, classes), 0.5)
-    np.add.at(counts, (labels, probabilities.argmax(1)), 1)
+    np.add.at(counts, (probabilities.argmax(1), labels), 1)
     np.fill_diagonal(counts, 0)
     return counts / counts.sum(1, keepdims=True)
 
 
 def plant(
-    labels: np.ndarray, num_classes: int, confusion: np.ndarray | None, rng: np.random.Generator
+    labels: np.ndarray, num_classes: int, probabilities: np.ndarray | None, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replaces a tenth of the labels by others, uniformly or by a `confusion` [C, C]: rows int [P], labels int [N]."""
-    rows = rng.choice(len(labels), max(int(_SHARE * len(labels)), 1), replace=False)
+    """Replaces a tenth of the labels by other classes: rows int [P], labels int [N].
+
+    Uniformly, or by what a judge says with `probabilities` [N, C]: where it agrees with the label (at most half of
+    these labels), by how often images that it predicts alike have another label.
+    """
+    rows, count = np.arange(len(labels)), max(int(_SHARE * len(labels)), 1)
     changed = labels.copy()
-    if confusion is None:
+    if probabilities is None:
+        rows = rng.choice(rows, count, replace=False)
         changed[rows] = (labels[rows] + rng.integers(1, num_classes, len(rows))) % num_classes
     else:
+        agreeing = np.flatnonzero(probabilities.argmax(1) == labels)
+        rows = agreeing if len(agreeing) > 1 else rows
+        rows = rng.choice(rows, max(min(count, len(rows) // 2), 1), replace=False)
+        confusion = _confusion(probabilities, labels)
         changed[rows] = (confusion[labels[rows]].cumsum(1) > rng.random((len(rows), 1))).argmax(1)
     return rows, changed
 
 
 def _trials(
-    judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, confusion: np.ndarray | None, seed: int
+    judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, probabilities: np.ndarray | None, seed: int
 ) -> dict[str, Trial]:
-    """A trial of each judge, all with the same planted errors."""
+    """A trial of each judge, all with the same errors, planted by `probabilities` [N, C] or uniformly."""
     repetitions = int(np.clip(np.ceil(_ENOUGH / (_SHARE * len(labels))), 1, _MOST))
     planted: dict[str, list[np.ndarray]] = {name: [] for name in judges}
     rest: dict[str, list[np.ndarray]] = {name: [] for name in judges}
     for number in range(repetitions):
-        rows, changed = plant(labels, num_classes, confusion, np.random.default_rng([seed, number]))
+        rows, changed = plant(labels, num_classes, probabilities, np.random.default_rng([seed, number]))
         for name, judge in judges.items():
             found = suspicion(balanced(judge(changed, seed + number), changed), changed)
             planted[name].append(found[rows])
