@@ -72,17 +72,28 @@ def test_a_tenth_becomes_other_classes_uniformly(num_classes):
         assert count / 4000 == _close_to(1 / (num_classes - 1), 4000)
 
 
-def test_a_tenth_becomes_other_classes_as_they_are_confused():
-    confusion = np.array([[0, 0.8, 0.2], [1, 0, 0], [0.5, 0.5, 0]])
-    labels = np.arange(30_000) % 3
-    rows, changed = _plant(labels, 3, confusion)
-    assert len(rows) == np.sum(changed != labels) == 3000
-    for given in range(3):
+def test_a_tenth_becomes_other_classes_where_the_judge_agrees_as_labels_err():
+    """Of those predicted 0 a third is called 1; of those predicted 1, a sixth 0 and a sixth 2; all of class 2 are."""
+    predicted = np.arange(36_000) % 3
+    labels, sixth = predicted.copy(), np.arange(36_000) // 3 % 6
+    labels[(predicted == 0) & (sixth < 2)] = 1
+    labels[(predicted == 1) & (sixth == 0)] = 0
+    labels[(predicted == 1) & (sixth == 1)] = 2
+    rows, changed = _plant(labels, 3, np.eye(3, dtype=np.float32)[predicted])
+    assert len(rows) == np.sum(changed != labels) == 3600
+    assert (labels == predicted)[rows].all()
+    for given, expected in enumerate([[0, 1, 0], [0.5, 0, 0.5], [0.5, 0.5, 0]]):
         of_class = rows[labels[rows] == given]
-        assert len(of_class) == pytest.approx(1000, abs=5 * np.sqrt(1000))  # a third of 3,000 rows
         shares = np.bincount(changed[of_class], minlength=3) / len(of_class)
-        for share, expected in zip(shares, confusion[given], strict=True):
-            assert share == _close_to(expected, len(of_class))
+        for share, wanted in zip(shares, expected, strict=True):
+            assert share == pytest.approx(wanted, abs=5 * np.sqrt(0.25 / len(of_class)) + 0.001)  # half an image
+
+
+def test_half_of_the_labels_that_a_judge_agrees_with_keep_theirs():
+    predicted = np.repeat([0, 1], [10, 90])
+    rows, _ = _plant(np.zeros(100, int), 2, np.eye(2, dtype=np.float32)[predicted])
+    assert len(rows) == 5
+    assert rows.max() < 10
 
 
 def test_labels_are_not_changed_in_place_and_few_get_one_error():
@@ -95,9 +106,9 @@ def test_labels_are_not_changed_in_place_and_few_get_one_error():
 
 
 def test_confusion_by_hand():
-    """Half an image for what never happens: three images of class 0, one taken for each class; two of class 1."""
-    probabilities = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 0]]
-    found = planted._confusion(probabilities, np.array([0, 0, 0, 1, 1]))
+    """Half an image for what never happens: three predicted as class 0, one of each label; two as class 1."""
+    probabilities = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 1]]
+    found = planted._confusion(probabilities, np.array([0, 1, 2, 0, 0]))
     np.testing.assert_allclose(found, [[0, 1 / 2, 1 / 2], [2.5 / 3, 0, 0.5 / 3], [1 / 2, 1 / 2, 0]])
 
 
@@ -251,13 +262,13 @@ def test_a_judge_that_finds_no_errors_is_not_to_be_trusted():
 def test_equal_suspicion_is_equally_wrong_in_any_order():
     """Of neighbours' votes many are equal; which row comes first must not matter."""
     rng = np.random.default_rng(0)
-    trials = [Trial(rng.binomial(8, share, 300), rng.binomial(8, 0.3, 2700)) for share in (0.7, 0.6)]
+    trial = Trial(rng.binomial(8, 0.6, 300), rng.binomial(8, 0.3, 2700))
     found = rng.integers(0, 9, 500).astype(float)
-    wrong, _ = planted._claims(*trials, found)
+    wrong, _ = planted._claims(trial, found)
     for value in range(9):
         assert len(set(wrong[1, found == value])) == 1
     assert len(set(wrong[1])) > 4
-    again, _ = planted._claims(*trials, found[::-1])
+    again, _ = planted._claims(trial, found[::-1])
     np.testing.assert_array_equal(again, wrong[:, ::-1])
 
 
