@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 from conftest import EPSILON, environment
 
+from noisy_jax.data import digits
+from noisy_jax.labels import classical, judges, planted
+from noisy_jax.workdir import WorkDir
+
 HERE = pathlib.Path(__file__).resolve().parent
 
 _RUN = """
@@ -84,6 +88,26 @@ def test_two_processes_learn_what_one_learns(tmp_path, resident_bytes):
         assert ours['loss'] == pytest.approx(theirs['loss'], abs=tolerance)
     np.testing.assert_allclose(np.load(one / 'pred_probs.npy'), np.load(two / 'pred_probs.npy'), atol=5e-3)
     assert (two / 'report.html').exists() == (not resident_bytes)
+
+
+def test_two_processes_have_one_first_list_and_one_verdict(tmp_path):
+    """The process that writes judges: with classical features as one process alone."""
+    changes = {'phases': ('pretrain',), 'pretrain__epochs': 1, 'report__cross_fit': 2, 'data__limit': 128}
+    results = _start([tmp_path / 'work'] * 2, 1, changes)
+    assert [code for code, *_ in results] == [0, 0], results
+    said = [errors.count('first list') for *_, errors in results]
+    assert said == [1, 0]
+    folder, images = WorkDir.of_run(tmp_path / 'work'), digits.load('train', limit=128).image
+    found = folder.load_json('summary')['label_issues']
+    features = {'classical features': classical.describe(images)}
+    compared = judges.all_judges(features, 10, folds=2, seed=0)
+    alone = planted.compete(compared, folder.load_array('labels/given'), 10, seed=0)
+    assert len(found['judges']) == 4
+    for name, auroc in alone.aurocs.items():
+        assert found['judges'][name] == pytest.approx(
+            auroc, abs=1e-3
+        )  # sums in another order may swap a pair of 10,000
+    assert len(folder.load_labels()['index']) == len(images)
 
 
 def test_a_folder_that_is_not_shared_is_said(tmp_path):
