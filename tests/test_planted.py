@@ -211,6 +211,16 @@ def test_the_judge_whose_features_know_the_classes_wins():
     assert roc_auc_score(labels != true, verdict.wrong[1]) > 0.95
 
 
+def test_what_is_as_frequent_as_its_class_is_not_suspect():
+    """A judge that knows the classes' shares alone has no reason to doubt the small one."""
+    labels = np.repeat([0, 1, 2], [140, 50, 10])
+    shares = {'shares': lambda given, _: np.tile(np.bincount(given, minlength=3) / 200, (200, 1)).astype(np.float32)}
+    verdict = planted.compete(shares, labels, 3)
+    np.testing.assert_allclose(verdict.probabilities, 1 / 3, atol=1e-6)
+    assert verdict.aurocs['shares'] == pytest.approx(0.5, abs=1e-6)
+    assert 'always saying the largest class would do for 70 %' in verdict.fault
+
+
 @pytest.mark.parametrize('rate', [0.05, 0.2, 0.4])
 def test_the_list_is_worth_what_is_said_of_it(rate):
     """Uniform errors in features that know the classes: precision and noise rate are within their intervals."""
