@@ -23,6 +23,7 @@ from noisy_jax.workdir import WorkDir
 _WRONG, _FILE = 'labels/wrong', 'labels/judge'
 _SHARE, _ENOUGH, _MOST = 0.1, 1000, 8  # of the labels; planted errors, and repetitions for them
 _TAILS = np.linspace(0.3, 0.95, 14)  # of the planted errors, whose tails are compared
+_STARTS = (0.02, 0.1, 0.3, 0.5)  # shares of wrong labels
 _LEAST = 0.7  # AUROC of planted errors below which a judge finds too few of them to be believed
 # How far true precisions and noise rates lay from the two estimates (docs/label_issues.md).
 _LOWER, _UPPER, _MARGIN = 0.6, 2.0, 1.0
@@ -71,17 +72,27 @@ class Trial:
         most = (counts + np.sqrt(counts) + 1) / (len(self.rest) / self.repetitions)
         return min(1.0, *(most / np.mean(self.planted >= cuts[:, None], axis=1)))
 
-    def rate_of_mixture(self, steps: int = 200) -> float:
-        """The weight of a normal density as the planted errors have it, beside another for right labels (EM)."""
-        wrong = norm.pdf(self.rest, self.planted.mean(), max(self.planted.std(), 1e-6))
-        rate, mean, spread = 0.1, self.rest.mean(), max(self.rest.std(), 1e-6)
-        for _ in range(steps):
-            right = (1 - rate) * norm.pdf(self.rest, mean, spread)
-            share = rate * wrong / np.maximum(rate * wrong + right, 1e-300)
-            rate, left = share.mean(), np.maximum(1 - share, 1e-12)
-            mean = np.average(self.rest, weights=left)
-            spread = max(np.sqrt(np.average((self.rest - mean) ** 2, weights=left)), 1e-6)
-        return float(rate)
+    def rate_of_mixture(self) -> float:
+        """The weight of a normal density as the planted errors have it, beside another for right labels.
+
+        By expectation maximisation, from several weights: the one that ends with the largest likelihood.
+        """
+        values = np.sort(self.rest)
+        wrong = norm.pdf(values, self.planted.mean(), max(self.planted.std(), 1e-6))
+        return max(_fit(values, wrong, weight) for weight in _STARTS)[1]
+
+
+def _fit(values: np.ndarray, wrong: np.ndarray, weight: float, steps: int = 200) -> tuple[float, float]:
+    """Mean log likelihood and weight of the density `wrong` [R] beside a normal one, at first of the lowest `values`."""
+    share = np.where(np.arange(len(values)) < (1 - weight) * len(values), 0.0, 1.0)
+    for _ in range(steps):
+        left = np.maximum(1 - share, 1e-12)
+        mean = np.average(values, weights=left)
+        spread = max(np.sqrt(np.average((values - mean) ** 2, weights=left)), 1e-6)
+        both = np.maximum(weight * wrong + (1 - weight) * norm.pdf(values, mean, spread), 1e-300)
+        share = weight * wrong / both
+        weight = share.mean()
+    return float(np.log(both).mean()), float(weight)
 
 
 @dataclasses.dataclass(frozen=True)
