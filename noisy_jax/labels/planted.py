@@ -83,7 +83,7 @@ class Trial:
 
 
 def _fit(values: np.ndarray, wrong: np.ndarray, weight: float, steps: int = 200) -> tuple[float, float]:
-    """Mean log likelihood and weight of the density `wrong` [R] beside a normal one, at first of the lowest `values`."""
+    """Mean log likelihood and weight of the density `wrong` [R] beside a normal one, at first of the lowest values."""
     share = np.where(np.arange(len(values)) < (1 - weight) * len(values), 0.0, 1.0)
     for _ in range(steps):
         left = np.maximum(1 - share, 1e-12)
