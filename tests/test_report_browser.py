@@ -710,9 +710,13 @@ def test_a_list_of_a_judge_has_intervals_and_no_mixture(page, tmp_path):
     page.open(folder)
     for at, keys in ((500, ()), (100, [Keys.ARROW_LEFT] * 40)):
         page.find('#cut').send_keys(*keys)
-        caught, least, most = (100 * cuts[name][at] / cuts['suspects'][at] for name in ('caught', 'least', 'most'))
+        suspects = cuts['suspects'][at]
+        caught, least, most = (cuts[name][at] / suspects for name in ('caught', 'least', 'most'))
+        low, high = (
+            share + sign * 2 * np.sqrt(share * (1 - share) / suspects) for sign, share in ((-1, least), (1, most))
+        )
         shown = page.text('#precision').replace('\N{NO-BREAK SPACE}', ' ')
-        assert shown == f'{caught:.1f} % ({least:.1f} % to {most:.1f} %)'
+        assert shown == f'{100 * caught:.1f} % ({100 * max(low, 0):.1f} % to {100 * min(high, 1):.1f} %)'
     assert page.find('#judges').is_displayed()
     assert 'mixture' not in page.js('return document.body.innerText')  # what is hidden is not part of it
     page.open(run_of(tmp_path / 'mixture'))

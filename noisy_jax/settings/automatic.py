@@ -158,7 +158,7 @@ def choose(
     chosen = config.copy_and_resolve_references()
     chosen.update_from_flattened_dict({key: value for key, (value, _) in values.items()})
     if config.effort == 'quick':
-        chosen.phases, chosen.early_stop = (), 'none'
+        chosen.phases, chosen.early_stop, chosen.data.valid_fraction = (), 'none', 0.0
     idle = set(PHASES) - set(chosen.phases)
     return chosen, _table(title, {key: each for key, each in values.items() if key.split('.')[0] not in idle})
 

@@ -26,15 +26,22 @@ let cut = thresholds.indexOf(data.threshold);
 
 const isSuspect = (clean) => clean < thresholds[cut];
 
+// What a judge says of the precision at the least and most, each by two standard errors of so many labels further off.
+function interval(suspects) {
+  const { least, most } = data.cuts;
+  if (!least) return '';
+  const [low, high] = [least, most].map((sums) => Math.min(sums[cut] / suspects, 1));
+  const error = (share) => 2 * Math.sqrt((share * (1 - share)) / suspects);
+  return ` (${percent(Math.max(low - error(low), 0))} to ${percent(Math.min(high + error(high), 1))})`;
+}
+
 function showThreshold() {
   const suspects = data.cuts.suspects[cut];
   const caught = data.cuts.caught[cut];
   $('cut').value = thresholds[cut];
   $('cut').setAttribute('aria-valuetext', `${thresholds[cut]}: ${count(suspects)} likely label errors`);
   $('suspects').textContent = `${count(suspects)} (${percent(suspects / data.images)})`;
-  const { least, most } = data.cuts;
-  const interval = least && suspects ? ` (${percent(least[cut] / suspects)} to ${percent(most[cut] / suspects)})` : '';
-  $('precision').textContent = suspects ? percent(caught / suspects) + interval : '–';
+  $('precision').textContent = suspects ? percent(caught / suspects) + interval(suspects) : '–';
   $('recall').textContent = data.wrong ? percent(caught / data.wrong) : '–';
   if (data.cuts.hits) {
     const hits = data.cuts.hits[cut];
