@@ -6,9 +6,11 @@
 columns path, label (an empty label is none), an .npz or a folder of .npy files (README, Data). Sizes, network, batch,
 epochs and normalisation are chosen from the data and shown before training; --config.KEY=VALUE overrides it.
 
-A tenth of the images is held out, with their labels as they are: training ends when predictions on them settle. Every
-label is scored by a head that did not see it. The encoder moves as fast as the head: on a CPU it is small and trained
-for minutes, and has much to learn from labels. The work directory gets labels.csv, report.html and the classifier.
+The work directory gets a first labels.csv and report.html before anything is trained, the classifier, and then the list
+of the judge that finds planted errors best; none of them saw the label that it judges. --config.effort=quick trains
+nothing. A tenth of the images is held out, with their labels as they are: training ends when predictions on them
+settle. The encoder moves as fast as the head: on a CPU it is small and trained for minutes, and has much to learn from
+labels.
 """
 
 from ml_collections import ConfigDict
@@ -22,6 +24,6 @@ def get_config(argument: str = '') -> ConfigDict:
     presets.leave_to_data(config)
     config.data.update(name='auto', valid_fraction=0.1)
     config.early_stop = 'stable_predictions'
-    config.report.cross_fit = 5 if 'pretrain' in config.phases else 0
+    config.report.cross_fit = 5
     config.report.sort = 'suspicion'
     return presets.smoke(config) if given['smoke'] else config

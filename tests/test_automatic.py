@@ -118,6 +118,8 @@ def test_the_loader_is_chosen_by_the_path(tmp_path, monkeypatch, path, listed, k
 def test_a_config_that_leaves_nothing_open_stays_as_it_is():
     config = settings.default()
     assert automatic.choose(config) == (config, '')
+    config.effort = 'quick'
+    refused(lambda: automatic.choose(config), 'config.effort', "'quick'")
 
 
 def test_mistakes_are_said_before_the_data_is_read():

@@ -106,7 +106,8 @@ def test_list_and_page_are_there_before_training_and_better_ones_after_it(photos
     assert len(made) == 1, 'the first list is not made again'
     assert last.summary == summary
     assert 'first' not in summary['label_issues']
-    assert {name.split(',')[0] for name in summary['label_issues']['judges']} == {'classical features', 'own encoder'}
+    kinds = {'classical features', 'own encoder', 'all judges together'}
+    assert {name.split(',')[0] for name in summary['label_issues']['judges']} == kinds
     assert 'This is a first list' not in last.page
     assert 'own encoder, neighbours' in last.page
 
@@ -189,7 +190,7 @@ def test_features_from_outside_win_where_they_know_the_classes(photos, quick, tm
         lists.append((work / 'labels.csv').read_bytes())
         pages.append((work / 'report.html').read_text(encoding='utf-8'))
         judges.append(issues['judge'].split(',')[0])
-        assert len(issues['judges']) == 4
+        assert len(issues['judges']) == 7
         assert issues['judge'] in pages[-1]
         if name == 'know.npy':
             assert _auroc(photos, work) > 0.97

@@ -17,10 +17,11 @@ from scipy.stats import norm, rankdata
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
+from noisy_jax.errors import InputError
 from noisy_jax.labels.judges import Judge, balanced, suspicion
 from noisy_jax.workdir import WorkDir
 
-_WRONG, _FILE = 'labels/wrong', 'labels/judge'
+_WRONG, _FILE, _KEPT = 'labels/wrong', 'labels/judge', ('noise_rate', 'judge', 'aurocs', 'fault')
 _SHARE, _ENOUGH, _MOST = 0.1, 1000, 8  # of the labels; planted errors, and repetitions for them
 _TAILS = np.linspace(0.3, 0.95, 14)  # of the planted errors, whose tails are compared
 _STARTS = (0.02, 0.1, 0.3, 0.5)  # shares of wrong labels
@@ -119,13 +120,14 @@ class Verdict:
     def load(cls, folder: WorkDir) -> 'Verdict':
         """Reads what `save` wrote; InputError: a file is missing or broken."""
         rest = folder.load_json(_FILE)
+        if set(rest) != set(_KEPT):
+            raise InputError(f'{folder.path}/{_FILE}.json has other keys than {", ".join(_KEPT)}; rerun the command')
         return cls(folder.load_array('pred_probs'), folder.load_array(_WRONG), **rest)
 
     def save(self, folder: WorkDir) -> None:
         folder.save_array('pred_probs', self.probabilities)
         folder.save_array(_WRONG, self.wrong)
-        names = ('noise_rate', 'judge', 'aurocs', 'fault')
-        folder.save_json(_FILE, {name: getattr(self, name) for name in names})
+        folder.save_json(_FILE, {name: getattr(self, name) for name in _KEPT})
 
     def numbers(self, suspect: np.ndarray) -> dict[str, Any]:
         """What summary.json says of it, for a list bool [N]."""

@@ -19,6 +19,7 @@ from noisy_jax import config as config_lib
 from noisy_jax import data, losses
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset, spread
+from noisy_jax.errors import InputError
 from noisy_jax.schedule import PHASES
 
 _LOOKED_AT = 1000  # images whose sizes and pixels are looked at
@@ -149,6 +150,11 @@ def choose(
     """
     keys = open_settings(config)
     if not keys:
+        if config.effort != 'normal':
+            raise InputError(
+                f'config.effort: {config.effort!r} has no meaning where the config leaves no epochs to the data; '
+                'configs/own_images.py does'
+            )
         return config, ''
     if earlier:
         title, found = '', {key: (earlier[key], 'chosen before') for key in keys}
