@@ -194,7 +194,8 @@ def test_features_from_outside_win_where_they_know_the_classes(photos, quick, tm
         assert issues['judge'] in pages[-1]
         if name == 'know.npy':
             assert _auroc(photos, work) > 0.97
-    assert judges == ['classical features', 'features from outside', 'classical features']
+    assert judges[0] == judges[2] == 'classical features'
+    assert judges[1] in ('features from outside', 'all judges together')
     assert lists[0] == lists[2] != lists[1]
     assert lists[0] == (quick[0] / 'labels.csv').read_bytes(), 'judges that lose change nothing'
 
