@@ -135,6 +135,12 @@ def folder(tmp_path_factory):
     return run_of(tmp_path_factory.mktemp('report') / 'work')
 
 
+@pytest.fixture(scope='module')
+def by_judge(tmp_path_factory):
+    """A report of a judge's list, all of which is shown."""
+    return run_of(tmp_path_factory.mktemp('by_judge') / 'work', judged=True)
+
+
 @pytest.fixture
 def page(browser, folder):
     """The report, as if for the first time; afterwards the browser must have nothing to complain of."""
@@ -606,7 +612,9 @@ def test_the_map_shows_images_by_keys_and_opens_them(page, data):
     assert page.js(drawn) != before
 
 
-def test_a_phone_needs_no_sideways_scrolling(page):
+@pytest.mark.parametrize('made_by', ['folder', 'by_judge'])
+def test_a_phone_needs_no_sideways_scrolling(page, made_by, request):
+    page.open(request.getfixturevalue(made_by))
     page.devtools('Emulation.setDeviceMetricsOverride', width=360, height=700, deviceScaleFactor=2, mobile=True)
     try:
         page.driver.refresh()
@@ -643,7 +651,9 @@ def _contrast(first, second):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_light_and_dark_have_contrast(page):
+@pytest.mark.parametrize('made_by', ['folder', 'by_judge'])
+def test_light_and_dark_have_contrast(page, made_by, request):
+    page.open(request.getfixturevalue(made_by))
     pairs = """
       const behind = (e) => { const c = getComputedStyle(e).backgroundColor;
         return c === 'rgba(0, 0, 0, 0)' && e.parentElement ? behind(e.parentElement) : c; };
@@ -704,21 +714,149 @@ def test_where_every_label_is_trusted_there_is_no_threshold(page, tmp_path):
     assert page.places() == list(range(48))
 
 
-def test_a_list_of_a_judge_has_intervals_and_no_mixture(page, tmp_path):
-    folder = run_of(tmp_path / 'work', judged=True)
-    cuts = read_data(folder)['cuts']
-    page.open(folder)
+def test_a_list_of_a_judge_has_intervals_and_no_mixture(page, by_judge, tmp_path):
+    cuts = read_data(by_judge)['cuts']
+    summary = json.loads((by_judge / 'summary.json').read_text())['label_issues']
+    page.open(by_judge)
+    low, high = (100 * value for value in summary['precision_interval'])
+    assert _shown(page, '#precision').endswith(f' % ({low:.1f} % to {high:.1f} %)')
+    low, high = (400 * value for value in summary['noise_rate_interval'])
+    assert _shown(page, '#wrong').endswith(f' ({low:.0f} to {high:.0f})')
     for at, keys in ((500, ()), (100, [Keys.ARROW_LEFT] * 40)):
         page.find('#cut').send_keys(*keys)
-        suspects = cuts['suspects'][at]
-        caught, least, most = (cuts[name][at] / suspects for name in ('caught', 'least', 'most'))
-        low, high = (
-            share + sign * 2 * np.sqrt(share * (1 - share) / suspects) for sign, share in ((-1, least), (1, most))
-        )
-        shown = page.text('#precision').replace('\N{NO-BREAK SPACE}', ' ')
-        assert shown == f'{100 * caught:.1f} % ({100 * max(low, 0):.1f} % to {100 * min(high, 1):.1f} %)'
+        size = cuts['suspects'][at]
+        caught, least, most = (cuts[name][at] / size for name in ('caught', 'least', 'most'))
+        least -= 2 * np.sqrt(least * (1 - least) / size)
+        most = min(most + 2 * np.sqrt(most * (1 - most) / size), 1)
+        assert _shown(page, '#precision') == f'{100 * caught:.1f} % ({100 * least:.1f} % to {100 * most:.1f} %)'
     assert page.find('#judges').is_displayed()
     assert 'mixture' not in page.js('return document.body.innerText')  # what is hidden is not part of it
     page.open(run_of(tmp_path / 'mixture'))
     assert 'fitted mixture' in page.js('return document.body.innerText')
     assert page.js('return document.getElementById("judges")') is None
+    assert not page.find('#sample').is_displayed()
+    assert page.js('return document.querySelector("#scope [value=sample]")') is None
+
+
+def _shown(page, selector):
+    return page.text(selector).replace('\N{NO-BREAK SPACE}', ' ')
+
+
+@pytest.fixture
+def plain(by_judge, tmp_path):
+    """A report of 400 images, 120 of them listed, each wrong by .6, the others by .1; of the list 100 are shown."""
+    source = (by_judge / 'report.html').read_text(encoding='utf-8')
+    data = read_data(by_judge)
+    data['gallery'] = {name: values[:100] for name, values in data['gallery'].items()} | {'clean': [0.4] * 100}
+    threshold = np.array(data['cuts']['threshold'])
+    for name, listed, rest in (('suspects', 1, 1), ('caught', 0.6, 0.1), ('least', 0.4, 0.05), ('most', 0.8, 0.3)):
+        data['cuts'][name] = (120 * listed * (threshold > 0.4) + 280 * rest * (threshold > 0.9)).tolist()
+    data |= {'wrong': 100, 'noise_rate': [0.15, 0.4], 'map': None}
+    before, _, after = source.partition('<script type="application/json" id="data">')
+    after = after[after.index('</script>') :]
+    text = json.dumps(data).replace('<', '\\u003c')
+    (tmp_path / 'report.html').write_text(f'{before}<script type="application/json" id="data">{text}{after}', 'utf-8')
+    return tmp_path
+
+
+def _estimates(page):
+    return [_shown(page, selector) for selector in ('#precision', '#wrong', '#recall')]
+
+
+def test_decisions_narrow_the_estimates(page, plain):
+    """Of 72 wrong labels in the list between 48 and 96, each side two standard errors further off; 100 in all."""
+    page.open(plain)
+    data = read_data(plain)
+    begun = ['60.0 % (31.1 % to 87.3 %)', '100 (60 to 160)', '72.0 %']
+    assert _estimates(page) == begun
+    assert page.text('#looked') == (
+        'Each decision on an image updates these numbers. Looking further: 30.0 wrong labels are expected among the '
+        '50 most suspicious undecided images.'
+    )
+    # None of 10 is wrong where 6 were expected: a seventh of what was claimed, at most thrice that, outside the claim.
+    page.load(_rows(data, dict.fromkeys(range(10), ('keep', ''))))
+    kept = ['7.9 % (0.0 % to 31.2 %)', '13 (0 to 52)', '70.2 %']
+    assert _estimates(page) == kept
+    assert page.text('#looked') == (
+        'Of 10 images decided, 0 had a wrong label; the judge expected 6.0. Looking further: 4.3 wrong labels are '
+        'expected among the 50 most suspicious undecided images.'
+    )
+    other = next(name for label, name in enumerate(HOSTILE) if label != data['gallery']['given'][14])
+    # 6 of 16, where 9.6 were expected: 7 / 10.6 of what was claimed, within 76 %, and inside the claim.
+    page.load(_rows(data, dict.fromkeys(range(10, 14), ('drop', '')) | {14: ('relabel', other)}))
+    page.focus(15)
+    page.press('d')
+    assert _estimates(page) == ['39.3 % (31.1 % to 73.1 %)', '66 (60 to 126)', '71.9 %']
+    page.press('u', 'u')
+    assert _estimates(page) == kept
+    page.driver.refresh()
+    assert _estimates(page) == kept
+    # 30 of 30 right: a nineteenth of .6 in each of the next 50.
+    page.load(_rows(data, dict.fromkeys(range(10, 30), ('keep', ''))))
+    assert page.text('#looked').endswith(
+        '1.6 wrong labels are expected among the 50 most suspicious undecided images; looking further hardly pays.'
+    )
+    page.press('u')
+    # All 400 are listed: 10 right ones and the rest as before.
+    page.find('#cut-number').send_keys(Keys.CONTROL, 'a', Keys.NULL, '0.95')
+    assert _estimates(page)[0].startswith('3.4 % (0.0 % to ')
+    assert _estimates(page)[2] == '100.0 %'
+    page.find('#cut-number').send_keys(Keys.CONTROL, 'a', Keys.NULL, '0.1')
+    assert _estimates(page) == ['–', kept[1], '0.0 %']
+    assert not page.find('#sample').is_enabled()
+
+
+def test_what_is_all_decided_needs_no_interval(page, by_judge):
+    page.open(by_judge)
+    page.choose('size', '96')
+    page.find('#cut-number').send_keys(Keys.CONTROL, 'a', Keys.NULL, '0.05')
+    listed = page.listed()
+    assert listed > 20
+    page.click('#select-all')
+    page.click('[data-bulk=drop]')
+    page.confirm()
+    page.click('.card:nth-child(1) [data-decide=keep]')
+    assert _shown(page, '#precision') == f'{100 * (listed - 1) / listed:.1f} %'
+
+
+def test_a_random_sample_of_the_list_says_its_own_share(page, plain):
+    page.open(plain)
+    data = read_data(plain)
+    page.load(_rows(data, dict.fromkeys(range(30), ('keep', ''))))  # looked at before, from the top
+    page.click('#sample')
+    sample = page.places()
+    assert len(sample) == 20
+    assert len({place // 25 for place in sample}) == 4  # from everywhere
+    already = sum(place < 30 for place in sample)
+    assert 0 < already < 20
+    assert page.text('#sample') == f'Check a random sample ({already} of 20 decided)'
+    assert page.place() == next(place for place in sample if place >= 30)
+    assert 'random' not in page.text('#looked')
+    wrong = [place for place in sample if place >= 30][:7]
+    rest = [place for place in sample if place >= 30][7:]
+    page.load(_rows(data, dict.fromkeys(wrong, ('drop', '')) | dict.fromkeys(rest[1:], ('keep', ''))))
+    assert 'random' not in page.text('#looked')
+    page.focus(sample.index(rest[0]))
+    page.press('k')
+    # Wilson: (7 + 1.92 +- 1.96 sqrt(7 13 / 20 + .96)) / (20 + 3.84)
+    assert _shown(page, '#looked').endswith(
+        ' Of 20 random ones of the 100 listed images on this page, 7 were wrong: 18 to 57 %.'
+    )
+    assert page.text('#sample') == 'Check a random sample'
+    page.driver.refresh()
+    page.click('#sample')
+    assert page.places() == sample
+    page.press('u')  # the history is that of the page, which was loaded anew
+    assert page.notice() == 'There is nothing to undo.'
+    page.choose('scope', 'likely errors')
+    assert page.listed() == 100
+
+
+def test_a_short_list_is_its_own_sample(page, tmp_path):
+    page.open(run_of(tmp_path / 'work', judged=True, images=40))
+    size = page.listed()
+    assert 1 < size <= 20
+    page.click('#sample')
+    assert page.places() == list(range(size))
+    page.press(*['d'] * (size - 1), 'k')
+    assert page.text('#looked').endswith(f' Of all {size} of the list, {size - 1} were wrong.')

@@ -17,7 +17,7 @@ from noisy_jax.report.thumbnails import data_uri
 from noisy_jax.report.wording import count, escape, sentences
 from noisy_jax.workdir import WorkDir
 
-_SCRIPTS = ('threshold.js', 'dialogs.js', 'decisions.js', 'gallery.js', 'csv.js', 'large.js', 'review.js', 'map.js')
+_SCRIPTS = ('threshold', 'dialogs', 'decisions', 'estimate', 'gallery', 'csv', 'large', 'review', 'map')
 
 
 def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thumbnail: int) -> None:
@@ -40,6 +40,7 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
         'classes': findings.classes,
         'images': len(findings.given),
         'wrong': round(float((1 - findings.clean_probability).sum()), 3),
+        'noise_rate': findings.verdict and findings.verdict.noise_rate,
         'true_wrong': None if findings.is_wrong is None else int(findings.is_wrong.sum()),
         'threshold': findings.threshold,
         'one_group': findings.is_one_group,
@@ -53,7 +54,7 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
     text = string.Template(_asset('page.html')).substitute(
         title=escape(findings.title),
         style=_asset('style.css'),
-        script='\n'.join(_asset(name) for name in _SCRIPTS),
+        script='\n'.join(_asset(f'{name}.js') for name in _SCRIPTS),
         # Names must not end the script or begin another: in JSON, < occurs in texts only, and is escaped.
         data=json.dumps(data, separators=(',', ':')).replace('<', '\\u003c'),
         sentences=''.join(f'<p>{text}</p>' for text in sentences(findings)),

@@ -7,6 +7,7 @@ const storageKey = `noisy_jax:${data.run}`;
 let isKept = true; // whether this browser stores decisions
 
 const isOpen = (place) => !decisions.has(place);
+const isListed = (place) => isSuspect(images.clean[place]);
 const given = (place) => data.classes[images.given[place]];
 const suggested = (place) => data.classes[images.suggested[place]];
 
@@ -45,6 +46,7 @@ function set(changes) {
     else decisions.delete(place);
   }
   withStored(changes.map(([place]) => place), keepDecision);
+  showEstimate();
 }
 
 const isSame = (place, decision) => String(decisions.get(place)) === String(decision);

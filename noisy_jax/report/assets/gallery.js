@@ -31,11 +31,13 @@ const ORDERS = {
 
 const hidesDecided = () => $('status').value === 'open' || ($('status').value === '' && $('hide').checked);
 
+const SCOPES = { suspects: isListed, sample: (place) => sample.has(place), all: () => true };
+
 function matches(place) {
   const search = $('search').value.trim().toLowerCase();
   const status = $('status').value;
   return (
-    ($('scope').value === 'all' || isSuspect(images.clean[place])) &&
+    SCOPES[$('scope').value](place) &&
     ($('given').value === '' || images.given[place] === Number($('given').value)) &&
     ($('suggested').value === '' || images.suggested[place] === Number($('suggested').value)) &&
     (status === '' || (decisions.get(place)?.[0] ?? 'open') === status) &&
@@ -148,7 +150,7 @@ function showPage() {
   $('page-line').textContent = `page ${count(page + 1)} of ${count(pages())}`;
   $('previous').disabled = page === 0;
   $('next').disabled = page + 1 >= pages();
-  const [suspects, here] = [data.cuts.suspects[cut], places.filter((place) => isSuspect(images.clean[place])).length];
+  const [suspects, here] = [data.cuts.suspects[cut], places.filter(isListed).length];
   $('note').textContent = [
     suspects > here ? `This page has the ${count(places.length)} most suspicious images; ${count(suspects - here)} more `
       + `likely label errors are in labels.csv only (--config.report.gallery=${suspects} shows them).` : '',

@@ -23,17 +23,9 @@ const element = (name, attributes = {}, ...children) => {
 
 const thresholds = data.cuts.threshold;
 let cut = thresholds.indexOf(data.threshold);
+const hasJudge = Boolean(data.cuts.least); // who made the list; else a mixture did
 
 const isSuspect = (clean) => clean < thresholds[cut];
-
-// What a judge says of the precision at the least and most, each by two standard errors of so many labels further off.
-function interval(suspects) {
-  const { least, most } = data.cuts;
-  if (!least) return '';
-  const [low, high] = [least, most].map((sums) => Math.min(sums[cut] / suspects, 1));
-  const error = (share) => 2 * Math.sqrt((share * (1 - share)) / suspects);
-  return ` (${percent(Math.max(low - error(low), 0))} to ${percent(Math.min(high + error(high), 1))})`;
-}
 
 function showThreshold() {
   const suspects = data.cuts.suspects[cut];
@@ -41,8 +33,10 @@ function showThreshold() {
   $('cut').value = thresholds[cut];
   $('cut').setAttribute('aria-valuetext', `${thresholds[cut]}: ${count(suspects)} likely label errors`);
   $('suspects').textContent = `${count(suspects)} (${percent(suspects / data.images)})`;
-  $('precision').textContent = suspects ? percent(caught / suspects) + interval(suspects) : '–';
-  $('recall').textContent = data.wrong ? percent(caught / data.wrong) : '–';
+  if (!hasJudge) { // else decisions count too
+    $('precision').textContent = suspects ? percent(caught / suspects) : '–';
+    $('recall').textContent = data.wrong ? percent(caught / data.wrong) : '–';
+  }
   if (data.cuts.hits) {
     const hits = data.cuts.hits[cut];
     $('true-precision').textContent = suspects ? percent(hits / suspects) : '–';
@@ -78,7 +72,7 @@ $('cut-number').addEventListener('input', (event) => moveThreshold(event.target.
 $('cut-number').addEventListener('change', (event) => { event.target.value = thresholds[cut]; });
 $('cut-number').value = thresholds[cut];
 document.body.classList.add(data.one_group ? 'one-group' : 'two-groups');
-document.body.classList.add(data.cuts.least ? 'has-judge' : 'has-mixture');
+document.body.classList.add(hasJudge ? 'has-judge' : 'has-mixture');
 document.body.classList.toggle('no-truth', !data.cuts.hits);
 document.body.classList.toggle('no-map', !data.map);
 showThreshold();
