@@ -182,8 +182,8 @@ def usual(features: np.ndarray, given: np.ndarray) -> np.ndarray:
     return cross_val_predict(head, features, given, cv=5, method='predict_proba')
 
 
-def evaluate(folder: pathlib.Path, *, normal: bool) -> dict[str, dict[str, Any]]:
-    """All lists on a folder, by name."""
+def evaluate(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """All lists on a folder that need no training, by name."""
     found = {'ours, quick': ours(folder, 'quick', '--config.effort=quick')}
     paths = sorted((folder / 'photos').rglob('*.png'), key=lambda path: path.relative_to(folder).as_posix())
     names = sorted({path.parent.name for path in paths})
@@ -199,8 +199,6 @@ def evaluate(folder: pathlib.Path, *, normal: bool) -> dict[str, dict[str, Any]]
         probabilities = same[f'{kind}, logistic regression'](given, 0)
         found[f'cleanlab, {kind}, our probabilities'] = with_cleanlab(probabilities, given, wrong)
         found[f'cleanlab, {kind}'] = with_cleanlab(usual(features, given), given, wrong)
-    if normal:
-        found['ours, normal'] = ours(folder, 'normal')
     return found
 
 
@@ -274,10 +272,10 @@ def main() -> None:
         for kind in arguments.only or FOLDERS:
             for seed in FOLDERS[kind].seeds[: 1 if arguments.smoke else None]:
                 name, folder = f'{kind} #{seed}', arguments.work / f'{list(FOLDERS).index(kind)}_{seed}'
-                if name in results and not (arguments.normal and 'ours, normal' not in results[name]):
-                    continue
                 source.lay_out(FOLDERS[kind], seed, folder)
-                results[name] = results.get(name, {}) | evaluate(folder, normal=arguments.normal)
+                results[name] = results.get(name) or evaluate(folder)
+                if arguments.normal and 'ours, normal' not in results[name]:
+                    results[name]['ours, normal'] = ours(folder, 'normal')
                 if arguments.smoke:
                     print(json.dumps(results[name], indent=1))
                     return
