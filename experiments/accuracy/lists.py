@@ -202,44 +202,49 @@ def evaluate(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+_LISTS = {
+    'classical': ('ours, quick', 'cleanlab, classical, our probabilities', 'cleanlab, classical'),
+    'outside': ('ours, outside', 'cleanlab, outside, our probabilities', 'cleanlab, outside'),
+}
+
+
 def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Means over the folders of a kind, and every claim beside the truth."""
-    methods: dict[str, None] = {}
-    for found in results.values():
-        methods |= dict.fromkeys(found)
-    lines = ['| folders | list | AUROC | average precision | at the number truly wrong |', '|---|---|---|---|---|']
+    """Orders, means over the folders of a kind, and every claim beside the truth."""
+    heads = ' | '.join(f'{features}: ours | cleanlab, our probabilities | cleanlab' for features in _LISTS)
+    lines = [f'| average precision (AUROC) | {heads} |', f'|{"---|" * 7}']
     for kind in FOLDERS:
         of_kind = [found for name, found in results.items() if name.rpartition(' #')[0] == kind]
-        for method in methods:
-            rows = [found[method] for found in of_kind if method in found]
-            if rows:
-                values = (
-                    np.mean([row[key] for row in rows]) for key in ('auroc', 'average_precision', 'precision_at_number')
-                )
-                lines.append(f'| {kind} | {method} | {" | ".join(f"{value:.3f}" for value in values)} |')
-    lines += [
-        '',
-        '| folder | list | wrong: claimed | true | listed | precision: claimed | true | judge | wrong after cleaning |',
-    ]
-    lines += ['|---|---|---|---|---|---|---|---|---|']
+        cells = [_mean([found[name] for found in of_kind]) for names in _LISTS.values() for name in names]
+        lines.append(f'| {kind} | {" | ".join(cells)} |')
+    head = 'wrong | listed | precision: claimed | true'
+    lines += ['', f'| claimed and true | classical: {head} | outside: {head} | wrong in truth |', f'|{"---|" * 10}']
     for name, found in results.items():
-        for method, row in found.items():
-            if method.startswith('ours'):
-                lines.append(f'| {name} | {method} | {_claims(row)} |')
+        cells = [_claims(found[names[0]]) for names in _LISTS.values()]
+        lines.append(f'| {name} | {" | ".join(cells)} | {found["ours, quick"]["noise"]:.3f} |')
+    trained = [(name, found) for name, found in results.items() if 'ours, normal' in found]
+    lines += ['', '| average precision (AUROC) | quick | normal | judge | minutes of training |', f'|{"---|" * 5}']
+    for name, found in trained:
+        normal, quick = found['ours, normal'], found['ours, quick']
+        lines.append(
+            f'| {name} | {_mean([quick])} | {_mean([normal])} | {normal["judge"]} | {normal["seconds"] / 60:.0f} |'
+        )
     return '\n'.join([*lines, '', *_summary(results)])
+
+
+def _mean(rows: list[dict[str, Any]]) -> str:
+    precision, auroc = (np.mean([row[key] for row in rows]) for key in ('average_precision', 'auroc'))
+    return f'{precision:.3f} ({auroc:.3f})'
 
 
 def _claims(row: dict[str, Any]) -> str:
     def between(interval: list[float] | None) -> str:
         return '-' if interval is None else f'{interval[0]:.2f} to {interval[1]:.2f}'
 
+    if not row['trusted']:
+        return 'not trusted | - | - | -'
     precision = '-' if row['precision'] is None else f'{row["precision"]:.2f}'
-    cleaned = f'{row["wrong_before"]} -> {row["wrong_after"]}' if row['cleaned'] else 'refused'
-    judge = row['judge'] if row['trusted'] else f'{row["judge"]}: not trusted'
-    return ' | '.join([
-        between(row['noise_rate_interval']), f'{row["noise"]:.3f}', str(row['listed']),
-        between(row['precision_interval']), precision, judge, cleaned,
-    ])  # fmt: skip
+    interval = between(row['precision_interval'])
+    return f'{between(row["noise_rate_interval"])} | {row["listed"]} | {interval} | {precision}'
 
 
 def _summary(results: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
