@@ -16,6 +16,7 @@ from noisy_jax.training.state import BEFORE, BEST, CHANGED, PREDICTIONS, TrainSt
 from noisy_jax.training.task import Task
 
 _STABLE_EPOCHS = 5  # of the rolling mean of predictions that changed
+_NEIGHBOURS = 200  # that vote, as in Wu 2018
 _MOST_AGAINST_ITSELF = 50_000  # images whose neighbours are found among themselves; the time grows with the square
 
 
@@ -172,16 +173,17 @@ def embedding_quality(task: Task, variables: Variables, *, linear: bool = False)
     if np.any(train.label == NO_LABEL):
         train = train.take(np.flatnonzero(train.label != NO_LABEL))
     known = train.label if train.true_label is None else train.true_label
+    k = min(_NEIGHBOURS, max(len(train) // train.num_classes, 1))  # no more than a class has on average
     bank = context.evaluator.embed(variables, train)
     test = context.splits.test
     if test is None:
         if len(train) > _MOST_AGAINST_ITSELF:
             return {}
-        votes = knn.label_of_neighbours(bank, known, k=200, num_classes=train.num_classes)
+        votes = knn.label_of_neighbours(bank, known, k=k, num_classes=train.num_classes)
         name = 'knn_agreement' if train.true_label is None else 'knn_accuracy'
         return {name: float(np.mean(votes == known))}
     queries = context.evaluator.embed(variables, test)
-    values = {'knn_accuracy': knn.accuracy(bank, known, queries, test.label, num_classes=train.num_classes)}
+    values = {'knn_accuracy': knn.accuracy(bank, known, queries, test.label, k=k, num_classes=train.num_classes)}
     if linear:
         values['linear_probe_accuracy'] = probe.accuracy(bank, known, queries, test.label)
     return values
