@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax import schedule
+from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.labels import classical, embedding_map, issues, judges, planted, selection
 from noisy_jax.labels.issues import LabelIssues
@@ -59,16 +60,24 @@ def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> p
 
 
 def write_report(folder: WorkDir, context: Context, beliefs: dict[str, Belief], found: LabelIssues) -> None:
-    """Writes report.html and plots/; the map, of the last classifier's embeddings, is laid out once, if there are."""
+    """Writes report.html and plots/.
+
+    The map is laid out once, of the last classifier's embeddings; a run that trains none lays out the features of its
+    list, anew each time. A first list has no map.
+    """
     labelled, settings = context.splits.labelled, context.config.report
-    last = schedule.last_classifier(beliefs)
-    if last and not folder.has_array('labels/map'):
+    last, trains = schedule.last_classifier(beliefs), bool(context.config.phases)
+    if (last and not folder.has_array('labels/map')) or not trains:
         rows = embedding_map.choose(found.by_suspicion)
-        variables = beliefs[last].variables
-        embeddings = context.evaluator.embed(variables, labelled.take(rows))  # by all processes together
+        if last:
+            features = context.evaluator.embed(beliefs[last].variables, labelled.take(rows))  # by all processes
+        elif context.splits.embeddings is not None:
+            features = context.splits.embeddings[rows]
+        else:
+            features = classical.describe(lazy.take(labelled.image, rows))
         if is_main():
             folder.save_array('labels/map_rows', rows.astype(np.int32))
-            folder.save_array('labels/map', embedding_map.lay_out(embeddings, context.config.seed))
+            folder.save_array('labels/map', embedding_map.lay_out(features, context.config.seed))
     if is_main():
         findings = Findings.load(folder)
         page.write(folder, findings, labelled.image, gallery=settings.gallery, thumbnail=settings.thumbnail)

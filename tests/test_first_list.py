@@ -1,6 +1,7 @@
 """The list before training, without any, and with features from outside: digits as a person's own folder."""
 
 import csv
+import importlib.util
 import shutil
 import types
 
@@ -167,6 +168,13 @@ def test_decisions_on_a_quick_list_are_applied(quick, tmp_path, capsys):
     counts = {name: len([*(out / name).glob('*.png')]) for name in digit_files.NAMES}
     expected = {name: int(np.sum(rows['given_label'] == name)) for name in digit_files.NAMES}
     assert counts == expected | {old: expected[old] - 1, new: expected[new] + 1}
+
+
+def test_a_run_without_training_has_a_map_of_its_features(quick):
+    places = np.load(quick[0] / 'labels' / 'map.npy')
+    assert places.shape == (len(WorkDir.of_run(quick[0]).load_labels()['id']), 2)
+    assert np.isfinite(places).all()
+    assert (quick[0] / 'plots' / 'map.png').exists() == (importlib.util.find_spec('matplotlib') is not None)
 
 
 def test_without_a_classifier_there_is_nothing_to_predict_or_export(photos, quick, tmp_path, capsys):
