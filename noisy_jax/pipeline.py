@@ -75,7 +75,7 @@ def run(
     board = _board(folder, context)
     summary = _header(config, mesh) | {'noise': splits.noise, 'phases': []}
     with _session(context, MetricWriter(folder.metrics, board), options, quiet) as session:
-        if config.report.cross_fit and config.phases:
+        if config.report.cross_fit and config.report.page and config.phases:
             summary['label_issues'] = _first_list(folder, context, summary, session)
         beliefs, trained = _fold(context, session, folder, summary)
     issues = results.find_label_issues(folder, context, beliefs)
@@ -111,8 +111,7 @@ def _first_list(folder: WorkDir, context: Context, summary: dict[str, Any], sess
     issues = results.find_label_issues(folder, context, {})
     found = issues.numbers | {'cross_fit': context.config.report.cross_fit, 'first': True}
     folder.save_json('summary', summary | {'label_issues': found})
-    if context.config.report.page:
-        results.write_report(folder, context, {}, issues)
+    results.write_report(folder, context, {}, issues)
     session.progress.note(
         'first list', f'{folder.path}/labels.csv and report.html; training goes on and may improve it'
     )
