@@ -88,7 +88,7 @@ def run(
     summary['complete'] = True
     folder.save_json('summary', summary)
     speaks = mesh_lib.is_main() and not quiet
-    if speaks and not trained:
+    if speaks and config.phases and not trained:
         print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
     if speaks:
         print(tables.render(summary))

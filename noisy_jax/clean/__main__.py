@@ -21,6 +21,7 @@ from noisy_jax.clean.changes import decide, suggest, unchanged
 from noisy_jax.clean.messages import Request, estimated, planned, written
 from noisy_jax.errors import exit_status
 from noisy_jax.files import new_file, new_folder
+from noisy_jax.labels.planted import Verdict
 from noisy_jax.workdir import WorkDir
 
 
@@ -85,7 +86,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
     _say(planned(request, changes, found, estimates))
     if options.all_suspects:
         # Cautiously: by the least that a judge says of each label.
-        least = folder.load_array('labels/wrong')[0] if 'judge' in request.issues else wrong
+        least = Verdict.load(folder).wrong[0] if 'judge' in request.issues else wrong
         drop = suggest(decided, labels, drop=True, threshold=options.threshold)
         checks.suggestions(
             changes,

@@ -97,6 +97,6 @@ def suggestions(changes: Changes, decided: Changes, after: Count, without: Count
     if after.share > without.share + 1e-9:  # float64 sums in another order differ by less
         way = f', or --mode=drop, which leaves {dropped}' if dropped.share < without.share else ''
         raise InputError(
-            f'--all-suspects would leave more wrong labels, by the estimate {after}, than there are without it, '
-            f'{without}; take --decisions alone{way}'
+            f'--all-suspects might leave more wrong labels: if no more are wrong than the least that the '
+            f'run claims, {without}, then {after}; take --decisions alone{way}'
         )

@@ -122,7 +122,13 @@ class Verdict:
         rest = folder.load_json(_FILE)
         if set(rest) != set(_KEPT):
             raise InputError(f'{folder.path}/{_FILE}.json has other keys than {", ".join(_KEPT)}; rerun the command')
-        return cls(folder.load_array('pred_probs'), folder.load_array(_WRONG), **rest)
+        probabilities, wrong = folder.load_array('pred_probs'), folder.load_array(_WRONG)
+        if wrong.shape != (3, len(probabilities)) or not np.all((wrong >= 0) & (wrong <= 1)):
+            raise InputError(
+                f'{folder.path}/{_WRONG}.npy: {wrong.shape} found; probabilities [3, {len(probabilities)}] are needed; '
+                'rerun the command of the run to write them'
+            )
+        return cls(probabilities, wrong, **rest)
 
     def save(self, folder: WorkDir) -> None:
         folder.save_array('pred_probs', self.probabilities)
@@ -172,8 +178,8 @@ def _fault(auroc: float, agreement: float, labels: np.ndarray) -> str:
     largest = np.bincount(labels).max() / len(labels)
     if agreement <= largest + 2 * np.sqrt(largest * (1 - largest) / len(labels)):
         return (
-            f'it predicts {100 * agreement:.0f} % of the labels that it has not seen, which always saying the largest '
-            f'class would do for {100 * largest:.0f} %'
+            f'it predicts {100 * agreement:.0f} % of {len(labels)} labels that it has not seen, not clearly more than '
+            f'the {100 * largest:.0f} % that always saying the largest class would'
         )
     if auroc < _LEAST:
         return (
@@ -190,11 +196,11 @@ def _claims(trial: Trial, found: np.ndarray) -> tuple[np.ndarray, tuple[float, f
     estimate, margin = np.sqrt(each.prod(0)), 1 / np.sqrt(len(found))
     rank = (rankdata(found) - 0.5) / len(found)  # one for equal suspicions, 0.5 in the mean
     estimate = np.clip((1 - _TIE) * estimate + _TIE * (rank - 0.5), 0, 1)
-    low = np.minimum(_LOWER * each.min(0), estimate)
+    low = np.clip(_LOWER * each.min(0) - _MARGIN * margin * odds, 0, estimate)
     high = np.clip(_UPPER * each.max(0) + _MARGIN * margin * odds, estimate, 1)
     rate = estimate.mean()
     return np.stack([low, estimate, high]), (
-        float(_RATE_LOWER * rate),
+        float(max(_RATE_LOWER * rate - _RATE_MARGIN * margin, 0)),
         float(min(_RATE_UPPER * rate + _RATE_MARGIN * margin, 1)),
     )
 

@@ -35,6 +35,8 @@ def overview(findings: Findings) -> str:
 
 
 def _noise(findings: Findings) -> tuple[str, str, str]:
+    if findings.verdict and findings.verdict.fault:
+        return ('estimated noise', 'unknown', 'this list is not to be trusted')
     if findings.verdict:
         low, high = (percent(rate) for rate in findings.verdict.noise_rate)
         return ('estimated noise', f'{low} to {high}', 'of the labels are wrong')

@@ -44,12 +44,21 @@ def render(summary: dict[str, Any]) -> str:
             f'{title:<28}{values[count]:>8}{_number(values.get("precision")):>11}'
             f'{_number(values.get("recall")):>8}{_number(values.get("auroc")):>8}'
         )
-    if issues:
+    if issues and not issues.get('trusted', True):
+        lines.append(f'  not to be trusted: {issues["why"]}')
+    elif issues:
         lines.append(
             f'  expected       {_number(issues["expected_precision"]):>22}{_number(issues["expected_recall"]):>8}'
-            f'   (about {100 * issues["estimated_noise_rate"]:.0f} % of all labels are estimated to be wrong)'
+            f'   ({_noise(issues)} of all labels are estimated to be wrong)'
         )
     return '\n'.join(lines)
+
+
+def _noise(issues: dict[str, Any]) -> str:
+    interval = issues.get('noise_rate_interval')
+    if interval:
+        return f'{100 * interval[0]:.0f} to {100 * interval[1]:.0f} %'
+    return f'about {100 * issues["estimated_noise_rate"]:.0f} %'
 
 
 def notes(summary: dict[str, Any]) -> list[str]:

@@ -55,23 +55,34 @@ def _found(findings: Findings) -> str:
             'those whose given label the classifier finds least likely compared with its own prediction.'
         )
     if not issues['suspects']:
-        return (
-            f'{text}. <strong>None is listed</strong> as a likely label error at the threshold {findings.threshold:g}.'
+        text = (
+            f'{text}. <strong>None is listed</strong> as a likely label error at the threshold {findings.threshold:g}'
         )
-    rate = f'About <strong>{percent(issues["estimated_noise_rate"])} of the labels are estimated to be wrong</strong>'
-    if findings.verdict:
-        low, high = findings.verdict.noise_rate
-        rate = f'Between <strong>{percent(low)} and {percent(high)} of the labels are wrong</strong>, by the estimate'
+        return f'{text}; the images below are the most suspicious, first ones first.' + _rate(findings, ' {}.')
     return (
-        f'{text}. {rate}; {count(issues["suspects"])} are listed as likely label errors: the probability that the '
+        f'{text}. {_rate(findings, "{}; ")}{count(issues["suspects"])} are listed as likely label errors: the probability that the '
         f'given label is right (the <em>clean probability</em>) is below {findings.threshold:g}.'
     )
+
+
+def _rate(findings: Findings, form: str) -> str:
+    """The estimated share of wrong labels in `form`; '' where it is not to be trusted."""
+    if not findings.verdict:
+        rate = percent(findings.numbers['estimated_noise_rate'])
+        return form.format(f'About <strong>{rate} of the labels are estimated to be wrong</strong>')
+    if findings.verdict.fault:
+        return ''
+    low, high = findings.verdict.noise_rate
+    rate = f'<strong>{percent(low)} to {percent(high)} of the labels are wrong</strong>, by the estimate'
+    return form.format(rate)
 
 
 def _trust(findings: Findings) -> str:
     issues, folds = findings.numbers, findings.summary['label_issues']['cross_fit']
     parts = []
-    if findings.verdict and issues['suspects']:
+    if findings.verdict and findings.verdict.fault:
+        pass
+    elif findings.verdict and issues['suspects']:
         low, high = issues['precision_interval']
         parts.append(
             f'Of the listed labels, <strong>{percent(low)} to {percent(high)}</strong> are wrong (expected precision): '

@@ -2,6 +2,7 @@
 const SAMPLE = 20; // images of the list to check at random
 const AHEAD = 50; // undecided images that looking further is about
 const HARDLY = 2; // wrong labels among those that are too few
+const ENOUGH = 20; // decided images, from which looking further can be judged
 const Z = 1.96; // of a normal distribution, for 95 %
 let sample = new Set(); // places
 
@@ -57,7 +58,7 @@ function lookingFurther() {
   if (!next.length) return found;
   const expected = sum(next.map((place) => Math.min(ratio * doubt(place), 1)));
   return `${found} Looking further: ${expected.toFixed(1)} wrong labels are expected among the ${count(next.length)} most suspicious `
-    + `undecided images${expected < HARDLY ? '; looking further hardly pays' : ''}.`;
+    + `undecided images${expected < HARDLY && decided.length >= ENOUGH ? '; looking further hardly pays' : ''}.`;
 }
 
 /** The share of wrong labels in the random sample, with Wilson's interval; '' before all of it is decided. */

@@ -6,7 +6,8 @@ let page = 0;
 for (const id of ['given', 'suggested']) {
   data.classes.forEach((name, number) => $(id).append(element('option', { value: number }, name)));
 }
-if (data.one_group) $('scope').value = 'all';
+const nothingListed = () => data.one_group || !data.cuts.suspects[cut];
+if (nothingListed()) $('scope').value = 'all';
 
 const hidingKey = 'noisy_jax:hide_decided'; // of all reports
 try {

@@ -124,7 +124,7 @@ $('hide').addEventListener('change', () => {
 $('health').addEventListener('click', (event) => {
   if (event.target.dataset.given === undefined) return;
   resetFilters();
-  if (data.one_group) $('scope').value = 'all';
+  if (nothingListed()) $('scope').value = 'all';
   $('given').value = event.target.dataset.given;
   list();
   $('gallery').scrollIntoView();
