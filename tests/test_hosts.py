@@ -93,6 +93,7 @@ def test_two_processes_learn_what_one_learns(tmp_path, resident_bytes):
 def test_two_processes_have_one_first_list_and_one_verdict(tmp_path):
     """The process that writes judges: with classical features as one process alone."""
     changes = {'phases': ('pretrain',), 'pretrain__epochs': 1, 'report__cross_fit': 2, 'data__limit': 128}
+    changes['report__page'] = True
     results = _start([tmp_path / 'work'] * 2, 1, changes)
     assert [code for code, *_ in results] == [0, 0], results
     said = [errors.count('first list') for *_, errors in results]
@@ -102,7 +103,7 @@ def test_two_processes_have_one_first_list_and_one_verdict(tmp_path):
     features = {'classical features': classical.describe(images)}
     compared = judges.all_judges(features, 10, folds=2, seed=0)
     alone = planted.compete(compared, folder.load_array('labels/given'), 10, seed=0)
-    assert len(found['judges']) == 4
+    assert len(found['judges']) == 7
     for name, auroc in alone.aurocs.items():
         assert found['judges'][name] == pytest.approx(
             auroc, abs=1e-3

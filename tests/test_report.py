@@ -258,7 +258,7 @@ def test_a_judge_says_intervals_and_nothing_of_a_mixture(by_judge):
     assert f'Of the listed labels, {percent(low)} to {percent(high)} are wrong' in lede
     least, most = numbers['noise_rate_interval']
     assert least < np.mean(findings.given != findings.true) < most
-    assert f'Between {percent(least)} and {percent(most)} of the labels are wrong, by the estimate' in lede
+    assert f'{percent(least)} to {percent(most)} of the labels are wrong, by the estimate' in lede
     assert f'The list is that of {JUDGE}' in lede
     won, lost = numbers['judges'][JUDGE], numbers['judges']['guesses']
     assert f'(AUROC {won:.2f}; the others reach {lost:.2f} at most)' in lede

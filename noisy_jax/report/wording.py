@@ -58,10 +58,11 @@ def _found(findings: Findings) -> str:
         text = (
             f'{text}. <strong>None is listed</strong> as a likely label error at the threshold {findings.threshold:g}'
         )
-        return f'{text}; the images below are the most suspicious, first ones first.' + _rate(findings, ' {}.')
+        return f'{text}; the images below are ordered by suspicion.' + _rate(findings, ' {}.')
     return (
-        f'{text}. {_rate(findings, "{}; ")}{count(issues["suspects"])} are listed as likely label errors: the probability that the '
-        f'given label is right (the <em>clean probability</em>) is below {findings.threshold:g}.'
+        f'{text}. {_rate(findings, "{}; ")}{count(issues["suspects"])} are listed as likely label errors: the '
+        'probability that the given label is right (the <em>clean probability</em>) is below '
+        f'{findings.threshold:g}.'
     )
 
 
