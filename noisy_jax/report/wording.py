@@ -7,6 +7,7 @@ from noisy_jax import schedule
 from noisy_jax.report import tables
 from noisy_jax.report.findings import Findings
 
+_ANYTHING = 0.95  # width of an interval that says nothing
 _SPACE = '\N{NO-BREAK SPACE}'
 
 
@@ -85,10 +86,12 @@ def _trust(findings: Findings) -> str:
         pass
     elif findings.verdict and issues['suspects']:
         low, high = issues['precision_interval']
+        known = f'<strong>{percent(low)} to {percent(high)}</strong> are wrong (expected precision)'
+        if high - low > _ANYTHING:
+            known = '<strong>any share</strong> may be wrong: of so few the judge cannot tell'
         parts.append(
-            f'Of the listed labels, <strong>{percent(low)} to {percent(high)}</strong> are wrong (expected precision): '
-            'how a judge finds errors that were planted among the labels says so much, and no more. Each image that '
-            'you look at says more.'
+            f'Of the listed labels, {known}. How a judge finds errors that were planted among the labels says so much, '
+            'and no more; each image that you look at says more.'
         )
     elif issues['suspects']:
         parts.append(
