@@ -143,14 +143,12 @@ def ours(folder: pathlib.Path, name: str, *changes: str) -> dict[str, Any]:
     result |= {key: found[key] for key in (*claims, 'judge', 'trusted')}
     result['seconds'] = sum(phase['seconds'] for phase in summary['phases'])
     out = folder / f'{name}_clean.csv'
-    said = command(
-        'noisy_jax.clean', f'--workdir={workdir}', f'--out={out}', '--all-suspects', '--write', may_refuse=True
-    )
+    command('noisy_jax.clean', f'--workdir={workdir}', f'--out={out}', '--all-suspects', '--write', may_refuse=True)
     result |= {'wrong_before': int(wrong.sum()), 'cleaned': out.exists()}
     after = (
         np.where(listed, labels['suggested_label'], labels['given_label']) if out.exists() else labels['given_label']
     )
-    result |= {'wrong_after': int(np.sum(after != true)), 'clean_said': said.strip().splitlines()[-1]}
+    result['wrong_after'] = int(np.sum(after != true))
     out.unlink(missing_ok=True)
     return result
 
