@@ -1,6 +1,5 @@
 """The results of a run once everything is trained: label issues, report, TensorBoard."""
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -44,16 +43,15 @@ def find_label_issues(folder: WorkDir, context: Context, beliefs: dict[str, Beli
 def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> planted.Verdict:
     """That of judges on all features that have seen no label; the process that writes finds it, the others read it."""
     labelled, config = context.splits.labelled, context.config
-    features = {'classical features': functools.partial(classical.describe, labelled.image)}
+    features = {}
     if 'pretrain' in beliefs and not METHODS[config.pretrain.method].sees_labels:
-        embeddings = context.evaluator.embed(beliefs['pretrain'].variables, labelled)  # by all processes together
-        features['own encoder'] = lambda: embeddings
+        features['own encoder'] = context.evaluator.embed(beliefs['pretrain'].variables, labelled)  # by all processes
     if context.splits.embeddings is not None:
-        features['features from outside'] = lambda: context.splits.embeddings
+        features['features from outside'] = context.splits.embeddings
     if is_main():
-        made = {kind: make() for kind, make in features.items()}
+        features = {'classical features': classical.describe(labelled.image), **features}
         settings = {'folds': config.report.cross_fit, 'seed': config.seed}
-        compared = judges.all_judges(made, labelled.num_classes, **settings)
+        compared = judges.all_judges(features, labelled.num_classes, **settings)
         planted.compete(compared, labelled.label, labelled.num_classes, seed=config.seed).save(folder)
     wait_for_all('verdict')
     return planted.Verdict.load(folder)
