@@ -77,8 +77,12 @@ def clean(options: argparse.Namespace, command: str) -> None:
     before, without = estimate.before(wrong, request.issues), estimate.after(wrong, decided)
     changes, after = decided, without
     if options.all_suspects:
-        changes = suggest(decided, labels, drop=options.mode == 'drop', threshold=options.threshold)
-        after = estimate.after(wrong, changes, checks.probabilities(folder, changes))
+        probabilities = checks.probabilities(folder, decided)
+        dropped = suggest(decided, labels, drop=True, threshold=options.threshold)
+        changes = dropped
+        if options.mode != 'drop':
+            changes = suggest(decided, labels, drop=False, threshold=options.threshold)
+        after = estimate.after(wrong, changes, probabilities)
     found = None
     if not request.is_list or (request.settings['name'] in originals.KINDS and request.unlabelled):
         found = originals.find(request.settings, changes.id)
@@ -87,13 +91,12 @@ def clean(options: argparse.Namespace, command: str) -> None:
     if options.all_suspects:
         # Cautiously: by the least that a judge says of each label.
         least = Verdict.load(folder).wrong[0] if 'judge' in request.issues else wrong
-        drop = suggest(decided, labels, drop=True, threshold=options.threshold)
         checks.suggestions(
             changes,
             decided,
-            estimate.after(least, changes, checks.probabilities(folder, changes)),
+            estimate.after(least, changes, probabilities),
             estimate.after(least, decided),
-            estimate.after(least, drop),
+            estimate.after(least, dropped),
         )
     if not options.write:
         _say([f'nothing is written yet; this writes {options.out}:\n  {command}'])

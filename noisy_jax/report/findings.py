@@ -85,6 +85,11 @@ class Findings(LabelIssues):
         return phases.get(schedule.last_classifier(phases), {})
 
     @property
+    def fault(self) -> str:
+        """Why the list is not to be trusted; '' where nothing speaks against it."""
+        return self.verdict.fault if self.verdict else ''
+
+    @property
     def is_one_group(self) -> bool:
         """Whether the losses do not form two groups, so that every label is trusted."""
         return self.verdict is None and bool((self.clean_probability == 1).all())

@@ -8,7 +8,7 @@ import numpy as np
 from noisy_jax import schedule
 from noisy_jax.report import charts
 from noisy_jax.report.findings import Findings
-from noisy_jax.report.wording import count, escape, percent
+from noisy_jax.report.wording import count, escape, noise_rate, percent
 
 _MATRIX = 20  # classes up to which a matrix is readable
 _TOP = 100  # confusions to list if there are more classes
@@ -35,12 +35,9 @@ def overview(findings: Findings) -> str:
 
 
 def _noise(findings: Findings) -> tuple[str, str, str]:
-    if findings.verdict and findings.verdict.fault:
-        return ('estimated noise', 'unknown', 'this list is not to be trusted')
-    if findings.verdict:
-        low, high = (percent(rate) for rate in findings.verdict.noise_rate)
-        return ('estimated noise', f'{low} to {high}', 'of the labels are wrong')
-    return ('estimated noise', percent(findings.numbers['estimated_noise_rate']), 'of the labels are wrong')
+    if findings.fault:
+        return 'estimated noise', 'unknown', 'this list is not to be trusted'
+    return 'estimated noise', noise_rate(findings), 'of the labels are wrong'
 
 
 def judges(findings: Findings) -> str:

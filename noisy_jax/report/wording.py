@@ -27,17 +27,24 @@ def count(number: int, thing: str = '') -> str:
     return f'{number:,}{_SPACE}{thing}{"" if number == 1 else "s"}' if thing else f'{number:,}'
 
 
+def noise_rate(findings: Findings) -> str:
+    """The estimated share of wrong labels: the interval of a judge, else one number."""
+    if findings.verdict:
+        return ' to '.join(map(percent, findings.verdict.noise_rate))
+    return percent(findings.numbers['estimated_noise_rate'])
+
+
 def sentences(findings: Findings) -> list[str]:
     """Paragraphs as HTML: what was found, how far it can be trusted, how good the classifier is, what was not done."""
     notes = [escape(note) for note in tables.notes(findings.summary)]
-    fault = [_fault(findings)] if findings.verdict and findings.verdict.fault else []
+    fault = [_fault(findings)] if findings.fault else []
     return [*fault, _found(findings), _trust(findings), _accuracy(findings), *notes]
 
 
 def _fault(findings: Findings) -> str:
     return (
         '<strong>This list is not to be trusted.</strong> The best judge of the labels that was found, by '
-        f'{escape(findings.verdict.judge)}, does not know the classes well enough: {escape(findings.verdict.fault)}. '
+        f'{escape(findings.verdict.judge)}, does not know the classes well enough: {escape(findings.fault)}. '
         'More or larger images, features from outside (<code>--config.data.embeddings</code>) or longer training may '
         'help; <code>noisy_jax.clean</code> takes your own decisions only.'
     )
@@ -69,22 +76,18 @@ def _found(findings: Findings) -> str:
 
 def _rate(findings: Findings, form: str) -> str:
     """The estimated share of wrong labels in `form`; '' where it is not to be trusted."""
-    if not findings.verdict:
-        rate = percent(findings.numbers['estimated_noise_rate'])
-        return form.format(f'About <strong>{rate} of the labels are estimated to be wrong</strong>')
-    if findings.verdict.fault:
+    if findings.fault:
         return ''
-    low, high = findings.verdict.noise_rate
-    rate = f'<strong>{percent(low)} to {percent(high)} of the labels are wrong</strong>, by the estimate'
-    return form.format(rate)
+    if findings.verdict:
+        return form.format(f'<strong>{noise_rate(findings)} of the labels are wrong</strong>, by the estimate')
+    return form.format(f'About <strong>{noise_rate(findings)} of the labels are estimated to be wrong</strong>')
 
 
 def _trust(findings: Findings) -> str:
     issues, folds = findings.numbers, findings.summary['label_issues']['cross_fit']
     parts = []
-    if findings.verdict and findings.verdict.fault:
-        pass
-    elif findings.verdict and issues['suspects']:
+    claims = issues['suspects'] and not findings.fault
+    if claims and findings.verdict:
         low, high = issues['precision_interval']
         known = f'<strong>{percent(low)} to {percent(high)}</strong> are wrong (expected precision)'
         if high - low > _ANYTHING:
@@ -93,7 +96,7 @@ def _trust(findings: Findings) -> str:
             f'Of the listed labels, {known}. How a judge finds errors that were planted among the labels says so much, '
             'and no more; each image that you look at says more.'
         )
-    elif issues['suspects']:
+    elif claims:
         parts.append(
             f'If the fitted mixture is right, {percent(issues["expected_precision"])} of the listed labels are wrong '
             f'(expected precision), and the list contains {percent(issues["expected_recall"])} of all wrong labels '

@@ -156,6 +156,10 @@ def choose(
                 'configs/own_images.py does'
             )
         return config, ''
+    if config.effort == 'quick' and not config.report.cross_fit:
+        raise InputError(
+            'config.effort: quick trains no classifier, and makes a list with report.cross_fit only; it is 0'
+        )
     if earlier:
         title, found = '', {key: (earlier[key], 'chosen before') for key in keys}
     else:
@@ -163,10 +167,6 @@ def choose(
     values = {key: found[key] for key in keys}
     chosen = config.copy_and_resolve_references()
     chosen.update_from_flattened_dict({key: value for key, (value, _) in values.items()})
-    if config.effort == 'quick' and not config.report.cross_fit:
-        raise InputError(
-            'config.effort: quick trains no classifier, and makes a list with report.cross_fit only; it is 0'
-        )
     if config.effort == 'quick':
         chosen.phases, chosen.early_stop, chosen.data.valid_fraction = (), 'none', 0.0
     idle = set(PHASES) - set(chosen.phases)

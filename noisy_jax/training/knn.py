@@ -24,7 +24,6 @@ def _scores(
     similarity = jnp.matmul(_normalise(queries), bank.T, precision='highest')  # [Q, M]
     another = jnp.arange(len(bank), dtype=jnp.int32) != own[:, None]
     similarity = jnp.where(another, similarity, -jnp.inf)
-
     top, where = jax.lax.top_k(similarity, k)  # [Q, k]; of equals the first come first
     votes = jnp.exp(top / temperature)
     # Added up in place: one-hot labels [Q, k, C] would outgrow the similarities.

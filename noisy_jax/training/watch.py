@@ -39,10 +39,7 @@ class ClassifierWatch:
         judged = 'encoder' in stage.trained  # a head alone has nothing to memorise with
         if self._held_out and judged:
             nothing = np.full(len(self._valid), -1, np.int32)
-            memory |= {
-                BEFORE: variables,
-                BEST: nothing if is_first else self._guesses(variables).argmax(-1).astype(np.int32),
-            }
+            memory |= {BEFORE: variables, BEST: nothing if is_first else self._classes(variables)}
         elif self._guard and judged:
             memory |= {BEFORE: variables, BEST: np.float32(-1 if is_first else np.inf)}
         if self._valid is not None:
@@ -65,17 +62,16 @@ class ClassifierWatch:
         if not evaluated and self._valid is None:
             return state, values
         variables = self._single(state.averaged)
-        guesses = None if self._valid is None else self._guesses(state.averaged)
+        classes = None if self._valid is None else self._classes(state.averaged)
         if evaluated:
-            values = accuracies(self._context, variables, guesses)
+            values = accuracies(self._context, variables, classes)
             self._journal.best('test_accuracy_best', values.get('test_accuracy'))
             if self._guard:
                 values |= (found := self._guard.agreements(variables))
-                better = BEST in state.extra and found['sure_agreement'] > np.max(to_host(state.extra[BEST]))
-                if better and not self._held_out:
+                judged = BEST in state.extra and not self._held_out
+                if judged and found['sure_agreement'] > to_host(state.extra[BEST]):
                     state = _keep(state, np.float32(found['sure_agreement']))
-        if guesses is not None:
-            classes = guesses.argmax(-1).astype(np.int32)
+        if classes is not None:
             if self._held_out and BEST in state.extra:
                 state, values['behind_best'] = self._against_best(state, classes)
             state, stability = _stability(state, classes)
@@ -99,9 +95,10 @@ class ClassifierWatch:
         rejected = self._guard.rejects(self._single(after), self._journal, stage.name, instead)
         return state.extra[BEFORE] if rejected and best >= 0 else after
 
-    def _guesses(self, variables: Variables) -> np.ndarray:
-        """Log probabilities [V, C] of the held-out images."""
-        return self._context.evaluator.log_probabilities(self._single(variables), self._valid)
+    def _classes(self, variables: Variables) -> np.ndarray:
+        """The predicted classes of the held-out images, int32 [V]."""
+        guesses = self._context.evaluator.log_probabilities(self._single(variables), self._valid)
+        return guesses.argmax(-1).astype(np.int32)
 
     def _against_best(self, state: TrainState, classes: np.ndarray) -> tuple[TrainState, float]:
         """Keeps variables that agree with more held-out labels; by how many standard errors they agree with fewer."""
@@ -118,16 +115,16 @@ def _keep(state: TrainState, found: np.ndarray) -> TrainState:
     return state.remember({BEFORE: jax.tree.map(jnp.copy, state.averaged), BEST: found})  # a step overwrites its own
 
 
-def accuracies(context: Context, variables: Variables, guesses: np.ndarray | None) -> dict[str, float]:
+def accuracies(context: Context, variables: Variables, classes: np.ndarray | None) -> dict[str, float]:
     """On the test set against its labels; on held-out images against their given, noisy labels.
 
-    `guesses` [V, C]: (log) probabilities of the held-out images, if any.
+    `classes` [V]: those predicted for the held-out images, if any.
     """
     values, splits = {}, context.splits
     if splits.test is not None:
         values['test_accuracy'] = context.evaluator.accuracy(variables, splits.test, splits.test.label)
-    if guesses is not None:
-        values['valid_accuracy'] = float(np.mean(guesses.argmax(-1) == splits.valid.label))
+    if classes is not None:
+        values['valid_accuracy'] = float(np.mean(classes == splits.valid.label))
     return values
 
 
