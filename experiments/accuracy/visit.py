@@ -96,6 +96,11 @@ CELLS |= _named(
 # As many epochs as SSR's authors have after pre-training; as many of all weights as the paper has.
 CELLS |= {f'ssr_{labels}_long': _ssr(labels, 150) for labels in ('80', 'worst')}
 CELLS |= {f'elr_{labels}_long': _cell('elr', labels, **{'classify.epochs': 100}) for labels in ('80', '40', 'worst')}
+# The rate and weight decay of ELR's authors, one rate for encoder and head, as many epochs at the full rate; unguarded.
+_AUTHORS = {'classify.epochs': 60, 'classify.optimizer.encoder_scale': 1.0, 'guard': False}
+_AUTHORS |= {'classify.optimizer.learning_rate': 0.04, 'classify.optimizer.weight_decay': 1e-3}
+_AUTHORS |= {'classify.optimizer.schedule': 'step', 'classify.optimizer.milestones': (40, 50)}
+CELLS |= {f'elr_{labels}_authors': _cell('elr', labels, **_AUTHORS) for labels in ('80', '40')}
 
 
 def _earlier(loss: str, labels: str, **changes: Any) -> jobs.Job:
