@@ -217,7 +217,6 @@ def test_rate_zero_changes_nothing(kind):
 def test_rate_one_changes_all_that_the_kind_changes():
     labels = np.arange(50) % 10
     assert noise.realised_rate(labels, noise.corrupt(labels, 'none', 1.0, 10, 0)) == 0.0
-    assert noise.realised_rate(labels, noise.corrupt(labels, 'symmetric', 1.0, 10, 0)) == 1.0
     assert noise.realised_rate(labels, noise.corrupt(labels, 'asymmetric', 1.0, 10, 0)) == 0.5
 
 
@@ -239,6 +238,8 @@ def test_transition_matrix():
         ('symmetric', 1.1, 10, ('noise.rate', '1.1', '0 to 1')),
         ('symmetric', -0.1, 10, ('noise.rate', '-0.1')),
         ('none', float('nan'), 10, ('noise.rate', 'nan')),
+        ('symmetric', 0.9, 10, ('noise.rate', '0.9', 'less than 0.9', 'symmetric_may_keep')),
+        ('symmetric', 0.5, 2, ('noise.rate', '0.5', 'less than 0.5', 'symmetric_may_keep')),
         ('symmetric', 0.4, 1, ('noise.kind', 'two classes', '1')),
         ('asymmetric', 0.4, 1, ('noise.kind', 'two classes', '1')),
     ],

@@ -155,7 +155,8 @@ def corrupt(
     """Labels with noise of a kind; 'instance' needs `images` [N, H, W, C], 'matrix' the transition `matrix` [C, C].
 
     Raises:
-      InputError: the kind is unknown, the rate is outside [0, 1], or there is only one class.
+      InputError: the kind is unknown, the rate is outside [0, 1], there is only one class, or symmetric noise leaves the
+        right label no likelier than another.
     """
     kinds = [name for name in KINDS if name != 'human']
     if kind not in kinds:
@@ -166,6 +167,12 @@ def corrupt(
         return np.array(labels, np.int32)
     if num_classes < 2:
         raise InputError(f'noise.kind: {kind!r} needs at least two classes, found {num_classes}')
+    if kind == 'symmetric' and rate > (num_classes - 1) / num_classes - 1e-9:
+        raise InputError(
+            f'noise.rate: {rate:g} of {num_classes} classes makes the right label no likelier than any other; allowed: '
+            f'less than {(num_classes - 1) / num_classes:.3g}, or noise.kind=symmetric_may_keep, which counts labels '
+            'that may stay as they are'
+        )
     rng = np.random.default_rng(seed)
     if kind == 'matrix':
         return from_matrix(labels, needed['matrix'], rng)
