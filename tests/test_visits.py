@@ -91,7 +91,7 @@ def test_settings_of_a_cell(name):
     column = rest[-1] if rest and rest[-1] in ('base', 'finetuned') else 'pretrained'
     assert len(config.phases) == {'base': 1, 'pretrained': 2, 'finetuned': 5}[column]
     if 'recipe=ours' in job['argument'] and 'classify.head_loss' not in job['set']:
-        assert (config.classify.head_loss, config.guard) == ('auto', True)
+        assert (config.classify.head_loss, config.guard) == ('auto', job['set'].get('guard', True))
     elif loss != 'ssr' and column == 'pretrained':
         assert config.classify.head_loss != 'auto'
         assert not config.guard
@@ -110,11 +110,11 @@ def test_what_came_home_has_a_name_of_today():
     kept = record.load(record.RESULTS / 'gpu' / 'cells.json')
     assert kept.keys() <= visit.CELLS.keys()
     for name, result in kept.items():
-        today = dict(config_lib.flatten(_config(visit.CELLS[name])))
+        today = json.loads(json.dumps(dict(config_lib.flatten(_config(visit.CELLS[name])))))
         own = {key: value for key, value in result['job']['set'].items() if key.startswith('classify.')}
         assert result['name'] == name
         assert own == {key: today[key] for key in own}
-        assert 'classify.epochs' in own
+        assert own or 'recipe=paper' in result['job']['argument']
 
 
 def test_probes_differ_in_what_they_say():

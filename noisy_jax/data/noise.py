@@ -155,8 +155,8 @@ def corrupt(
     """Labels with noise of a kind; 'instance' needs `images` [N, H, W, C], 'matrix' the transition `matrix` [C, C].
 
     Raises:
-      InputError: the kind is unknown, the rate is outside [0, 1], there is only one class, or symmetric noise leaves the
-        right label no likelier than another.
+      InputError: the kind is unknown, the rate is outside [0, 1], there is only one class, or symmetric noise leaves
+        the right label no likelier than another.
     """
     kinds = [name for name in KINDS if name != 'human']
     if kind not in kinds:
