@@ -8,9 +8,10 @@ from noisy_jax import schedule
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.labels import classical, embedding_map, issues, judges, planted, selection
+from noisy_jax.labels.features import Features
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.methods import METHODS
-from noisy_jax.report import page, plots
+from noisy_jax.report import evidence, page, plots
 from noisy_jax.report.findings import Findings
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.mesh import is_main, wait_for_all
@@ -43,16 +44,19 @@ def find_label_issues(folder: WorkDir, context: Context, beliefs: dict[str, Beli
 def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> planted.Verdict:
     """That of judges on all features that have seen no label; the process that writes finds it, the others read it."""
     labelled, config = context.splits.labelled, context.config
-    features = {}
+    rows = {}
     if 'pretrain' in beliefs and not METHODS[config.pretrain.method].sees_labels:
-        features['own encoder'] = context.evaluator.embed(beliefs['pretrain'].variables, labelled)  # by all processes
+        rows['own encoder'] = context.evaluator.embed(beliefs['pretrain'].variables, labelled)  # by all processes
     if context.splits.embeddings is not None:
-        features['features from outside'] = context.splits.embeddings
+        rows['features from outside'] = context.splits.embeddings
     if is_main():
-        features = {'classical features': classical.describe(labelled.image), **features}
-        settings = {'folds': config.report.cross_fit, 'seed': config.seed}
-        compared = judges.all_judges(features, labelled.num_classes, **settings)
-        planted.compete(compared, labelled.label, labelled.num_classes, seed=config.seed).save(folder)
+        rows = {'classical features': classical.describe(labelled.image), **rows}
+        features = {kind: Features(of_kind, config.seed) for kind, of_kind in rows.items()}
+        compared = judges.all_judges(features, labelled.num_classes, folds=config.report.cross_fit)
+        verdict = planted.compete(compared, labelled.label, labelled.num_classes, seed=config.seed)
+        verdict.save(folder)
+        similar = features[judges.kind_of(verdict.judge, features)].nearest[:, : evidence.SIMILAR]
+        folder.save_array(evidence.NEAREST, similar.astype(np.int32))
     wait_for_all('verdict')
     return planted.Verdict.load(folder)
 

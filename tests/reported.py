@@ -9,7 +9,7 @@ from tiny import config
 
 from noisy_jax.labels import issues as label_issues
 from noisy_jax.labels import planted
-from noisy_jax.report import page
+from noisy_jax.report import evidence, page
 from noisy_jax.report.findings import Findings
 from noisy_jax.workdir import WorkDir
 
@@ -33,6 +33,13 @@ def verdict_of(probabilities, given, fault=''):
     guesses = np.random.default_rng(0).dirichlet(np.ones(probabilities.shape[1]), len(given)).astype(np.float32)
     compared = {JUDGE: lambda *_: probabilities, 'guesses': lambda *_: guesses}
     return dataclasses.replace(planted.compete(compared, given, probabilities.shape[1]), fault=fault)
+
+
+def nearest(probabilities):
+    """The six images of the most similar probabilities to each, int32 [N, 6]."""
+    similarity = probabilities @ probabilities.T
+    np.fill_diagonal(similarity, -1)
+    return np.argsort(-similarity, 1)[:, : evidence.SIMILAR].astype(np.int32)
 
 
 def run_of(
@@ -74,6 +81,7 @@ def run_of(
         folder.save_array('labels/true', truth)
     if judged:
         verdict.save(folder)
+        folder.save_array(evidence.NEAREST, nearest(probabilities))
     issues.save(folder, np.array([f'{prefix}{row:05d} "&ä\'.jpg' for row in rows]), names, sort='suspicion')
     phases = [{'name': 'classify', 'seconds': 1.5, 'test_accuracy_last': 0.9, 'test_accuracy_best': 0.95}]
     folder.save_json(

@@ -12,6 +12,7 @@ from conftest import EPSILON, environment
 
 from noisy_jax.data import digits
 from noisy_jax.labels import classical, judges, planted
+from noisy_jax.labels.features import Features
 from noisy_jax.workdir import WorkDir
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -100,8 +101,8 @@ def test_two_processes_have_one_first_list_and_one_verdict(tmp_path):
     assert said == [1, 0]
     folder, images = WorkDir.of_run(tmp_path / 'work'), digits.load('train', limit=128).image
     found = folder.load_json('summary')['label_issues']
-    features = {'classical features': classical.describe(images)}
-    compared = judges.all_judges(features, 10, folds=2, seed=0)
+    features = {'classical features': Features(classical.describe(images), 0)}
+    compared = judges.all_judges(features, 10, folds=2)
     alone = planted.compete(compared, folder.load_array('labels/given'), 10, seed=0)
     assert len(found['judges']) == 7
     for name, auroc in alone.aurocs.items():

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from noisy_jax.labels import classical, judges
+from noisy_jax.labels.features import Features, reduce
 
 
 def _groups(classes, each, dimensions=None, spread=0.1, seed=0):
@@ -15,7 +16,7 @@ def _groups(classes, each, dimensions=None, spread=0.1, seed=0):
 
 
 def _judge(features, num_classes, by, folds=5):
-    return judges.all_judges({'made': features}, num_classes, folds=folds, seed=0)[f'made, {by}']
+    return judges.all_judges({'made': Features(features, 0)}, num_classes, folds=folds)[f'made, {by}']
 
 
 def test_suspicion_by_hand():
@@ -50,14 +51,14 @@ def test_a_class_that_nobody_gave_does_not_win():
 def test_components_have_a_mean_square_of_one_and_keep_what_differs():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(300, 200)) @ rng.normal(size=(200, 200)) + 7
-    found = judges.reduce(features, seed=0)
+    found = reduce(features, seed=0)
     assert found.shape == (300, 128)
     assert found.dtype == np.float32
     assert np.mean(found.astype(np.float64) ** 2) == pytest.approx(1, abs=1e-5)
-    few = judges.reduce(features[:, :5], seed=0)  # nothing is left out: distances are the same but for their scale
+    few = reduce(features[:, :5], seed=0)  # nothing is left out: distances are the same but for their scale
     ratio = np.linalg.norm(few[1:] - few[0], axis=1) / np.linalg.norm(features[1:, :5] - features[0, :5], axis=1)
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
-    np.testing.assert_array_equal(judges.reduce(features, seed=0), found)
+    np.testing.assert_array_equal(reduce(features, seed=0), found)
 
 
 @pytest.mark.filterwarnings('error')
@@ -65,15 +66,13 @@ def test_components_have_a_mean_square_of_one_and_keep_what_differs():
 def test_components_of_any_scale_are_the_same(scale):
     """Squares of such numbers are no float32."""
     features, _ = _groups(3, 20)
-    np.testing.assert_allclose(
-        np.abs(judges.reduce(scale * features, 0)), np.abs(judges.reduce(features, 0)), atol=1e-4
-    )
+    np.testing.assert_allclose(np.abs(reduce(scale * features, 0)), np.abs(reduce(features, 0)), atol=1e-4)
 
 
 @pytest.mark.filterwarnings('error')
 def test_constant_features_become_zeros():
-    assert judges.reduce(np.ones((9, 4)), seed=0).tolist() == np.zeros((9, 4)).tolist()
-    assert judges.reduce(np.zeros((9, 4)), seed=0).tolist() == np.zeros((9, 4)).tolist()
+    assert reduce(np.ones((9, 4)), seed=0).tolist() == np.zeros((9, 4)).tolist()
+    assert reduce(np.zeros((9, 4)), seed=0).tolist() == np.zeros((9, 4)).tolist()
 
 
 def test_neighbours_vote_and_leave_the_image_itself_out():
@@ -125,10 +124,10 @@ def test_the_strength_is_chosen_once(monkeypatch):
 
 def test_every_kind_of_features_has_two_judges_and_both_together():
     features, labels = _groups(2, 6)
-    found = judges.all_judges({'a': features, 'b': features[:, :1]}, 2, folds=3, seed=0)
+    found = judges.all_judges({'a': Features(features, 0), 'b': Features(features[:, :1], 0)}, 2, folds=3)
     kinds = [f'{kind}, {by}' for kind in 'ab' for by in ('logistic regression', 'neighbours', 'both')]
     assert list(found) == [*kinds, 'all judges together']
-    assert list(judges.all_judges({'a': features}, 2, folds=3, seed=0)) == kinds[:3]
+    assert list(judges.all_judges({'a': Features(features, 0)}, 2, folds=3)) == kinds[:3]
     for judge in found.values():
         np.testing.assert_array_equal(judge(labels, 4), judge(labels, 4))
 

@@ -11,6 +11,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from noisy_jax.labels import judges, planted
+from noisy_jax.labels.features import Features
 from noisy_jax.labels.issues import LabelIssues, of_verdict
 from noisy_jax.labels.planted import Trial, Verdict
 from noisy_jax.workdir import WorkDir
@@ -35,7 +36,8 @@ def _groups(classes, images, *, noise=0.1, apart=4.0, dimensions=None, seed=0):
 
 
 def _compete(kinds, labels, num_classes, seed=0):
-    found = judges.all_judges(kinds, num_classes, folds=5, seed=seed)
+    features = {kind: Features(rows, seed) for kind, rows in kinds.items()}
+    found = judges.all_judges(features, num_classes, folds=5)
     return planted.compete(found, labels, num_classes, seed=seed)
 
 

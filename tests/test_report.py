@@ -20,7 +20,7 @@ from tiny import config
 from noisy_jax import pipeline
 from noisy_jax.data import digits
 from noisy_jax.labels import embedding_map, judges
-from noisy_jax.report import page, plots
+from noisy_jax.report import evidence, page, plots
 from noisy_jax.report.charts import histogram
 from noisy_jax.report.findings import Findings
 from noisy_jax.report.thumbnails import data_uri
@@ -228,7 +228,7 @@ def test_images_are_read_once_only_those_shown_and_in_order(tmp_path):
     folder = run_of(tmp_path / 'work')
     _write(folder, lazy, gallery=30, thumbnail=16)
     assert len(lazy.asked) == 1
-    assert len(lazy.asked[0]) == 30
+    assert len(lazy.asked[0]) == 30 + len(read_data(folder)['others']['id'])
     assert (np.diff(lazy.asked[0]) > 0).all()
     _write(folder, lazy, gallery=0, thumbnail=16)
     assert read_data(folder)['gallery']['image'] == []
@@ -300,6 +300,29 @@ def test_every_threshold_has_its_interval(by_judge):
         if below.any() and not below.all():
             assert findings.loss[below].min() >= findings.loss[~below].max()
             assert cuts['border'][at] == pytest.approx(findings.loss[below].min(), abs=1e-4)
+
+
+def test_the_evidence_on_an_image_is_its_neighbours_and_its_classes(by_judge):
+    findings, data = Findings.load(WorkDir.of_run(by_judge)), read_data(by_judge)
+    rows = data['gallery']['index']
+    nearest, ids = WorkDir.of_run(by_judge).load_array(evidence.NEAREST), data['gallery']['id'] + data['others']['id']
+    assert len(set(ids)) == len(ids)
+    for row, similar in zip(rows, data['similar'], strict=True):
+        assert [ids[place] for place in similar] == findings.id[nearest[row]].tolist()
+    given = data['gallery']['given'] + data['others']['given']
+    assert set(data['typical']) == {
+        str(label) for label in set(data['gallery']['given'] + data['gallery']['suggested'])
+    }
+    for label, places in data['typical'].items():
+        assert {given[place] for place in places} == {int(label)}
+        row = findings.id.tolist().index(ids[places[0]])
+        trusted = (findings.given == int(label)) & (findings.suggested == int(label)) & ~findings.is_suspect
+        assert trusted[row]
+        assert findings.pred_prob[row] == findings.pred_prob[trusted].max()
+
+
+def test_without_a_judge_there_are_no_similar_images(judged):
+    assert set(map(len, read_data(judged)['similar'])) == {0}
 
 
 def test_a_list_that_is_not_to_be_trusted_says_so_first(tmp_path):

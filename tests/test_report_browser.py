@@ -493,6 +493,33 @@ def test_an_image_is_shown_large(page, data):
     assert page.text('#page-line').startswith('page 2 ')
 
 
+def test_similar_and_typical_images_are_beside_a_large_one(page, by_judge):
+    data = read_data(by_judge)
+    gallery, others = data['gallery'], data['others']
+    page.open(by_judge)
+    assert not page.text('.card .chances').endswith('similar images: ')
+    page.click('.card .enlarge')
+    everything = {key: gallery[key] + others[key] for key in ('id', 'given', 'image')}
+    sides = list(dict.fromkeys([gallery['given'][0], gallery['suggested'][0]]))
+    expected = data['similar'][0] + [place for label in sides for place in data['typical'][str(label)]]
+    shown = page.js(
+        'return [...document.querySelectorAll("#large-evidence img")].map((image) => [image.src, image.title])'
+    )
+    assert shown == [[everything['image'][place], everything['id'][place]] for place in expected]
+    labels = page.js(
+        'return [...document.querySelectorAll("#large-evidence figcaption")].map((each) => each.textContent)'
+    )
+    assert labels == [HOSTILE[everything['given'][place]] for place in expected]
+    votes = np.bincount([everything['given'][place] for place in data['similar'][0]])
+    card = page.text('.card .chances')
+    assert f'similar images: {votes.max()} of 6 ' in card
+    if (votes == votes.max()).sum() == 1:
+        assert card.endswith(HOSTILE[votes.argmax()])
+    assert page.js('return document.querySelectorAll("#large b").length') == 0  # names run nothing
+    page.press(Keys.ESCAPE)
+    assert page.js('return document.querySelectorAll("#large-evidence img").length') == 0
+
+
 def test_large_images_step_through_what_is_left(page, data):
     page.choose('given', HOSTILE[0])
     page.click('#hide')

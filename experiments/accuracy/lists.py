@@ -33,6 +33,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from experiments import record
 from experiments.accuracy import cifar10
 from noisy_jax.labels import classical, judges
+from noisy_jax.labels.features import Features
 from noisy_jax.workdir import WorkDir
 
 RESULTS = record.RESULTS / 'lists.json'
@@ -193,7 +194,7 @@ def evaluate(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
         kinds['outside'] = np.load(path)
         found['ours, outside'] = ours(folder, 'outside', '--config.effort=quick', f'--config.data.embeddings={path}')
     for kind, features in kinds.items():
-        same = judges.all_judges({kind: features}, len(names), folds=5, seed=0)
+        same = judges.all_judges({kind: Features(features, 0)}, len(names), folds=5)
         probabilities = same[f'{kind}, logistic regression'](given, 0)
         found[f'cleanlab, {kind}, our probabilities'] = with_cleanlab(probabilities, given, wrong)
         found[f'cleanlab, {kind}'] = with_cleanlab(usual(features, given), given, wrong)

@@ -3,37 +3,41 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
 from noisy_jax.labels import cross_fit
+from noisy_jax.labels.features import Features
 
 Judge = Callable[[np.ndarray, int], np.ndarray]  # (labels int [N], seed) -> float32 [N, C]
 
 _LEAST = 1e-6  # probability that one of several judges may leave to a class
-_COMPONENTS = 128  # principal components of features; more helped no list
-_NEIGHBOURS = 30  # at most; never more than the others of a class, were all of one size
 
 
-def all_judges(features: Mapping[str, np.ndarray], num_classes: int, *, folds: int, seed: int) -> dict[str, Judge]:
+def all_judges(features: Mapping[str, Features], num_classes: int, *, folds: int) -> dict[str, Judge]:
     """By name: on each kind of features a cross-fitted logistic regression, the votes of neighbours, and both together.
 
     Of several kinds, all judges together as well. Together they say the geometric mean of their probabilities.
 
     Args:
-      features: [N, D] by kind.
+      features: by kind.
       num_classes: C.
       folds: of cross-fitting.
-      seed: of the principal components.
     """
     judges: dict[str, Judge] = {}
-    for kind, rows in features.items():
-        reduced = reduce(rows, seed)
-        pair = _remembered(_regression(reduced, num_classes, folds)), _remembered(_neighbours(reduced, num_classes))
+    for kind, each in features.items():
+        pair = (
+            _remembered(_regression(each.components, num_classes, folds)),
+            _remembered(_neighbours(each, num_classes)),
+        )
         names = f'{kind}, logistic regression', f'{kind}, neighbours'
         judges |= dict(zip(names, pair, strict=True)) | {f'{kind}, both': together(pair)}
     singles = [judge for name, judge in judges.items() if not name.endswith(', both')]
     return judges | ({'all judges together': together(singles)} if len(features) > 1 else {})
+
+
+def kind_of(judge: str, features: Mapping[str, Features]) -> str:
+    """The kind of features of a judge by name; the last of them for all judges together."""
+    kind = judge.rpartition(', ')[0]
+    return kind if kind in features else list(features)[-1]
 
 
 def together(judges: Sequence[Judge]) -> Judge:
@@ -57,14 +61,6 @@ def _remembered(judge: Judge) -> Judge:
         return newest[0][2]
 
     return remembering
-
-
-def reduce(features: np.ndarray, seed: int) -> np.ndarray:
-    """The first principal components of features [N, D], with a mean square of 1: float32 [N, <= 128]."""
-    scaled = (features / max(np.abs(features).max(), 1e-30)).astype(np.float32)  # squares of large ones overflow
-    with np.errstate(invalid='ignore'):  # shares of no variance at all
-        components = PCA(min(_COMPONENTS, *features.shape), random_state=seed).fit_transform(scaled)
-    return (components / max(np.sqrt(np.mean(components**2)), 1e-12)).astype(np.float32)
 
 
 def balanced(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -95,19 +91,13 @@ def _regression(features: np.ndarray, num_classes: int, folds: int) -> Judge:
     return judge
 
 
-def _neighbours(features: np.ndarray, num_classes: int) -> Judge:
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    k = min(_NEIGHBOURS, max(len(features) // num_classes - 1, 1))
-    nearest: list[np.ndarray] = []  # found once: labels do not change them
-
+def _neighbours(features: Features, num_classes: int) -> Judge:
     def judge(labels: np.ndarray, seed: int) -> np.ndarray:
         del seed
-        if not nearest:
-            nearest.append(
-                NearestNeighbors(n_neighbors=k, algorithm='brute').fit(unit).kneighbors(return_distance=False)
-            )
+        k = max(len(labels) // num_classes - 1, 1)  # never more than the others of a class, were all of one size
+        nearest = features.nearest[:, :k]
         votes = np.zeros((len(labels), num_classes), np.float32)
-        np.add.at(votes, (np.arange(len(labels))[:, None], labels[nearest[0]]), 1)
-        return (votes + 1 / num_classes) / (k + 1)  # no class is impossible
+        np.add.at(votes, (np.arange(len(labels))[:, None], labels[nearest]), 1)
+        return (votes + 1 / num_classes) / (nearest.shape[1] + 1)  # no class is impossible
 
     return judge

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax.report import charts, sections
+from noisy_jax.report import charts, evidence, sections
 from noisy_jax.report.findings import Findings
 from noisy_jax.report.thumbnails import data_uri
 from noisy_jax.report.wording import count, escape, sentences
 from noisy_jax.workdir import WorkDir
 
-_SCRIPTS = ('threshold', 'dialogs', 'decisions', 'estimate', 'gallery', 'csv', 'large', 'review', 'map')
+_SCRIPTS = ('threshold', 'dialogs', 'decisions', 'estimate', 'evidence', 'gallery', 'csv', 'large', 'review', 'map')
 
 
 def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thumbnail: int) -> None:
@@ -26,15 +26,17 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
     Args:
       folder: work directory of the run; labels/map.npy and map_rows.npy are shown if they exist.
       findings: of the run.
-      images: uint8 [N, H, W, C] of the labelled images; indexed once, with the rows shown.
+      images: uint8 [N, H, W, C] of the labelled images; indexed once, with the rows shown or beside them.
       gallery: how many images it shows, the most suspicious ones.
-      thumbnail: greatest length of their longer side in pixels.
+      thumbnail: greatest length of their longer side in pixels; images beside them have half.
 
     Raises:
       InputError: a file of the run is missing or broken.
     """
     rows = findings.by_suspicion[:gallery]
-    shown = images[np.sort(rows)][np.argsort(np.argsort(rows))] if len(rows) else ()  # read in their order on disk
+    others, about = evidence.collect(folder, findings, rows)
+    needed = np.append(rows, others)
+    shown = images[np.sort(needed)][np.argsort(np.argsort(needed))] if len(needed) else ()  # in their order on disk
     data = {
         'run': _fingerprint(findings),
         'classes': findings.classes,
@@ -46,7 +48,13 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
         'one_group': findings.is_one_group,
         'cuts': findings.cuts(),
         'originals': _originals(folder, findings.config['data']),
-        'gallery': _columns(findings, rows) | {'image': [data_uri(image, thumbnail) for image in shown]},
+        'gallery': _columns(findings, rows) | {'image': [data_uri(image, thumbnail) for image in shown[: len(rows)]]},
+        'others': {
+            'id': findings.id[others].tolist(),
+            'given': findings.given[others].tolist(),
+            'image': [data_uri(image, thumbnail // 2) for image in shown[len(rows) :]],
+        },
+        **about,
         'map': _map(folder, findings, rows),
     }
     summary = findings.summary

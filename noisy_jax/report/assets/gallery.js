@@ -75,7 +75,7 @@ const labelsOf = (place) => [element('span', { class: 'given' }, given(place)), 
   element('strong', {}, suggested(place))];
 
 const chancesOf = (place) => [...(data.one_group ? [] : [`given right ${chance(images.clean[place])}`, element('br')]),
-  `suggested ${chance(images.pred_prob[place])}`];
+  `suggested ${chance(images.pred_prob[place])}`, ...(similarTo(place).length ? [element('br'), votesOf(place)] : [])];
 
 function pictureOf(place) {
   const picture = element('img', { src: images.image[place], alt: describe(place) });

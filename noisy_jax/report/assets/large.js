@@ -1,17 +1,10 @@
 // One image large, in a dialog that steps through the list.
 let large = -1; // its place
 
-/** Where the image file is, as a URL; null where the data has none. */
-function fileOf(place) {
-  if (data.originals === null) return null;
-  const id = images.id[place];
-  return (id.startsWith('/') ? 'file://' : data.originals) + id.split('/').map(encodeURIComponent).join('/');
-}
-
 /** The thumbnail, and the file instead as soon as it has loaded. */
 function showPicture(place) {
   const picture = pictureOf(place);
-  const file = fileOf(place);
+  const file = fileOf(images.id[place]);
   $('large-picture').replaceChildren(picture);
   const source = (text) => $('large-source').replaceChildren(
     text, ...(file === null ? [] : [' ', element('a', { href: file, target: '_blank', rel: 'noopener' }, 'Open the file')]));
@@ -40,6 +33,7 @@ function showLarge(place) {
   $('large-id').textContent = images.id[place];
   $('large-labels').replaceChildren(...labelsOf(place));
   $('large-chances').replaceChildren(...chancesOf(place));
+  $('large-evidence').replaceChildren(...evidenceOn(place));
   refreshLarge();
 }
 
@@ -97,6 +91,7 @@ $('large').addEventListener('click', (event) => {
 });
 $('large').addEventListener('close', () => {
   $('large-picture').replaceChildren();
+  $('large-evidence').replaceChildren();
   if (listed.some(isOpen)) say('');
   focusOn(large);
 });

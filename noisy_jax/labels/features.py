@@ -1,0 +1,37 @@
+"""Features of images as judges compare them: principal components, and the images that are nearest by them."""
+
+import functools
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+NEIGHBOURS = 30  # of each image, at most
+_COMPONENTS = 128  # more helped no list
+
+
+class Features:
+    """Those of N images that saw no label.
+
+    Attributes:
+      components: float32 [N, <= 128], as `reduce` has them.
+    """
+
+    def __init__(self, rows: np.ndarray, seed: int) -> None:
+        """Of features [N, D]; the seed is that of the principal components."""
+        self.components = reduce(rows, seed)
+
+    @functools.cached_property
+    def nearest(self) -> np.ndarray:
+        """The rows of the most similar other images by cosine, the nearest first: int64 [N, <= 30]; found once."""
+        unit = self.components / np.maximum(np.linalg.norm(self.components, axis=1, keepdims=True), 1e-12)
+        found = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(unit) - 1), algorithm='brute').fit(unit)
+        return found.kneighbors(return_distance=False)
+
+
+def reduce(features: np.ndarray, seed: int) -> np.ndarray:
+    """The first principal components of features [N, D], with a mean square of 1: float32 [N, <= 128]."""
+    scaled = (features / max(np.abs(features).max(), 1e-30)).astype(np.float32)  # squares of large ones overflow
+    with np.errstate(invalid='ignore'):  # shares of no variance at all
+        components = PCA(min(_COMPONENTS, *features.shape), random_state=seed).fit_transform(scaled)
+    return (components / max(np.sqrt(np.mean(components**2)), 1e-12)).astype(np.float32)
