@@ -8,7 +8,7 @@ import pytest
 from conftest import refused
 from PIL import Image
 
-from noisy_jax import pipeline, settings
+from noisy_jax import data, pipeline, settings
 from noisy_jax.data import digits
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.settings import automatic
@@ -110,9 +110,9 @@ def test_what_is_given_is_not_chosen(tmp_path):
 def test_the_loader_is_chosen_by_the_path(tmp_path, monkeypatch, path, listed, kind):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'a.csv').touch()
-    assert automatic.kind_of(path, listed) == kind
+    assert data.kind_of(path, listed) == kind
     np.save(tmp_path / 'images.npy', np.zeros(1))
-    assert automatic.kind_of('.', '') == 'arrays'
+    assert data.kind_of('.', '') == 'arrays'
 
 
 def test_a_config_that_leaves_nothing_open_stays_as_it_is():

@@ -1,6 +1,7 @@
 """Images and labels: loaders by name, label noise, augmentation."""
 
 import importlib
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,14 @@ from noisy_jax.data.lazy import Decoding
 from noisy_jax.errors import InputError
 
 LOADERS = ('digits', 'arrays', 'folder', 'filelist', 'tfds')  # modules of this folder
+
+
+def kind_of(path: str, listed: str = '') -> str:
+    """The loader for config.data.path and config.data.list of own images."""
+    place = pathlib.Path(path)
+    if path and (place.suffix == '.npz' or (place / 'images.npy').is_file()):
+        return 'arrays'
+    return 'filelist' if listed or place.is_file() else 'folder'
 
 
 def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:
@@ -39,3 +48,12 @@ def load_undecoded(settings: Mapping[str, Any], split: str) -> Dataset | None:
     """As `load_split`, but files stay files, which may have any sizes, and arrays have their own size."""
     size = 0 if settings['name'] == 'arrays' else 1  # any size tells the loader that those of the files may differ
     return load_split({**settings, 'memory_bytes': 0, 'image_size': size}, split)
+
+
+def load_unread(path: str) -> Dataset:
+    """All training images of own images, in the order of a run; no file is opened, which `lazy.original` does.
+
+    Raises:
+      InputError: as `load`.
+    """
+    return load(kind_of(path), split='train', path=path, headers=False)

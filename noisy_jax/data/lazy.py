@@ -43,11 +43,13 @@ class Decoding(NamedTuple):
       memory_bytes: size of the decoded images (counted with three channels) above which they stay files, decoded when
         they are needed.
       workers: processes that decode; 0: threads of this process.
+      headers: whether files are looked into now; if not, they may have any sizes, and only `original` reads them.
     """
 
     image_size: int = 0
     memory_bytes: int = 2**33
     workers: int = 0
+    headers: bool = True
 
 
 DEFAULT = Decoding()
@@ -131,6 +133,10 @@ class Files(_Lazy):
         """(H, W, C) of the images at these rows before scaling, from the headers of the files."""
         return _each(decoded_shape, 0, self._source.take(rows))
 
+    def original(self, row: int) -> np.ndarray:
+        """The image as it is stored, uint8 [H, W, 3], or [H, W, 1] if it is grey."""
+        return decode(self._source.open(row), name=self._source.name(row))
+
     def _read(self, rows: np.ndarray) -> np.ndarray:
         chosen = self._source.take(rows)
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
@@ -162,6 +168,15 @@ def take(images: Images, rows: np.ndarray) -> Images:
     return images.take(rows) if isinstance(images, _Lazy) else images[rows]
 
 
+def original(images: Images, row: int) -> np.ndarray:
+    """The image at this row in its own size, uint8 [H, W, C].
+
+    Raises:
+      InputError: its file is damaged, incomplete or of an unknown kind.
+    """
+    return images.original(row) if isinstance(images, Files) else images[row]
+
+
 def scaled(images: Images, size: int) -> Images:
     """Scales images as `fit_array`, to [N, size, size, C]; those not in memory when they are read."""
     if not size or images.shape[1:3] == (size, size):
@@ -181,7 +196,9 @@ def images(encoded: Encoded, decoding: Decoding) -> Images:
     Raises:
       InputError: an image cannot be decoded or has another size than the first.
     """
-    size, memory_bytes, workers = decoding
+    size, memory_bytes, workers, headers = decoding
+    if not headers:
+        return Files(encoded, (0, 0, 3), workers=workers)
     height, width, _ = decode(encoded.open(0), size, encoded.name(0)).shape
     if len(encoded) * height * width * 3 > memory_bytes:
         return Files(encoded, _common_shape(encoded, size), size, workers)

@@ -7,7 +7,6 @@ from there, on whichever machine.
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,14 +53,6 @@ class Facts:
     devices: int = 1
     accelerator: bool = False
     effort: str = 'normal'
-
-
-def kind_of(path: str, listed: str) -> str:
-    """The loader for config.data.path and config.data.list."""
-    place = pathlib.Path(path)
-    if path and (place.suffix == '.npz' or (place / 'images.npy').is_file()):
-        return 'arrays'
-    return 'filelist' if listed or place.is_file() else 'folder'
 
 
 def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
@@ -179,7 +170,7 @@ def _choose_from_data(
     """A title, and a value and its reason for each of KEYS."""
     loader, size = config.data.name, config.data.image_size
     if loader == 'auto':
-        loader = 'arrays' if given else kind_of(config.data.path, config.data.list)
+        loader = 'arrays' if given else data.kind_of(config.data.path, config.data.list)
     images = given[0] if given else data.load_undecoded({**config.data, 'name': loader}, 'train')
     facts = _facts(images, config.devices, config.effort)
     found = choices(facts)
