@@ -3,6 +3,7 @@
 Each vector follows from the pixels of its image alone, so that a mix-up of rows shows.
 """
 
+import json
 import pathlib
 import pickle
 
@@ -230,6 +231,35 @@ def test_values_that_are_not_finite(tmp_path, value):
     refused(lambda: _read(tmp_path / 'f.npy', table), 'row 7 of', 'f.npy', 'NaN')
     refused(lambda: _read(tmp_path / 'f.npy', table, FEW), 'row 20 of')  # as the file counts them
     np.testing.assert_array_equal(_read(tmp_path / 'f.npy', table, IMAGES.take(np.array([3, 5]))), TABLE[[3, 5]])
+
+
+def _with_ids(file, ids, table=TABLE):
+    np.save(file, table)
+    embeddings.origin(file).write_text(json.dumps({'ids': list(ids)}))
+
+
+def test_ids_beside_a_file_are_those_of_the_images(tmp_path):
+    file, names = tmp_path / 'features.npy', [f'cat/{i}.jpg' for i in range(COUNT)]
+    images = IMAGES.replace(id=np.array(names))
+    _with_ids(file, names)
+    for some in (images, images.take(np.array([20, 3]))):
+        np.testing.assert_array_equal(embeddings.reader(str(file))(some), TABLE[some.row])
+    _with_ids(file, [*names[:7], 'dog/7.jpg', *names[8:]])  # moved
+    read = embeddings.reader(str(file))
+    refused(lambda: read(images), 'data.embeddings', file, 'row 7', 'dog/7.jpg', 'cat/7.jpg', 'anew')
+    np.testing.assert_array_equal(read(images.take(np.array([6, 8]))), TABLE[[6, 8]])
+    _with_ids(file, [*names[1:], 'cat/a.jpg'])  # one removed, one added: as many rows, but shifted
+    refused(lambda: embeddings.reader(str(file))(images), 'row 0', 'cat/1.jpg', 'cat/0.jpg')
+
+
+def test_ids_that_cannot_be_used(tmp_path):
+    file = tmp_path / 'features.npy'
+    for text in ('', '[]', '{}', '{"ids": 3}', 'null'):
+        np.save(file, TABLE)
+        embeddings.origin(file).write_text(text)
+        refused(lambda: embeddings.reader(str(file)), 'data.embeddings', 'features.npy.json', 'anew')
+    _with_ids(file, ['0', '1'])
+    refused(lambda: embeddings.reader(str(file))(IMAGES), 'features.npy.json', '2 ids', f'{COUNT} rows')
 
 
 def _named(*ids):

@@ -1,10 +1,12 @@
 """Features from outside (data.embeddings): an .npy file [N, D], or a folder of .npy files, a vector [D] per image.
 
 Row i of a file belongs to image i of the loader, labelled or not, without data.limit: `Dataset.row` says which rows the
-images at hand are. A folder is looked up by id instead: `cat/1.npy` is the vector of the image `cat/1.jpg`.
+images at hand are. `python -m noisy_jax.embed` writes the ids of the rows beside its file; they are then compared.
+A folder is looked up by id instead: `cat/1.npy` is the vector of the image `cat/1.jpg`.
 """
 
 import functools
+import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -30,7 +32,8 @@ def reader(path: str) -> Reader:
 
     Raises:
       InputError: a file that does not exist or holds no numbers [N, D]. The function raises it for wrong numbers of
-        rows, missing vectors, vectors of different lengths, and values that are not finite in float32.
+        rows, rows of other images, missing vectors, vectors of different lengths, and values that are not finite in
+        float32.
     """
     if not path:
         return lambda images: None
@@ -39,19 +42,53 @@ def reader(path: str) -> Reader:
         return functools.partial(_of_folder, place)
     if not place.is_file():
         raise InputError(f'{_SETTING}: {path!r} does not exist; {_NEEDED}')
-    return functools.partial(_of_table, place, _numbers(place, ndim=2))
+    return functools.partial(_of_table, place, _numbers(place, ndim=2), _ids(place))
 
 
-def _of_table(file: pathlib.Path, table: np.memmap, images: Dataset) -> np.ndarray:
+def origin(file: pathlib.Path) -> pathlib.Path:
+    """The JSON file beside the embeddings `file` that has the ids of its rows, `{"ids": [...]}`; it may be absent."""
+    return file.with_name(f'{file.name}.json')
+
+
+def _ids(file: pathlib.Path) -> list[str] | None:
+    place = origin(file)
+    if not place.exists():
+        return None
+    try:
+        return list(json.loads(place.read_text(encoding='utf-8'))['ids'])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f'{_SETTING}: {place} does not tell the ids of the rows of {file.name} ({first_line(error)}); '
+            'make both anew with noisy_jax.embed'
+        ) from error
+
+
+def _of_table(file: pathlib.Path, table: np.memmap, ids: list[str] | None, images: Dataset) -> np.ndarray:
     if len(table) != images.available:
         raise InputError(
             f'{_SETTING}: {file} has {len(table)} rows; {images.available} are needed, one for each training image, '
             'labelled or not, without data.limit'
         )
+    if ids is not None:
+        _check_ids(file, ids, images)
     found = _float32(table[images.row])
     for row in np.flatnonzero(~np.isfinite(found).all(1)):
         raise _not_finite(f'row {images.row[row]} of {file}')
     return found
+
+
+def _check_ids(file: pathlib.Path, ids: list[str], images: Dataset) -> None:
+    if len(ids) != images.available:
+        raise InputError(
+            f'{_SETTING}: {origin(file)} has {len(ids)} ids, {file.name} has {images.available} rows; '
+            'make both anew with noisy_jax.embed'
+        )
+    for row, image in zip(images.row.tolist(), images.id.tolist(), strict=True):
+        if ids[row] != image:
+            raise InputError(
+                f'{_SETTING}: by {origin(file).name}, row {row} of {file} is of {ids[row]}, here it is of {image}; '
+                'make both files anew with noisy_jax.embed, or remove the first where the order is right'
+            )
 
 
 def _of_folder(folder: pathlib.Path, images: Dataset) -> np.ndarray:
