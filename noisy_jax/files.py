@@ -32,14 +32,14 @@ def open_text(path: pathlib.Path) -> TextIO:
     return path.open('w', encoding='utf-8', errors='surrogateescape', newline='')
 
 
-def check_new(path: str | os.PathLike) -> None:
-    """Checks that the output `path` of a command can be created.
+def check_new(path: str | os.PathLike, *, resumes: bool = False) -> None:
+    """Checks that the output `path` of a command can be created; one that `resumes` takes what it left unfinished.
 
     Raises:
       InputError: it exists already, or the folder that it would be in does not.
     """
     path = pathlib.Path(path)
-    for taken in (path, partial(path)):
+    for taken in (path,) if resumes else (path, partial(path)):
         if taken.exists() or taken.is_symlink():
             left = ', left by a command that was ended' if taken != path else ''
             raise InputError(f'--out: {taken} already exists{left}; choose another name or remove it')

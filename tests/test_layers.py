@@ -8,7 +8,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'noisy_jax'
 FLOORS = {
     **dict.fromkeys(('main', 'estimator', 'predict', 'export', 'reference'), 9),
-    **dict.fromkeys(('pipeline', 'inference', 'clean'), 8),
+    **dict.fromkeys(('pipeline', 'inference', 'clean', 'embed'), 8),
     'results': 7,
     **dict.fromkeys(('phases', 'settings'), 6),
     'methods': 5,

@@ -154,7 +154,7 @@ def test_ctrl_c_leaves_nothing(photos, new, tmp_path, monkeypatch):
     assert not list(tmp_path.glob('out.csv*'))
 
 
-@pytest.mark.parametrize('name', ['predict', 'clean', 'export'])
+@pytest.mark.parametrize('name', ['predict', 'clean', 'export', 'embed'])
 def test_help_is_quick(name):
     """Nothing imports JAX to say it."""
     code = f'import runpy, sys; sys.argv[1:] = ["--help"]; runpy.run_module("noisy_jax.{name}", run_name="__main__")'
