@@ -23,7 +23,9 @@ DATA: Section = {
     'test_limit': Setting(0, 'number of test images; 0: all', least=0),
     'valid_fraction': Setting(0.0, 'share of the training set held out, with its noisy labels', 0.0, 0.9),
     'embeddings': Setting(
-        '', 'features from outside: an .npy file [N, D] in the order of the training images, or a folder of one per id'
+        '',
+        'features from outside: an .npy file [N, D] in the order of the training images, as noisy_jax.embed makes it, '
+        'or a folder of one per id',
     ),
     'mean': Setting((0.4914, 0.4822, 0.4465), 'mean of the pixels in [0, 1], one per channel', least=0.0),
     'std': Setting((0.2023, 0.1994, 0.2010), 'standard deviation of the pixels, one per channel', least=1e-6),
