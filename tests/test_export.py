@@ -6,15 +6,15 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
 from random_weights import random_classifier
+from torchvision_forward import forward
 
 from noisy_jax.inference import export as command
-from noisy_jax.inference import torchvision
 from noisy_jax.inference.trained import TrainedClassifier
+from noisy_jax.models import torchvision
 
 
 def export(classifier, out):
@@ -105,34 +105,6 @@ def batch_norm(name, width):
     return {**{f'{name}.{leaf}': (width,) for leaf in leaves}, f'{name}.num_batches_tracked': ()}
 
 
-def forward(weights, x):
-    """torchvision's resnet18 with a small stem, evaluated by its names and layouts: x [B, 3, H, W] -> logits."""
-
-    def conv(x, name, stride, padding):
-        pads = [(padding, padding)] * 2
-        layout = ('NCHW', 'OIHW', 'NCHW')
-        return jax.lax.conv_general_dilated(
-            x, weights[f'{name}.weight'], (stride, stride), pads, dimension_numbers=layout
-        )
-
-    def norm(x, name):
-        scale, bias, mean, var = (
-            weights[f'{name}.{leaf}'][:, None, None] for leaf in ('weight', 'bias', 'running_mean', 'running_var')
-        )
-        return (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
-
-    x = jax.nn.relu(norm(conv(x, 'conv1', 1, 1), 'bn1'))
-    for layer in range(1, 5):
-        for block in range(2):
-            name, stride = f'layer{layer}.{block}', 2 if layer > 1 and not block else 1
-            y = jax.nn.relu(norm(conv(x, f'{name}.conv1', stride, 1), f'{name}.bn1'))
-            y = norm(conv(y, f'{name}.conv2', 1, 1), f'{name}.bn2')
-            if f'{name}.downsample.0.weight' in weights:
-                x = norm(conv(x, f'{name}.downsample.0', stride, 0), f'{name}.downsample.1')
-            x = jax.nn.relu(x + y)
-    return x.mean((2, 3)) @ weights['fc.weight'].T + weights['fc.bias']
-
-
 def test_a_resnet18_by_the_names_of_torchvision(tmp_path):
     classifier = random_classifier((16, 16, 3), encoder='resnet18')
     facts = export(classifier, tmp_path / 'out')
@@ -145,13 +117,13 @@ def test_a_resnet18_by_the_names_of_torchvision(tmp_path):
         assert json.loads(file.metadata()['mean']) == [0.4, 0.5, 0.6]
     images = images_for((16, 16, 3))
     x = ((images / 255 - np.array(facts['mean'])) / np.array(facts['std'])).transpose(0, 3, 1, 2).astype(np.float32)
-    logits = jax.jit(forward)(weights, x)
+    logits = forward(weights, x, 'small') @ weights['fc.weight'].T + weights['fc.bias']
     np.testing.assert_allclose(jax.nn.softmax(logits), classifier.predict_proba(images), atol=1e-5)
 
 
 def test_the_names_with_a_large_stem_and_grey_images():
     variables = random_classifier((96, 96, 1), encoder='resnet18', classes=3).variables
-    found = torchvision.state_dict(torchvision.own_names(variables))
+    found = torchvision.state_dict(command.own_names(variables))
     assert {name: array.shape for name, array in found.items()} == keys_of_torchvision_resnet18(3, channels=1)
 
 

@@ -4,7 +4,8 @@
 
 writes a folder with
 
-encoder.safetensors     the weights; a ResNet-18 or ResNet-50 by torchvision's names, to be loaded in PyTorch
+encoder.safetensors     the weights; a ResNet-18, -34 or -50 by torchvision's names, to be loaded in PyTorch or, by
+                        model.weights, as the encoder that another run starts from
 classifier.stablehlo    images -> probabilities, a program that JAX alone runs on CPU, GPU or TPU
 encoder.stablehlo       images -> embeddings, likewise
 export.json             classes, image size, mean and standard deviation, and what else a program needs
@@ -20,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 from noisy_jax.errors import exit_status
 from noisy_jax.files import check_new, new_folder
 
-if TYPE_CHECKING:
-    from noisy_jax.inference.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
+if TYPE_CHECKING:  # these take JAX: --help and mistakes need none
+    import numpy as np
 
-_TORCHVISION = ('resnet18', 'resnet50')
+    from noisy_jax.inference.trained import TrainedClassifier
+    from noisy_jax.training.state import Variables
+
 _TORCHVISION_WIDTH = 64
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
 
@@ -54,10 +57,10 @@ def export(classifier: 'TrainedClassifier', out: str) -> None:
     """
     import safetensors.numpy
 
-    from noisy_jax.inference import torchvision
+    from noisy_jax.models import torchvision
 
     facts = _facts(classifier)
-    arrays = torchvision.own_names(classifier.variables)
+    arrays = own_names(classifier.variables)
     if facts['weights'] == 'torchvision':
         if facts['classifier'] != 'linear':  # the only classifier of torchvision's networks
             arrays = {name: array for name, array in arrays.items() if name.startswith('encoder/')}
@@ -73,13 +76,26 @@ def export(classifier: 'TrainedClassifier', out: str) -> None:
     print(f'{out}: {facts["encoder"]}, {len(facts["classes"])} classes; {how} says how to load it')
 
 
+def own_names(variables: 'Variables') -> dict[str, 'np.ndarray']:
+    """'encoder/stem_conv/kernel' [H, W, I, O], ...: encoder and classifier, of two networks the first's."""
+    from flax.traverse_util import flatten_dict
+
+    from noisy_jax.training.state import SECOND
+
+    first = {kind: tree for kind, tree in variables.items() if kind != SECOND}
+    arrays = {name.partition('/')[2]: array for name, array in flatten_dict(first, sep='/').items()}
+    return {name: array for name, array in sorted(arrays.items()) if not name.startswith('projection/')}
+
+
 def _facts(classifier: 'TrainedClassifier') -> dict[str, Any]:
     """The content of export.json."""
     import jax
 
+    from noisy_jax.models import torchvision
+
     settings, encoder = classifier.config.model, classifier.network.encoder
     small = getattr(encoder, 'small_images', None)
-    named = settings.encoder in _TORCHVISION and encoder.width == _TORCHVISION_WIDTH
+    named = settings.encoder in torchvision.NAMED and encoder.width == _TORCHVISION_WIDTH
     return {
         'encoder': settings.encoder,
         'classifier': settings.classifier,
@@ -150,7 +166,7 @@ pip install torch torchvision safetensors:
 
 _OWN = """
 encoder.safetensors: the weights of encoder and classifier by noisy_jax's names, 'encoder/...' and 'classifier/...';
-convolutions are [H, W, in, out], linear layers [in, out]. Only a ResNet-18 or ResNet-50 has torchvision's names.
+convolutions are [H, W, in, out], linear layers [in, out]. Only a ResNet-18, -34 or -50 has torchvision's names.
 
     from safetensors.numpy import load_file
     weights = load_file('encoder.safetensors')

@@ -115,7 +115,15 @@ class ResNet(nn.Module):
 
 
 ResNet18 = functools.partial(ResNet, (2, 2, 2, 2))
+ResNet34 = functools.partial(ResNet, (3, 4, 6, 3))
 ResNet50 = functools.partial(ResNet, (3, 4, 6, 3), block=Bottleneck)
 # As in the original, BatchNorm and ReLU follow the stem too, and nothing follows the last block.
 PreActResNet18 = functools.partial(ResNet, (2, 2, 2, 2), block=PreActBlock)
 ResNetTiny = functools.partial(ResNet, (1, 1, 1, 1), width=16)
+# Those of torchvision's blocks and names.
+RESNETS: dict[str, Callable[..., ResNet]] = {
+    'resnet18': ResNet18,
+    'resnet34': ResNet34,
+    'resnet50': ResNet50,
+    'resnet_tiny': ResNetTiny,
+}
