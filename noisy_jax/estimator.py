@@ -43,7 +43,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
     A parameter that is None is taken from `config`; without a config it is chosen from the data.
 
     Args:
-      encoder: 'resnet18', 'resnet50', 'preact_resnet18', 'resnet_tiny', 'cnn6', 'cnn_small'.
+      encoder: one of `noisy_jax.models.ENCODERS`, such as 'resnet18' or 'cnn6'.
       loss: 'elr', 'nfl_rce', 'ce', ... ; without a config 'elr'.
       pretrain_epochs: epochs of pre-training; the second one, with labels, has a fifth.
       epochs: epochs of each classifier, after those of its head alone.

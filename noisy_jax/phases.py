@@ -53,7 +53,8 @@ def pretrain(context: Context, belief: Belief, journal: Journal) -> Belief:
 def classify(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(a2) A new head, then all weights, on the given labels; its predictions are the next labels."""
     config = context.config
-    if 'pretrain' in config.phases and not method_of(config, 'pretrain').sees_labels:
+    has_seen_labels = 'pretrain' in config.phases and method_of(config, 'pretrain').sees_labels
+    if belief.variables and not has_seen_labels:
         head, loss = _new_head(context, belief.variables, journal.phase), method_of(config, 'classify').loss(config)
         belief = dataclasses.replace(belief, head_probabilities=heads.compare(context, head, loss, journal))
     return _relabelled(_classifier(context, belief, journal))

@@ -20,6 +20,7 @@ from noisy_jax.data import lazy
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
+from noisy_jax.models import pretrained
 from noisy_jax.models.network import Network
 from noisy_jax.report import tables
 from noisy_jax.settings import automatic
@@ -149,7 +150,7 @@ def _fold(
     """
     entries = schedule.entries(context.config)
     needed = ('pretrain', schedule.last_classifier(entry.name for entry in entries))
-    beliefs, belief, trained = {}, Belief.of(context.splits.train), False
+    beliefs, belief, trained = {}, Belief.of(context.splits.train, context.pretrained), False
     for entry in entries:
         after, record, is_new = _run_phase(entry, context, belief, session, folder)
         beliefs |= {entry.name: after} if entry.name in needed else {}
@@ -211,11 +212,23 @@ def _claimed(workdir: str | os.PathLike, context: Context) -> WorkDir:
             raise InputError(
                 f'{folder.path}/{name}.npy: the data has changed since this run began; use another --workdir'
             )
+    _check_weights(folder, context.config.model.weights)
     folder.save_json('data', splits.description)
     mesh_lib.wait_for_all('workdir')
     if mesh_lib.in_any_process(not folder.is_claimed):
         raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; use one that all share')
     return folder
+
+
+def _check_weights(folder: WorkDir, path: str) -> None:
+    """Notes which file of model.weights the run began with; InputError: it has changed since."""
+    if not path:
+        return
+    digest = pretrained.digest(path)
+    if not (folder.path / 'weights.json').exists():
+        folder.save_json('weights', {'sha256': digest})
+    elif folder.load_json('weights') != {'sha256': digest}:
+        raise InputError(f'model.weights: {path} has changed since this run began; use another --workdir')
 
 
 def _board(folder: WorkDir, context: Context) -> tensorboard.Board | None:

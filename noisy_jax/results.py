@@ -22,9 +22,9 @@ from noisy_jax.workdir import WorkDir
 def find_label_issues(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> LabelIssues | None:
     """Finds the issues of all given labels and writes labels.csv and pred_probs.npy; None without a classifier.
 
-    With config.report.cross_fit, judges that have not seen the label compete: on classical features, on embeddings of
-    the phase `pretrain`, on features from outside. Else the last classifier judges. `beliefs` are those after that
-    phase and after the last classifier's, by name; the first is not needed for a first list.
+    With config.report.cross_fit, judges that have not seen the label compete: on classical features, on embeddings by
+    model.weights and of the phase `pretrain`, on features from outside. Else the last classifier judges. `beliefs` are
+    those after that phase and after the last classifier's, by name; the first is not needed for a first list.
     """
     splits, settings = context.splits, context.config.report
     labelled, threshold = splits.labelled, settings.threshold
@@ -44,9 +44,12 @@ def find_label_issues(folder: WorkDir, context: Context, beliefs: dict[str, Beli
 def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> planted.Verdict:
     """That of judges on all features that have seen no label; the process that writes finds it, the others read it."""
     labelled, config = context.splits.labelled, context.config
-    rows = {}
-    if 'pretrain' in beliefs and not METHODS[config.pretrain.method].sees_labels:
-        rows['own encoder'] = context.evaluator.embed(beliefs['pretrain'].variables, labelled)  # by all processes
+    encoders = {'given encoder': context.pretrained} if context.pretrained else {}
+    is_trained = config.pretrain.epochs or not context.pretrained  # else it is the given one still
+    if 'pretrain' in beliefs and is_trained and not METHODS[config.pretrain.method].sees_labels:
+        encoders['own encoder'] = beliefs['pretrain'].variables
+    # By all processes.
+    rows = {kind: context.evaluator.embed(encoder, labelled) for kind, encoder in encoders.items()}
     if context.splits.embeddings is not None:
         rows['features from outside'] = context.splits.embeddings
     if is_main():
@@ -75,6 +78,8 @@ def write_report(folder: WorkDir, context: Context, beliefs: dict[str, Belief], 
             features = context.evaluator.embed(beliefs[last].variables, labelled.take(rows))  # by all processes
         elif context.splits.embeddings is not None:
             features = context.splits.embeddings[rows]
+        elif context.pretrained:
+            features = context.evaluator.embed(context.pretrained, labelled.take(rows))
         else:
             features = classical.describe(lazy.take(labelled.image, rows))
         if is_main():

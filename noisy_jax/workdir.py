@@ -23,8 +23,9 @@ _TEXT = {'pred_prob': '{:.6f}'.format, 'clean_probability': '{:.6f}'.format, 'is
 class WorkDir:
     """The files of one run.
 
-    config.json; data.json (classes, image shape, numbers of images); metrics.jsonl; labels/ (arrays of every phase);
-    labels.csv; pred_probs.npy; summary.json; checkpoints/; plots/; report.html; tensorboard/.
+    config.json; data.json (classes, image shape, numbers of images); weights.json (a digest of model.weights);
+    metrics.jsonl; labels/ (arrays of every phase); labels.csv; pred_probs.npy; summary.json; checkpoints/; plots/;
+    report.html; tensorboard/.
     """
 
     def __init__(self, path: str | os.PathLike, writes: bool = True) -> None:

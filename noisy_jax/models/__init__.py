@@ -14,15 +14,10 @@ from noisy_jax.models.cnn import CNN6, CNNSmall
 from noisy_jax.models.heads import CLASSIFIERS, PROJECTIONS
 from noisy_jax.models.network import Network
 from noisy_jax.models.norm import BatchNorm
-from noisy_jax.models.resnet import PreActResNet18, ResNet18, ResNet50, ResNetTiny
+from noisy_jax.models.resnet import RESNETS, PreActResNet18
 
 # (dtype=, norm=, width=, small_images=) -> encoder.
-_RESNETS: dict[str, Callable[..., nn.Module]] = {
-    'resnet18': ResNet18,
-    'resnet50': ResNet50,
-    'preact_resnet18': PreActResNet18,
-    'resnet_tiny': ResNetTiny,
-}
+_RESNETS: dict[str, Callable[..., nn.Module]] = RESNETS | {'preact_resnet18': PreActResNet18}
 # (dtype=, norm=, width=) -> encoder.
 _CNNS: dict[str, Callable[..., nn.Module]] = {'cnn6': CNN6, 'cnn_small': CNNSmall}
 ENCODERS = _RESNETS | _CNNS
@@ -35,6 +30,11 @@ def settings() -> Section:
     return {
         'encoder': Setting('resnet18', 'encoder; resnet_tiny, cnn_small: for small images', choices=tuple(ENCODERS)),
         'width': Setting(0, "channels of the encoder's first stage; 0: its own", least=0),
+        'weights': Setting(
+            '',
+            'file (.safetensors, .npz) of a torchvision ResNet that the encoder starts from; decides encoder and stem, '
+            'and mean, size and epochs where they are left to the data',
+        ),
         'stem': Setting('auto', "first layer of a ResNet, 3x3 or 7x7; 'auto': large above 64 pixels", choices=STEMS),
         'classifier': Setting('linear', 'classifier head', choices=tuple(CLASSIFIERS)),
         'projection': Setting(

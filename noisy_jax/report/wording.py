@@ -45,8 +45,9 @@ def _fault(findings: Findings) -> str:
     return (
         '<strong>This list is not to be trusted.</strong> The best judge of the labels that was found, by '
         f'{escape(findings.verdict.judge)}, does not know the classes well enough: {escape(findings.fault)}. '
-        'More or larger images, features from outside (<code>--config.data.embeddings</code>) or longer training may '
-        'help; <code>noisy_jax.clean</code> takes your own decisions only.'
+        'More or larger images, features or an encoder from outside (<code>--config.data.embeddings</code>, '
+        '<code>--config.model.weights</code>) or longer training may help; <code>noisy_jax.clean</code> takes your own '
+        'decisions only.'
     )
 
 

@@ -19,11 +19,16 @@ from noisy_jax import data, losses
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset, spread
 from noisy_jax.errors import InputError
+from noisy_jax.models.pretrained import Pretrained
+from noisy_jax.models.resnet import RESNETS
 from noisy_jax.schedule import PHASES
 
 _LOOKED_AT = 1000  # images whose sizes and pixels are looked at
 _SMALL = 16  # pixels; below it images are drawings rather than photographs
 _MOST_IN_A_BATCH = 256
+_OF_IMAGENET, _ON_A_CPU = 224, 128  # pixels; a CPU takes about half of the time for the second
+_FEW = 5000  # images that a CPU embeds at the first in a few minutes
+_HEAD_EPOCHS = 10  # of a head on a frozen encoder
 # Images of all epochs of pre-training, by effort: on a CPU, and on a GPU or TPU.
 _PASSES = {'quick': (0, 0), 'normal': (100_000, 10_000_000), 'thorough': (500_000, 10_000_000)}
 
@@ -42,6 +47,7 @@ class Facts:
       devices: how many the batch is sharded over.
       accelerator: whether they are GPUs or TPUs.
       effort: config.effort.
+      weights: of config.model.weights; None without.
     """
 
     labelled: int
@@ -53,15 +59,12 @@ class Facts:
     devices: int = 1
     accelerator: bool = False
     effort: str = 'normal'
+    weights: Pretrained | None = None
 
 
 def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
     """A value for every setting that may be left to the data, and why; the loader and the statistics are not here."""
-    most = 128 if facts.accelerator else 32
-    if facts.square and facts.side <= most:
-        size, why_size = 0, f'as they are, {facts.side}x{facts.side}'
-    else:
-        size, why_size = min(facts.side, most), f'shorter side of about {facts.side} scaled, the middle cut out'
+    size, why_size = _image_size(facts)
     side = size or facts.side
     small = side < _SMALL
     if small:
@@ -82,6 +85,10 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
         'pretrain.epochs': (pretrain, f'about {passes:,} images in all'),
         'contrast.epochs': (max(pretrain // 5, 5), 'a fifth of that'),
         'select.epochs': (10, 'of a head on its own'),
+        'eval_batch_size': (
+            512 if facts.accelerator or side <= 64 else 64,
+            'images at a time where nothing is trained',
+        ),
     }
     for phase in PHASES:
         found[f'{phase}.batch_size'] = (
@@ -93,9 +100,40 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
     for phase in ('base', 'classify', 'finetune'):
         found[f'{phase}.epochs'] = network, 'fewer if predictions on held-out images settle'
         found[f'{phase}.augment'] = ('none', 'too small') if small else ('standard', 'crop and flip')
+    for phase in ('classify', 'finetune'):
+        found[f'{phase}.head_epochs'] = 0, 'of a head alone'
+    if facts.weights:
+        found |= _frozen(facts.weights)
     for name, setting in losses.settings(facts.classes)['elr'].items():
         found[f'loss_settings.elr.{name}'] = setting.default, f'for {facts.classes} classes'
     return found
+
+
+def _frozen(weights: Pretrained) -> dict[str, tuple[Any, str]]:
+    """The encoder of a file as it is, with heads trained on it: a matter of minutes on a CPU too."""
+    found: dict[str, tuple[Any, str]] = {
+        'model.encoder': (weights.encoder, 'that of model.weights'),
+        'model.width': (weights.width, 'that of model.weights'),
+    }
+    for phase in ('pretrain', 'classify', 'contrast', 'finetune'):
+        found[f'{phase}.epochs'] = 0, 'the encoder stays that of model.weights'
+    for phase in ('classify', 'finetune'):
+        found[f'{phase}.head_epochs'] = _HEAD_EPOCHS, 'of a head alone'
+    return found
+
+
+def _image_size(facts: Facts) -> tuple[int, str]:
+    if facts.weights and facts.weights.image_size:
+        return facts.weights.image_size, 'as the encoder of model.weights had them'
+    if facts.weights and facts.weights.stem == 'large':
+        is_short = facts.effort == 'quick' and facts.labelled <= _FEW  # each image is seen once
+        if facts.accelerator or is_short:
+            return _OF_IMAGENET, "ImageNet's networks have it"
+        return _ON_A_CPU, f"less than ImageNet's {_OF_IMAGENET}, for speed"
+    most = 128 if facts.accelerator else 32
+    if facts.square and facts.side <= most:
+        return 0, f'as they are, {facts.side}x{facts.side}'
+    return min(facts.side, most), f'shorter side of about {facts.side} scaled, the middle cut out'
 
 
 def _batch_size(facts: Facts) -> int:
@@ -137,9 +175,12 @@ def choose(
       given: training and test set, instead of those that config.data names.
 
     Raises:
-      InputError: data that cannot be used.
+      InputError: data or model.weights that cannot be used.
     """
-    keys = open_settings(config)
+    weights, keys = _weights(config.model), open_settings(config)
+    if weights:  # the stem is never left to the data, but to the size of the images where no weights decide it
+        config = config.copy_and_resolve_references()
+        config.model.stem = weights.stem
     if not keys:
         if config.effort != 'normal':
             raise InputError(
@@ -154,7 +195,7 @@ def choose(
     if earlier:
         title, found = '', {key: (earlier[key], 'chosen before') for key in keys}
     else:
-        title, found = _choose_from_data(config, given)
+        title, found = _choose_from_data(config, given, weights)
     values = {key: found[key] for key in keys}
     chosen = config.copy_and_resolve_references()
     chosen.update_from_flattened_dict({key: value for key, (value, _) in values.items()})
@@ -164,20 +205,41 @@ def choose(
     return chosen, _table(title, {key: each for key, each in values.items() if key.split('.')[0] not in idle})
 
 
+def _weights(model: ConfigDict) -> Pretrained | None:
+    """The file of model.weights; InputError: it cannot be used, or `model` names another network."""
+    if not model.weights:
+        return None
+    weights = Pretrained.load(model.weights)
+    width = model.width or RESNETS[weights.encoder]().width
+    for name, value in (('encoder', model.encoder), ('stem', model.stem), ('width', width)):
+        if value not in ('auto', -1, has := getattr(weights, name)):
+            raise InputError(
+                f'model.{name}: {value!r}, but model.weights: {weights.path} is of {has!r}; allowed: {has!r}'
+            )
+    return weights
+
+
 def _choose_from_data(
-    config: ConfigDict, given: tuple[Dataset, Dataset | None] | None
+    config: ConfigDict, given: tuple[Dataset, Dataset | None] | None, weights: Pretrained | None
 ) -> tuple[str, dict[str, tuple[Any, str]]]:
     """A title, and a value and its reason for each of KEYS."""
     loader, size = config.data.name, config.data.image_size
     if loader == 'auto':
         loader = 'arrays' if given else data.kind_of(config.data.path, config.data.list)
     images = given[0] if given else data.load_undecoded({**config.data, 'name': loader}, 'train')
-    facts = _facts(images, config.devices, config.effort)
+    facts = dataclasses.replace(_facts(images, config.devices, config.effort), weights=weights)
+    if weights and facts.channels != weights.channels:
+        raise InputError(
+            f'model.weights: {weights.path} takes images of {weights.channels} channels, these have {facts.channels}'
+        )
     found = choices(facts)
     size = found['data.image_size'][0] if size == -1 else size
-    mean, std = _statistics(images, size or facts.side)
+    if weights and weights.mean:
+        mean, std, why = weights.mean, weights.std, 'as the encoder of model.weights had it'
+    else:
+        mean, std, why = *_statistics(images, size or facts.side), 'of the pixels'
     found['data.name'] = loader, 'by data.path'
-    found['data.mean'], found['data.std'] = (mean, 'of the pixels'), (std, 'of the pixels')
+    found['data.mean'], found['data.std'] = (mean, why), (std, why)
     return _title(config, images, facts), found
 
 

@@ -160,7 +160,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
 def leave_to_data(config: ConfigDict) -> None:
     """Leaves sizes, network, epochs, augmentation and normalisation to the data (noisy_jax/settings/automatic.py).
 
-    AdamW, with rates for the networks and epochs that are chosen there; no head is trained alone.
+    AdamW, with rates for the networks and epochs that are chosen there.
     """
     config.data.update({'image_size': -1, 'mean': (), 'std': ()})
     config.model.update({'encoder': 'auto', 'width': -1})
@@ -171,9 +171,10 @@ def leave_to_data(config: ConfigDict) -> None:
         if phase != 'select':
             config[phase].augment = 'auto'
     set_optimizers(config, name='adamw', learning_rate=2e-3, weight_decay=1e-4)
-    config.classify.head_epochs = config.finetune.head_epochs = 0
+    config.classify.head_epochs = config.finetune.head_epochs = -1
     config.pretrain.knn_every = config.contrast.knn_every = 0
     config.pretrain.temperature = 0.2
+    config.eval_batch_size = -1
 
 
 def set_optimizers(config: ConfigDict, **values: Any) -> None:

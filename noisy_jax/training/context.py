@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -11,7 +12,9 @@ from noisy_jax import models
 from noisy_jax.data import augment as aug
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.splits import Splits
+from noisy_jax.errors import InputError
 from noisy_jax.models.network import Network
+from noisy_jax.models.pretrained import Pretrained
 from noisy_jax.training.compiling import Options
 from noisy_jax.training.evaluate import Evaluator, initialiser
 from noisy_jax.training.state import Variables
@@ -29,6 +32,7 @@ class Context:
       evaluator: whole data sets through the network.
       initial: newly initialised variables for a name, the same in every run of the seed.
       splits: training, held-out and test images.
+      pretrained: variables with the encoder of model.weights, from which the first phase starts; None without.
     """
 
     config: ConfigDict
@@ -37,17 +41,24 @@ class Context:
     evaluator: Evaluator
     initial: Callable[[str], Variables]
     splits: Splits
+    pretrained: Variables | None = None
 
     @classmethod
     def create(
         cls, config: ConfigDict, splits: Splits, mesh: Mesh, options: Options, network: Network | None = None
     ) -> 'Context':
-        """`network`, or that of `config`, and its evaluation for the images of `splits`."""
+        """`network`, or that of `config`, and its evaluation for the images of `splits`.
+
+        Raises:
+          InputError: model.weights cannot be read, or are of another network.
+        """
         shape = splits.train.image.shape[1:]
         network = network or create_network(config, splits.train.num_classes, shape[0])
         normalise = normaliser(config.data.mean, config.data.std)
         evaluator = Evaluator(network, normalise, mesh, config.eval_batch_size, options)
-        return cls(config, network, normalise, evaluator, initialiser(network, shape, config.seed, options), splits)
+        initial, path = initialiser(network, shape, config.seed, options), config.model.weights
+        pretrained = _with_encoder(initial('encoder'), Pretrained.load(path)) if path else None
+        return cls(config, network, normalise, evaluator, initial, splits, pretrained)
 
     def policy(self, name: str) -> aug.Policy:
         """The augmentation of that name by the run's settings."""
@@ -59,7 +70,7 @@ class Belief:
     """The network, and the labels of T training images, after the newest phase.
 
     Attributes:
-      variables: of the network; None: not trained yet.
+      variables: of the network; None: it starts from scratch.
       label: int32 [T] to train on next: the given labels, later pseudo-labels.
       weight: float32 [T], the trust in each label.
       probabilities: float32 [T, C] of the newest classifier, or None.
@@ -81,9 +92,9 @@ class Belief:
     vote: np.ndarray | None = None
 
     @classmethod
-    def of(cls, train: Dataset) -> 'Belief':
-        """Before any phase: the given labels with equal weights."""
-        return cls(None, train.label, train.weight)
+    def of(cls, train: Dataset, variables: Variables | None = None) -> 'Belief':
+        """Before any phase: the given labels with equal weights, and the network that the first phase starts from."""
+        return cls(variables, train.label, train.weight)
 
     def arrays_since(self, before: 'Belief') -> dict[str, np.ndarray]:
         """The arrays, by name, that differ from those of `before`."""
@@ -95,3 +106,19 @@ class Belief:
 def create_network(config: ConfigDict, num_classes: int, image_size: int) -> Network:
     """The network of a config, for images of `image_size` pixels of height."""
     return models.create(config.model, num_classes=num_classes, image_size=image_size)
+
+
+def _with_encoder(variables: Variables, weights: Pretrained) -> Variables:
+    """`variables` with the encoder of `weights`; InputError: it has another shape."""
+    own, theirs = (
+        {name: leaf.shape for name, leaf in flatten_dict(tree, sep='/').items()}
+        for tree in ({kind: tree['encoder'] for kind, tree in variables.items()}, weights.variables)
+    )
+    for name in sorted(own.keys() | theirs.keys()):
+        if own.get(name) != theirs.get(name):
+            raise InputError(
+                f'model.weights: {weights.path} does not fit the network of this run, whose images have another number '
+                f'of channels than {weights.channels} or whose encoder is no {weights.encoder} ({name} is '
+                f'{theirs.get(name)}, {own.get(name)} is needed)'
+            )
+    return {kind: {**tree, 'encoder': weights.variables[kind]} for kind, tree in variables.items()}
