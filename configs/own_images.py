@@ -15,6 +15,7 @@ labels.
 
 from ml_collections import ConfigDict
 
+from noisy_jax.schedule import PHASES
 from noisy_jax.settings import presets
 
 
@@ -25,5 +26,8 @@ def get_config(argument: str = '') -> ConfigDict:
     config.data.update(name='auto', valid_fraction=0.1)
     config.early_stop = 'stable_predictions'
     config.report.cross_fit = 5
+    config.cross_fit.mixup = 1.0
+    if 'pretrain' in config.phases:
+        config.phases = tuple(phase for phase in PHASES if phase in (*config.phases, 'cross_fit'))
     config.report.sort = 'suspicion'
     return presets.smoke(config) if given['smoke'] else config

@@ -2,6 +2,7 @@
 
 base      the classifier from scratch on the given labels, for comparison only
 pretrain  (a1) contrast of views of the images alone (SimCLR, MoCo)
+cross_fit networks that each leave out a fold and predict its labels, for judges of labels only
 classify  (a2) head, then all weights, on the given labels; its predictions are the pseudo-labels
 select    (b1) head on the pseudo-labels; a mixture on the losses gives each pseudo-label's clean probability
 contrast  (b2) supervised contrastive with the pseudo-labels, pairs weighted by clean probability
@@ -9,6 +10,7 @@ finetune  (b3) head, then all weights, on the pseudo-labels
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -17,9 +19,11 @@ from ml_collections import ConfigDict
 
 from noisy_jax import losses, schedule
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.labels import selection
+from noisy_jax.labels import cross_fit as labels_cross_fit
+from noisy_jax.labels import planted, selection
 from noisy_jax.methods import METHODS
 from noisy_jax.methods.classification import Classifier
+from noisy_jax.methods.cross_fit import CrossFit, LeftOut
 from noisy_jax.training import heads, knn, optim
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.evaluate import over_dataset
@@ -29,7 +33,7 @@ from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.method import Memory, Method
 from noisy_jax.training.stage import FORWARD, Stage, Values
-from noisy_jax.training.state import LOSSES, VOTE, TrainState, Variables, stack, unstack
+from noisy_jax.training.state import LEFT_OUT, LOSSES, VOTE, TrainState, Variables, stack, unstack
 from noisy_jax.training.task import Task
 from noisy_jax.training.time_left import Work, WorkPlan
 from noisy_jax.training.train import train
@@ -48,6 +52,22 @@ def pretrain(context: Context, belief: Belief, journal: Journal) -> Belief:
     start = belief.variables or context.initial('encoder')
     images = _believed(context, belief) if method_of(context.config, 'pretrain').sees_labels else context.splits.pool
     return dataclasses.replace(belief, variables=_representation(context, images, journal, start))
+
+
+def cross_fit(context: Context, belief: Belief, journal: Journal) -> Belief:
+    """All labels by networks that have not seen them; again where a tenth of the labels are planted errors."""
+    settings, labelled, seed = context.config.cross_fit, context.splits.labelled, context.config.seed
+    start = belief.variables or context.initial('encoder')
+    if not settings.epochs:
+        return dataclasses.replace(belief, variables=start)
+    wrong = planted.plant(labelled.label, labelled.num_classes, None, np.random.default_rng([seed, 0]))[1]
+    parts = labels_cross_fit.split(labelled.label, settings.folds, seed)
+    found = np.zeros((2, len(labelled), labelled.num_classes), np.float32)
+    for number, (labels, (fitted, rows)) in enumerate(itertools.product((labelled.label, wrong), parts)):
+        task = Task(context, journal, labelled.take(fitted).replace(label=labels[fitted]))
+        _, memory = train(LeftOut(number, rows, found), task, _new_head(context, start, 'classify'))
+        found = to_host(memory[LEFT_OUT])
+    return dataclasses.replace(belief, variables=start, left_out=np.asarray(found))
 
 
 def classify(context: Context, belief: Belief, journal: Journal) -> Belief:
@@ -120,6 +140,7 @@ Phase = Callable[[Context, Belief, Journal], Belief]
 PHASES: dict[str, Phase] = {
     'base': base,
     'pretrain': pretrain,
+    'cross_fit': cross_fit,
     'classify': classify,
     'select': select,
     'contrast': contrast,
@@ -129,7 +150,8 @@ PHASES: dict[str, Phase] = {
 
 def method_of(config: ConfigDict, phase: str) -> Method:
     """The training method of a phase."""
-    return SelectionHead() if phase == 'select' else METHODS[config[phase].method]
+    own = {'select': SelectionHead, 'cross_fit': CrossFit}.get(phase)
+    return own() if own else METHODS[config[phase].method]
 
 
 def work_plan(config: ConfigDict, *, images: int, pool: int) -> WorkPlan:

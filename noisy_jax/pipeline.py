@@ -20,6 +20,7 @@ from noisy_jax.data import lazy
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
+from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.models import pretrained
 from noisy_jax.models.network import Network
 from noisy_jax.report import tables
@@ -78,10 +79,10 @@ def run(
     with _session(context, MetricWriter(folder.metrics, board), options, quiet) as session:
         if config.report.cross_fit and config.report.page and config.phases:
             summary['label_issues'] = _first_list(folder, context, summary, session)
-        beliefs, trained = _fold(context, session, folder, summary)
-    issues = results.find_label_issues(folder, context, beliefs)
+        beliefs, trained, issues = _fold(context, session, folder, summary)
+    issues = issues or results.find_label_issues(folder, context, beliefs)
     if issues:
-        summary['label_issues'] = issues.numbers | {'cross_fit': config.report.cross_fit}
+        summary['label_issues'] = _numbers(context, issues)
     if board:
         if issues:
             results.show_label_issues(board, splits.labelled, issues)
@@ -110,13 +111,18 @@ def _first_list(folder: WorkDir, context: Context, summary: dict[str, Any], sess
     if not mesh_lib.in_any_process(earlier is None):  # all decide before one of them writes
         return earlier
     issues = results.find_label_issues(folder, context, {})
-    found = issues.numbers | {'cross_fit': context.config.report.cross_fit, 'first': True}
+    found = _numbers(context, issues) | {'first': True}
     folder.save_json('summary', summary | {'label_issues': found})
     results.write_report(folder, context, {}, issues)
     session.progress.note(
         'first list', f'{folder.path}/labels.csv and report.html; training goes on and may improve it'
     )
     return found
+
+
+def _numbers(context: Context, issues: LabelIssues) -> dict[str, Any]:
+    """What summary.json says of the list."""
+    return issues.numbers | {'cross_fit': context.config.report.cross_fit}
 
 
 @contextlib.contextmanager
@@ -141,15 +147,16 @@ def _session(context: Context, metrics: MetricWriter, options: compiling.Options
 
 def _fold(
     context: Context, session: Session, folder: WorkDir, summary: dict[str, Any]
-) -> tuple[dict[str, Belief], bool]:
+) -> tuple[dict[str, Belief], bool, LabelIssues | None]:
     """Folds the phases over the belief; `summary` gets their records.
 
     Returns:
-      The beliefs that label issues need, by the name of their phase: after pre-training and after the last classifier;
-      and whether any phase was trained now.
+      The beliefs that label issues need, by the name of their phase: those that judges judge by, and the last
+      classifier; whether any phase was trained now; and the label issues where later phases do not change them.
     """
-    entries = schedule.entries(context.config)
-    needed = ('pretrain', schedule.last_classifier(entry.name for entry in entries))
+    entries, issues = schedule.entries(context.config), None
+    judged_by = schedule.judged_by(context.config.phases) if context.config.report.cross_fit else ()
+    needed = (*judged_by, schedule.last_classifier(entry.name for entry in entries))
     beliefs, belief, trained = {}, Belief.of(context.splits.train, context.pretrained), False
     for entry in entries:
         after, record, is_new = _run_phase(entry, context, belief, session, folder)
@@ -163,7 +170,26 @@ def _fold(
                 results.show_selection(session.metrics.board, entry.name, belief)
         if is_new:
             folder.save_json('summary', summary)
-    return beliefs, trained
+        if judged_by and entry.name == judged_by[-1]:
+            issues = results.find_label_issues(folder, context, beliefs)
+            _publish(folder, context, summary, issues, beliefs, session)
+    return beliefs, trained, issues
+
+
+def _publish(
+    folder: WorkDir,
+    context: Context,
+    summary: dict[str, Any],
+    issues: LabelIssues,
+    beliefs: dict[str, Belief],
+    session: Session,
+) -> None:
+    """Writes a list that the phases to come do not change, and its report, if the run does not end here."""
+    summary['label_issues'] = _numbers(context, issues)
+    if context.config.report.page and len(summary['phases']) < len(schedule.entries(context.config)):
+        folder.save_json('summary', summary)
+        results.write_report(folder, context, beliefs, issues)
+        session.progress.note('list', f'{folder.path}/labels.csv and report.html are final; training goes on')
 
 
 def _resolved(config: ConfigDict, workdir: str | os.PathLike, datasets: Given | None, quiet: bool) -> ConfigDict:

@@ -23,8 +23,9 @@ def find_label_issues(folder: WorkDir, context: Context, beliefs: dict[str, Beli
     """Finds the issues of all given labels and writes labels.csv and pred_probs.npy; None without a classifier.
 
     With config.report.cross_fit, judges that have not seen the label compete: on classical features, on embeddings by
-    model.weights and of the phase `pretrain`, on features from outside. Else the last classifier judges. `beliefs` are
-    those after that phase and after the last classifier's, by name; the first is not needed for a first list.
+    model.weights and of the phase `pretrain`, on features from outside, and the networks of the phase `cross_fit`. Else
+    the last classifier judges. `beliefs` are those after these phases and after the last classifier's, by name; a list
+    is made of what there is.
     """
     splits, settings = context.splits, context.config.report
     labelled, threshold = splits.labelled, settings.threshold
@@ -55,7 +56,11 @@ def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> p
     if is_main():
         rows = {'classical features': classical.describe(labelled.image), **rows}
         features = {kind: Features(of_kind, config.seed) for kind, of_kind in rows.items()}
-        compared = judges.all_judges(features, labelled.num_classes, folds=config.report.cross_fit)
+        network = None
+        if 'cross_fit' in beliefs and beliefs['cross_fit'].left_out is not None:
+            network = judges.of_networks(labelled.label, beliefs['cross_fit'].left_out)
+        judged = {'folds': config.report.cross_fit, 'network': network}
+        compared = judges.all_judges(features, labelled.num_classes, **judged)
         verdict = planted.compete(compared, labelled.label, labelled.num_classes, seed=config.seed)
         verdict.save(folder)
         similar = features[judges.kind_of(verdict.judge, features)].nearest[:, : evidence.SIMILAR]

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
-PHASES = ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune')
+PHASES = ('base', 'pretrain', 'cross_fit', 'classify', 'select', 'contrast', 'finetune')
 REPEATED = ('select', 'contrast', 'finetune')  # once for each of config.rounds
 # The columns of the paper's tables.
 PHASE_LISTS = {
     'base': ('base',),
     'pretrained': ('pretrain', 'classify'),
     'finetuned': ('pretrain', 'classify', 'select', 'contrast', 'finetune'),
-    'all': PHASES,
+    'all': ('base', 'pretrain', 'classify', 'select', 'contrast', 'finetune'),
 }
 # The phases that train a classifier, and what the paper calls it.
 _CLASSIFIERS = {'base': 'Base', 'classify': 'Pre-trained', 'finetune': 'Fine-tuned'}
@@ -46,6 +46,11 @@ def entries(config: ConfigDict) -> list[Entry]:
 def title(name: str) -> str:
     """What the paper calls the classifier of a phase, of any round; '' if it trains none."""
     return _CLASSIFIERS.get(name.split('_')[0], '')
+
+
+def judged_by(phases: Iterable[str]) -> tuple[str, ...]:
+    """Those of these phases whose outcome judges of labels use, in order."""
+    return tuple(phase for phase in phases if phase in ('pretrain', 'cross_fit'))
 
 
 def last_classifier(names: Iterable[str]) -> str | None:

@@ -21,7 +21,7 @@ from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.workdir import WorkDir
 
 COUNT, RATE = 300, 0.2
-SMALL = {f'{phase}__epochs': 2 for phase in ('pretrain', 'classify')} | {'classify__head_epochs': 1}
+SMALL = {f'{phase}__epochs': 2 for phase in ('pretrain', 'cross_fit', 'classify')} | {'classify__head_epochs': 1}
 
 
 @pytest.fixture(scope='module')
@@ -72,7 +72,7 @@ class _Stopped(Exception):
 def test_list_and_page_are_there_before_training_and_better_ones_after_it(photos, tmp_path, monkeypatch, capfd):
     """Stopped as pre-training begins, resumed, and looked at between the phases."""
     work, seen, real = tmp_path / 'work', [], dict(phases.PHASES)
-    config = own_images('phases=pretrained', data__path=str(photos.root), **SMALL)
+    config = own_images('phases=pretrained', data__path=str(photos.root), **SMALL, cross_fit__folds=2)
 
     def stop(*_):
         seen.append(_state(work))
@@ -101,13 +101,14 @@ def test_list_and_page_are_there_before_training_and_better_ones_after_it(photos
     monkeypatch.setitem(phases.PHASES, 'classify', look)
     summary = pipeline.run(config, work)
     between, last = seen[1], _state(work)
-    assert [phase['name'] for phase in between.summary['phases']] == ['pretrain']
-    assert between.summary['label_issues'] == first.summary['label_issues'], 'the list is still there'
-    assert between.listed == first.listed
-    assert len(made) == 1, 'the first list is not made again'
+    assert [phase['name'] for phase in between.summary['phases']] == ['pretrain', 'cross_fit']
+    assert len(made) == 1, 'the first list is not made again, nor is the last'
+    assert 'The list is final' in between.page
+    assert between.listed != first.listed
+    assert between.listed == last.listed, 'later phases do not change it'
     assert last.summary == summary
     assert 'first' not in summary['label_issues']
-    kinds = {'classical features', 'own encoder', 'all judges together'}
+    kinds = {'classical features', 'own encoder', 'own network', 'all judges together'}
     assert {name.split(',')[0] for name in summary['label_issues']['judges']} == kinds
     assert 'This is a first list' not in last.page
     assert 'own encoder, neighbours' in last.page

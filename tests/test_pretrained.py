@@ -242,7 +242,7 @@ def _config(path, **changes):
         **frozen,
         **changes,
     }
-    return tiny.config('phases=pretrained', model__weights=path, report__tensorboard=False, **changes)
+    return tiny.config('phases=pretrained', noise__rate=0.2, model__weights=path, report__tensorboard=False, **changes)
 
 
 def _encoder(work):

@@ -21,6 +21,13 @@ def linear_head(strength: float = 1.0, *, scale: bool = True) -> Pipeline:
     return make_pipeline(StandardScaler(), regression) if scale else make_pipeline(regression)
 
 
+def split(labels: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit to and rows left out, int, of each fold; stratified where each class of labels [N] has as many."""
+    folds = min(folds, len(labels))
+    splitter = StratifiedKFold if np.unique(labels, return_counts=True)[1].min() >= folds else KFold
+    return list(splitter(folds, shuffle=True, random_state=seed).split(labels, labels))
+
+
 def cross_fit(
     embeddings: np.ndarray,
     labels: np.ndarray,
@@ -48,9 +55,7 @@ def cross_fit(
     Returns:
       float32 [N, C], in which classes that a head did not see have probability 0; and the chosen strength.
     """
-    folds = min(folds, len(labels))
-    splitter = StratifiedKFold if np.unique(labels, return_counts=True)[1].min() >= folds else KFold
-    parts = list(splitter(folds, shuffle=True, random_state=seed).split(embeddings, labels))
+    parts = split(labels, folds, seed)
     best, chosen, least = None, strengths[0], np.inf
     with threadpool_limits(1):  # on a busy machine, threads of small products wait for each other: 30 times as long
         for strength in strengths:

@@ -9,20 +9,25 @@ from noisy_jax.labels.features import Features
 
 Judge = Callable[[np.ndarray, int], np.ndarray]  # (labels int [N], seed) -> float32 [N, C]
 
+NETWORK = 'own network'
 _LEAST = 1e-6  # probability that one of several judges may leave to a class
 
 
-def all_judges(features: Mapping[str, Features], num_classes: int, *, folds: int) -> dict[str, Judge]:
+def all_judges(
+    features: Mapping[str, Features], num_classes: int, *, folds: int, network: Judge | None = None
+) -> dict[str, Judge]:
     """By name: on each kind of features a cross-fitted logistic regression, the votes of neighbours, and both together.
 
-    Of several kinds, all judges together as well. Together they say the geometric mean of their probabilities.
+    With a `network` also that, and these three together; of several kinds, all judges together as well. Together they
+    say the geometric mean of their probabilities.
 
     Args:
       features: by kind.
       num_classes: C.
       folds: of cross-fitting.
+      network: of cross-fitted networks, see `of_networks`.
     """
-    judges: dict[str, Judge] = {}
+    judges: dict[str, Judge] = {NETWORK: network} if network else {}
     for kind, each in features.items():
         pair = (
             _remembered(_regression(each.components, num_classes, folds)),
@@ -30,8 +35,25 @@ def all_judges(features: Mapping[str, Features], num_classes: int, *, folds: int
         )
         names = f'{kind}, logistic regression', f'{kind}, neighbours'
         judges |= dict(zip(names, pair, strict=True)) | {f'{kind}, both': together(pair)}
-    singles = [judge for name, judge in judges.items() if not name.endswith(', both')]
+        if network:
+            judges[f'{kind}, both and {NETWORK}'] = together((*pair, network))
+    singles = [judge for name, judge in judges.items() if ', both' not in name]
     return judges | ({'all judges together': together(singles)} if len(features) > 1 else {})
+
+
+def of_networks(labels: np.ndarray, left_out: np.ndarray) -> Judge:
+    """What cross-fitted networks say, who are not trained anew.
+
+    Args:
+      labels: int [N], as given.
+      left_out: [2, N, C], by networks trained on these, and on these with planted errors: what they say of all others.
+    """
+
+    def judge(others: np.ndarray, seed: int) -> np.ndarray:
+        del seed
+        return left_out[0 if np.array_equal(others, labels) else 1]
+
+    return judge
 
 
 def kind_of(judge: str, features: Mapping[str, Features]) -> str:

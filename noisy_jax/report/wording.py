@@ -135,8 +135,10 @@ def _trust(findings: Findings) -> str:
 def _accuracy(findings: Findings) -> str:
     phase, parts = findings.last_phase, []
     if not phase:
-        first = findings.summary['label_issues'].get('first')
-        return 'This is a first list; training goes on and may improve it.' if first else 'No classifier was trained.'
+        if findings.summary['label_issues'].get('first'):
+            return 'This is a first list; training goes on and may improve it.'
+        training = not findings.summary.get('complete', True)
+        return 'The list is final; a classifier is still trained.' if training else 'No classifier was trained.'
     name = schedule.title(phase['name'])
     if 'test_accuracy_last' in phase:
         accuracy = percent(phase['test_accuracy_last'])

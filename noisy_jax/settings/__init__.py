@@ -15,7 +15,7 @@ from noisy_jax.errors import InputError
 from noisy_jax.methods import CLASSIFIERS, METHODS, REPRESENTATIONS
 from noisy_jax.methods.mixing import MIXUP
 from noisy_jax.report.settings import SETTINGS as REPORT
-from noisy_jax.schedule import PHASES
+from noisy_jax.schedule import PHASE_LISTS, PHASES
 from noisy_jax.training import optim
 
 # Settings that may change when a run is resumed: where it computes, what is listed and shown, not what is trained.
@@ -44,7 +44,7 @@ _LOSSES, _POLICIES = tuple(losses.CRITERIA), tuple(augment.POLICIES)
 RUN: Section = {
     'name': Setting('unnamed', 'name of the run in its summary'),
     'seed': Setting(0, 'random seed for noise, splits, initialisation, shuffling and augmentation', 0, 2**31 - 1),
-    'phases': Setting(PHASES, 'phases to run, in this order', choices=PHASES),
+    'phases': Setting(PHASE_LISTS['all'], 'phases to run, in this order', choices=PHASES),
     'effort': Setting(
         'normal',
         'how much is trained where that is left to the data; quick: nothing, the list is made without a network',
@@ -139,6 +139,11 @@ def sections(num_classes: int = 10) -> Section:
         'augment': augment.settings(),
         'base': _classifier(120) | {'encoder_scale': optim.ENCODER_SCALE},
         'pretrain': _contrastive('simclr', 500, 0.5) | {'optimizer': optim.settings(learning_rate=0.03)},
+        'cross_fit': _trained(20, 'standard')
+        | {
+            'folds': Setting(5, 'networks that each leave out a fold; as many again learn with planted errors', 2, 100),
+            'mixup': Setting(0.0, f'{MIXUP}; 0: none', least=0.0),
+        },
         'classify': _headed() | {'head_loss': _HEAD_LOSS, 'optimizer': optim.settings()},
         'select': _trained(20, 'none', least=1)
         | {
@@ -184,6 +189,8 @@ def validate(config: ConfigDict, unchecked: Collection[str] = ()) -> None:
     for phase, needed in (('select', 'classify'), ('contrast', 'select'), ('finetune', 'classify')):
         if phase in phases and needed not in phases:
             raise InputError(f'config.phases: {phase!r} needs {needed!r} before it, found {phases}')
+    if 'cross_fit' in phases and not config.report.cross_fit:
+        raise InputError("config.phases: 'cross_fit' serves judges of labels alone; report.cross_fit=0 has none")
     if config.early_stop != 'none' and not config.data.valid_fraction:
         raise InputError(f'config.early_stop: {config.early_stop!r} needs data.valid_fraction above 0')
     if config.report.cross_fit == 1:

@@ -31,6 +31,8 @@ _FEW = 5000  # images that a CPU embeds at the first in a few minutes
 _HEAD_EPOCHS = 10  # of a head on a frozen encoder
 # Images of all epochs of pre-training, by effort: on a CPU, and on a GPU or TPU.
 _PASSES = {'quick': (0, 0), 'normal': (100_000, 10_000_000), 'thorough': (500_000, 10_000_000)}
+# The same of each cross-fitted network.
+_LEFT_OUT = {'quick': (0, 0), 'normal': (30_000, 1_000_000), 'thorough': (60_000, 2_000_000)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,7 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
     policy = ('handwriting', 'for small grey images') if small and facts.channels == 1 else ('simclr', "SimCLR's")
     passes = _PASSES[facts.effort][facts.accelerator]
     pretrain = _clip(passes // (facts.labelled + facts.unlabelled), 20, 500)
+    left_out = _LEFT_OUT[facts.effort][facts.accelerator]
     network = _clip(pretrain // 3, 10, 100 if facts.accelerator else 40)
     batch = _batch_size(facts)
     found: dict[str, tuple[Any, str]] = {
@@ -83,6 +86,7 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
         'augment.standard.padding': (max(side // 8, 1), 'an eighth of the side'),
         'augment.simclr.blur_probability': (0.5 if side > 32 else 0.0, 'for images of more than 32 pixels'),
         'pretrain.epochs': (pretrain, f'about {passes:,} images in all'),
+        'cross_fit.epochs': (_clip(left_out // facts.labelled, 5, 40), f'about {left_out:,} images for each network'),
         'contrast.epochs': (max(pretrain // 5, 5), 'a fifth of that'),
         'select.epochs': (10, 'of a head on its own'),
         'eval_batch_size': (
@@ -100,6 +104,7 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
     for phase in ('base', 'classify', 'finetune'):
         found[f'{phase}.epochs'] = network, 'fewer if predictions on held-out images settle'
         found[f'{phase}.augment'] = ('none', 'too small') if small else ('standard', 'crop and flip')
+    found['cross_fit.augment'] = found['base.augment']
     for phase in ('classify', 'finetune'):
         found[f'{phase}.head_epochs'] = 0, 'of a head alone'
     if facts.weights:
@@ -115,7 +120,7 @@ def _frozen(weights: Pretrained) -> dict[str, tuple[Any, str]]:
         'model.encoder': (weights.encoder, 'that of model.weights'),
         'model.width': (weights.width, 'that of model.weights'),
     }
-    for phase in ('pretrain', 'classify', 'contrast', 'finetune'):
+    for phase in ('pretrain', 'cross_fit', 'classify', 'contrast', 'finetune'):
         found[f'{phase}.epochs'] = 0, 'the encoder stays that of model.weights'
     for phase in ('classify', 'finetune'):
         found[f'{phase}.head_epochs'] = _HEAD_EPOCHS, 'of a head alone'

@@ -146,7 +146,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.data.limit, config.data.test_limit = 1000, 500
     config.data.image_size = min(config.data.image_size, 32)
     config.pretrain.epochs, config.contrast.epochs = 5, 2
-    config.base.epochs, config.select.epochs = 5, 5
+    config.base.epochs, config.select.epochs, config.cross_fit.epochs = 5, 5, 2
     for phase in (config.classify, config.finetune):
         phase.head_epochs, phase.epochs = min(phase.head_epochs, 2), 3
     for phase in PHASES:

@@ -79,6 +79,8 @@ class Belief:
       selection_losses: float32 [E, T] that the newest weights were computed from, or None.
       head_probabilities: float32 [T, C] of cross-fitted heads on the pre-trained embeddings, or None.
       vote: float32 [T], the share of their neighbours' votes for the labels of the newest classifier by SSR, or None.
+      left_out: float32 [2, N, C] of all labelled images by networks that left them out, trained on the given labels and
+        on these with planted errors, or None.
     """
 
     variables: Variables | None
@@ -90,6 +92,7 @@ class Belief:
     selection_losses: np.ndarray | None = None
     head_probabilities: np.ndarray | None = None
     vote: np.ndarray | None = None
+    left_out: np.ndarray | None = None
 
     @classmethod
     def of(cls, train: Dataset, variables: Variables | None = None) -> 'Belief':

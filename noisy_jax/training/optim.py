@@ -55,7 +55,7 @@ def settings_of(config: ConfigDict, phase: str, *, head: bool) -> ConfigDict:
         return config.head_optimizer
     if phase == 'base':  # starts from scratch, so that its encoder may need another rate than a pre-trained one
         return ConfigDict(config.classify.optimizer.to_dict() | {'encoder_scale': config.base.encoder_scale})
-    return config['pretrain' if phase == 'contrast' else phase].optimizer
+    return config[{'contrast': 'pretrain', 'cross_fit': 'classify'}.get(phase, phase)].optimizer
 
 
 def learning_rate_schedule(

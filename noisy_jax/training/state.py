@@ -12,6 +12,7 @@ SECOND = 'second'  # the variables of the other of two networks that were traine
 # Names in `TrainState.extra`.
 AVERAGE = 'average'  # moving average of the variables
 CLEAN = 'clean_probability'  # [N], the trust in each label
+LEFT_OUT = 'left_out'  # [2, N, C], predictions of images by networks that left them out
 VOTE = 'vote'  # [N], the share of the neighbours' votes for each label
 LOSSES = 'loss_history'  # [E, N], each sample's loss after the last epochs
 PREDICTIONS = 'valid_predictions'  # [V], the classes of the held-out images at the last epoch
