@@ -77,7 +77,9 @@ def planned(request: Request, changes: Changes, found: Originals | None, estimat
         included = [f'{count} {kind}' for count, kind in counts if count]
         lines += [f'images that are included as they are: {", ".join(included)}'] if included else []
         if found.left_out:
-            lines.append(f'left out: {found.left_out} images not in labels.csv (data.limit, or newer than the run)')
+            lines.append(
+                f'left out: {found.left_out} images not in labels.csv (data.limit, broken, or newer than the run)'
+            )
     return [*lines, estimate]
 
 

@@ -22,7 +22,7 @@ class Originals:
       train: the whole training set; image files are not decoded.
       listed: rows of `train` in labels.csv, in its order, int [N].
       unlabelled: rows of `train` that have no label, int [U].
-      left_out: how many of `train` have a label but are not in labels.csv.
+      left_out: how many images for training have a label but are not in labels.csv, broken ones among them.
       test: the whole test set, or None.
     """
 
@@ -62,4 +62,5 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
         )
     unlabelled = np.flatnonzero(train.label == NO_LABEL)
     listed = np.array([rows[name] for name in ids])
-    return Originals(train, listed, unlabelled, len(train) - len(unlabelled) - len(listed), test)
+    left_out = len(train) - len(unlabelled) - len(listed) + len(train.broken)
+    return Originals(train, listed, unlabelled, left_out, test)

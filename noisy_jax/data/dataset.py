@@ -27,6 +27,7 @@ class Dataset:
       row: int64 [N], place of the image among all that the loader has, of which data.limit leaves some; its place here
         by default.
       available: how many images the loader has; N by default.
+      broken: (id, what is wrong) of each image that was left out because it cannot be read.
 
     Raises:
       InputError: shapes do not match, or a label is out of range.
@@ -40,6 +41,7 @@ class Dataset:
     id: np.ndarray | None = None
     row: np.ndarray | None = None
     available: int | None = None
+    broken: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.dtype != np.uint8 or not len(self.image):
@@ -65,6 +67,26 @@ class Dataset:
         for row in np.flatnonzero((values < least) | (values >= self.num_classes)):
             allowed = f'0 to {self.num_classes - 1}'
             raise InputError(f'{field} of image {self.id[row]} is {values[row]}; allowed: {allowed}')
+
+    @classmethod
+    def of_files(
+        cls,
+        encoded: lazy.Encoded,
+        decoding: lazy.Decoding,
+        class_names: tuple[str, ...],
+        *,
+        available: int,
+        **columns: np.ndarray | None,
+    ) -> 'Dataset':
+        """The images `encoded` with their columns (label, id, row and others), without the broken ones.
+
+        Raises:
+          InputError: an image cannot be read, and is not to be left out; or as the class.
+        """
+        found = lazy.images(encoded, decoding)
+        broken = tuple((str(columns['id'][row]), reason) for row, reason in found.broken.items())
+        whole = {name: values if values is None else values[found.rows] for name, values in columns.items()}
+        return cls(found.images, class_names=class_names, available=available, broken=broken, **whole)
 
     def __len__(self) -> int:
         return len(self.image)

@@ -5,11 +5,28 @@ import struct
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from noisy_jax.errors import InputError
 
 File = pathlib.Path | str | BinaryIO
+
+
+class BrokenImage(InputError):
+    """An image file that is damaged, incomplete or of an unknown kind.
+
+    Attributes:
+      name: how errors call the image.
+      reason: what is wrong with it.
+    """
+
+    def __init__(self, name: object, reason: str) -> None:
+        super().__init__(name, reason)  # pickled with both, by worker processes
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f'{self.name}: not a whole image ({self.reason}); repair or remove it'
+
 
 _FAULTS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 _ORIENTATION = 0x0112  # tag of EXIF; values from 5 to 8 swap width and height
@@ -36,7 +53,7 @@ def decode(file: File, size: int = 0, name: str = '') -> np.ndarray:
       name: how errors call the image; '': `file`.
 
     Raises:
-      InputError: the image is damaged, incomplete or of an unknown kind.
+      BrokenImage: the image is damaged, incomplete or of an unknown kind.
     """
     try:
         with Image.open(file) as image:
@@ -54,7 +71,7 @@ def decoded_shape(file: File, size: int = 0, name: str = '') -> tuple[int, int, 
     Without `size` a PNG is read to its end: its orientation may follow the pixels.
 
     Raises:
-      InputError: the file is no image.
+      BrokenImage: the file is no image.
     """
     try:
         with Image.open(file) as image:
@@ -100,5 +117,6 @@ def _is_grey(image: Image.Image) -> bool:
     return _is_deep(image) or (image.mode in ('1', 'L') and 'transparency' not in image.info)
 
 
-def _broken(name: object, error: Exception) -> InputError:
-    return InputError(f'{name}: not a whole image ({" ".join(str(error).split())}); repair or remove it')
+def _broken(name: object, error: Exception) -> BrokenImage:
+    unknown = isinstance(error, UnidentifiedImageError)  # its text repeats the name
+    return BrokenImage(name, 'of no kind that is known' if unknown else ' '.join(str(error).split()))

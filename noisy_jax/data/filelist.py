@@ -59,11 +59,11 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
             f'{entries.file}: it has no image of the first {lists["max_classes"]} classes (data.max_classes)'
         )
     kept = balanced(label[rows], limit, len(names))
-    origin = {'row': kept, 'available': len(rows)}
-    rows = rows[kept]
+    available, rows = len(rows), rows[kept]
     _refuse_missing(entries, root, rows)
     ids = np.array(entries.paths)[rows]
-    return Dataset(lazy.images(lazy.Paths(root, ids), decoding), label[rows], names, id=ids, **origin)
+    columns = {'label': label[rows], 'id': ids, 'row': kept}
+    return Dataset.of_files(lazy.Paths(root, ids), decoding, names, available=available, **columns)
 
 
 @dataclasses.dataclass(frozen=True)

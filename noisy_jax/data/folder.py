@@ -57,8 +57,8 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
     kept = np.array([row for row, (_, rank, _) in enumerate(found) if rank < most])
     label = np.array([found[row][0] for row in kept], np.int32)
     ids = np.array([found[row][2].relative_to(root).as_posix() for row in kept])
-    images = lazy.images(lazy.Paths(root, ids), decoding)
-    return Dataset(images, label, names, id=ids, row=kept, available=len(found))
+    columns = {'label': label, 'id': ids, 'row': kept}
+    return Dataset.of_files(lazy.Paths(root, ids), decoding, names, available=len(found), **columns)
 
 
 def _folders(folder: pathlib.Path) -> list[str]:

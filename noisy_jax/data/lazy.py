@@ -26,11 +26,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax.data.decoding import File, decode, decoded_shape, fit_array
+from noisy_jax.data.decoding import BrokenImage, File, decode, decoded_shape, fit_array
 from noisy_jax.errors import InputError
 
 _SHARE = 16  # images per task: enough to outweigh its dispatch, few enough to divide a batch among the workers
 _PATIENCE = 3  # seconds before a progress bar appears
+_NAMED = 10  # broken images that an error names; it counts the others
+BROKEN = ('refuse', 'leave_out')  # what becomes of them
 _QUIET = contextvars.ContextVar('quiet', default=False)  # no bars at all; they are for terminals only
 
 
@@ -44,12 +46,15 @@ class Decoding(NamedTuple):
         they are needed.
       workers: processes that decode; 0: threads of this process.
       headers: whether files are looked into now; if not, they may have any sizes, and only `original` reads them.
+      broken: one of BROKEN. Those that stay files are decoded once to leave out the broken ones, which takes as long as
+        an epoch of reading; to refuse them, their headers are read, and the pixels when they are needed.
     """
 
     image_size: int = 0
     memory_bytes: int = 2**33
     workers: int = 0
     headers: bool = True
+    broken: str = BROKEN[0]
 
 
 DEFAULT = Decoding()
@@ -131,7 +136,10 @@ class Files(_Lazy):
 
     def stored_shapes(self, rows: np.ndarray) -> list[tuple[int, int, int]]:
         """(H, W, C) of the images at these rows before scaling, from the headers of the files."""
-        return _each(decoded_shape, 0, self._source.take(rows))
+        shapes = _each(decoded_shape, 0, self._source.take(rows))
+        if any(_is_broken(shape) for shape in shapes):
+            raise _refusal(self._source, _broken(self._source, 0))
+        return shapes
 
     def original(self, row: int) -> np.ndarray:
         """The image as it is stored, uint8 [H, W, 3], or [H, W, 1] if it is grey."""
@@ -141,6 +149,8 @@ class Files(_Lazy):
         chosen = self._source.take(rows)
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
         for row, image in enumerate(_decoded(chosen, self._size, self._workers)):
+            if _is_broken(image):
+                raise _refusal(self._source, _broken(self._source, self._size))
             if image.shape[:2] != self.shape[1:3] or image.shape[-1] > self.shape[-1]:
                 raise InputError(f'{chosen.name(row)}: {image.shape} now, {self.shape[1:]} when the run began')
             images[row] = image  # a grey image is broadcast
@@ -187,40 +197,114 @@ def scaled(images: Images, size: int) -> Images:
     return np.fromiter((fit_array(image, size) for image in images), np.dtype((np.uint8, shape)), len(images))
 
 
-def images(encoded: Encoded, decoding: Decoding) -> Images:
+class Found(NamedTuple):
+    """Images that could be read.
+
+    Attributes:
+      images: uint8 [M, H, W, C].
+      rows: int [M], which of all they are.
+      broken: what is wrong with each of the others, by its row.
+    """
+
+    images: Images
+    rows: np.ndarray
+    broken: dict[int, str]
+
+
+def images(encoded: Encoded, decoding: Decoding) -> Found:
     """Decodes all images (at least one) if they take up to `memory_bytes`; else reads only their headers now.
 
     Returns:
-      uint8 [N, H, W, C], with C = 1 if all images are grey, else 3.
+      Images uint8 [M, H, W, C], with C = 1 if all are grey, else 3; all N of them, if broken ones are not left out.
 
     Raises:
-      InputError: an image cannot be decoded or has another size than the first.
+      InputError: images are broken, all of them or where that is refused, or one has another size than the first.
     """
-    size, memory_bytes, workers, headers = decoding
-    if not headers:
-        return Files(encoded, (0, 0, 3), workers=workers)
-    height, width, _ = decode(encoded.open(0), size, encoded.name(0)).shape
+    size, memory_bytes, workers = decoding[:3]
+    if not decoding.headers:
+        return Found(Files(encoded, (0, 0, 3), workers=workers), np.arange(len(encoded)), {})
+    refuses = decoding.broken == 'refuse'
+    first, (height, width, _) = _first_whole(encoded, size)
     if len(encoded) * height * width * 3 > memory_bytes:
-        return Files(encoded, _common_shape(encoded, size), size, workers)
-    result = np.empty((len(encoded), height, width, 1), np.uint8)
+        shape, broken = _common_shape(encoded, decoding, first)
+        if broken and refuses:
+            raise _refusal(encoded, _broken(encoded, size))
+        rows = _whole(len(encoded), broken)
+        return Found(Files(encoded.take(rows), shape, size, workers), rows, broken)
+    result, broken = np.empty((len(encoded), height, width, 1), np.uint8), {}
     for row, image in _watched(encoded, _decoded(encoded, size, workers), 'decoding'):
-        _check_size(encoded, row, image.shape, (height, width))
+        if _is_broken(image):
+            broken[row] = image.reason
+            continue
+        _check_size(encoded, row, image.shape, first, (height, width))
+        place = row - len(broken)
         if image.shape[-1] > result.shape[-1]:  # the first that is not grey
-            grey, result = result[:row], np.empty((len(encoded), height, width, 3), np.uint8)
-            result[:row] = grey
-        result[row] = image
-    return result
+            grey, result = result[:place], np.empty((len(encoded), height, width, 3), np.uint8)
+            result[:place] = grey
+        result[place] = image
+    if broken and refuses:
+        raise _refusal(encoded, broken)
+    rows = _whole(len(encoded), broken)
+    return Found(result[: len(rows)], rows, broken)
 
 
-def _common_shape(encoded: Encoded, size: int) -> tuple[int, int, int]:
-    """(H, W, C) that all images have, from their headers."""
-    first, channels = decoded_shape(encoded.open(0), size, encoded.name(0))[:2], 1
+def _first_whole(encoded: Encoded, size: int) -> tuple[int, tuple[int, int, int]]:
+    """The first image that is not broken, and its (H, W, C)."""
+    for row in range(len(encoded)):
+        shape = _attempt(_shape, size, encoded, row)
+        if not _is_broken(shape):
+            return row, shape
+    raise _refusal(encoded, _broken(encoded, size))
+
+
+def _shape(file: File, size: int, name: str) -> tuple[int, int, int]:
+    """As `decoded_shape`, of an image whose pixels can be read."""
+    return decode(file, size, name).shape
+
+
+def _whole(count: int, broken: dict[int, str]) -> np.ndarray:
+    """The rows that are not broken, int [M]."""
+    return np.delete(np.arange(count), list(broken))
+
+
+def _broken(encoded: Encoded, size: int) -> dict[int, str]:
+    """What is wrong with each image that is broken, by its row, by decoding all."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        shapes = _mapped(pool, decoded_shape, size, encoded)
-        for row, shape in _watched(encoded, shapes, 'reading headers'):
-            _check_size(encoded, row, shape, first)
+        found = _watched(encoded, _mapped(pool, _shape, size, encoded), 'looking for broken images')
+        return {row: fault.reason for row, fault in found if _is_broken(fault)}
+
+
+def _refusal(encoded: Encoded, broken: dict[int, str]) -> InputError:
+    """The error that names those that are broken."""
+    named = [str(BrokenImage(encoded.name(row), reason)) for row, reason in broken.items()]
+    if not named:
+        return InputError('an image file could not be read, and can be now; rerun the command')
+    if len(named) == 1:
+        return InputError(f'{named[0]}, or set config.data.broken=leave_out')
+    listed = ', '.join(f'{encoded.name(row)} ({reason})' for row, reason in itertools.islice(broken.items(), _NAMED))
+    more = f' and {len(broken) - _NAMED} more' if len(broken) > _NAMED else ''
+    return InputError(
+        f'{len(broken)} of {len(encoded)} images are not whole: {listed}{more}; repair or remove them, or set '
+        'config.data.broken=leave_out'
+    )
+
+
+def _is_broken(found: Any) -> bool:
+    return isinstance(found, BrokenImage)
+
+
+def _common_shape(encoded: Encoded, decoding: Decoding, first: int) -> tuple[tuple[int, int, int], dict[int, str]]:
+    """(H, W, C) that all images have, and what is wrong with each that is broken; read as `Decoding` says."""
+    size, read = decoding.image_size, _shape if decoding.broken == 'leave_out' else decoded_shape
+    expected, channels, broken = read(encoded.open(first), size, encoded.name(first))[:2], 1, {}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for row, shape in _watched(encoded, _mapped(pool, read, size, encoded), 'reading images'):
+            if _is_broken(shape):
+                broken[row] = shape.reason
+                continue
+            _check_size(encoded, row, shape, first, expected)
             channels = max(channels, shape[-1])
-    return (*first, channels)
+    return (*expected, channels), broken
 
 
 @contextlib.contextmanager
@@ -240,16 +324,17 @@ def _watched(encoded: Encoded, found: Iterator[Any], title: str) -> Iterator[tup
     return enumerate(bar)
 
 
-def _check_size(encoded: Encoded, row: int, shape: tuple[int, ...], first: tuple[int, int]) -> None:
-    if shape[:2] != first:
+def _check_size(encoded: Encoded, row: int, shape: tuple[int, ...], first: int, expected: tuple[int, int]) -> None:
+    if shape[:2] != expected:
+        height, width = expected
         raise InputError(
-            f'{encoded.name(row)}: {shape[1]}x{shape[0]} pixels, {encoded.name(0)} has {first[1]}x{first[0]}; '
+            f'{encoded.name(row)}: {shape[1]}x{shape[0]} pixels, {encoded.name(first)} has {width}x{height}; '
             'set config.data.image_size'
         )
 
 
-def _decoded(encoded: Encoded, size: int, workers: int) -> Iterator[np.ndarray]:
-    """Yields all images in order, each uint8 [H, W, C]."""
+def _decoded(encoded: Encoded, size: int, workers: int) -> Iterator[np.ndarray | BrokenImage]:
+    """Yields all images in order, each uint8 [H, W, C] or the error that says what is wrong with it."""
     try:
         yield from _mapped(_pool(workers), decode, size, encoded)
     except BrokenProcessPool as error:
@@ -261,13 +346,21 @@ def _decoded(encoded: Encoded, size: int, workers: int) -> Iterator[np.ndarray]:
 
 
 def _mapped(pool: concurrent.futures.Executor, read: Callable, size: int, encoded: Encoded) -> Iterator[Any]:
-    """What `read` (`decode` or `decoded_shape`) gives for every image, in order."""
+    """What `read` (`decode`, `decoded_shape` or `_shape`) gives for every image in order, or its BrokenImage."""
     shares = (encoded.take(rows) for rows in np.split(np.arange(len(encoded)), range(_SHARE, len(encoded), _SHARE)))
     return itertools.chain.from_iterable(pool.map(functools.partial(_each, read, size), shares))
 
 
 def _each(read: Callable, size: int, encoded: Encoded) -> list[Any]:
-    return [read(encoded.open(row), size, encoded.name(row)) for row in range(len(encoded))]
+    return [_attempt(read, size, encoded, row) for row in range(len(encoded))]
+
+
+def _attempt(read: Callable, size: int, encoded: Encoded, row: int) -> Any:
+    """What `read` gives for an image, or the BrokenImage that it raises."""
+    try:
+        return read(encoded.open(row), size, encoded.name(row))
+    except BrokenImage as error:
+        return error
 
 
 @functools.lru_cache(maxsize=1)

@@ -85,6 +85,8 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     print(
         f'{folder}: {len(train)} training images, {len(test or ())} test images; --config.data.name=arrays reads them'
     )
+    for name, reason in (fault for dataset in splits.values() for fault in dataset.broken):
+        print(f'left out: {name} ({reason})')
 
 
 def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from noisy_jax.config import Section, Setting
 from noisy_jax.data import LOADERS
+from noisy_jax.data.lazy import BROKEN
 from noisy_jax.data.noise import KINDS
 
 DATA: Section = {
@@ -18,6 +19,12 @@ DATA: Section = {
     'max_classes': Setting(0, 'number of classes kept, the first ones; 0: all', least=0),
     'image_size': Setting(0, 'side in pixels, to which images are scaled and cropped; 0: as they are', least=0),
     'memory_bytes': Setting(2**33, 'most bytes of decoded images kept in memory; more are decoded per batch', least=0),
+    'broken': Setting(
+        BROKEN[0],
+        'what becomes of image files that cannot be read: end with an error that names them all, or leave them out '
+        'and list them in data_issues.csv',
+        choices=BROKEN,
+    ),
     'workers': Setting(0, 'number of decoding processes; 0: threads', 0, 256),
     'limit': Setting(0, 'number of training images, balanced over the classes; 0: all', least=0),
     'test_limit': Setting(0, 'number of test images; 0: all', least=0),

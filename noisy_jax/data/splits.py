@@ -38,6 +38,11 @@ class Splits:
     embeddings: np.ndarray | None
 
     @property
+    def broken(self) -> int:
+        """How many image files of training and test set were left out, as they cannot be read."""
+        return len(self.labelled.broken) + (len(self.test.broken) if self.test else 0)
+
+    @property
     def description(self) -> dict[str, Any]:
         """The content of data.json: enough to use the classifier without the training images."""
         return {

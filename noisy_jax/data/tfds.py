@@ -77,11 +77,11 @@ def load(
     if len(hidden) and split != 'train':
         raise InputError(f'{title}, {split}: image {hidden[0]} has no label ({NO_LABEL}); each of a test set needs one')
     rows = balanced(given, limit, len(names))
-    images = lazy.images(Records((dataset, path, split), rows), decoding)
     true_label = labels[rows, 0] if len(keys) > 1 else None
+    columns = {'label': given[rows], 'true_label': true_label, 'id': rows.astype(str), 'row': rows}
+    encoded = Records((dataset, path, split), rows)
     try:
-        origin = {'id': rows.astype(str), 'row': rows, 'available': len(given)}
-        return Dataset(images, given[rows], names, true_label=true_label, **origin)
+        return Dataset.of_files(encoded, decoding, names, available=len(given), **columns)
     except InputError as error:
         raise InputError(f'{title}, {split}: {error}') from error
 

@@ -270,7 +270,12 @@ def _facts(images: Dataset, devices: int, effort: str) -> Facts:
 
 def _statistics(images: Dataset, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the pixels in [0, 1], one per channel, of some images at their final size."""
-    pixels = lazy.scaled(lazy.take(images.image, spread(len(images), _LOOKED_AT)), size)[:].astype(np.float64) / 255
+    rows = spread(len(images), _LOOKED_AT)
+    if isinstance(images.image, lazy.Files):  # all of which an error looks at that names the broken ones
+        chosen = lazy.scaled(images.image, size)[rows]
+    else:
+        chosen = lazy.scaled(lazy.take(images.image, rows), size)[:]
+    pixels = chosen.astype(np.float64) / 255
     mean, std = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))
     return tuple(np.round(mean, 4).tolist()), tuple(np.maximum(np.round(std, 4), 1e-3).tolist())
 

@@ -1,0 +1,111 @@
+"""Image files that cannot be read: refused all at once before training, or left out and said so."""
+
+import numpy as np
+import pytest
+from conftest import refused
+from PIL import Image
+from test_automatic import own_images
+
+from noisy_jax import data
+from noisy_jax.data import lazy, pack
+from noisy_jax.settings import automatic
+
+SIDE = 24
+WHOLE = ['cat/1.png', 'cat/3.png', 'dog/0.png', 'dog/1.png', 'dog/2.png']
+
+
+def _pixels(seed):
+    return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Eight images of two classes, of which the first, one in the middle and the last cannot be read."""
+    for name in ('cat', 'dog'):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.fromarray(_pixels(number + 4 * (name == 'dog'))).save(tmp_path / name / f'{number}.png')
+    (tmp_path / 'cat' / '0.png').write_bytes(b'no image')
+    for torn in ('cat/2.png', 'dog/3.png'):
+        file = tmp_path / torn
+        file.write_bytes(file.read_bytes()[:700])  # its head is whole
+    return tmp_path
+
+
+def _load(path, memory_bytes=2**30, broken='leave_out', **settings):
+    return data.load('folder', split='train', path=str(path), memory_bytes=memory_bytes, broken=broken, **settings)
+
+
+@pytest.mark.parametrize('memory_bytes', [0, 2**30], ids=['files', 'memory'])
+def test_all_are_named_at_once(root, memory_bytes):
+    named = ('3 of 8 images', 'cat/0.png', 'cat/2.png', 'dog/3.png', 'repair or remove', 'data.broken=leave_out')
+    refused(lambda: _load(root, memory_bytes, 'refuse'), *named)
+
+
+def test_many_are_counted(root):
+    for number in range(20, 45):
+        (root / 'dog' / f'{number}.png').write_bytes(b'no image')
+    refused(lambda: _load(root, broken='refuse'), '28 of 33 images', ' and 18 more')
+
+
+def test_files_that_break_later_are_all_named_by_the_first_read(root):
+    (root / 'cat' / '0.png').unlink()
+    images = _load(root, 0, 'refuse', image_size=16).image  # both heads are whole
+    refused(lambda: images[-2:], '2 of 7 images', 'cat/2.png', 'dog/3.png')
+
+
+def test_settings_from_the_data_name_those_that_they_did_not_look_at(root, monkeypatch):
+    (root / 'cat' / '0.png').unlink()
+    monkeypatch.setattr(automatic, '_LOOKED_AT', 2)  # the first and the last, which is torn
+    refused(lambda: automatic.choose(own_images(data__path=str(root))), '2 of 7 images', 'cat/2.png', 'dog/3.png')
+
+
+@pytest.mark.parametrize('settings', [{}, {'image_size': 16}, {'workers': 1}], ids=['as they are', 'scaled', 'workers'])
+def test_the_others_keep_their_pixels_labels_and_rows(root, settings):
+    memory, files = _load(root, **settings), _load(root, 0, **settings)
+    assert isinstance(files.image, lazy.Files)
+    np.testing.assert_array_equal(files.image[:], memory.image)
+    for found in (memory, files):
+        assert found.id.tolist() == WHOLE
+        assert found.label.tolist() == [0, 0, 1, 1, 1]
+        assert found.row.tolist() == [1, 3, 4, 5, 6]
+        assert found.available == 8
+        assert [name for name, _ in found.broken] == ['cat/0.png', 'cat/2.png', 'dog/3.png']
+        assert all(reason for _, reason in found.broken)
+        assert found.take(np.array([0])).broken == found.broken
+    if not settings:
+        np.testing.assert_array_equal(memory.image, [_pixels(number) for number in (1, 3, 4, 5, 6)])
+
+
+def test_a_first_image_in_colour_after_grey_and_broken_ones(root):
+    for number in (1, 3):
+        Image.fromarray(_pixels(number)[..., 0]).save(root / 'cat' / f'{number}.png')
+    memory = _load(root).image
+    assert memory.shape == (5, SIDE, SIDE, 3)
+    np.testing.assert_array_equal(memory[0], np.repeat(_pixels(1)[..., :1], 3, axis=-1))
+    np.testing.assert_array_equal(memory[2], _pixels(4))
+    np.testing.assert_array_equal(_load(root, 0).image[:], memory)
+
+
+def test_a_list_keeps_its_order(root):
+    (root / 'list.csv').write_text('dog/3.png,a\ndog/2.png,b\ncat/2.png,a\ncat/1.png,a\n')
+    found = data.load('filelist', split='train', path=str(root / 'list.csv'), broken='leave_out')
+    assert found.id.tolist() == ['dog/2.png', 'cat/1.png']
+    assert found.label.tolist() == [1, 0]
+    assert found.row.tolist() == [1, 3]
+
+
+def test_nothing_is_left(root):
+    for name in WHOLE:
+        (root / name).write_bytes(b'')
+    refused(lambda: _load(root), '8 of 8 images')
+
+
+def test_a_pack_says_what_it_leaves_out(root, tmp_path_factory, capsys):
+    out = tmp_path_factory.mktemp('pack') / 'out'
+    pack.pack(out, name='folder', path=str(root), broken='leave_out')
+    assert np.load(out / 'ids.npy').tolist() == WHOLE
+    assert np.load(out / 'images.npy').shape == (5, SIDE, SIDE, 3)
+    assert [line.split(' (')[0] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        f'left out: {name}' for name in ('cat/0.png', 'cat/2.png', 'dog/3.png')
+    ]
