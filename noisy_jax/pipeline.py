@@ -74,15 +74,18 @@ def run(
     _check_batches(config, len(splits.train), mesh)
     context = Context.create(config, splits, mesh, options, network)
     folder = _claimed(workdir, context)
+    if splits.broken and mesh_lib.is_main() and not quiet:
+        left_out = f'{splits.broken} broken image{"" if splits.broken == 1 else "s"} left out'
+        print(f'{left_out}; data_issues.csv will say what is wrong with each', file=sys.stderr, flush=True)
     board = _board(folder, context)
     summary = _header(config, mesh) | {'noise': splits.noise, 'phases': []}
     with _session(context, MetricWriter(folder.metrics, board), options, quiet) as session:
         if config.report.cross_fit and config.report.page and config.phases:
-            summary['label_issues'] = _first_list(folder, context, summary, session)
+            summary |= _first_list(folder, context, summary, session)
         beliefs, trained, issues = _fold(context, session, folder, summary)
-    issues = issues or results.find_label_issues(folder, context, beliefs)
-    if issues:
-        summary['label_issues'] = _numbers(context, issues)
+    if issues is None:
+        issues, found = _look(folder, context, beliefs)
+        summary |= found
     if board:
         if issues:
             results.show_label_issues(board, splits.labelled, issues)
@@ -105,14 +108,14 @@ def _first_list(folder: WorkDir, context: Context, summary: dict[str, Any], sess
     """List and report before anything is trained, by features that need no training, unless there is a list already.
 
     Returns:
-      What summary.json says of the list, until training ends.
+      What summary.json says of the list and of the data, until training ends.
     """
-    earlier = folder.label_issues
-    if not mesh_lib.in_any_process(earlier is None):  # all decide before one of them writes
+    earlier = folder.issues
+    if not mesh_lib.in_any_process('label_issues' not in earlier):  # all decide before one of them writes
         return earlier
-    issues = results.find_label_issues(folder, context, {})
-    found = _numbers(context, issues) | {'first': True}
-    folder.save_json('summary', summary | {'label_issues': found})
+    issues, found = _look(folder, context, {})
+    found['label_issues']['first'] = True
+    folder.save_json('summary', summary | found)
     results.write_report(folder, context, {}, issues)
     session.progress.note(
         'first list', f'{folder.path}/labels.csv and report.html; training goes on and may improve it'
@@ -120,9 +123,14 @@ def _first_list(folder: WorkDir, context: Context, summary: dict[str, Any], sess
     return found
 
 
-def _numbers(context: Context, issues: LabelIssues) -> dict[str, Any]:
-    """What summary.json says of the list."""
-    return issues.numbers | {'cross_fit': context.config.report.cross_fit}
+def _look(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> tuple[LabelIssues | None, dict[str, Any]]:
+    """Writes what is wrong with labels and data; returns the label issues, and what summary.json says of both."""
+    known = results.features(context, beliefs)
+    issues = results.find_label_issues(folder, context, beliefs, known)
+    found: dict[str, Any] = {'data_issues': results.find_data_issues(folder, context, issues, known)}
+    if issues:
+        found['label_issues'] = issues.numbers | {'cross_fit': context.config.report.cross_fit}
+    return issues, found
 
 
 @contextlib.contextmanager
@@ -171,25 +179,13 @@ def _fold(
         if is_new:
             folder.save_json('summary', summary)
         if judged_by and entry.name == judged_by[-1]:
-            issues = results.find_label_issues(folder, context, beliefs)
-            _publish(folder, context, summary, issues, beliefs, session)
+            issues, found = _look(folder, context, beliefs)
+            summary |= found
+            if context.config.report.page and entry is not entries[-1]:
+                folder.save_json('summary', summary)
+                results.write_report(folder, context, beliefs, issues)
+                session.progress.note('list', f'{folder.path}/labels.csv and report.html are final; training goes on')
     return beliefs, trained, issues
-
-
-def _publish(
-    folder: WorkDir,
-    context: Context,
-    summary: dict[str, Any],
-    issues: LabelIssues,
-    beliefs: dict[str, Belief],
-    session: Session,
-) -> None:
-    """Writes a list that the phases to come do not change, and its report, if the run does not end here."""
-    summary['label_issues'] = _numbers(context, issues)
-    if context.config.report.page and len(summary['phases']) < len(schedule.entries(context.config)):
-        folder.save_json('summary', summary)
-        results.write_report(folder, context, beliefs, issues)
-        session.progress.note('list', f'{folder.path}/labels.csv and report.html are final; training goes on')
 
 
 def _resolved(config: ConfigDict, workdir: str | os.PathLike, datasets: Given | None, quiet: bool) -> ConfigDict:

@@ -7,11 +7,12 @@ import numpy as np
 from noisy_jax import schedule
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.labels import classical, embedding_map, issues, judges, planted, selection
+from noisy_jax.labels import classical, data_issues, embedding_map, issues, judges, planted, selection
 from noisy_jax.labels.features import Features
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.methods import METHODS
 from noisy_jax.report import evidence, page, plots
+from noisy_jax.report.data_issues import section
 from noisy_jax.report.findings import Findings
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.mesh import is_main, wait_for_all
@@ -19,18 +20,40 @@ from noisy_jax.training.tensorboard import Board
 from noisy_jax.workdir import WorkDir
 
 
-def find_label_issues(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> LabelIssues | None:
+def features(context: Context, beliefs: dict[str, Belief]) -> dict[str, np.ndarray]:
+    """Features of the labelled images that have seen no label, [N, D] by kind; none without config.report.cross_fit.
+
+    Classical ones, embeddings by model.weights and of the phase `pretrain`, those from outside. `beliefs` are those
+    after this phase, after `cross_fit` and after the last classifier's, by name; none is needed for a first list. Only
+    the process that writes gets them.
+    """
+    labelled, config = context.splits.labelled, context.config
+    if not config.report.cross_fit:
+        return {}
+    encoders = {'given encoder': context.pretrained} if context.pretrained else {}
+    is_trained = config.pretrain.epochs or not context.pretrained  # else it is the given one still
+    if 'pretrain' in beliefs and is_trained and not METHODS[config.pretrain.method].sees_labels:
+        encoders['own encoder'] = beliefs['pretrain'].variables
+    # By all processes.
+    found = {kind: context.evaluator.embed(encoder, labelled) for kind, encoder in encoders.items()}
+    if context.splits.embeddings is not None:
+        found['features from outside'] = context.splits.embeddings
+    return {'classical features': classical.describe(labelled.image), **found} if is_main() else {}
+
+
+def find_label_issues(
+    folder: WorkDir, context: Context, beliefs: dict[str, Belief], known: dict[str, np.ndarray]
+) -> LabelIssues | None:
     """Finds the issues of all given labels and writes labels.csv and pred_probs.npy; None without a classifier.
 
-    With config.report.cross_fit, judges that have not seen the label compete: on classical features, on embeddings by
-    model.weights and of the phase `pretrain`, on features from outside, and the networks of the phase `cross_fit`. Else
-    the last classifier judges. `beliefs` are those after these phases and after the last classifier's, by name; a list
-    is made of what there is.
+    With config.report.cross_fit, judges that have not seen the label compete: on the features `known`, and the networks
+    of the phase `cross_fit`. Else the last classifier judges. `beliefs` as of `features`; a list is made of what there
+    is.
     """
     splits, settings = context.splits, context.config.report
     labelled, threshold = splits.labelled, settings.threshold
     if settings.cross_fit:
-        verdict = _verdict(folder, context, beliefs)
+        verdict = _verdict(folder, context, beliefs, known)
         found = issues.of_verdict(verdict, labelled.label, labelled.true_label, threshold=threshold)
     elif last := beliefs.get(schedule.last_classifier(beliefs)):
         probabilities = splits.in_order(last.probabilities, last.valid_probabilities)
@@ -42,20 +65,13 @@ def find_label_issues(folder: WorkDir, context: Context, beliefs: dict[str, Beli
     return found
 
 
-def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> planted.Verdict:
-    """That of judges on all features that have seen no label; the process that writes finds it, the others read it."""
+def _verdict(
+    folder: WorkDir, context: Context, beliefs: dict[str, Belief], known: dict[str, np.ndarray]
+) -> planted.Verdict:
+    """That of judges on the features `known` and by networks; the process that writes finds it, the others read it."""
     labelled, config = context.splits.labelled, context.config
-    encoders = {'given encoder': context.pretrained} if context.pretrained else {}
-    is_trained = config.pretrain.epochs or not context.pretrained  # else it is the given one still
-    if 'pretrain' in beliefs and is_trained and not METHODS[config.pretrain.method].sees_labels:
-        encoders['own encoder'] = beliefs['pretrain'].variables
-    # By all processes.
-    rows = {kind: context.evaluator.embed(encoder, labelled) for kind, encoder in encoders.items()}
-    if context.splits.embeddings is not None:
-        rows['features from outside'] = context.splits.embeddings
     if is_main():
-        rows = {'classical features': classical.describe(labelled.image), **rows}
-        features = {kind: Features(of_kind, config.seed) for kind, of_kind in rows.items()}
+        features = {kind: Features(rows, config.seed) for kind, rows in known.items()}
         network = None
         if 'cross_fit' in beliefs and beliefs['cross_fit'].left_out is not None:
             network = judges.of_networks(labelled.label, beliefs['cross_fit'].left_out)
@@ -67,6 +83,23 @@ def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> p
         folder.save_array(evidence.NEAREST, similar.astype(np.int32))
     wait_for_all('verdict')
     return planted.Verdict.load(folder)
+
+
+def find_data_issues(
+    folder: WorkDir, context: Context, found: LabelIssues | None, known: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Finds what else is wrong with the data and writes data_issues.csv; returns what summary.json says of it.
+
+    `found` are the label issues and `known` the features, as of `features`. Only the process that writes looks.
+    """
+    if not is_main():
+        return {}
+    splits = context.splits
+    sets = {'train': splits.labelled, 'test': splits.test}
+    parts = [data_issues.Part(name, s.image, s.id, s.label, s.broken) for name, s in sets.items() if s is not None]
+    is_trusted = found is not None and found.verdict is not None and not found.verdict.fault
+    looked = data_issues.find(parts, known, found.probabilities if is_trusted else None, seed=context.config.seed)
+    return data_issues.save(folder, looked, parts, splits.labelled.class_names)
 
 
 def write_report(folder: WorkDir, context: Context, beliefs: dict[str, Belief], found: LabelIssues) -> None:
@@ -91,8 +124,12 @@ def write_report(folder: WorkDir, context: Context, beliefs: dict[str, Belief], 
             folder.save_array('labels/map_rows', rows.astype(np.int32))
             folder.save_array('labels/map', embedding_map.lay_out(features, context.config.seed))
     if is_main():
-        findings = Findings.load(folder)
-        page.write(folder, findings, labelled.image, gallery=settings.gallery, thumbnail=settings.thumbnail)
+        findings, test = Findings.load(folder), context.splits.test
+        sets = {'train': (labelled.id, labelled.image)} | ({'test': (test.id, test.image)} if test else {})
+        thumbnail = settings.thumbnail
+        about_data = section(folder, sets, thumbnail=thumbnail)
+        shown = {'gallery': settings.gallery, 'thumbnail': thumbnail, 'data_issues': about_data}
+        page.write(folder, findings, labelled.image, **shown)
         plots.write(folder, findings)
 
 

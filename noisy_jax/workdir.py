@@ -6,7 +6,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ class WorkDir:
     """The files of one run.
 
     config.json; data.json (classes, image shape, numbers of images); weights.json (a digest of model.weights);
-    metrics.jsonl; labels/ (arrays of every phase); labels.csv; pred_probs.npy; summary.json; checkpoints/; plots/;
-    report.html; tensorboard/.
+    metrics.jsonl; labels/ (arrays of every phase); labels.csv; data_issues.csv; pred_probs.npy; summary.json;
+    checkpoints/; plots/; report.html; tensorboard/.
     """
 
     def __init__(self, path: str | os.PathLike, writes: bool = True) -> None:
@@ -91,12 +91,13 @@ class WorkDir:
             return False
 
     @property
-    def label_issues(self) -> dict[str, Any] | None:
-        """What summary.json says of the list of label issues; None without a list."""
+    def issues(self) -> dict[str, Any]:
+        """What summary.json says of label_issues and data_issues, as far as they are there."""
         try:
-            return self.load_json('summary').get('label_issues')
+            summary = self.load_json('summary')
         except InputError:
-            return None
+            return {}
+        return {name: summary[name] for name in ('label_issues', 'data_issues') if name in summary}
 
     def save_array(self, name: str, array: np.ndarray) -> None:
         """Writes `<name>.npy`, e.g. 'pred_probs' or 'labels/given'."""
@@ -149,9 +150,26 @@ class WorkDir:
         """
         header = (*LABELS_HEADER, *(['true_label'] if 'true_label' in columns else []))
         text = [map(_TEXT.get(name, str), columns[name][order].tolist()) for name in header]
+        self.save_table('labels', header, zip(*text, strict=True))
+
+    def save_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Writes `<name>.csv`, e.g. 'data_issues'."""
         file = io.StringIO(newline='')
-        csv.writer(file, lineterminator='\n').writerows([header, *zip(*text, strict=True)])
-        self.save_bytes('labels.csv', file.getvalue().encode())
+        csv.writer(file, lineterminator='\n').writerows([header, *rows])
+        self.save_bytes(f'{name}.csv', file.getvalue().encode())
+
+    def load_table(self, name: str) -> list[dict[str, str]]:
+        """Reads what `save_table` wrote: a row as {column: text}.
+
+        Raises:
+          InputError: the file is missing or broken.
+        """
+        path = self.path / f'{name}.csv'
+        try:
+            with path.open(encoding='utf-8', newline='') as file:
+                return list(csv.DictReader(file))
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError(f'{path} cannot be read ({error}); rerun the command of the run to write it') from error
 
     def load_labels(self) -> dict[str, np.ndarray]:
         """The columns of labels.csv by name, each [N], in the order of `index` and of the rows of pred_probs.npy.

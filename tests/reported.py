@@ -5,11 +5,13 @@ import json
 import pathlib
 
 import numpy as np
+from PIL import Image
 from tiny import config
 
+from noisy_jax.labels import data_issues, planted
 from noisy_jax.labels import issues as label_issues
-from noisy_jax.labels import planted
 from noisy_jax.report import evidence, page
+from noisy_jax.report.data_issues import section
 from noisy_jax.report.findings import Findings
 from noisy_jax.workdir import WorkDir
 
@@ -104,6 +106,29 @@ def run_of(
     pixels = np.random.default_rng(0).integers(0, 256, (images, *shape), np.uint8)
     page.write(folder, Findings.load(folder), pixels, gallery=gallery, thumbnail=96)
     return pathlib.Path(path)
+
+
+def with_data_issues(path, root):
+    """The report of `run_of` with a section on the data: 20 pairs of equal images; the files of all are in `root`.
+
+    Returns:
+      The folder, and the ids of the images, str [40].
+    """
+    folder = WorkDir(path)
+    ids, given = folder.load_labels()['id'], folder.load_array('labels/given')
+    pixels = np.random.default_rng(0).integers(0, 256, (len(ids), 8, 8, 3), np.uint8)
+    pixels[20:40] = pixels[:20]
+    for name, image in zip(ids, pixels, strict=True):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).resize((32, 32)).save(root / name, 'png')
+    names = folder.load_json('data')['classes']
+    part = data_issues.Part('train', pixels, ids, given)
+    numbers = data_issues.save(folder, data_issues.find([part], {}, None), [part], names)
+    folder.save_json('summary', folder.load_json('summary') | {'data_issues': numbers})
+    shown = section(folder, {'train': (ids, pixels)}, thumbnail=96)
+    page.write(folder, Findings.load(folder), pixels, gallery=60, thumbnail=96, data_issues=shown)
+    rows = [row['id'] for row in folder.load_table('data_issues')]
+    return path, rows
 
 
 def read_data(folder):

@@ -10,7 +10,7 @@ import urllib.parse
 import numpy as np
 import pytest
 from PIL import Image
-from reported import HOSTILE, read_data, run_of
+from reported import HOSTILE, read_data, run_of, with_data_issues
 
 webdriver = pytest.importorskip('selenium.webdriver', reason='the report is tried in a browser by selenium, not found')
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -887,3 +887,39 @@ def test_a_short_list_is_its_own_sample(page, tmp_path):
     assert page.places() == list(range(size))
     page.press(*['d'] * (size - 1), 'k')
     assert page.text('#looked').endswith(f' Of all {size} of the list, {size - 1} were wrong.')
+
+
+def test_what_else_is_wrong_is_looked_at_and_decided_on(page, tmp_path):
+    assert not page.find('.with-data-issues').is_displayed(), 'this run has not looked'
+    root = tmp_path / 'photos'
+    folder, ids = with_data_issues(run_of(tmp_path / 'work', data=('folder', root), images=90), root)
+    page.open(folder)
+    listed = read_data(folder)['gallery']['id']
+    assert page.find('.with-data-issues').is_displayed()
+    assert page.js('return [...document.querySelectorAll("#data-issues .look img")].every((i) => i.naturalWidth > 0)')
+    looks = page.js('return [...document.querySelectorAll("#data-issues .look")].map((b) => b.dataset.file)')
+    assert looks[0] == ids[0]
+    decidable = [place for place, name in enumerate(looks) if name in listed]
+    assert 0 < len(decidable) < len(looks)
+    page.click('#data-issues .look')
+    assert page.text('#look-id') == ids[0]
+    page.wait(lambda: page.js('return document.querySelector("#look img").naturalWidth') == 32)  # that of the file
+    assert urllib.parse.unquote(page.find('#look a').get_attribute('href')) == f'file://{root / ids[0]}'
+    page.click('#look-close')
+    assert not page.find('#data-issues details li').is_displayed()
+    page.click('#data-issues summary')
+    assert page.find('#data-issues details li').is_displayed()
+    for place in (decidable[0], next(place for place in range(len(looks)) if place not in decidable)):
+        page.js('document.querySelectorAll("#data-issues .look")[arguments[0]].click()', place)
+        assert page.find('#look-decide').is_displayed() == (place in decidable)
+        page.click('#look-close')
+    page.js('document.querySelectorAll("#data-issues .look")[arguments[0]].click()', decidable[0])
+    page.click('#look-decide')
+    assert page.text('#large-id') == looks[decidable[0]]
+    page.press('d')
+    assert page.text('#download') == 'Download decisions (1)'
+    page.devtools('Emulation.setDeviceMetricsOverride', width=360, height=700, deviceScaleFactor=2, mobile=True)
+    try:
+        assert page.js('return document.documentElement.scrollWidth') == 360
+    finally:
+        page.devtools('Emulation.clearDeviceMetricsOverride')

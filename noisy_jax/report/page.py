@@ -17,10 +17,14 @@ from noisy_jax.report.thumbnails import data_uri
 from noisy_jax.report.wording import count, escape, sentences
 from noisy_jax.workdir import WorkDir
 
-_SCRIPTS = ('threshold', 'dialogs', 'decisions', 'estimate', 'evidence', 'gallery', 'csv', 'large', 'review', 'map')
+_SCRIPTS = (
+    *('threshold', 'dialogs', 'decisions', 'estimate', 'evidence', 'gallery', 'csv', 'large', 'review', 'look', 'map'),
+)
 
 
-def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thumbnail: int) -> None:
+def write(
+    folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thumbnail: int, data_issues: str = ''
+) -> None:
     """Writes report.html of a finished run with a classifier; the same run gives the same bytes.
 
     Args:
@@ -29,6 +33,7 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
       images: uint8 [N, H, W, C] of the labelled images; indexed once, with the rows shown or beside them.
       gallery: how many images it shows, the most suspicious ones.
       thumbnail: greatest length of their longer side in pixels; images beside them have half.
+      data_issues: the section on what else is wrong with the data, as HTML; '' where nobody looked.
 
     Raises:
       InputError: a file of the run is missing or broken.
@@ -68,6 +73,7 @@ def write(folder: WorkDir, findings: Findings, images: Any, *, gallery: int, thu
         sentences=''.join(f'<p>{text}</p>' for text in sentences(findings)),
         overview=sections.overview(findings),
         histogram=charts.histogram(findings),
+        data_issues=data_issues,
         judges=sections.judges(findings),
         classes=sections.classes(findings),
         confusion=sections.confusion(findings),

@@ -51,7 +51,32 @@ def render(summary: dict[str, Any]) -> str:
             f'  expected       {_number(issues["expected_precision"]):>22}{_number(issues["expected_recall"]):>8}'
             f'   ({_noise(issues)} of all labels are estimated to be wrong)'
         )
+    if found := data_issues(summary.get('data_issues', {})):
+        lines += ['', f'in the data: {"; ".join(found)} (data_issues.csv)']
     return '\n'.join(lines)
+
+
+def data_issues(numbers: dict[str, Any]) -> list[str]:
+    """What is wrong with the data beside labels, by the numbers of summary.json; nothing where nobody looked."""
+    if not numbers:
+        return []
+    twins, unknown, found = numbers['duplicates'], numbers['fit_no_class'], []
+    if twins['groups']:
+        kinds = {'with two labels': twins['with_two_labels'], 'in both sets': twins['in_training_and_test_set']}
+        of_them = ', '.join(f'{number:,} {text}' for text, number in kinds.items() if number)
+        text = f'{twins["images"]:,} images in {_count(twins["groups"], "group")} of duplicates'
+        found.append(text + (f' ({of_them})' if of_them else ''))
+    if pairs := numbers['hardly_told_apart']:
+        found.append(f'{_count(len(pairs), "pair")} of classes that are hardly told apart')
+    if unknown and unknown['images']:
+        found.append(f'{_count(unknown["images"], "image")} that may fit no class')
+    if numbers['one_colour']:
+        found.append(f'{_count(numbers["one_colour"], "image")} of one colour')
+    return found + ([f'{_count(numbers["broken"], "broken image")}, left out'] if numbers['broken'] else [])
+
+
+def _count(number: int, thing: str) -> str:
+    return f'{number:,} {thing}{"" if number == 1 else "s"}'
 
 
 def _noise(issues: dict[str, Any]) -> str:
