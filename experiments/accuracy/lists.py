@@ -127,6 +127,10 @@ def command(*arguments: Any, may_refuse: bool = False) -> str:
     return done.stdout + done.stderr
 
 
+# What the list of own_images waits for.
+_TO_THE_LIST = ("--config.phases=('pretrain', 'cross_fit')",)
+
+
 def ours(folder: pathlib.Path, name: str, *changes: str) -> dict[str, Any]:
     """A run of own_images on the folder: how good its list is, what it claims, what cleaning by it would do."""
     workdir = folder / name
@@ -279,7 +283,7 @@ def main() -> None:
                 source.lay_out(FOLDERS[kind], seed, folder)
                 results[name] = results.get(name) or evaluate(folder)
                 if arguments.normal and 'ours, normal' not in results[name]:
-                    results[name]['ours, normal'] = ours(folder, 'normal')
+                    results[name]['ours, normal'] = ours(folder, 'normal', *_TO_THE_LIST)
                 if arguments.smoke:
                     print(json.dumps(results[name], indent=1))
                     return

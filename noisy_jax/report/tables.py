@@ -47,8 +47,10 @@ def render(summary: dict[str, Any]) -> str:
     if issues and not issues.get('trusted', True):
         lines.append(f'  not to be trusted: {issues["why"]}')
     elif issues:
+        # A mixture on losses of labels that the classifier has seen claims too much (docs/label_issues.md).
+        by = 'expected' if 'precision_interval' in issues else 'expected (too high)'
         lines.append(
-            f'  expected       {_number(issues["expected_precision"]):>22}{_number(issues["expected_recall"]):>8}'
+            f'  {by:<20}{_number(issues["expected_precision"]):>17}{_number(issues["expected_recall"]):>8}'
             f'   ({_noise(issues)} of all labels are estimated to be wrong)'
         )
     if found := data_issues(summary.get('data_issues', {})):
