@@ -29,6 +29,7 @@ _LEAST = 0.7  # AUROC of planted errors below which a judge finds too few of the
 # How far true precisions and noise rates lay from the two estimates (docs/label_issues.md).
 _LOWER, _UPPER, _MARGIN = 0.6, 2.0, 1.0
 _RATE_LOWER, _RATE_UPPER, _RATE_MARGIN = 0.5, 3.0, 1.0
+_TEMPER = 0.7  # exponent of the odds: people's errors stand out less than planted ones
 _TIE = 0.005  # by which equal probabilities are ordered by suspicion
 
 
@@ -191,7 +192,8 @@ def _fault(auroc: float, agreement: float, labels: np.ndarray) -> str:
 
 def _claims(trial: Trial, found: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
     """Probabilities to be wrong [3, N] of labels of suspicion `found` [N], and the noise rate's interval."""
-    odds = trial.odds(found)
+    rest = trial.odds(trial.rest)
+    odds = trial.odds(found) ** _TEMPER * (rest.mean() / np.mean(rest**_TEMPER))  # the same share of wrong labels
     each = np.clip(np.stack([rate * odds for rate in (trial.rate_of_tails(), trial.rate_of_mixture())]), 0, 1)
     estimate, margin = np.sqrt(each.prod(0)), 1 / np.sqrt(len(found))
     rank = (rankdata(found) - 0.5) / len(found)  # one for equal suspicions, 0.5 in the mean
