@@ -108,7 +108,8 @@ def test_list_and_page_are_there_before_training_and_better_ones_after_it(photos
     assert between.listed == last.listed, 'later phases do not change it'
     assert last.summary == summary
     assert 'first' not in summary['label_issues']
-    kinds = {'classical features', 'own encoder', 'own network', 'all judges together'}
+    kinds = {'classical features', 'own encoder', 'all judges together'}
+    kinds |= {'own network', 'classical features and own network', 'own encoder and own network'}
     assert {name.split(',')[0] for name in summary['label_issues']['judges']} == kinds
     assert 'This is a first list' not in last.page
     assert 'own encoder, neighbours' in last.page

@@ -188,3 +188,18 @@ def test_judges_together_say_the_geometric_mean():
     found = judges.together([lambda *_: np.repeat(one, 2, axis=0), lambda *_: other])(np.array([0, 1]), 0)
     sure = np.sqrt([0.8 * 1, 0.2 * 1e-6])  # no judge alone makes a class impossible
     np.testing.assert_allclose(found, [[0.5, 0.5], sure / sure.sum()], rtol=1e-5)
+
+
+def test_a_network_competes_alone_beside_features_and_with_all():
+    features, labels = _groups(2, 20)
+    kinds = {'a': Features(features, 0), 'b': Features(features[:, :1], 0)}
+    sure = np.eye(2, dtype=np.float32)[labels]
+    network = judges.of_networks(labels, np.stack([sure, 1 - sure]))
+    found = judges.all_judges(kinds, 2, folds=3, network=network)
+    assert {judges.kind_of(name, kinds) for name in found if name.startswith('a')} == {'a', 'b'}  # 'all' has the last
+    for name in ('own network', 'a and own network', 'b and own network', 'all judges together'):
+        assert judges.kind_of(name, kinds) == ('a' if name.startswith('a and') else 'b')
+    np.testing.assert_array_equal(found['own network'](labels, 0), sure)
+    parts = [found[name](labels, 0) for name in ('a, logistic regression', 'a, neighbours', 'own network')]
+    means = np.exp(np.mean(np.log(np.maximum(parts, 1e-6)), axis=0))
+    np.testing.assert_allclose(found['a and own network'](labels, 0), means / means.sum(1, keepdims=True), rtol=1e-5)

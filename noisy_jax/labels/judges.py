@@ -10,6 +10,7 @@ from noisy_jax.labels.features import Features
 Judge = Callable[[np.ndarray, int], np.ndarray]  # (labels int [N], seed) -> float32 [N, C]
 
 NETWORK = 'own network'
+_AND_NETWORK = f' and {NETWORK}'
 _LEAST = 1e-6  # probability that one of several judges may leave to a class
 
 
@@ -36,8 +37,8 @@ def all_judges(
         names = f'{kind}, logistic regression', f'{kind}, neighbours'
         judges |= dict(zip(names, pair, strict=True)) | {f'{kind}, both': together(pair)}
         if network:
-            judges[f'{kind}, both and {NETWORK}'] = together((*pair, network))
-    singles = [judge for name, judge in judges.items() if ', both' not in name]
+            judges[f'{kind}{_AND_NETWORK}'] = together((*pair, network))
+    singles = [judge for name, judge in judges.items() if not name.endswith((', both', _AND_NETWORK))]
     return judges | ({'all judges together': together(singles)} if len(features) > 1 else {})
 
 
@@ -58,7 +59,7 @@ def of_networks(labels: np.ndarray, left_out: np.ndarray) -> Judge:
 
 def kind_of(judge: str, features: Mapping[str, Features]) -> str:
     """The kind of features of a judge by name; the last of them for all judges together."""
-    kind = judge.rpartition(', ')[0]
+    kind = judge.removesuffix(_AND_NETWORK) if judge.endswith(_AND_NETWORK) else judge.rpartition(', ')[0]
     return kind if kind in features else list(features)[-1]
 
 
