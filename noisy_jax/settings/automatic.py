@@ -84,7 +84,7 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
         'model.encoder': encoder,
         'model.width': (0 if small or facts.accelerator else 16, 'channels of the first layer; 0: its own'),
         'augment.standard.padding': (max(side // 8, 1), 'an eighth of the side'),
-        'augment.simclr.blur_probability': (0.5 if side > 32 else 0.0, 'for images of more than 32 pixels'),
+        'augment.simclr.blur_probability': (0.5 if side > 32 else 0.0, 'only above 32 pixels'),
         'pretrain.epochs': (pretrain, f'about {passes:,} images in all'),
         'cross_fit.epochs': (_clip(left_out // facts.labelled, 5, 40), f'about {left_out:,} images for each network'),
         'contrast.epochs': (max(pretrain // 5, 5), 'a fifth of that'),
@@ -207,6 +207,8 @@ def choose(
     if config.effort == 'quick':
         chosen.phases, chosen.early_stop, chosen.data.valid_fraction = (), 'none', 0.0
     idle = set(PHASES) - set(chosen.phases)
+    if not chosen.phases:  # nothing is augmented or trained, and without a file there is no network
+        idle |= {'augment', 'loss_settings'} | (set() if weights else {'model', 'eval_batch_size'})
     return chosen, _table(title, {key: each for key, each in values.items() if key.split('.')[0] not in idle})
 
 
