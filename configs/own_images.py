@@ -3,7 +3,7 @@
   noisy-jax --config=own_images --config.data.path=photos --workdir=runs/photos
 
 `photos` is a folder of class folders (images without a label in a folder `unlabelled`), a .csv or .tsv file with the
-columns path, label (an empty label is none), an .npz or a folder of .npy files (README, Data). Sizes, network, batch,
+columns path, label (an empty label is none), an .npz or a folder of .npy files (docs/data.md). Sizes, network, batch,
 epochs and normalisation are chosen from the data and shown before training; --config.KEY=VALUE overrides it.
 
 The work directory gets a first labels.csv and report.html before anything is trained, the classifier, and then the list

@@ -451,7 +451,7 @@ def test_decisions_of_another_run(pets, tmp_path, capsys, row, words):
 
 
 @pytest.mark.parametrize(
-    ('content', 'words'), [(None, ['No such file']), ('a,b\n', ['line 1', 'given_label']), ('', ['line 1'])]
+    ('content', 'words'), [(None, ['there is no', 'button']), ('a,b\n', ['line 1', 'given_label']), ('', ['line 1'])]
 )
 def test_no_decisions(pets, tmp_path, capsys, content, words):
     file = tmp_path / 'decisions.csv'

@@ -182,9 +182,9 @@ def test_a_run_without_training_has_a_map_of_its_features(quick):
 def test_without_a_classifier_there_is_nothing_to_predict_or_export(photos, quick, tmp_path, capsys):
     work, _ = quick
     status = predict.main([f'--workdir={work}', f'--images={photos.root}', f'--out={tmp_path / "new.csv"}'])
-    refused(capsys, status, str(work), 'has no classifier', 'no phases')
+    refused(capsys, status, str(work), 'has no classifier', 'config.effort=normal', 'another work directory')
     status = export.main([f'--workdir={work}', f'--out={tmp_path / "new"}'])
-    refused(capsys, status, str(work), 'has no classifier', 'no phases')
+    refused(capsys, status, str(work), 'has no classifier', 'config.effort=normal', 'another work directory')
     assert [*tmp_path.iterdir()] == []
 
 

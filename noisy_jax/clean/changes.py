@@ -117,6 +117,8 @@ def _rows(file: str | os.PathLike) -> list[tuple[int, list[str]]]:
             reader = csv.reader(text)
             header = next(reader, [])
             rows = [(reader.line_num, row) for row in reader if row]
+    except FileNotFoundError as error:
+        raise InputError(f"--decisions: there is no {file}; the report's button downloads one") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f'--decisions: {file} cannot be read as CSV ({error})') from error
     if tuple(header) != DECISIONS_HEADER:

@@ -60,8 +60,10 @@ class TrainedClassifier:
         config = from_json(folder.load_json('config'))
         phase = schedule.last_classifier(entry.name for entry in schedule.entries(config))
         if phase is None:
-            phases = f'its phases are {", ".join(config.phases)}' if config.phases else 'it has no phases'
-            raise InputError(f'{folder.path}: this run has no classifier, {phases}')
+            why = 'it trained nothing; config.effort=normal trains one, in another work directory'
+            if config.phases:
+                why = f'its phases are {", ".join(config.phases)}'
+            raise InputError(f'{folder.path}: this run has no classifier; {why}')
         data = folder.load_json('data')
         return cls(_outcome(folder, phase), config, tuple(data['classes']), tuple(data['image_shape']))
 
