@@ -24,7 +24,7 @@ from noisy_jax.report import evidence, page, plots
 from noisy_jax.report.charts import histogram
 from noisy_jax.report.findings import Findings
 from noisy_jax.report.thumbnails import data_uri
-from noisy_jax.report.wording import count, percent
+from noisy_jax.report.wording import count, interval, percent
 from noisy_jax.workdir import WorkDir
 
 
@@ -255,10 +255,10 @@ def test_a_judge_says_intervals_and_nothing_of_a_mixture(by_judge):
     low, high = numbers['precision_interval']
     assert 0 < low < numbers['expected_precision'] < high
     assert low < numbers['precision'] <= high
-    assert f'Of the listed labels, {percent(low)} to {percent(high)} are wrong' in lede
+    assert f'Of the listed labels, {interval(low, high)} are wrong' in lede
     least, most = numbers['noise_rate_interval']
     assert least < np.mean(findings.given != findings.true) < most
-    assert f'{percent(least)} to {percent(most)} of the labels are wrong, by the estimate' in lede
+    assert f'An estimated {interval(least, most)} of the labels are wrong' in lede
     assert f'The list is that of {JUDGE}' in lede
     won, lost = numbers['judges'][JUDGE], numbers['judges']['guesses']
     assert f'(AUROC {won:.2f}; the others reach {lost:.2f} at most)' in lede
@@ -363,6 +363,19 @@ def test_a_run_without_labels_csv_is_refused(judged, tmp_path):
 @pytest.mark.parametrize(('value', 'text'), [(0, '0.0 %'), (1e-5, '< 0.1 %'), (0.405, '40.5 %'), (0.9999, '> 99.9 %')])
 def test_nothing_is_rounded_to_all_or_none(value, text):
     assert percent(value).replace('\N{NO-BREAK SPACE}', ' ') == text
+
+
+@pytest.mark.parametrize(
+    ('low', 'high', 'text'),
+    [
+        (0.035, 0.392, '4 to 39 %'),
+        (0.163, 1.0, '16 to 100 %'),
+        (0, 0.04, '0.0 to 4.0 %'),
+        (0.981, 0.996, '98.1 to 99.6 %'),
+    ],
+)
+def test_narrow_intervals_have_a_decimal(low, high, text):
+    assert interval(low, high).replace('\N{NO-BREAK SPACE}', ' ') == text
 
 
 def test_plots(judged):

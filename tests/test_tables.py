@@ -47,6 +47,19 @@ def test_what_was_not_done_is_said():
     assert 'memorised' not in render(SUMMARY)
 
 
+def test_a_judges_precision_is_an_interval_and_nothing_trained_is_no_table():
+    issues = {
+        **{'suspects': 117, 'expected_precision': 0.677, 'expected_recall': 0.433, 'estimated_noise_rate': 0.122},
+        **{'precision_interval': [0.163, 1.0], 'noise_rate_interval': [0.035, 0.392]},
+    }
+    text = render({**SUMMARY, 'phases': [], 'selection': None, 'label_issues': issues})
+    assert '(4 to 39 % of all labels are estimated to be wrong)' in text
+    assert text.endswith('  by planted errors, 16 to 100 % of those listed are wrong')
+    assert 'phase ' not in text
+    unknown = {**issues, 'suspects': 0, 'expected_precision': None, 'precision_interval': None}
+    assert 'planted' not in render({**SUMMARY, 'label_issues': unknown})
+
+
 def test_a_run_without_a_test_set_shows_what_is_estimated():
     phases = [{'name': 'classify', 'seconds': 4.0, 'valid_accuracy_last': 0.36, 'knn_agreement': 0.3}]
     issues = {'suspects': 40, 'expected_precision': 0.83, 'expected_recall': None, 'estimated_noise_rate': 0.301}

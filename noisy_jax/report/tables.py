@@ -13,6 +13,8 @@ _COLUMNS = (
     ('knn_agreement', 'k-NN agr.'),
 )
 
+_NARROW = 0.1  # intervals that are narrower get a decimal
+
 
 def render(summary: dict[str, Any]) -> str:
     """Renders the table at the end of a run from a summary as in summary.json."""
@@ -23,10 +25,10 @@ def render(summary: dict[str, Any]) -> str:
     lines = [
         f'{summary["config"]}, seed {summary["seed"]}, {summary["device"]}',
         f'noise added: {added}{realised}',
-        '',
-        f'{"phase":<12}{"classifier":<13}' + ''.join(f'{title:>10}' for _, title in columns) + f'{"seconds":>9}'
-        f'{"images/s":>10}',
     ]
+    if summary['phases']:
+        heads = ''.join(f'{title:>10}' for _, title in columns)
+        lines += ['', f'{"phase":<12}{"classifier":<13}{heads}{"seconds":>9}{"images/s":>10}']
     for phase in summary['phases']:
         lines.append(
             f'{phase["name"]:<12}{schedule.title(phase["name"]):<13}'
@@ -53,6 +55,8 @@ def render(summary: dict[str, Any]) -> str:
             f'  {by:<20}{_number(issues["expected_precision"]):>17}{_number(issues["expected_recall"]):>8}'
             f'   ({_noise(issues)} of all labels are estimated to be wrong)'
         )
+        if known := issues.get('precision_interval'):
+            lines.append(f'  by planted errors, {interval(*known)} of those listed are wrong')
     if found := data_issues(summary.get('data_issues', {})):
         lines += ['', f'in the data: {"; ".join(found)} (data_issues.csv)']
     return '\n'.join(lines)
@@ -81,10 +85,15 @@ def _count(number: int, thing: str) -> str:
     return f'{number:,} {thing}{"" if number == 1 else "s"}'
 
 
+def interval(low: float, high: float) -> str:
+    """Formats 0.035 and 0.392 as '4 to 39 %'; with a decimal where whole numbers would say too little."""
+    digits = 0 if high - low >= _NARROW else 1
+    return f'{100 * low:.{digits}f} to {100 * high:.{digits}f} %'
+
+
 def _noise(issues: dict[str, Any]) -> str:
-    interval = issues.get('noise_rate_interval')
-    if interval:
-        return f'{100 * interval[0]:.0f} to {100 * interval[1]:.0f} %'
+    if known := issues.get('noise_rate_interval'):
+        return interval(*known)
     return f'about {100 * issues["estimated_noise_rate"]:.0f} %'
 
 

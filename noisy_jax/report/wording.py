@@ -22,6 +22,11 @@ def percent(value: float | None) -> str:
     return f'{100 * value:.1f}{_SPACE}%'
 
 
+def interval(low: float, high: float) -> str:
+    """Formats 0.035 and 0.392 as '4 to 39 %'."""
+    return tables.interval(low, high).replace(' %', f'{_SPACE}%')
+
+
 def count(number: int, thing: str = '') -> str:
     """Formats 1437 and 'image' as '1,437 images'."""
     return f'{number:,}{_SPACE}{thing}{"" if number == 1 else "s"}' if thing else f'{number:,}'
@@ -30,7 +35,7 @@ def count(number: int, thing: str = '') -> str:
 def noise_rate(findings: Findings) -> str:
     """The estimated share of wrong labels: the interval of a judge, else one number."""
     if findings.verdict:
-        return ' to '.join(map(percent, findings.verdict.noise_rate))
+        return interval(*findings.verdict.noise_rate)
     return percent(findings.numbers['estimated_noise_rate'])
 
 
@@ -80,7 +85,7 @@ def _rate(findings: Findings, form: str) -> str:
     if findings.fault:
         return ''
     if findings.verdict:
-        return form.format(f'<strong>{noise_rate(findings)} of the labels are wrong</strong>, by the estimate')
+        return form.format(f'An estimated <strong>{noise_rate(findings)} of the labels are wrong</strong>')
     return form.format(f'About <strong>{noise_rate(findings)} of the labels are estimated to be wrong</strong>')
 
 
@@ -90,12 +95,12 @@ def _trust(findings: Findings) -> str:
     claims = issues['suspects'] and not findings.fault
     if claims and findings.verdict:
         low, high = issues['precision_interval']
-        known = f'<strong>{percent(low)} to {percent(high)}</strong> are wrong (expected precision)'
+        known = f'<strong>{interval(low, high)}</strong> are wrong (expected precision)'
         if high - low > _ANYTHING:
-            known = '<strong>any share</strong> may be wrong: of so few the judge cannot tell'
+            known = '<strong>any share</strong> may be wrong: with so few, the judge cannot tell'
         parts.append(
-            f'Of the listed labels, {known}. How a judge finds errors that were planted among the labels says so much, '
-            'and no more; each image that you look at says more.'
+            f'Of the listed labels, {known}. This is all that errors planted among the labels can tell; each '
+            'image that you look at tells more.'
         )
     elif claims:
         parts.append(

@@ -57,8 +57,8 @@ function lookingFurther() {
   const next = places.filter(isOpen).slice(0, AHEAD);
   if (!next.length) return found;
   const expected = sum(next.map((place) => Math.min(ratio * doubt(place), 1)));
-  return `${found} Looking further: ${expected.toFixed(1)} wrong labels are expected among the ${count(next.length)} most suspicious `
-    + `undecided images${expected < HARDLY && decided.length >= ENOUGH ? '; looking further hardly pays' : ''}.`;
+  return `${found} Of the ${amount(next.length, 'most suspicious undecided image')}, about ${expected.toFixed(expected < 10 ? 1 : 0)} `
+    + `are expected to have a wrong label${expected < HARDLY && decided.length >= ENOUGH ? '; looking further hardly pays' : ''}.`;
 }
 
 /** The share of wrong labels in the random sample, with Wilson's interval; '' before all of it is decided. */
@@ -79,12 +79,13 @@ function showEstimate() {
   const shown = places.filter(isListed);
   const among = wrongAmong(shown, size, data.cuts.caught[cut], beganWith(size));
   const all = wrongAmong(places, data.images, data.wrong, data.noise_rate.map((rate) => rate * data.images));
-  const write = (id, [least, middle, most], format) => $(id).replaceChildren(
-    format(middle), ...(least < most ? [element('small', {}, ` (${format(least)} to ${format(most)})`)] : []));
-  if (size) write('precision', among, (wrong) => percent(wrong / size));
+  const write = (id, [least, middle, most], format, between) => $(id).replaceChildren(
+    format(middle), ...(least < most ? [element('small', {}, ` (${between(least, most)})`)] : []));
+  const whole = (wrong) => count(Math.round(wrong));
+  if (size) write('precision', among, (wrong) => percent(wrong / size), (...ends) => percents(...ends.map((wrong) => wrong / size)));
   else $('precision').textContent = '–';
   $('recall').textContent = all[1] ? percent(among[1] / all[1]) : '–';
-  write('wrong', all, (wrong) => count(Math.round(wrong)));
+  write('wrong', all, whole, (least, most) => `${whole(least)} to ${whole(most)}`);
   $('looked').textContent = lookingFurther() + sampleFound(shown, size);
   const left = [...sample].filter(isOpen).length;
   $('sample').textContent = 'Check a random sample'

@@ -9,6 +9,12 @@ function percent(value) {
   return `${(100 * value).toFixed(1)}\u00a0%`;
 }
 
+// As on top of the page: with a decimal where whole numbers would say too little.
+function percents(low, high) {
+  const digits = high - low >= 0.1 ? 0 : 1;
+  return `${(100 * low).toFixed(digits)} to ${(100 * high).toFixed(digits)}\u00a0%`;
+}
+
 // A probability of labels.csv, whose six digits may round it to 0 or 1.
 const chance = (value) => percent(Math.min(Math.max(value, 1e-6), 1 - 1e-6));
 
