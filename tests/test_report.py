@@ -342,6 +342,7 @@ def test_a_first_list_says_that_it_is_one(tmp_path):
     folder = run_of(tmp_path / 'work', judged=True, first=True, true=False)
     assert 'This is a first list; training goes on and may improve it.' in _lede(folder)
     assert read_data(folder)['map'] is None
+    assert '<section id="training">' not in (folder / 'report.html').read_text(encoding='utf-8')
     assert 'hits' not in read_data(folder)['cuts']
     _draw(folder)
 

@@ -844,6 +844,35 @@ def test_what_is_all_decided_needs_no_interval(page, by_judge):
     assert _shown(page, '#precision') == f'{100 * (listed - 1) / listed:.1f} %'
 
 
+def test_where_nothing_was_trained_there_is_no_training(page, tmp_path):
+    assert page.find('.with-training').is_displayed()
+    page.open(run_of(tmp_path / 'work', judged=True, first=True))
+    assert not page.find('.with-training').is_displayed()
+    assert page.js('return document.getElementById("training")') is None
+
+
+def test_the_table_of_judges_fills_the_space_below_the_chart(page, by_judge):
+    def edges(selector):
+        return page.js(
+            'const r = document.querySelector(arguments[0]).getBoundingClientRect(); return [r.left, r.top, r.bottom]',
+            selector,
+        )
+
+    def places():
+        return [edges(selector) for selector in ('#threshold figure', '#judges', '#cut')]
+
+    page.open(by_judge)
+    (left, _, below), (judges_left, judges_top, _), (cut_left, cut_top, _) = places()
+    assert judges_left == left < cut_left
+    assert cut_top < below <= judges_top
+    page.devtools('Emulation.setDeviceMetricsOverride', width=360, height=700, deviceScaleFactor=2, mobile=True)
+    try:
+        (_, _, below), (_, judges_top, _), (_, cut_top, _) = places()
+        assert below <= cut_top < judges_top, 'on a phone the threshold comes first'
+    finally:
+        page.devtools('Emulation.clearDeviceMetricsOverride')
+
+
 def test_a_random_sample_of_the_list_says_its_own_share(page, plain):
     page.open(plain)
     data = read_data(plain)

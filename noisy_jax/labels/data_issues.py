@@ -92,7 +92,7 @@ def save(folder: WorkDir, found: DataIssues, parts: Sequence[Part], class_names:
     for number, pair in enumerate(found.overlaps, 1):
         first, second = str(names[pair.first]), str(names[pair.second])
         shares = (f'{100 * share:.0f} %' for share in (pair.first_share, pair.second_share))
-        both = '{} of {first} look more like {second}, {} of {second} more like {first}'
+        both = "{} of '{first}' look more like '{second}', {} of '{second}' more like '{first}'"
         both = both.format(*shares, first=first, second=second)
         score = f'{min(pair.first_share, pair.second_share):.3f}'
         for row in pair.rows:

@@ -50,11 +50,11 @@ _TWO, _BETWEEN, _OTHER = 'Duplicates with two labels', 'Duplicates in training a
 _PAIRS, _NONE, _COLOUR = 'Classes that are hardly told apart', 'Images that fit no class', 'Images of one colour'
 _HINTS = {
     _TWO: 'At most one of the labels is right, unless the image shows both.',
-    _BETWEEN: 'The test set measures what is remembered of them: leave them out of one of the sets.',
+    _BETWEEN: 'On these the test set measures memory: leave them out of one of the two sets.',
     _OTHER: 'They count more than once in training, and a copy may be held out while the other is trained on.',
-    _PAIRS: 'Of two that are one class, half of each look more like the other. Weak features blur classes too.',
+    _PAIRS: 'If two were one class, half of each would look more like the other; weak features blur classes too.',
     _NONE: 'Farther from all others than nine of ten images are from other classes; some are merely unusual.',
-    _COLOUR: 'There is nothing on them to learn from.',
+    _COLOUR: 'There is nothing in them to learn from.',
 }
 
 
@@ -141,7 +141,7 @@ def _sentence(numbers: dict[str, Any]) -> str:
     text = f'Found: {"; ".join(found)}.' if found else 'Nothing was found: no duplicates and no images of one colour.'
     if unknown and unknown['images'] is None:
         text += (
-            f' Images that fit no class were not looked for: {escape(unknown["features"])} hardly tell images of '
-            f'another class (AUROC {unknown["auroc"]:.2f}; 0.50 is chance).'
+            f' Images that fit no class were not looked for: {escape(unknown["features"])} can hardly '
+            f'recognise images of an unknown class (AUROC {unknown["auroc"]:.2f}; 0.50 is chance).'
         )
     return text + ' All are in <code>data_issues.csv</code>.' if found else text

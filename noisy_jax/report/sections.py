@@ -48,7 +48,12 @@ def judges(findings: Findings) -> str:
         f'<tr><th scope="row">{escape(name)}</th><td>{found:.3f}</td></tr>'
         for name, found in sorted(findings.verdict.aurocs.items(), key=lambda item: -item[1])
     ]
-    return _table('id="judges"', 'Judges, by how well they find planted errors', _heads(('judge', 'AUROC')), rows)
+    return _table(
+        'id="judges"',
+        'Judges, by how well they find planted errors (both: regression and neighbours together)',
+        _heads(('judge', 'AUROC')),
+        rows,
+    )
 
 
 def classes(findings: Findings) -> str:
@@ -68,7 +73,7 @@ def classes(findings: Findings) -> str:
         cells += _cell(confused, other, 'text')
         rows.append(f'<tr><th scope="row" data-sort="{escape(name)}">{button}</th>{cells}</tr>')
     listed = f'likely errors (below {findings.threshold:g})'
-    heads = ('class', 'images', listed, 'estimated noise', 'most confused with')
+    heads = ('class', 'images', listed, 'estimated noise', 'suggested most often')
     return _sortable('classes', 'Label quality by class', heads, rows)
 
 
@@ -88,7 +93,7 @@ def confusion(findings: Findings) -> str:
         findings.classes,
         noise,
         [[f'{100 * value:.0f}' if value >= 0.005 else '' for value in row] for row in noise.tolist()],
-        'Estimated noise: of 100 images of a class, how many have which label',
+        'Estimated labels of 100 images of a class',
         ('right', 'given'),
     )
     return f'<div class="pair">{left}{right}</div>'
@@ -125,7 +130,9 @@ def _top_confusions(findings: Findings) -> str:
 
 
 def training(findings: Findings) -> str:
-    """Accuracies and curves of the phases."""
+    """The section with accuracies and curves of the phases; '' where nothing has been trained."""
+    if not findings.summary['phases']:
+        return ''
     columns = {
         'test_accuracy_last': 'test images',
         'test_accuracy_best': 'best epoch',
@@ -144,7 +151,9 @@ def training(findings: Findings) -> str:
             f'{cells}<td>{phase["seconds"]:,.0f}</td></tr>'
         )
     heads = ('phase', 'classifier', *columns.values(), 'seconds')
-    return _table('id="phases"', 'Accuracy of each phase', _heads(heads), rows) + _curves(findings)
+    table = _table('id="phases"', 'Accuracy of each phase', _heads(heads), rows)
+    panel = f'<div class="panel">{table}{_curves(findings)}</div>'
+    return f'<section id="training"><h2>Training</h2>{panel}</section>\n'
 
 
 def _curves(findings: Findings) -> str:

@@ -1,5 +1,7 @@
 // The images of the section on the data: one large, in a dialog of its own, since the list may lack it.
-for (const link of document.querySelectorAll('.with-data-issues')) link.hidden = !$('data-issues');
+for (const [name, id] of [['with-data-issues', 'data-issues'], ['with-training', 'training']]) {
+  for (const link of document.querySelectorAll(`.${name}`)) link.hidden = !$(id);
+}
 
 for (const picture of document.querySelectorAll('#data-issues img')) {
   picture.classList.toggle('pixels', Math.max(picture.naturalWidth, picture.naturalHeight) <= 48);
