@@ -659,6 +659,8 @@ def test_a_phone_needs_no_sideways_scrolling(page, made_by, request):
             elif name == '#ask':
                 page.press(Keys.ESCAPE, Keys.ESCAPE, 'x')
                 page.click('[data-bulk=accept]')
+            if name == '#help':
+                assert page.js('return document.querySelector("#help").scrollTop') == 0, 'it is read from its top'
             left, right = page.js(inside, name)
             assert 0 <= left < right <= 360
             assert page.js(overflow, name) == 0
