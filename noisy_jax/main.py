@@ -1,6 +1,7 @@
 """Trains on images whose labels are partly wrong.
 
-  noisy-jax --config=digits --workdir=runs/digits [--config.seed=1 ...]
+  noisy-jax --config=own_images --config.data.path=photos --workdir=runs/photos    a folder per class, labels untrusted
+  noisy-jax --config=digits --workdir=runs/digits [--config.seed=1 ...]            a first try
 
 (the same as python -m noisy_jax.main)
 

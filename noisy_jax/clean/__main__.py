@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='--all-suspects get the suggested label, or are left out; csv: as relabel, but --out gets a list alone',
     )
     parser.add_argument(
-        '--threshold', type=float, help="clean probability below which --all-suspects takes a label; the run's"
+        '--threshold', type=float, help="clean probability below which --all-suspects acts (default: the run's)"
     )
-    parser.add_argument('--data', help='where the originals are now; config.data.path of the run, from the folder here')
+    parser.add_argument('--data', help='where the originals are now (else config.data.path of the run, seen from here)')
     parser.add_argument(
         '--copy',
         action='store_true',

@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--model', required=True, help='a name of timm, such as resnet50 or vit_small_patch14_dinov2')
     parser.add_argument('--out', required=True, help='a new .npy file')
-    parser.add_argument('--weights', default='', help='.safetensors file or PyTorch state dict; else those of the hub')
-    parser.add_argument('--batch', type=int, default=32, help='images that go through the network at a time; 32')
+    parser.add_argument('--weights', default='', help='.safetensors file or PyTorch state dict (default: from the hub)')
+    parser.add_argument('--batch', type=int, default=32, help='images per pass (default: 32)')
     options = parser.parse_args(argv)
 
     def work() -> None:

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         'python -m noisy_jax.export', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
-    parser.add_argument('--workdir', required=True, help='of the run')
+    parser.add_argument('--workdir', required=True, help='work directory of the run')
     parser.add_argument('--out', required=True, help='a new folder')
     options = parser.parse_args(argv)
 

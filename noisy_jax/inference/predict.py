@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         'python -m noisy_jax.predict', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
-    parser.add_argument('--workdir', required=True, help='of the run')
+    parser.add_argument('--workdir', required=True, help='work directory of the run')
     parser.add_argument(
         '--images',
         required=True,
