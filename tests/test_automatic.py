@@ -40,6 +40,10 @@ def test_choices_go_by_size_number_and_machine():
     assert of['pretrain.epochs'] == 20  # 100,000 images
     thorough = automatic.choices(Facts(5000, 0, 10, 32, True, 3, effort='thorough'))
     assert thorough['pretrain.epochs'][0] == 100
+    few = {
+        effort: automatic.choices(Facts(150, 50, 10, 32, True, 3, effort=effort)) for effort in ('normal', 'thorough')
+    }
+    assert [found['pretrain.epochs'][0] for found in few.values()] == [200, 500]
     large = automatic.choices(Facts(900, 100, 120, 600, False, 3, devices=4, accelerator=True))
     of = {key: value for key, (value, _) in large.items()}
     assert (of['data.image_size'], of['model.encoder'], of['pretrain.epochs']) == (128, 'resnet18', 500)
