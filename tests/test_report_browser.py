@@ -748,16 +748,16 @@ def test_a_list_of_a_judge_has_intervals_and_no_mixture(page, by_judge, tmp_path
     summary = json.loads((by_judge / 'summary.json').read_text())['label_issues']
     page.open(by_judge)
     low, high = (100 * value for value in summary['precision_interval'])
-    assert _shown(page, '#precision').endswith(f' % ({low:.0f} to {high:.0f} %)')
+    assert _shown(page, '#precision').startswith(f'{low:.0f} to {high:.0f} % (about ')
     low, high = (400 * value for value in summary['noise_rate_interval'])
-    assert _shown(page, '#wrong').endswith(f' ({low:.0f} to {high:.0f})')
+    assert _shown(page, '#wrong').startswith(f'{low:.0f} to {high:.0f} (about ')
     for at, keys in ((500, ()), (100, [Keys.ARROW_LEFT] * 40)):
         page.find('#cut').send_keys(*keys)
         size = cuts['suspects'][at]
         caught, least, most = (cuts[name][at] / size for name in ('caught', 'least', 'most'))
         least -= 2 * np.sqrt(least * (1 - least) / size)
         most = min(most + 2 * np.sqrt(most * (1 - most) / size), 1)
-        assert _shown(page, '#precision') == f'{100 * caught:.1f} % ({100 * least:.0f} to {100 * most:.0f} %)'
+        assert _shown(page, '#precision') == f'{100 * least:.0f} to {100 * most:.0f} % (about {100 * caught:.0f} %)'
     assert page.find('#judges').is_displayed()
     assert 'mixture' not in page.js('return document.body.innerText')  # what is hidden is not part of it
     page.open(run_of(tmp_path / 'mixture'))
@@ -796,7 +796,7 @@ def test_decisions_narrow_the_estimates(page, plain):
     """Of 72 wrong labels in the list between 48 and 96, each side two standard errors further off; 100 in all."""
     page.open(plain)
     data = read_data(plain)
-    begun = ['60.0 % (31 to 87 %)', '100 (60 to 160)', '72.0 %']
+    begun = ['31 to 87 % (about 60 %)', '60 to 160 (about 100)', '72.0 %']
     assert _estimates(page) == begun
     assert page.text('#looked') == (
         'Each decision on an image updates these numbers. Of the 50 most suspicious undecided images, about 30 '
@@ -804,7 +804,7 @@ def test_decisions_narrow_the_estimates(page, plain):
     )
     # None of 10 is wrong where 6 were expected: a seventh of what was claimed, at most thrice that, outside the claim.
     page.load(_rows(data, dict.fromkeys(range(10), ('keep', ''))))
-    kept = ['7.9 % (0 to 31 %)', '13 (0 to 52)', '70.2 %']
+    kept = ['0 to 31 % (about 8 %)', '0 to 52 (about 13)', '70.2 %']
     assert _estimates(page) == kept
     assert page.text('#looked') == (
         'Of 10 images decided, 0 had a wrong label; the judge expected 6.0. Of the 50 most suspicious undecided '
@@ -815,7 +815,7 @@ def test_decisions_narrow_the_estimates(page, plain):
     page.load(_rows(data, dict.fromkeys(range(10, 14), ('drop', '')) | {14: ('relabel', other)}))
     page.focus(15)
     page.press('d')
-    assert _estimates(page) == ['39.3 % (31 to 73 %)', '66 (60 to 126)', '71.9 %']
+    assert _estimates(page) == ['31 to 73 % (about 39 %)', '60 to 126 (about 66)', '71.9 %']
     page.press('u', 'u')
     assert _estimates(page) == kept
     page.driver.refresh()
@@ -826,7 +826,7 @@ def test_decisions_narrow_the_estimates(page, plain):
     page.press('u')
     # All 400 are listed: 10 right ones and the rest as before.
     page.find('#cut-number').send_keys(Keys.CONTROL, 'a', Keys.NULL, '0.95')
-    assert _estimates(page)[0].startswith('3.4 % (0 to ')
+    assert _estimates(page)[0].endswith(' % (about 3 %)')
     assert _estimates(page)[2] == '100.0 %'
     page.find('#cut-number').send_keys(Keys.CONTROL, 'a', Keys.NULL, '0.1')
     assert _estimates(page) == ['–', kept[1], '0.0 %']

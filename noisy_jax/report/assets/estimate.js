@@ -79,13 +79,17 @@ function showEstimate() {
   const shown = places.filter(isListed);
   const among = wrongAmong(shown, size, data.cuts.caught[cut], beganWith(size));
   const all = wrongAmong(places, data.images, data.wrong, data.noise_rate.map((rate) => rate * data.images));
-  const write = (id, [least, middle, most], format, between) => $(id).replaceChildren(
-    format(middle), ...(least < most ? [element('small', {}, ` (${between(least, most)})`)] : []));
+  // The interval first: the middle of a wide one is easily taken for more than it is.
+  const write = (id, [least, middle, most], exact, about, between) => $(id).replaceChildren(
+    ...(least < most ? [between(least, most), element('small', {}, ` (about ${about(middle)})`)] : [exact(middle)]));
   const whole = (wrong) => count(Math.round(wrong));
-  if (size) write('precision', among, (wrong) => percent(wrong / size), (...ends) => percents(...ends.map((wrong) => wrong / size)));
+  const share = (wrong) => percent(wrong / size);
+  const rounded = (wrong) => `${Math.round((100 * wrong) / size)}\u00a0%`;
+  const shares = (...ends) => percents(...ends.map((wrong) => wrong / size));
+  if (size) write('precision', among, share, rounded, shares);
   else $('precision').textContent = '–';
   $('recall').textContent = all[1] ? percent(among[1] / all[1]) : '–';
-  write('wrong', all, whole, (least, most) => `${whole(least)} to ${whole(most)}`);
+  write('wrong', all, whole, whole, (least, most) => `${whole(least)} to ${whole(most)}`);
   $('looked').textContent = lookingFurther() + sampleFound(shown, size);
   const left = [...sample].filter(isOpen).length;
   $('sample').textContent = 'Check a random sample'
