@@ -11,6 +11,7 @@ from test_automatic import own_images
 
 from noisy_jax import pipeline
 from noisy_jax.labels import data_issues, duplicates, overlap, strangers
+from noisy_jax.labels.features import Features
 from noisy_jax.report import tables
 from noisy_jax.report.data_issues import section
 from noisy_jax.workdir import WorkDir
@@ -100,6 +101,7 @@ def _clusters(classes, each, spread, seed=0):
     return centres[labels] + spread * rng.normal(size=(len(labels), 24)), labels, rng
 
 
+@pytest.mark.filterwarnings('error')
 def test_strangers_are_far_from_every_class():
     features, labels, rng = _clusters(5, 60, 0.5)
     alien = np.append(rng.normal(0, 0.5, (6, 24)), rng.normal(0, 4, (6, 24)), axis=1)
@@ -114,6 +116,9 @@ def test_strangers_are_far_from_every_class():
     assert len(found.rows) < 12
     assert (np.diff(found.distance) <= 0).all()
     assert found.distance.min() > 1
+    large = (rows * 2.0**120).astype(np.float32)  # squares overflow
+    np.testing.assert_array_equal(strangers.find({'good': large}, given).rows, found.rows)
+    assert np.isfinite(Features(large, 0).components).all()
 
 
 def test_features_that_cannot_tell_classes_list_no_stranger():

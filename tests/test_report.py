@@ -419,6 +419,12 @@ def test_groups_of_embeddings_stay_apart_on_the_map(size):
         assert (nearest == group).all()
 
 
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('value', [0, 1, 3e38])
+def test_embeddings_that_are_all_alike_have_a_map(value):
+    assert np.isfinite(embedding_map.lay_out(np.full((5, 8), value, np.float32), seed=0)).all()
+
+
 def test_the_assets_are_installed(tmp_path):
     pytest.importorskip('setuptools', reason='building needs setuptools')
     root, source = pathlib.Path(__file__).resolve().parents[1], tmp_path / 'source'

@@ -9,6 +9,8 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from noisy_jax.labels.features import bounded
+
 MOST = 2000  # images on the map
 _COMPONENTS = 30  # principal components that t-SNE starts from, as in van der Maaten and Hinton 2008, section 4.2
 _PERPLEXITY = 30.0
@@ -28,7 +30,8 @@ def lay_out(embeddings: np.ndarray, seed: int) -> np.ndarray:
     """t-SNE of the first principal components: [M, D] -> float32 [M, 2]; fewer than four rows are taken as they are."""
     if len(embeddings) < 4:
         return np.pad(embeddings, ((0, 0), (0, 2)))[:, :2].astype(np.float32)
-    reduced = PCA(min(_COMPONENTS, *embeddings.shape), random_state=seed).fit_transform(embeddings)
+    with np.errstate(invalid='ignore'):  # shares of no variance at all
+        reduced = PCA(min(_COMPONENTS, *embeddings.shape), random_state=seed).fit_transform(bounded(embeddings))
     perplexity = min(_PERPLEXITY, (len(reduced) - 1) / 3)
     # On shared cores OpenMP's threads wait for each other and take five times as long as one.
     with threadpool_limits(1):

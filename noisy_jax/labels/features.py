@@ -29,9 +29,14 @@ class Features:
         return found.kneighbors(return_distance=False)
 
 
+def bounded(features: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """Features [N, D] over the largest, or each column over its largest (axis 0): squares of 1e30 would overflow."""
+    return (features / np.maximum(np.abs(features).max(axis), 1e-30)).astype(np.float32)
+
+
 def reduce(features: np.ndarray, seed: int) -> np.ndarray:
     """The first principal components of features [N, D], with a mean square of 1: float32 [N, <= 128]."""
-    scaled = (features / max(np.abs(features).max(), 1e-30)).astype(np.float32)  # squares of large ones overflow
+    scaled = bounded(features)
     with np.errstate(invalid='ignore'):  # shares of no variance at all
         components = PCA(min(_COMPONENTS, *features.shape), random_state=seed).fit_transform(scaled)
     return (components / max(np.sqrt(np.mean(components**2)), 1e-12)).astype(np.float32)

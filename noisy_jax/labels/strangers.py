@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from noisy_jax.labels.features import bounded
+
 _NEIGHBOURS, _BANK, _SAMPLE, _AT_ONCE = 10, 5000, 2000, 512
 _LEAST = 0.65  # AUROC of images whose class is taken away, below which features are not believed
 _BEYOND = 0.9  # share of these to which an image must be a stranger
@@ -52,7 +54,8 @@ def find(features: Mapping[str, np.ndarray], labels: np.ndarray, *, seed: int = 
 
 def _look(kind: str, features: np.ndarray, labels: np.ndarray, seed: int) -> Strangers:
     bank, sample = (_spread(len(features), most) for most in (_BANK, _SAMPLE))
-    scaled = features.astype(np.float32) - features.mean(0, dtype=np.float32)
+    scaled = bounded(features, axis=0)
+    scaled -= scaled.mean(0)
     scaled /= np.maximum(scaled.std(0), 1e-6)
     unit = scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-9)
     near = _distances(unit, np.arange(len(unit)), bank)
