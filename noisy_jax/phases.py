@@ -19,6 +19,8 @@ from ml_collections import ConfigDict
 
 from noisy_jax import losses, schedule
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.splits import Splits
+from noisy_jax.errors import InputError
 from noisy_jax.labels import cross_fit as labels_cross_fit
 from noisy_jax.labels import planted, selection
 from noisy_jax.methods import METHODS
@@ -152,6 +154,20 @@ def method_of(config: ConfigDict, phase: str) -> Method:
     """The training method of a phase."""
     own = {'select': SelectionHead, 'cross_fit': CrossFit}.get(phase)
     return own() if own else METHODS[config[phase].method]
+
+
+def fewest_images(config: ConfigDict, phase: str, splits: Splits) -> int:
+    """How many labelled images a network of the phase is trained on, at least.
+
+    Raises:
+      InputError: there are fewer than folds of cross-fitted networks.
+    """
+    if phase != 'cross_fit':
+        return len(splits.train)
+    images, folds = len(splits.labelled), config.cross_fit.folds
+    if folds > images:
+        raise InputError(f'config.cross_fit.folds: {folds} is more than the {images} images; at most {images}')
+    return labels_cross_fit.fewest_fitted(images, folds)
 
 
 def work_plan(config: ConfigDict, *, images: int, pool: int) -> WorkPlan:

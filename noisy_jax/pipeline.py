@@ -19,6 +19,7 @@ from noisy_jax.config import flatten
 from noisy_jax.data import lazy
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.splits import Splits
 from noisy_jax.errors import InputError
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.models import pretrained
@@ -71,7 +72,7 @@ def run(
         compiling.keep_compiled(config.compile_cache)
         mesh, options = mesh_lib.make_mesh(config.devices), compiling.compiler_options(config.xla_options)
         splits = splits_lib.load(config, datasets)
-    _check_batches(config, len(splits.train), mesh)
+    _check_batches(config, splits, mesh)
     context = Context.create(config, splits, mesh, options, network)
     folder = _claimed(workdir, context)
     if splits.broken and mesh_lib.is_main() and not quiet:
@@ -200,12 +201,12 @@ def _resolved(config: ConfigDict, workdir: str | os.PathLike, datasets: Given | 
     return config
 
 
-def _check_batches(config: ConfigDict, images: int, mesh: Mesh) -> None:
+def _check_batches(config: ConfigDict, splits: Splits, mesh: Mesh) -> None:
     """Checks all batch sizes before training: an error in the last phase would come hours later."""
     groups = max(config.model.batch_norm_blocks, 1) * max(config.model.batch_norm_splits, 1)
     for phase in config.phases:
         field, size, method = f'config.{phase}.batch_size', config[phase].batch_size, phases.method_of(config, phase)
-        mesh_lib.check_batch_size(field, size, images, mesh)
+        mesh_lib.check_batch_size(field, size, phases.fewest_images(config, phase, splits), mesh)
         method.check(config, phase)
         rows = size * method.rows_per_image
         if rows % groups:

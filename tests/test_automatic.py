@@ -11,6 +11,7 @@ from PIL import Image
 from noisy_jax import data, pipeline, settings
 from noisy_jax.data import digits
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.labels import cross_fit
 from noisy_jax.settings import automatic
 from noisy_jax.settings.automatic import Facts
 
@@ -65,6 +66,22 @@ def test_every_choice_passes_validation(images, devices):
         config.update_from_flattened_dict({key: value for key, (value, _) in automatic.choices(facts).items()})
         settings.validate(config)
         assert config.pretrain.batch_size % devices == 0
+
+
+@pytest.mark.parametrize('images', [2, 3, 9, 10, 19, 39, 40, 77])
+@pytest.mark.parametrize('folds', [2, 5])
+def test_no_batch_is_larger_than_what_is_left_of_the_images(images, folds):
+    """Of cross-fitted networks, that is without the largest fold."""
+    if folds <= images:
+        found = automatic.choices(Facts(images, 0, 2, 32, True, 3, folds=folds))
+        fitted = [len(fitted) for fitted, _ in cross_fit.split(np.arange(images) % 2, folds, 0)]
+        assert found['cross_fit.batch_size'][0] <= min(fitted) == cross_fit.fewest_fitted(images, folds)
+        assert found['classify.batch_size'][0] <= images * 0.9
+
+
+def test_images_of_which_none_has_a_label_have_choices_too():
+    """They are refused by what loads them."""
+    assert automatic.choices(Facts(0, 40, 2, 32, True, 3))['pretrain.batch_size'][0] == 1
 
 
 def test_a_folder_of_photographs(tmp_path):

@@ -92,6 +92,17 @@ def test_without_judges_it_is_refused():
     refused(lambda: settings.validate(_config(report__cross_fit=0)), 'config.phases', 'cross_fit', 'report.cross_fit=0')
 
 
+@pytest.mark.parametrize(
+    ('setting', 'value', 'words'),
+    [('folds', 41, ('41', '40 images')), ('batch_size', 21, ('21', '20 training images'))],
+)
+def test_few_images_are_refused_before_anything_is_trained(tmp_path, setting, value, words):
+    tiny = _config(data__limit=40, phases=('pretrain', 'cross_fit'), pretrain__batch_size=20)
+    tiny.cross_fit[setting] = value
+    refused(lambda: pipeline.run(tiny, tmp_path / 'work'), f'config.cross_fit.{setting}', *words)
+    assert not (tmp_path / 'work').exists()
+
+
 def test_networks_say_one_thing_of_the_given_labels_and_another_of_all_others():
     labels, left_out = np.array([0, 1, 1]), np.arange(12, dtype=np.float32).reshape(2, 3, 2)
     judge = judges.of_networks(labels, left_out)

@@ -1,5 +1,6 @@
 """Cross-fitted linear heads: class probabilities of each sample by a head that was not fitted to its label."""
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -26,6 +27,11 @@ def split(labels: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, n
     folds = min(folds, len(labels))
     splitter = StratifiedKFold if np.unique(labels, return_counts=True)[1].min() >= folds else KFold
     return list(splitter(folds, shuffle=True, random_state=seed).split(labels, labels))
+
+
+def fewest_fitted(count: int, folds: int) -> int:
+    """How many of so many rows are fitted to where the largest fold is left out."""
+    return count - math.ceil(count / folds)
 
 
 def cross_fit(

@@ -19,6 +19,7 @@ from noisy_jax import data, losses
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset, spread
 from noisy_jax.errors import InputError
+from noisy_jax.labels.cross_fit import fewest_fitted
 from noisy_jax.models.pretrained import Pretrained
 from noisy_jax.models.resnet import RESNETS
 from noisy_jax.schedule import PHASES
@@ -49,6 +50,7 @@ class Facts:
       devices: how many the batch is sharded over.
       accelerator: whether they are GPUs or TPUs.
       effort: config.effort.
+      folds: of config.cross_fit.
       weights: of config.model.weights; None without.
     """
 
@@ -61,12 +63,14 @@ class Facts:
     devices: int = 1
     accelerator: bool = False
     effort: str = 'normal'
+    folds: int = 5
     weights: Pretrained | None = None
 
 
 def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
     """A value for every setting that may be left to the data, and why; the loader and the statistics are not here."""
     size, why_size = _image_size(facts)
+    labelled = max(facts.labelled, 1)  # none is refused later
     side = size or facts.side
     small = side < _SMALL
     if small:
@@ -80,7 +84,7 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
     pretrain = _clip(passes // (facts.labelled + facts.unlabelled), 20, most_epochs)
     left_out = _LEFT_OUT[facts.effort][facts.accelerator]
     network = _clip(pretrain // 3, 10, 100 if facts.accelerator else 40)
-    batch = _batch_size(facts)
+    fitted = fewest_fitted(labelled, min(facts.folds, labelled))  # by each cross-fitted network
     found: dict[str, tuple[Any, str]] = {
         'data.image_size': (size, why_size),
         'model.encoder': encoder,
@@ -88,7 +92,7 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
         'augment.standard.padding': (max(side // 8, 1), 'an eighth of the side'),
         'augment.simclr.blur_probability': (0.5 if side > 32 else 0.0, 'only above 32 pixels'),
         'pretrain.epochs': (pretrain, f'about {passes:,} images in all'),
-        'cross_fit.epochs': (_clip(left_out // facts.labelled, 5, 40), f'about {left_out:,} images for each network'),
+        'cross_fit.epochs': (_clip(left_out // labelled, 5, 40), f'about {left_out:,} images for each network'),
         'contrast.epochs': (max(pretrain // 5, 5), 'a fifth of that'),
         'select.epochs': (10, 'of a head on its own'),
         'eval_batch_size': (
@@ -97,6 +101,7 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
         ),
     }
     for phase in PHASES:
+        batch = _batch_size(facts, fitted if phase == 'cross_fit' else int(labelled * 0.85))
         found[f'{phase}.batch_size'] = (
             batch,
             'a thirty-second of the images, a power of two' if batch < _MOST_IN_A_BATCH else 'the usual',
@@ -143,13 +148,13 @@ def _image_size(facts: Facts) -> tuple[int, str]:
     return min(facts.side, most), f'shorter side of about {facts.side} scaled, the middle cut out'
 
 
-def _batch_size(facts: Facts) -> int:
+def _batch_size(facts: Facts, most: int) -> int:
     """A power of two with which an epoch has some thirty steps, from 32 to 256; a multiple of the devices.
 
-    No more than the images that are left where a tenth of them is held out.
+    No more than `most`: the images that are left where a tenth of them, or a fold, is held out.
     """
     wanted = _clip(_power_of_two(facts.labelled / 32), 32, _MOST_IN_A_BATCH)
-    batch = min(wanted, _power_of_two(facts.labelled * 0.85))
+    batch = min(wanted, _power_of_two(most))
     return max(batch // facts.devices, 1) * facts.devices
 
 
@@ -236,7 +241,8 @@ def _choose_from_data(
     if loader == 'auto':
         loader = 'arrays' if given else data.kind_of(config.data.path, config.data.list)
     images = given[0] if given else data.load_undecoded({**config.data, 'name': loader}, 'train')
-    facts = dataclasses.replace(_facts(images, config.devices, config.effort), weights=weights)
+    facts = _facts(images, config.devices, config.effort)
+    facts = dataclasses.replace(facts, folds=config.cross_fit.folds, weights=weights)
     if weights and facts.channels != weights.channels:
         raise InputError(
             f'model.weights: {weights.path} takes images of {weights.channels} channels, these have {facts.channels}'
