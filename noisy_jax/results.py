@@ -7,6 +7,7 @@ import numpy as np
 from noisy_jax import schedule
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.errors import InputError
 from noisy_jax.labels import classical, data_issues, embedding_map, issues, judges, planted, selection
 from noisy_jax.labels.features import Features
 from noisy_jax.labels.issues import LabelIssues
@@ -36,6 +37,11 @@ def features(context: Context, beliefs: dict[str, Belief]) -> dict[str, np.ndarr
         encoders['own encoder'] = beliefs['pretrain'].variables
     # By all processes.
     found = {kind: context.evaluator.embed(encoder, labelled) for kind, encoder in encoders.items()}
+    if 'given encoder' in found and not np.isfinite(found['given encoder']).all():
+        raise InputError(
+            f'model.weights: features of {config.model.weights} are not finite for these images; take other weights, '
+            'or the data.mean and data.std that they need'
+        )
     if context.splits.embeddings is not None:
         found['features from outside'] = context.splits.embeddings
     return {'classical features': classical.describe(labelled.image), **found} if is_main() else {}

@@ -140,6 +140,8 @@ def _without(arrays, *names):
         (lambda a: a | {'bn1.bias': np.ones(5, np.float32)}, ['bn1.bias', '(5,)', '(4,)']),
         (lambda a: a | {'bn1.bias': np.ones(4, np.int32)}, ['bn1.bias', 'int32']),
         (lambda a: a | {'bn1.bias': np.full(4, np.nan, np.float32)}, ['bn1.bias', 'NaN']),
+        (lambda a: a | {'bn1.bias': np.full(4, 1e300)}, ['bn1.bias', 'infinite']),
+        (lambda a: a | {'bn1.running_var': np.full(4, -1.0)}, ['bn1.running_var', 'below 0']),
         (lambda a: a | {'layer1.0.se.weight': np.ones(4)}, ['layer1.0.se.weight besides']),
         (lambda a: a | {'conv1.weight': np.ones((4, 3, 5, 5), np.float32)}, ['conv1.weight (4, 3, 5, 5)']),
         (lambda a: state((3, 4, 23, 3), 1, bottleneck=True), ['3 + 4 + 23 + 3 blocks of 3', 'resnet18, resnet34']),
@@ -148,6 +150,25 @@ def _without(arrays, *names):
 def test_files_of_other_networks(tmp_path, change, words):
     path = save(tmp_path / 'w.npz', change(state()))
     refused(lambda: Pretrained.load(path), 'model.weights', path, *words)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'words'),
+    [
+        ('mean', '[0.5]', '3 numbers'),
+        ('mean', '["a", 0, 0]', '3 numbers'),
+        ('mean', '[NaN, 0, 0]', '3 numbers'),
+        ('std', '[0.2, 0.0, 0.2]', 'at least 1e-06'),
+        ('image_shape', '[16]', '(H, W, 3)'),
+        ('image_shape', '[-1, -1, 3]', '(H, W, 3)'),
+        ('image_shape', '[8.5, 8.5, 3]', '(H, W, 3)'),
+        ('image_shape', '[16, 16, 1]', '(H, W, 3)'),
+    ],
+)
+def test_what_a_file_says_of_its_images_is_checked(tmp_path, name, value, words):
+    path = str(tmp_path / 'w.safetensors')
+    safetensors.numpy.save_file(state(), path, {name: value})
+    refused(lambda: Pretrained.load(path), 'model.weights', path, name, words)
 
 
 @pytest.mark.parametrize('name', ['w.npz', 'w.safetensors', 'w.pth', 'none.npz'])
@@ -283,6 +304,12 @@ def test_a_changed_file_is_noticed_when_the_run_is_resumed(run, tmp_path):
         refused(lambda: pipeline.run(config, work, _digits(), quiet=True), 'model.weights', path, 'has changed')
     finally:
         shutil.move(kept, path)
+
+
+def test_weights_whose_features_overflow_are_refused_before_training(tmp_path):
+    path = save(tmp_path / 'w.npz', state(**GREY) | {'conv1.weight': np.full((4, 1, 3, 3), 3e38)})
+    config = _config(path, report__page=True)
+    refused(lambda: pipeline.run(config, tmp_path / 'work', _digits(), quiet=True), 'model.weights', path, 'not finite')
 
 
 def test_images_of_other_channels_are_refused(run, tmp_path):

@@ -62,6 +62,7 @@ class Pretrained:
         """
         arrays, facts = _read(path)
         name, encoder, channels = _encoder(path, arrays)
+        _check_facts(path, facts, channels)
         if 'mean' in facts and 'std' in facts:
             mean, std = facts['mean'], facts['std']
         else:
@@ -125,6 +126,17 @@ def _encoder(path: str, arrays: Arrays) -> tuple[str, ResNet, int]:
     )
 
 
+def _check_facts(path: str, facts: dict[str, tuple], channels: int) -> None:
+    """InputError: the images of the file cannot be as it says, for an encoder that takes so many channels."""
+    for name, values in facts.items():
+        is_shape = name == 'image_shape'
+        least = {'mean': 0, 'std': 1e-6, 'image_shape': 1}[name]
+        are_right = all(type(value) in ((int,) if is_shape else (int, float)) and value >= least for value in values)
+        if not are_right or len(values) != (3 if is_shape else channels) or (is_shape and values[-1] != channels):
+            needed = f'(H, W, {channels}) is' if is_shape else f'{channels} numbers of at least {least} are'
+            raise InputError(f'{_SETTING}: {path} says {name} {values}; {needed} needed')
+
+
 def _variables(path: str, arrays: Arrays, encoder_name: str, encoder: ResNet, channels: int) -> dict[str, Any]:
     """The encoder's variables; InputError: names or shapes are not those of its kind, or values are not finite."""
     needed = jax.eval_shape(lambda: encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, channels)), train=False))
@@ -144,9 +156,12 @@ def _variables(path: str, arrays: Arrays, encoder_name: str, encoder: ResNet, ch
                 f'{_SETTING}: {path} has {theirs[name]} {array.dtype} {array.shape}; float {wanted} is needed in a '
                 f'{encoder_name}'
             )
-        if not np.isfinite(array).all():
+        with np.errstate(over='ignore'):
+            found[name] = np.ascontiguousarray(array.transpose(np.argsort(axes)), np.float32)
+        if not np.isfinite(found[name]).all():
             raise InputError(f'{_SETTING}: {path} has NaN or infinite values in {theirs[name]}; {_NEEDED}')
-        found[name] = np.ascontiguousarray(array.transpose(np.argsort(axes)), np.float32)
+        if name.endswith('/var') and found[name].min() < 0:
+            raise InputError(f'{_SETTING}: {path} has values below 0 in {theirs[name]}, variances; {_NEEDED}')
     return unflatten_dict(found, sep='/')
 
 
