@@ -8,8 +8,17 @@ from collections.abc import Callable
 class InputError(ValueError):
     """A file, setting or command that cannot be used.
 
-    The message is one line: it names the file or setting, says what was found and what is allowed.
+    The message is one line: it names the file or setting, says what was found and what is allowed. Line breaks and
+    other characters of a name that cannot be shown are escaped.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    """The text with what cannot be shown, line breaks among it, as escape sequences."""
+    return ''.join(each if each.isprintable() else each.encode('unicode_escape').decode() for each in text)
 
 
 def first_line(error: Exception) -> str:

@@ -1,5 +1,9 @@
 """Image files that cannot be read: refused all at once before training, or left out and said so."""
 
+import os
+import shutil
+import sys
+
 import numpy as np
 import pytest
 from conftest import refused
@@ -109,3 +113,22 @@ def test_a_pack_says_what_it_leaves_out(root, tmp_path_factory, capsys):
     assert [line.split(' (')[0] for line in capsys.readouterr().out.splitlines()[1:]] == [
         f'left out: {name}' for name in ('cat/0.png', 'cat/2.png', 'dog/3.png')
     ]
+
+
+@pytest.mark.parametrize('name', ['a\nb.png', 'a\x1b[31m.png'])
+def test_names_that_break_lines_do_not_break_the_error(root, name):
+    (root / 'cat' / name).write_bytes(b'no image')
+    escaped = name.encode('unicode_escape').decode()
+    refused(lambda: _load(root, broken='refuse'), f'cat/{escaped}', '4 of 9 images')
+    for torn in ('cat/0.png', 'cat/2.png', 'dog/3.png'):
+        (root / torn).unlink()
+    refused(lambda: _load(root, broken='refuse'), f'cat/{escaped}')  # the only one has an error of its own
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other file systems have no such names')
+@pytest.mark.parametrize('place', [b'cat/\xff.png', b'd\xff/1.png'])
+def test_a_name_that_is_no_text_is_refused(root, place):
+    file = os.path.join(os.fsencode(root), place)
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    shutil.copy(root / 'dog' / '0.png', file)
+    refused(lambda: _load(root), 'udcff', 'is not UTF-8', 'rename it')

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, one_line
 
 File = pathlib.Path | str | BinaryIO
 
@@ -25,7 +25,7 @@ class BrokenImage(InputError):
         self.name, self.reason = name, reason
 
     def __str__(self) -> str:
-        return f'{self.name}: not a whole image ({self.reason}); repair or remove it'
+        return one_line(f'{self.name}: not a whole image ({self.reason}); repair or remove it')
 
 
 _FAULTS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)

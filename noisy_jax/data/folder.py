@@ -30,7 +30,7 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
       The data set, with one channel if all images are grey; None for a test set that does not exist.
 
     Raises:
-      InputError: a folder is missing or empty, or an image cannot be decoded or has another size.
+      InputError: a folder is missing or empty, a name is not UTF-8, or an image cannot be decoded or has another size.
     """
     root = pathlib.Path(path)
     if not path or not root.is_dir():
@@ -57,6 +57,9 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
     kept = np.array([row for row, (_, rank, _) in enumerate(found) if rank < most])
     label = np.array([found[row][0] for row in kept], np.int32)
     ids = np.array([found[row][2].relative_to(root).as_posix() for row in kept])
+    for name in ids.tolist():
+        if not name.isascii() and name != name.encode(errors='replace').decode():
+            raise InputError(f'{root / name}: the name is not UTF-8, as lists and reports need it; rename it')
     columns = {'label': label, 'id': ids, 'row': kept}
     return Dataset.of_files(lazy.Paths(root, ids), decoding, names, available=len(found), **columns)
 

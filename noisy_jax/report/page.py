@@ -81,7 +81,7 @@ def write(
         map_size=_map_size(data),
         machine=escape(f'{summary["config"]}, seed {summary["seed"]}, on {summary["device"]}; {versions}'),
     )
-    folder.save_bytes('report.html', text.encode())
+    folder.save_bytes('report.html', text.encode(errors='replace'))  # a path may not be UTF-8
 
 
 def _asset(name: str) -> str:
