@@ -201,6 +201,18 @@ def test_images_that_the_run_has_not_judged_are_left_out(pets, tmp_path, capsys)
     assert len(folder.load('train', str(tmp_path / 'new'))) == 8
 
 
+def test_broken_images_of_the_test_set_are_left_out_and_counted(tmp_path, capsys):
+    root, rng = tmp_path / 'pets', np.random.default_rng(0)
+    for place in ('train/cat', 'train/dog', 'test/cat', 'test/dog'):
+        digit_files.save(root / place, rng.integers(0, 255, (6, 5, 3), np.uint8))
+    (root / 'test' / 'cat' / 'broken.png').write_bytes(b'no image')
+    train = folder.load('train', str(root))
+    work = work_dir(tmp_path / 'work', train, train.label, name='folder', path=str(root), broken='leave_out')
+    assert clean_all(work, tmp_path / 'new', '--write') == 0
+    assert '2 of the test set\nleft out: 1 broken images of the test set' in capsys.readouterr().out
+    assert not (tmp_path / 'new' / 'test' / 'cat' / 'broken.png').exists()
+
+
 def test_suggestions_may_not_take_all_images_of_a_class(pets, tmp_path, capsys):
     train = folder.load('train', str(pets[0]))
     work = work_dir(tmp_path / 'bad', train, np.zeros(8, int), name='folder', path=str(pets[0]))

@@ -80,6 +80,8 @@ def planned(request: Request, changes: Changes, found: Originals | None, estimat
             lines.append(
                 f'left out: {found.left_out} images not in labels.csv (data.limit, broken, or newer than the run)'
             )
+        if found.test and found.test.broken and not request.is_list:
+            lines.append(f'left out: {len(found.test.broken)} broken images of the test set')
     return [*lines, estimate]
 
 
