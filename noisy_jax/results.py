@@ -79,8 +79,14 @@ def _verdict(
     if is_main():
         features = {kind: Features(rows, config.seed) for kind, rows in known.items()}
         network = None
-        if 'cross_fit' in beliefs and beliefs['cross_fit'].left_out is not None:
-            network = judges.of_networks(labelled.label, beliefs['cross_fit'].left_out)
+        if 'cross_fit' in beliefs and (left_out := beliefs['cross_fit'].left_out) is not None:
+            if left_out.shape != (2, len(labelled), labelled.num_classes) or not np.isfinite(left_out).all():
+                raise InputError(
+                    f'{folder.path}/labels/cross_fit_left_out.npy: {left_out.dtype} {left_out.shape} found; finite '
+                    f'probabilities [2, {len(labelled)}, {labelled.num_classes}] are needed; remove '
+                    'checkpoints/cross_fit to run the phase again'
+                )
+            network = judges.of_networks(labelled.label, left_out)
         judged = {'folds': config.report.cross_fit, 'network': network}
         compared = judges.all_judges(features, labelled.num_classes, **judged)
         verdict = planted.compete(compared, labelled.label, labelled.num_classes, seed=config.seed)

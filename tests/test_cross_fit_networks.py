@@ -1,5 +1,7 @@
 """The phase cross_fit: networks judge labels that they have not seen, stopped or not, on real digits."""
 
+import shutil
+
 import numpy as np
 import pytest
 from conftest import refused
@@ -81,6 +83,14 @@ def test_a_stopped_run_ends_with_the_same_bits(whole, tmp_path, monkeypatch, ste
         pipeline.run(_config(), tmp_path / 'work')
     pipeline.run(_config(), tmp_path / 'work')
     np.testing.assert_array_equal(_left_out(tmp_path / 'work'), _left_out(whole[0]))
+
+
+def test_a_damaged_file_of_predictions_is_named(whole, tmp_path):
+    work = shutil.copytree(whole[0], tmp_path / 'work')
+    for found in (np.zeros((2, COUNT, 3)), np.full((2, COUNT, CLASSES), np.nan)):
+        np.save(work / 'labels/cross_fit_left_out.npy', found)
+        words = 'cross_fit_left_out.npy', str(found.shape), f'[2, {COUNT}, {CLASSES}]', 'checkpoints/cross_fit'
+        refused(lambda: pipeline.run(_config(), work, quiet=True), *words)
 
 
 def test_of_no_epochs_it_leaves_the_list_to_the_others(tmp_path):

@@ -116,6 +116,12 @@ def test_a_page_that_cannot_be_written_loses_nothing(trained, monkeypatch):
     assert len(WorkDir.of_run(folder).load_labels()['index']) == 300
 
 
+def test_damaged_metrics_are_named(judged, tmp_path):
+    work = WorkDir.of_run(shutil.copytree(judged, tmp_path / 'work'))
+    work.metrics.write_bytes(work.metrics.read_bytes()[:-9])
+    refused(lambda: Findings.load(work), 'metrics.jsonl', 'remove it')
+
+
 def test_every_threshold_has_its_counts(judged):
     findings = Findings.load(WorkDir.of_run(judged))
     cuts = read_data(judged)['cuts']

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from noisy_jax import schedule
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, first_line
 from noisy_jax.labels import judges, selection
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.labels.mixtures import VARIANCE_FLOOR
@@ -55,8 +55,12 @@ class Findings(LabelIssues):
         issues, ids = LabelIssues.load(folder), folder.load_labels()['id']
         if len(ids) != len(issues.given):
             raise InputError(f'{folder.path}/labels.csv: rows are missing; rerun the command of the run to write it')
-        with folder.metrics.open(encoding='utf-8') as lines:
-            epochs = [json.loads(line) for line in lines]
+        try:
+            epochs = [json.loads(line) for line in folder.metrics.read_text(encoding='utf-8').splitlines()]
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f'{folder.metrics} cannot be read ({first_line(error)}); remove it, and the report has no curves'
+            ) from error
         return cls(
             **{field.name: getattr(issues, field.name) for field in dataclasses.fields(issues)},
             config=folder.load_json('config'),
