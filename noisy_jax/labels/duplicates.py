@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 
 EXACT, NEAR, MIRRORED = KINDS = 'exact', 'near', 'mirrored'
 _AT_ONCE = 512  # images, or pairs of them, in memory
-_SIDE, _COARSE, _WAVES = 32, 16, 4  # pixels of the grey copies; waves along a side of the coarse one
+SIDE, _COARSE, _WAVES = 32, 16, 4  # pixels of the grey copies; waves along a side of the coarse one
 _RADIUS, _NEAREST = 0.25, 4  # greatest distance of candidates' waves, and how many are looked at, the image itself too
 _SHIFT = 2  # pixels of the grey copy by which one may be shifted
 _CLIP, _LEAST = 4.0, 0.45  # levels of 255 up to which fine structure counts; its least correlation
@@ -82,7 +82,7 @@ def find(*images: Any, seed: int = 0) -> Duplicates:
     copies = np.flatnonzero((original != np.arange(len(original))) & ~is_flat)
     found = [(np.stack([original[copies], copies], 1), np.full(len(copies), KINDS.index(EXACT)), np.ones(len(copies)))]
     rows = np.flatnonzero((original == np.arange(len(original))) & ~is_flat)
-    if len(rows) > 1 and min(images[0].shape[1:3]) >= _SIDE:
+    if len(rows) > 1 and min(images[0].shape[1:3]) >= SIDE:
         bound = _bound(images, rows, seed)
         tree = cKDTree(waves[rows])
         for kind, signs in ((NEAR, 1), (MIRRORED, _MIRROR)):
@@ -179,7 +179,7 @@ def _take(images: tuple[Any, ...], rows: np.ndarray) -> np.ndarray:
     shares = np.split(rows, np.searchsorted(rows, ends[:-1]))
     starts = ends - [len(part) for part in images]
     return np.concatenate(
-        [_grey(part[share - start], _SIDE) for part, share, start in zip(images, shares, starts, strict=True)]
+        [_grey(part[share - start], SIDE) for part, share, start in zip(images, shares, starts, strict=True)]
     )
 
 
@@ -194,7 +194,7 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         for right in range(-_SHIFT, _SHIFT + 1):
             parts = []
             for image, sign in ((one, 1), (other, -1)):
-                span = [slice(max(sign * by, 0), _SIDE + min(sign * by, 0)) for by in (down, right)]
+                span = [slice(max(sign * by, 0), SIDE + min(sign * by, 0)) for by in (down, right)]
                 part = image[:, span[0], span[1]].reshape(len(image), -1)
                 parts.append(part - part.mean(1, keepdims=True))
             left, right_ = parts

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.labels.data_issues import BETWEEN, BROKEN, DUPLICATE, FLAT, NAME, OVERLAP, STRANGER, TWO_LABELS
-from noisy_jax.labels.duplicates import EXACT, MIRRORED, NEAR
+from noisy_jax.labels.duplicates import EXACT, MIRRORED, NEAR, SIDE
 from noisy_jax.report import tables
 from noisy_jax.report.thumbnails import data_uri
 from noisy_jax.report.wording import count, escape
@@ -34,7 +34,8 @@ def section(folder: WorkDir, sets: Mapping[str, Set], *, thumbnail: int) -> str:
     loader = folder.load_json('config')['data']['name']
     groups, hidden = _groups(rows)
     pictures = _pictures([row for _, _, members in groups for row in members], sets, thumbnail)
-    parts = [f'<h2>What else is wrong</h2><p>{_sentence(numbers)}</p>']
+    is_small = min(folder.load_json('data')['image_shape'][:2]) < SIDE
+    parts = [f'<h2>What else is wrong</h2><p>{_sentence(numbers, is_small=is_small)}</p>']
     for title in dict.fromkeys(title for title, _, _ in groups):
         of_title = [(about, members) for name, about, members in groups if name == title]
         items = [_item(about, members, pictures, loader) for about, members in of_title]
@@ -135,10 +136,12 @@ def _broken(rows: list[Row]) -> Iterable[str]:
         )
 
 
-def _sentence(numbers: dict[str, Any]) -> str:
-    """The counts, as HTML."""
+def _sentence(numbers: dict[str, Any], *, is_small: bool) -> str:
+    """The counts, as HTML; images that are small have too little structure to be nearly alike."""
     found, unknown = tables.data_issues(numbers), numbers['fit_no_class']
     text = f'Found: {"; ".join(found)}.' if found else 'Nothing was found: no duplicates and no images of one colour.'
+    if is_small:
+        text += f' Of images below {SIDE} pixels, only equal ones were looked for as duplicates.'
     if unknown and unknown['images'] is None:
         text += (
             f' Images that fit no class were not looked for: {escape(unknown["features"])} can hardly '
