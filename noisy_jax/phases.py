@@ -60,8 +60,11 @@ def cross_fit(context: Context, belief: Belief, journal: Journal) -> Belief:
     """All labels by networks that have not seen them; again where a tenth of the labels are planted errors."""
     settings, labelled, seed = context.config.cross_fit, context.splits.labelled, context.config.seed
     start = belief.variables or context.initial('encoder')
+    belief = dataclasses.replace(belief, variables=start)
+    if not context.config.report.cross_fit:
+        return _skipped(belief, journal, 'no judges of labels compete (report.cross_fit=0)')
     if not settings.epochs:
-        return dataclasses.replace(belief, variables=start)
+        return belief
     wrong = planted.plant(labelled.label, labelled.num_classes, None, np.random.default_rng([seed, 0]))[1]
     parts = labels_cross_fit.split(labelled.label, settings.folds, seed)
     found = np.zeros((2, len(labelled), labelled.num_classes), np.float32)
@@ -69,7 +72,7 @@ def cross_fit(context: Context, belief: Belief, journal: Journal) -> Belief:
         task = Task(context, journal, labelled.take(fitted).replace(label=labels[fitted]))
         _, memory = train(LeftOut(number, rows, found), task, _new_head(context, start, 'classify'))
         found = to_host(memory[LEFT_OUT])
-    return dataclasses.replace(belief, variables=start, left_out=np.asarray(found))
+    return dataclasses.replace(belief, left_out=np.asarray(found))
 
 
 def classify(context: Context, belief: Belief, journal: Journal) -> Belief:

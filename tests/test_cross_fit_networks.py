@@ -7,7 +7,7 @@ import pytest
 from conftest import refused
 from tiny import config
 
-from noisy_jax import pipeline, settings
+from noisy_jax import pipeline
 from noisy_jax.labels import cross_fit, judges
 from noisy_jax.training import loop
 from noisy_jax.training.signals import Stopped
@@ -98,8 +98,13 @@ def test_of_no_epochs_it_leaves_the_list_to_the_others(tmp_path):
     assert judges.NETWORK not in summary['label_issues']['judges']
 
 
-def test_without_judges_it_is_refused():
-    refused(lambda: settings.validate(_config(report__cross_fit=0)), 'config.phases', 'cross_fit', 'report.cross_fit=0')
+def test_without_judges_it_is_skipped_also_when_they_are_given_up_later(whole, tmp_path):
+    phases = {'phases': ('cross_fit', 'classify'), 'classify__epochs': 1, 'classify__head_epochs': 0}
+    summary = pipeline.run(_config(report__cross_fit=0, **phases), tmp_path / 'work')
+    assert 'report.cross_fit=0' in summary['phases'][0]['skipped']
+    assert 'judges' not in summary['label_issues']
+    later = shutil.copytree(whole[0], tmp_path / 'later')
+    assert 'label_issues' not in pipeline.run(_config(report__cross_fit=0), later)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ class CrossFit(Classifier):
         return 'ce'
 
     def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
+        if not config.report.cross_fit:
+            return []
         own = config[phase]
         settings: dict[str, Any] = {'passes': GRADIENT + (FORWARD if own.mixup else 0), 'mixup': own.mixup}
         optimizer = optim.settings_of(config, phase, head=False)

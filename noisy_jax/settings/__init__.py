@@ -189,11 +189,6 @@ def validate(config: ConfigDict, unchecked: Collection[str] = ()) -> None:
     for phase, needed in (('select', 'classify'), ('contrast', 'select'), ('finetune', 'classify')):
         if phase in phases and needed not in phases:
             raise InputError(f'config.phases: {phase!r} needs {needed!r} before it, found {phases}')
-    if 'cross_fit' in phases and not config.report.cross_fit:
-        raise InputError(
-            "config.phases: 'cross_fit' serves judges of labels alone, and report.cross_fit=0 has none; "
-            'leave the phase out, or set report.cross_fit to 2 or more'
-        )
     if config.early_stop != 'none' and not config.data.valid_fraction:
         raise InputError(f'config.early_stop: {config.early_stop!r} needs data.valid_fraction above 0')
     if config.report.cross_fit == 1:
