@@ -156,7 +156,7 @@ def test_a_run_on_given_images_keeps_what_was_chosen(tmp_path, capfd):
     label = np.where(np.arange(len(images)) % 10 == 0, -1, images.label)
     train = Dataset(images.image, label, images.class_names)
     epochs = {f'{phase}__epochs': 2 for phase in ('pretrain', 'classify', 'select', 'contrast', 'finetune')}
-    config = own_images(**epochs)
+    config = own_images(**epochs, cross_fit__epochs=0)
     summary = pipeline.run(config, tmp_path / 'work', (train, None))
     said = capfd.readouterr().err
     assert 'cnn_small' in said

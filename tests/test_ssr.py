@@ -191,6 +191,7 @@ def _metrics(folder):
     return [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_run_beats_cross_entropy_at_sixty_percent(tmp_path):
     """After a short pre-training; what is kept and relabelled is told, and the votes for the given labels are saved."""
     changes = {'pretrain__epochs': 12, 'classify__head_epochs': 0, 'classify__epochs': 8, 'data__test_limit': 360}

@@ -101,7 +101,7 @@ VARIANTS: dict[str, dict[str, Changes]] = {
 OWN: dict[str, dict[str, dict[str, Changes]]] = {
     'digits': {
         'classifier': {'ssr': _SSR | _classifier(epochs=40) | {'ssr.strong_augment': 'handwriting'}},
-        'encoder': {'cnn6': _encoder('cnn6', 16)},
+        'encoder': {'cnn6': _encoder('cnn6', 16), 'resnet34': _encoder('resnet34', 8)},
     },
     'cifar10': {
         'classifier': {'ssr': _SSR | _classifier(epochs=20) | {'augment.scan.cutout': 8}},
