@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class InputError(ValueError):
@@ -19,6 +19,12 @@ class InputError(ValueError):
 def one_line(text: str) -> str:
     """The text with what cannot be shown, line breaks among it, as escape sequences."""
     return ''.join(each if each.isprintable() else each.encode('unicode_escape').decode() for each in text)
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first `most` of some names, and how many more there are: a list within an InputError."""
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
 
 
 def first_line(error: Exception) -> str:

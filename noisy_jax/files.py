@@ -1,6 +1,7 @@
 """Writing without traces of a failure: a file or folder takes its name when it is whole, `NAME.part` until then."""
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import shutil
@@ -25,6 +26,12 @@ def write(path: pathlib.Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, in hexadecimal digits; `~` is the home folder."""
+    with open(os.path.expanduser(path), 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def open_text(path: pathlib.Path) -> TextIO:

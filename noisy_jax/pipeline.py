@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from noisy_jax import phases, results, schedule, settings
+from noisy_jax import files, phases, results, schedule, settings
 from noisy_jax.config import flatten
 from noisy_jax.data import lazy
 from noisy_jax.data import splits as splits_lib
@@ -22,7 +22,6 @@ from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.splits import Splits
 from noisy_jax.errors import InputError
 from noisy_jax.labels.issues import LabelIssues
-from noisy_jax.models import pretrained
 from noisy_jax.models.network import Network
 from noisy_jax.report import tables
 from noisy_jax.settings import automatic
@@ -247,7 +246,7 @@ def _check_weights(folder: WorkDir, path: str) -> None:
     """Notes which file of model.weights the run began with; InputError: it has changed since."""
     if not path:
         return
-    digest = pretrained.digest(path)
+    digest = files.digest(path)
     if not (folder.path / 'weights.json').exists():
         folder.save_json('weights', {'sha256': digest})
     elif folder.load_json('weights') != {'sha256': digest}:

@@ -13,7 +13,7 @@ import numpy as np
 
 from noisy_jax import files
 from noisy_jax.config import flatten, from_json
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, some
 
 LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
@@ -72,10 +72,9 @@ class WorkDir:
         differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         keys = [key for key in differing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in may_differ)]
         if keys:
-            differences = ', '.join(f'{key} was {before.get(key)!r}, is {now.get(key)!r}' for key in keys[:5])
-            more = f' and {len(keys) - 5} more' if len(keys) > 5 else ''
+            differences = some([f'{key} was {before.get(key)!r}, is {now.get(key)!r}' for key in keys], 5)
             path = self.path / 'config.json'
-            raise InputError(f'{path}: this run has another config: {differences}{more}; use another --workdir')
+            raise InputError(f'{path}: this run has another config: {differences}; use another --workdir')
 
     @property
     def is_claimed(self) -> bool:

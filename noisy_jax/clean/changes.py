@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, some
 
 DECISIONS_HEADER = ('index', 'id', 'given_label', 'decision', 'label')
 CHANGES_HEADER = ('index', 'id', 'given_label', 'new_label', 'reason')
@@ -143,8 +143,7 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
         return f'decision {decision!r} is not allowed; one of {", ".join(_DECISIONS)}'
     names = changes.class_names
     if decision == 'relabel' and label not in names:
-        more = f' and {len(names) - 20} more' if len(names) > 20 else ''
-        return f'label {label!r} is not a class of this run; {", ".join(names[:20])}{more}'
+        return f'label {label!r} is not a class of this run; {some(names, 20)}'
     if decision == 'keep' and label not in ('', given):
         return f'label {label!r}, but {given!r} is to be kept; relabel changes it'
     return ''

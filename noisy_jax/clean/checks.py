@@ -8,7 +8,7 @@ from noisy_jax.clean import originals, target
 from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.messages import Request
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, some
 from noisy_jax.workdir import LABELS_HEADER, WorkDir
 
 
@@ -47,7 +47,7 @@ def labels_file(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tup
     path = folder.path / 'labels.csv'
     if not set(LABELS_HEADER) <= labels.keys() or not np.array_equal(labels['index'], np.arange(len(labels['index']))):
         raise InputError(f'{path}: rows or columns are missing; rerun the command of the run to write it')
-    named = ', '.join(class_names[:20]) + (f' and {len(class_names) - 20} more' if len(class_names) > 20 else '')
+    named = some(class_names, 20)
     share = labels['clean_probability']
     for column, fits, allowed in (
         ('given_label', np.isin(labels['given_label'], class_names), f'a class of this run; {named}'),

@@ -27,11 +27,11 @@ import numpy as np
 from tqdm import tqdm
 
 from noisy_jax.data.decoding import BrokenImage, File, decode, decoded_shape, fit_array
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, some
 
 _SHARE = 16  # images per task: enough to outweigh its dispatch, few enough to divide a batch among the workers
 _PATIENCE = 3  # seconds before a progress bar appears
-_NAMED = 10  # broken images that an error names; it counts the others
+NAMED = 10  # broken images that an error names; it counts the others
 BROKEN = ('refuse', 'leave_out')  # what becomes of them
 _QUIET = contextvars.ContextVar('quiet', default=False)  # no bars at all; they are for terminals only
 
@@ -281,10 +281,9 @@ def _refusal(encoded: Encoded, broken: dict[int, str]) -> InputError:
         return InputError('an image file could not be read, and can be now; rerun the command')
     if len(named) == 1:
         return InputError(f'{named[0]}, or set config.data.broken=leave_out')
-    listed = ', '.join(f'{encoded.name(row)} ({reason})' for row, reason in itertools.islice(broken.items(), _NAMED))
-    more = f' and {len(broken) - _NAMED} more' if len(broken) > _NAMED else ''
+    listed = some([f'{encoded.name(row)} ({reason})' for row, reason in broken.items()], NAMED)
     return InputError(
-        f'{len(broken)} of {len(encoded)} images are not whole: {listed}{more}; repair or remove them, or set '
+        f'{len(broken)} of {len(encoded)} images are not whole: {listed}; repair or remove them, or set '
         'config.data.broken=leave_out'
     )
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import hashlib
 import pathlib
 import textwrap
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from noisy_jax import files
 from noisy_jax.errors import InputError, first_line
 
 _LONGEST = 200  # characters of an error of timm that are shown
@@ -79,7 +79,7 @@ def load(name: str, weights: str = '') -> Backbone:
     cfg = model.pretrained_cfg
     made_of = {
         'model': '.'.join(filter(None, (cfg['architecture'], cfg['tag']))),
-        'weights': _digest(weights) if weights else 'of timm',
+        'weights': f'sha256 {files.digest(weights)}' if weights else 'of timm',
         'preprocessing': preprocessing,
     }
     return Backbone(made_of, shape[0], device, prepare, embed)
@@ -120,11 +120,6 @@ def _with_weights(name: str, weights: str) -> Any:
         return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=description)
     except Exception as error:
         raise InputError(f'--weights: {weights} does not fit {name} ({_shown(error)})') from error
-
-
-def _digest(file: str) -> str:
-    with open(file, 'rb') as content:
-        return f'sha256 {hashlib.file_digest(content, "sha256").hexdigest()}'
 
 
 def _shown(error: Exception) -> str:

@@ -10,10 +10,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from noisy_jax.data import lazy
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, some
 
 _AHEAD = 2  # batches that are ready while the network is busy
-_NAMED = 10  # broken images that are listed
 
 
 def prepared(
@@ -58,6 +57,5 @@ def _all_broken(images: lazy.Files, rows: np.ndarray, pool: concurrent.futures.E
     broken = [(images.name(row), error) for row, error in zip(rows, found, strict=True) if error]
     if len(broken) == 1:
         return broken[0][1]
-    names = ', '.join(name for name, _ in broken[:_NAMED])
-    more = f' and {len(broken) - _NAMED} more' if len(broken) > _NAMED else ''
-    return InputError(f'{len(broken)} images are not whole: {names}{more}; repair or remove them, then rerun to resume')
+    names = some([name for name, _ in broken], lazy.NAMED)
+    return InputError(f'{len(broken)} images are not whole: {names}; repair or remove them, then rerun to resume')

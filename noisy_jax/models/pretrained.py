@@ -1,7 +1,6 @@
 """A trained encoder from a file (model.weights): a ResNet by torchvision's names, which timm and `export` use too."""
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -13,7 +12,7 @@ import numpy as np
 import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from noisy_jax.errors import InputError, first_line
+from noisy_jax.errors import InputError, first_line, some
 from noisy_jax.models import torchvision
 from noisy_jax.models.resnet import RESNETS, ResNet
 
@@ -81,12 +80,6 @@ class Pretrained:
         )
 
 
-def digest(path: str) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with open(os.path.expanduser(path), 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
 def _read(path: str) -> tuple[Arrays, dict[str, tuple]]:
     """All arrays by name, and what `export` says of the images: mean, std, image_shape."""
     place = pathlib.Path(os.path.expanduser(path))
@@ -143,10 +136,10 @@ def _variables(path: str, arrays: Arrays, encoder_name: str, encoder: ResNet, ch
     needed = flatten_dict(needed, sep='/')
     theirs = {name: torchvision.name_of(f'encoder/{name.partition("/")[2]}') for name in needed}
     if missing := sorted(name for name in theirs.values() if name not in arrays):
-        raise InputError(f'{_SETTING}: {path} is a {encoder_name} without {_some(missing)}; {_NEEDED}')
+        raise InputError(f'{_SETTING}: {path} is a {encoder_name} without {some(missing, _SHOWN)}; {_NEEDED}')
     known = {*theirs.values(), 'fc.weight', 'fc.bias'}
     if others := [name for name in arrays if name not in known and not name.endswith('.num_batches_tracked')]:
-        raise InputError(f'{_SETTING}: {path} is a {encoder_name} with {_some(others)} besides; {_NEEDED}')
+        raise InputError(f'{_SETTING}: {path} is a {encoder_name} with {some(others, _SHOWN)} besides; {_NEEDED}')
     found = {}
     for name, like in needed.items():
         array, axes = arrays[theirs[name]], torchvision.axes(like.ndim)
@@ -163,8 +156,3 @@ def _variables(path: str, arrays: Arrays, encoder_name: str, encoder: ResNet, ch
         if name.endswith('/var') and found[name].min() < 0:
             raise InputError(f'{_SETTING}: {path} has values below 0 in {theirs[name]}, variances; {_NEEDED}')
     return unflatten_dict(found, sep='/')
-
-
-def _some(names: list[str]) -> str:
-    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
-    return ', '.join(names[:_SHOWN]) + more
