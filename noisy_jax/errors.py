@@ -3,6 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
+
+_LONG = 200  # characters of a value that are shown
 
 
 class InputError(ValueError):
@@ -25,6 +28,15 @@ def some(names: Sequence[str], most: int) -> str:
     """The first `most` of some names, and how many more there are: a list within an InputError."""
     more = f' and {len(names) - most} more' if len(names) > most else ''
     return ', '.join(names[:most]) + more
+
+
+def short(value: Any) -> str:
+    """A value as Python writes it, within an InputError; the rest of a long one is left out."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        text = f'a value of type {type(value).__name__} that is too long to show'
+    return text if len(text) <= _LONG else f'{text[:_LONG]}... ({len(text):,} characters)'
 
 
 def first_line(error: Exception) -> str:

@@ -23,16 +23,11 @@ import argparse
 import shlex
 import sys
 import warnings
-from typing import NoReturn
 
+from noisy_jax.cli import Parser
 from noisy_jax.errors import InputError, exit_status
 
 _STOPPED = 130  # exit status, as a shell has it for Ctrl-C
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,7 +78,7 @@ def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
 
 def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """The options, and the changes of settings as (key, text)."""
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = Parser(add_help=False, allow_abbrev=False)
     for name in ('config', 'workdir', 'coordinator'):
         parser.add_argument(f'--{name}')
     for name in ('num_processes', 'process_id'):

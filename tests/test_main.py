@@ -8,9 +8,14 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import environment
+from conftest import environment, refused_by_command
 from PIL import Image
 
+from noisy_jax.clean.__main__ import main as clean
+from noisy_jax.data.pack import main as pack
+from noisy_jax.embed.__main__ import main as embed
+from noisy_jax.inference.export import main as export
+from noisy_jax.inference.predict import main as predict
 from noisy_jax.main import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -81,6 +86,16 @@ def test_help_names_the_options(call):
 )
 def test_mistakes_on_the_command_line(call, arguments, words):
     refused(call(*arguments), *words)
+
+
+@pytest.mark.parametrize('command', [clean, predict, export, pack, embed])
+def test_mistakes_on_the_command_line_of_the_others(command, capsys):
+    refused_by_command(capsys, command([]), '--out', 'see --help')
+    options = [f'--{name}=x' for name in ('workdir', 'images', 'model', 'out')]
+    refused_by_command(capsys, command([*options, f'--{"n" * 5000}\n']), 'unrecognized', 'nnn...; see --help')
+    with pytest.raises(SystemExit, match='0'):
+        command(['--help'])
+    assert '--out' in capsys.readouterr().out
 
 
 @pytest.fixture

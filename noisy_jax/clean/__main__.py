@@ -16,6 +16,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from noisy_jax import cli
 from noisy_jax.clean import checks, copies, estimate, originals, target
 from noisy_jax.clean.changes import decide, suggest, unchanged
 from noisy_jax.clean.messages import Request, estimated, planned, written
@@ -27,9 +28,7 @@ from noisy_jax.workdir import WorkDir
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and cleans; returns the exit status (2: user error, 130: stopped)."""
-    parser = argparse.ArgumentParser(
-        'python -m noisy_jax.clean', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
-    )
+    parser = cli.of_command('clean', __doc__)
     parser.add_argument('--workdir', required=True, help='work directory of the run')
     parser.add_argument('--out', required=True, help='a new folder; or a new .csv file, which gets a list: path,label')
     parser.add_argument('--decisions', help='CSV: index,id,given_label,decision (relabel, keep or drop),label')
@@ -50,9 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='copies files; else they are hard links, which take no space, but to edit one in place edits the original',
     )
     parser.add_argument('--write', action='store_true', help='writes; else only shows what would be written')
-    options = parser.parse_args(argv)
     again = ['python', '-m', 'noisy_jax.clean', *(sys.argv[1:] if argv is None else argv), '--write']
-    return exit_status(lambda: clean(options, shlex.join(again)))
+    return exit_status(lambda: clean(parser.parse_args(argv), shlex.join(again)))
 
 
 def clean(options: argparse.Namespace, command: str) -> None:

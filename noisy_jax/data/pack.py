@@ -9,7 +9,6 @@ ids.npy, class_names.npy, true_labels.npy where they are known, the same of the 
 After any stop, rerun the same command to resume; a finished pack, or a folder with other files, is never written to.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -21,12 +20,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import data, files
+from noisy_jax import cli, data, files
 from noisy_jax.data import arrays
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.data.settings import DATA
-from noisy_jax.errors import InputError, exit_status
+from noisy_jax.errors import InputError, exit_status, short
 
 _STATE = 'pack.json'
 _CHUNK_BYTES = 2**25  # written between two saves of the state: what a kill costs
@@ -38,15 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and packs; returns the exit status (2: user error, 130: stopped)."""
     program = 'python -m noisy_jax.data.pack'
     usage = f'{program} --out=FOLDER --name=LOADER --path=PATH [--image_size=128 ...]; --help'
-    parser = argparse.ArgumentParser(program, usage=usage, description=__doc__.partition('\n')[0])
+    parser = cli.Parser(program, usage=usage, description=__doc__.partition('\n')[0])
     parser.add_argument('--out', required=True, help='a folder that is new, empty, or of a pack that was stopped')
     for name, default in _DEFAULTS.items():
         parser.add_argument(
             f'--{name}', type=type(default), default=default, choices=DATA[name].choices, help=f'config.data.{name}'
         )
-    settings = vars(parser.parse_args(argv))
-    out = settings.pop('out')
-    return exit_status(lambda: pack(out, **settings), stopped='stopped; rerun the same command to resume')
+    return exit_status(
+        lambda: pack(**vars(parser.parse_args(argv))), stopped='stopped; rerun the same command to resume'
+    )
 
 
 def pack(out: str | os.PathLike, **settings: Any) -> None:
@@ -58,7 +57,7 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     settings = _DEFAULTS | settings
     for name, value in settings.items():
         if not DATA[name].accepts(value):
-            raise InputError(f'--{name}: {value!r} is not allowed; allowed: {DATA[name].allowed}')
+            raise InputError(f'--{name}: {short(value)} is not allowed; allowed: {DATA[name].allowed}')
     folder = pathlib.Path(out)
     state = _unfinished(folder)
     if settings['name'] == 'folder' and folder.resolve().is_relative_to(pathlib.Path(settings['path']).resolve()):

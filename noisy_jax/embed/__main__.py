@@ -10,7 +10,6 @@ that a run refuses features of other images. After any stop, rerun the same comm
 pip install 'noisy_jax[embed]'.
 """
 
-import argparse
 import os
 import pathlib
 import sys
@@ -19,7 +18,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import data
+from noisy_jax import cli, data
 from noisy_jax.embed import backbone, pictures
 from noisy_jax.embed.backbone import Backbone
 from noisy_jax.embed.table import Table
@@ -29,9 +28,7 @@ from noisy_jax.files import check_new
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and embeds; returns the exit status (2: user error, 130: stopped)."""
-    parser = argparse.ArgumentParser(
-        'python -m noisy_jax.embed', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
-    )
+    parser = cli.of_command('embed', __doc__)
     parser.add_argument(
         '--images', required=True, help='as config.data.path: class folders, a list of paths and labels, or arrays'
     )
@@ -39,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--out', required=True, help='a new .npy file')
     parser.add_argument('--weights', default='', help='.safetensors file or PyTorch state dict (default: from the hub)')
     parser.add_argument('--batch', type=int, default=32, help='images per pass (default: 32)')
-    options = parser.parse_args(argv)
 
     def work() -> None:
+        options = parser.parse_args(argv)
         embed(options.images, options.out, lambda: backbone.load(options.model, options.weights), options.batch)
 
     return exit_status(work, stopped='stopped; rerun the same command to resume')

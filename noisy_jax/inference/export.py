@@ -12,12 +12,12 @@ export.json             classes, image size, mean and standard deviation, and wh
 README.txt              how to load each, with code
 """
 
-import argparse
 import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from noisy_jax import cli
 from noisy_jax.errors import exit_status
 from noisy_jax.files import check_new, new_folder
 
@@ -33,14 +33,12 @@ _PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and exports; returns the exit status (2: user error, 130: stopped)."""
-    parser = argparse.ArgumentParser(
-        'python -m noisy_jax.export', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
-    )
+    parser = cli.of_command('export', __doc__)
     parser.add_argument('--workdir', required=True, help='work directory of the run')
     parser.add_argument('--out', required=True, help='a new folder')
-    options = parser.parse_args(argv)
 
     def work() -> None:
+        options = parser.parse_args(argv)
         check_new(options.out)
         from noisy_jax.inference.trained import TrainedClassifier
 

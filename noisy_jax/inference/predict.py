@@ -7,7 +7,6 @@ no label, a warning names it, and the exit status is 1. For arrays in Python, se
 noisy_jax/inference/trained.py.
 """
 
-import argparse
 import collections
 import concurrent.futures
 import contextlib
@@ -23,6 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from noisy_jax import cli
 from noisy_jax.data.decoding import decode
 from noisy_jax.data.folder import SUFFIXES
 from noisy_jax.errors import InputError, exit_status
@@ -40,9 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns the exit status: 1 where some images could not be read, 2 after a user error, 130 if stopped.
     """
-    parser = argparse.ArgumentParser(
-        'python -m noisy_jax.predict', formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
-    )
+    parser = cli.of_command('predict', __doc__)
     parser.add_argument('--workdir', required=True, help='work directory of the run')
     parser.add_argument(
         '--images',
@@ -51,9 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--out', required=True, help="the CSV, a new file; '-': standard output")
     parser.add_argument('--all', action='store_true', help='also the probability of every class, a column each')
-    options = parser.parse_args(argv)
-    work = functools.partial(predict, options.workdir, options.images, options.out, all_classes=options.all)
-    return exit_status(lambda: int(work() > 0), stopped='stopped')
+
+    def work() -> int:
+        options = parser.parse_args(argv)
+        return int(predict(options.workdir, options.images, options.out, all_classes=options.all) > 0)
+
+    return exit_status(work, stopped='stopped')
 
 
 def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -> int:
