@@ -258,7 +258,9 @@ def test_a_key_too_many_or_too_few():
         (Setting(True, ''), (True, False), (1, 'True')),
         (Setting('', ''), ('', 'text'), (0, ())),
         (Setting('a', '', choices=('a', 'b')), ('a', 'b'), ('c', '')),
-        (Setting((), '', least=0), ((), (1, 0.5), [1]), (1, ('a',), (-1,), (True,))),
+        (Setting(1.0, ''), (-1, 1e30), (1e39, -(10**400), float('-inf'))),  # as float32, infinite too
+        (Setting('', ''), ('a\nb',), ('a\0b',)),
+        (Setting((), '', least=0), ((), (1, 0.5), [1]), (1, ('a',), (-1,), (True,), ((1,),), (float('nan'),), (1e39,))),
         (Setting(('a',), '', choices=('a', 'b')), ((), ('b', 'a')), ('a', ('c',), (1,))),
     ],
 )
@@ -314,6 +316,8 @@ def test_the_work_directory_of_another_version_is_refused():
         ('1 / 0', ['ZeroDivisionError', 'line 2']),
         ('raise ValueError("no such data")', ['ValueError', 'no such data', 'line 2']),
         ('return None', ['NoneType', 'ConfigDict']),
+        ('raise SystemExit(3)', ['SystemExit: 3', 'line 2']),
+        ('return get_config()', ['RecursionError', 'line 2']),
     ],
 )
 def test_a_config_file_that_fails_is_named_with_its_line(tmp_path, code, words):
@@ -345,9 +349,48 @@ def test_a_setting_of_the_command_line(key, text, value):
     assert type(dict(config_lib.flatten(config))[key]) is type(value)
 
 
-@pytest.mark.parametrize(('key', 'text'), [('seed', '1.5'), ('report.page', 'perhaps'), ('data.mean', '1 2')])
+@pytest.mark.parametrize(
+    ('key', 'text'),
+    [
+        ('seed', '1.5'),
+        ('seed', '9' * 5000),
+        ('report.page', 'perhaps'),
+        ('data.mean', '1 2'),
+        ('data.mean', '{[]: 1}'),
+        ('phases', '('),
+        ('phases', '-' * 5000 + '1'),
+    ],
+)
 def test_text_of_another_type(key, text):
-    refused(lambda: config_lib.override(settings.default(), key, text), f'config.{key}', repr(text), 'of type')
+    refused(lambda: config_lib.override(settings.default(), key, text), f'config.{key}', repr(text)[:50], 'of type')
+
+
+def test_a_group_is_no_setting():
+    refused(
+        lambda: config_lib.override(settings.default(), 'data', '3'), 'config.data is a group', 'config.data.broken'
+    )
+    config = settings.default().unlock()
+    config.model = None
+    refused(lambda: settings.validate(config), 'config.model is a group')
+
+
+def test_a_long_mistake_takes_a_short_line():
+    long = 'x' * 10_000
+    mistakes = [
+        lambda: config_lib.load(long),
+        lambda: config_lib.load(f'digits:{long}=1'),
+        lambda: config_lib.load(f'digits:rate={long}'),
+        lambda: config_lib.override(settings.default(), long, '1'),
+        lambda: config_lib.override(settings.default(), 'seed', long),
+    ]
+    for value in ({'seed': 10**10_000}, {'data.mean': (0.5, *[-1.0] * 10_000)}, {'loss': long}):
+        config = settings.default()
+        config.update_from_flattened_dict(value)
+        mistakes.append(lambda config=config: settings.validate(config))
+    for mistake in mistakes:
+        with pytest.raises(InputError) as caught:
+            mistake()
+        assert len(str(caught.value)) < 1000
 
 
 def test_a_bare_name_is_a_config_of_the_package(monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """What the command line says of a config: its file, the argument of the file, single settings; and configs as JSON."""
 
 import ast
+import os
 import pathlib
 import runpy
 import traceback
@@ -10,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from noisy_jax.config.setting import flatten, nearest, unknown
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, short
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _SHIPPED = (_PACKAGE / 'configs', _PACKAGE.parent / 'configs')  # of an installed package, of a checkout
@@ -31,9 +32,9 @@ def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> Co
     path = _find(name)
     try:
         config = runpy.run_path(str(path))['get_config'](*([argument] if argument else []))
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a config file is code
+    except BaseException as error:  # a config file is code, which may call sys.exit
         missing = isinstance(error, KeyError) and error.args == ('get_config',)
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f', line {lines[-1]}' if lines else ''
@@ -47,13 +48,13 @@ def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> Co
 
 def _find(name: str) -> pathlib.Path:
     path = pathlib.Path(name)
-    if path.is_file():
+    if os.path.isfile(path):  # not path.is_file, which raises an error at a name that is too long
         return path
     folder = next((folder for folder in _SHIPPED if folder.is_dir()), _SHIPPED[0])
-    if path.parent == pathlib.Path() and (folder / f'{path.stem}.py').is_file():
-        return folder / f'{path.stem}.py'
-    names = ', '.join(sorted(file.stem for file in folder.glob('[!_]*.py')))
-    raise InputError(f'--config: no file {name!r}; give the path of a config file, or one of {names}')
+    shipped = {file.stem: file for file in sorted(folder.glob('[!_]*.py'))}
+    if path.parent == pathlib.Path() and path.stem in shipped:
+        return shipped[path.stem]
+    raise InputError(f'--config: no file {short(name)}; give the path of a config file, or one of {", ".join(shipped)}')
 
 
 def parse_argument(argument: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,12 +68,12 @@ def parse_argument(argument: str, defaults: Mapping[str, Any]) -> dict[str, Any]
         name, _, text = item.partition('=')
         if name not in defaults:
             raise InputError(
-                f'config argument {name!r} is unknown{nearest(name, defaults)}; allowed: {", ".join(defaults)}'
+                f'config argument {short(name)} is unknown{nearest(name, defaults)}; allowed: {", ".join(defaults)}'
             )
         try:
             values[name] = _parse(text, type(defaults[name]))
         except ValueError:
-            raise InputError(f'config argument {name}={text!r} is not a {type(defaults[name]).__name__}') from None
+            raise InputError(f'config argument {name}={short(text)} is not a {type(defaults[name]).__name__}') from None
     return values
 
 
@@ -89,7 +90,7 @@ def override(config: ConfigDict, key: str, text: str, renamed: Mapping[str, str]
     try:
         config.update_from_flattened_dict({key: _parse(text, kind)})
     except ValueError:
-        raise InputError(f'config.{key}: {text!r} is not of type {kind.__name__}, as {values[key]!r} is') from None
+        raise InputError(f'config.{key}: {short(text)} is not of type {kind.__name__}, as {values[key]!r} is') from None
 
 
 def _parse(text: str, kind: type) -> Any:
@@ -104,7 +105,7 @@ def _parse(text: str, kind: type) -> Any:
         return tuple(text.split(','))
     try:
         value = ast.literal_eval(text)
-    except SyntaxError:
+    except (SyntaxError, TypeError, RecursionError, MemoryError):  # all that it raises, by its documentation
         raise ValueError(text) from None
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 

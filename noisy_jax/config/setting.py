@@ -2,13 +2,15 @@
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, short
+
+_LONGEST_KEY = 100  # characters; more than any setting has
+_LARGEST = 3e38  # beyond it a number is infinite in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +40,10 @@ class Setting:
     def allowed(self) -> str:
         """What it may be, e.g. 'whole number from 1 to 100' or 'sgd, adam, adamw'."""
         if self.words:
-            return ', '.join(self.words)
+            return f'{"a tuple of " if isinstance(self.default, tuple) else ""}{", ".join(self.words)}'
         if isinstance(self.default, str):
             return 'text'
-        kind = {int: 'whole number', float: 'number', tuple: 'numbers'}[type(self.default)]
+        kind = {int: 'whole number', float: 'number', tuple: 'a tuple of numbers'}[type(self.default)]
         if self.least is None:
             return kind
         return f'{kind} of at least {self.least}' if self.most is None else f'{kind} from {self.least} to {self.most}'
@@ -54,9 +56,11 @@ class Setting:
         return self._accepts(value, type(self.default))
 
     def _accepts(self, value: Any, kind: type) -> bool:
-        if kind not in (int, float):
-            return isinstance(value, kind) and (self.choices is None or value in self.choices)
-        if isinstance(value, bool) or not isinstance(value, (int, kind)) or not math.isfinite(value):
+        if kind is str:  # no file name holds a NUL
+            return isinstance(value, str) and '\0' not in value and (self.choices is None or value in self.choices)
+        if kind is bool or isinstance(value, bool):
+            return kind is bool and isinstance(value, bool)
+        if not isinstance(value, (int, kind)) or not abs(value) <= _LARGEST:  # NaN is not
             return False
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
@@ -95,13 +99,13 @@ def validate(
       InputError: naming the key, what was given and what is allowed.
     """
     settings, given = dict(flatten(section)), dict(flatten(config))
-    for key in given.keys() - settings.keys():
+    for key in sorted(given.keys() - settings.keys()):
         raise InputError(unknown(key, settings, renamed))
-    for key in settings.keys() - given.keys():
+    for key in sorted(settings.keys() - given.keys()):
         raise InputError(f'config.{key} is missing')
     for key, value in given.items():
         if key not in unchecked and not settings[key].accepts(value):
-            raise InputError(f'config.{key}: {value!r} is not allowed; allowed: {settings[key].allowed}')
+            raise InputError(f'config.{key}: {short(value)} is not allowed; allowed: {settings[key].allowed}')
 
 
 def unknown(key: str, known: Iterable[str], renamed: Mapping[str, str] | None = None) -> str:
@@ -109,10 +113,13 @@ def unknown(key: str, known: Iterable[str], renamed: Mapping[str, str] | None = 
     for old, new in (renamed or {}).items():
         if key.startswith(old):
             return f'config.{key} is now {new}{key.removeprefix(old)}'
-    return f'config.{key} is unknown{nearest(key, known)}'
+    inside = sorted(name for name in known if name.startswith(f'{key}.'))
+    if inside:
+        return f'config.{key} is a group of settings; set one of them, such as config.{inside[0]}'
+    return f'config.{key[:_LONGEST_KEY]} is unknown{nearest(key, known)}'
 
 
 def nearest(key: str, keys: Iterable[str]) -> str:
     """'; did you mean ...?', or nothing."""
-    close = difflib.get_close_matches(key, list(keys), n=1)
+    close = difflib.get_close_matches(key[:_LONGEST_KEY], list(keys), n=1)
     return f'; did you mean {close[0]!r}?' if close else ''

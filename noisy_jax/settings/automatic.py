@@ -173,7 +173,8 @@ KEYS = ('data.name', 'data.mean', 'data.std', *choices(Facts(1000, 0, 10, 32, Tr
 def open_settings(config: ConfigDict) -> list[str]:
     """The keys that `config` leaves to the data."""
     values = dict(config_lib.flatten(config))
-    return [key for key in KEYS if key in values and values[key] in (-1, 'auto', ())]
+    given = [key for key in KEYS if type(values.get(key)) in (int, float, str, tuple, list)]
+    return [key for key in given if values[key] in (-1, 'auto', (), [])]
 
 
 def choose(
