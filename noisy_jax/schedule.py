@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 PHASES = ('base', 'pretrain', 'cross_fit', 'classify', 'select', 'contrast', 'finetune')
 REPEATED = ('select', 'contrast', 'finetune')  # once for each of config.rounds
+MOST_EPOCHS = 100_000  # of any setting: steps are counted in int32
 # The columns of the paper's tables.
 PHASE_LISTS = {
     'base': ('base',),

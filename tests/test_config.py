@@ -207,8 +207,8 @@ def test_loss_settings(loss, classes, expected):
         ({'noise.rate': 1.5}, ['noise.rate', '1.5', '0.0 to 1.0']),
         ({'noise.rate': float('nan')}, ['noise.rate', 'nan']),
         ({'noise.kind': 'symetric'}, ['noise.kind', "'symetric'", 'symmetric_may_keep', 'human']),
-        ({'augment.standard.padding': -3}, ['augment.standard.padding', '-3', 'at least 0']),
-        ({'data.std': (0.2, 0.0, 0.2)}, ['data.std', '(0.2, 0.0, 0.2)', 'at least 1e-06']),
+        ({'augment.standard.padding': -3}, ['augment.standard.padding', '-3', 'from 0 to 8192']),
+        ({'data.std': (0.2, 0.0, 0.2)}, ['data.std', '(0.2, 0.0, 0.2)', 'from 1e-06']),
         ({'data.mean': ('a',)}, ['data.mean', "('a',)", 'numbers']),
         ({'classify.optimizer.milestones': ('a',)}, ['classify.optimizer.milestones', "('a',)"]),
         ({'dividemix.threshold': 1.0}, ['dividemix.threshold', '0.99']),
@@ -219,14 +219,20 @@ def test_loss_settings(loss, classes, expected):
         ({'model.encoder': 'resnet99'}, ['model.encoder', 'resnet18']),
         ({'model.stem': 'tiny'}, ['model.stem', "'tiny'", 'large']),
         ({'model.projection': 'nonlinear'}, ['model.projection', 'none']),
-        ({'model.batch_norm_splits': -1}, ['model.batch_norm_splits', '-1', 'at least 0']),
+        ({'model.batch_norm_splits': -1}, ['model.batch_norm_splits', '-1', 'from 0 to']),
         ({'pretrain.augment': 'mirror'}, ['pretrain.augment', 'simclr']),
         ({'head_optimizer.name': 'lion'}, ['head_optimizer.name', 'adamw']),
         ({'contrast.own_view_weight': 'two'}, ['contrast.own_view_weight', 'sample']),
         ({'finetune.epochs': -1}, ['finetune.epochs', '-1']),
-        ({'select.epochs': 0}, ['select.epochs', 'at least 1']),
-        ({'base.batch_size': 0}, ['base.batch_size', 'at least 1']),
+        ({'select.epochs': 0}, ['select.epochs', 'from 1 to']),
+        ({'base.batch_size': 0}, ['base.batch_size', 'from 1 to']),
         ({'pretrain.temperature': 0.0}, ['pretrain.temperature']),
+        ({'data.mean': (0.5, float('nan'))}, ['data.mean', 'nan', 'a tuple of numbers from 0.0 to 1.0']),
+        ({'loss_settings.nfl_rce.alpha': -1.0}, ['loss_settings.nfl_rce.alpha', '-1.0']),
+        ({'classify.optimizer.encoder_scale': -0.1}, ['encoder_scale', '-0.1']),
+        ({'augment.handwriting.scale': 1.0}, ['augment.handwriting.scale', '0.99']),
+        ({'model.width': 10**8}, ['model.width', '2048']),
+        ({'data.image_size': 10**6}, ['data.image_size', '8192']),
         ({'phases': ('classify', 'pretrain')}, ['phases', 'in this order']),
         ({'phases': ('pretrain', 'select')}, ['phases', "'classify'"]),
         ({'phases': ()}, ['phases']),
@@ -274,6 +280,15 @@ def test_every_default_is_accepted_and_every_setting_has_a_meaning():
         assert setting.accepts(setting.default), key
         assert setting.meaning, key
         assert '\n' not in setting.meaning, key
+
+
+def test_every_number_has_bounds_and_they_hold_together():
+    """So that no size takes all memory, and no rate or weight is infinite in float32."""
+    for key, setting in config_lib.flatten(settings.sections()):
+        if isinstance(setting.default, (int, float, tuple)) and not setting.words:
+            assert setting.least < setting.most, key
+            number = (setting.most * 10,) if isinstance(setting.default, tuple) else setting.most * 10
+            assert not setting.accepts(number), key
 
 
 def test_a_config_comes_back_from_json():

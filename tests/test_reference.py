@@ -40,8 +40,8 @@ def test_every_setting_has_one_row_with_its_default_and_a_meaning():
     [
         ('noise.rate', 'number from 0.0 to 1.0'),
         ('seed', 'whole number from 0 to 2147483647'),
-        ('select.epochs', 'whole number of at least 1'),
-        ('data.std', 'numbers of at least 1e-06'),
+        ('select.epochs', 'whole number from 1 to 100000'),
+        ('data.std', 'a tuple of numbers from 1e-06 to 1000.0'),
         ('data.path', 'text'),
         ('report.page', '`True`, `False`'),
         ('pretrain.optimizer.schedule', '`cosine`, `step`, `constant`'),

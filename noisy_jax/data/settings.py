@@ -16,9 +16,9 @@ DATA: Section = {
     'labels': Setting('', 'file of lines of path and label, for a `list` of paths alone'),
     'test_labels': Setting('', 'the same for the test set'),
     'class_names': Setting('', 'file of class names, one a line'),
-    'max_classes': Setting(0, 'number of classes kept, the first ones; 0: all', least=0),
-    'image_size': Setting(0, 'side in pixels, to which images are scaled and cropped; 0: as they are', least=0),
-    'memory_bytes': Setting(2**33, 'most bytes of decoded images kept in memory; more are decoded per batch', least=0),
+    'max_classes': Setting(0, 'number of classes kept, the first ones; 0: all', 0, 10**6),
+    'image_size': Setting(0, 'side in pixels, to which images are scaled and cropped; 0: as they are', 0, 8192),
+    'memory_bytes': Setting(2**33, 'most bytes of decoded images kept in memory; more are decoded per batch', 0, 2**60),
     'broken': Setting(
         BROKEN[0],
         'what becomes of image files that cannot be read: end with an error that names them all, or leave them out '
@@ -26,16 +26,16 @@ DATA: Section = {
         choices=BROKEN,
     ),
     'workers': Setting(0, 'number of decoding processes; 0: threads', 0, 256),
-    'limit': Setting(0, 'number of training images, balanced over the classes; 0: all', least=0),
-    'test_limit': Setting(0, 'number of test images; 0: all', least=0),
+    'limit': Setting(0, 'number of training images, balanced over the classes; 0: all', 0, 10**10),
+    'test_limit': Setting(0, 'number of test images; 0: all', 0, 10**10),
     'valid_fraction': Setting(0.0, 'share of the training set held out, with its noisy labels', 0.0, 0.9),
     'embeddings': Setting(
         '',
         'features from outside: an .npy file [N, D] in the order of the training images, as noisy_jax.embed makes it, '
         'or a folder of one per id',
     ),
-    'mean': Setting((0.4914, 0.4822, 0.4465), 'mean of the pixels in [0, 1], one per channel', least=0.0),
-    'std': Setting((0.2023, 0.1994, 0.2010), 'standard deviation of the pixels, one per channel', least=1e-6),
+    'mean': Setting((0.4914, 0.4822, 0.4465), 'mean of the pixels in [0, 1], one per channel', 0.0, 1.0),
+    'std': Setting((0.2023, 0.1994, 0.2010), 'standard deviation of the pixels, one per channel', 1e-6, 1000.0),
 }
 
 NOISE: Section = {

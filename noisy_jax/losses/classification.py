@@ -209,11 +209,14 @@ class Loss:
 
 
 def _weights(alpha: float, beta: float) -> Section:
-    return {'alpha': Setting(alpha, 'weight of the first part'), 'beta': Setting(beta, 'weight of the second part')}
+    return {
+        'alpha': Setting(alpha, 'weight of the first part', 0.0, 1e6),
+        'beta': Setting(beta, 'weight of the second part', 0.0, 1e6),
+    }
 
 
 def _focusing(gamma: float) -> Section:
-    return {'gamma': Setting(gamma, 'focusing exponent: how much less confident predictions count', least=0.0)}
+    return {'gamma': Setting(gamma, 'focusing exponent: how much less confident predictions count', 0.0, 100.0)}
 
 
 _SMOOTHING = {'smoothing': Setting(0.1, 'share of a label spread over all classes', 0.0, 1.0)}

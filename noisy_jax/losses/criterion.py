@@ -95,7 +95,7 @@ _REMEMBERING = {
         _elr,
         {
             'beta': Setting(0.7, 'decay of the moving average of predictions', 0.0, 1.0),
-            'lam': Setting(3.0, 'weight of the regulariser'),
+            'lam': Setting(3.0, 'weight of the regulariser', 0.0, 1e6),
         },
         {100: {'beta': 0.9, 'lam': 7.0}},
     ),

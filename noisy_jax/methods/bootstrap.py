@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 from noisy_jax.config import Section, Setting
 from noisy_jax.losses import CRITERIA
 from noisy_jax.methods.classification import Classifier, mixed_step, warmup_stage
-from noisy_jax.methods.mixing import MIXUP
+from noisy_jax.methods.mixing import MIXUP, MOST_MIXUP
 from noisy_jax.methods.trust import Trust, Trusting, by_losses
+from noisy_jax.schedule import MOST_EPOCHS
 from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
 from noisy_jax.training.steps import Learner, Step
 from noisy_jax.training.task import Task
@@ -24,9 +25,9 @@ class Bootstrap(Trusting, Classifier):
         'bootstrap': {
             'loss': Setting('ce', 'loss of all its stages', choices=tuple(CRITERIA)),
             'warmup_epochs': Setting(
-                10, "epochs before labels are refined; the paper's, from scratch, are 105", least=0
+                10, "epochs before labels are refined; the paper's, from scratch, are 105", 0, MOST_EPOCHS
             ),
-            'mixup': Setting(32.0, MIXUP, least=1e-3),
+            'mixup': Setting(32.0, MIXUP, 1e-3, MOST_MIXUP),
             'hard': Setting(False, 'refine labels by the likeliest class (M-DYR-H), not by probabilities (M-DYR-S)'),
         }
     }

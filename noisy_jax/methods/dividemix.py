@@ -13,8 +13,9 @@ from noisy_jax.losses import Criterion, cross_entropy
 from noisy_jax.methods import pair
 from noisy_jax.methods.classification import warmup_stage
 from noisy_jax.methods.elr_plus import PASSES, Pair
-from noisy_jax.methods.mixing import MIXUP, balance, draw_mixing, refine, sharpen
+from noisy_jax.methods.mixing import MIXUP, MOST_MIXUP, balance, draw_mixing, refine, sharpen
 from noisy_jax.methods.trust import Trust, Trusting, by_losses
+from noisy_jax.schedule import MOST_EPOCHS
 from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
 from noisy_jax.training.state import CLEAN, TrainState, Variables
 from noisy_jax.training.steps import Batch, Learner, Metrics, Step, weighted_mean
@@ -28,17 +29,19 @@ class DivideMix(Trusting, Pair):
         'dividemix': {
             'loss': Setting('ce', 'loss of the warm-up', choices=tuple(losses.CRITERIA)),
             'negative_entropy': Setting(False, 'penalise confident predictions in the warm-up, for asymmetric noise'),
-            'warmup_epochs': Setting(10, 'epochs of all weights before the first selection', least=0),
+            'warmup_epochs': Setting(10, 'epochs of all weights before the first selection', 0, MOST_EPOCHS),
             'warmup_clip_norm': Setting(
-                0.0, "length to which its gradients are cut, 1 in C2D's code; 0: as in `optimizer.clip_norm`", least=0.0
+                0.0, "length to which its gradients are cut, 1 in C2D's code; 0: as in `optimizer.clip_norm`", 0.0, 1e6
             ),
-            'history': Setting(1, 'epochs of losses whose mean is modelled; 5 at 90 % noise', least=1),
+            'history': Setting(1, 'epochs of losses whose mean is modelled; 5 at 90 % noise', 1, 1000),
             # At 1 nothing could be trusted.
             'threshold': Setting(0.5, 'clean probability from which a label is trusted', 0.0, 0.99),
-            'temperature': Setting(0.5, 'temperature by which labels are sharpened; lower: more confident', least=1e-3),
-            'mixup': Setting(4.0, MIXUP, least=1e-3),
-            'unlabelled_weight': Setting(25.0, 'weight of the error on labels that are not trusted', least=0.0),
-            'rampup_epochs': Setting(16, 'epochs over which that weight rises', least=0),
+            'temperature': Setting(
+                0.5, 'temperature by which labels are sharpened; lower: more confident', 1e-3, 1000.0
+            ),
+            'mixup': Setting(4.0, MIXUP, 1e-3, MOST_MIXUP),
+            'unlabelled_weight': Setting(25.0, 'weight of the error on labels that are not trusted', 0.0, 1e6),
+            'rampup_epochs': Setting(16, 'epochs over which that weight rises', 0, MOST_EPOCHS),
         }
     }
 

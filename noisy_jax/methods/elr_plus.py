@@ -9,8 +9,9 @@ from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
 from noisy_jax.losses import Criterion
 from noisy_jax.methods.classification import Classifier
-from noisy_jax.methods.mixing import MIXUP
+from noisy_jax.methods.mixing import MIXUP, MOST_MIXUP
 from noisy_jax.methods.pair import pair_step
+from noisy_jax.schedule import MOST_EPOCHS
 from noisy_jax.training.method import Memory
 from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
 from noisy_jax.training.state import stack
@@ -47,11 +48,11 @@ class ELRPlus(Pair):
         'elr_plus': {
             'average': Setting(0.997, 'decay of the moving average of the weights', 0.0, 0.99999),
             'average_rampup_epochs': Setting(
-                0, f'epochs over which that decay rises; {_PUBLISHED}; 0: a few steps', least=0
+                0, f'epochs over which that decay rises; {_PUBLISHED}; 0: a few steps', 0, MOST_EPOCHS
             ),
-            'mixup': Setting(1.0, MIXUP, least=1e-3),
+            'mixup': Setting(1.0, MIXUP, 1e-3, MOST_MIXUP),
             'rampup_epochs': Setting(
-                0, f'epochs over which cross-entropy passes into the loss; {_PUBLISHED} for CIFAR-100', least=0
+                0, f'epochs over which cross-entropy passes into the loss; {_PUBLISHED} for CIFAR-100', 0, MOST_EPOCHS
             ),
             'weigh_labels': Setting(
                 False, "multiply labels by ELR's targets, as its authors do for CIFAR-100; needs the loss elr"

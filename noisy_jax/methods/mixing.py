@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 MIXUP = 'alpha of the beta distribution of mixup weights'  # the meaning of such settings
+MOST_MIXUP = 1000.0  # all shares are a half then
 
 
 class Mixing(NamedTuple):

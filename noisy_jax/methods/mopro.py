@@ -11,6 +11,7 @@ from noisy_jax import losses
 from noisy_jax.config import Section, Setting
 from noisy_jax.data import augment as aug
 from noisy_jax.methods.queue import MOMENTUM, QUEUE, Queued, follow, project, projection_size, queue_settings
+from noisy_jax.schedule import MOST_EPOCHS
 from noisy_jax.training import optim
 from noisy_jax.training.method import Memory
 from noisy_jax.training.stage import Stage
@@ -37,7 +38,7 @@ class MoPro(Queued):
             'prototype_momentum': Setting(0.999, "momentum of each class's mean embedding, per sample", 0.0, 1.0),
             'alpha': Setting(0.5, "share of the classifier's prediction in a corrected label", 0.0, 1.0),
             'threshold': Setting(0.8, 'probability from which a corrected label is trusted', 0.0, 1.0),
-            'start_epoch': Setting(11, 'epoch from which labels are corrected', least=0),
+            'start_epoch': Setting(11, 'epoch from which labels are corrected', 0, MOST_EPOCHS),
         }
     }
 

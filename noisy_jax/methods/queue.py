@@ -32,9 +32,9 @@ MOMENTUM, QUEUE, QUEUE_LABELS, QUEUE_WEIGHTS = 'momentum', 'queue', 'queue_label
 def queue_settings(queue: int, momentum: float, temperature: float) -> Section:
     """What every method with a queue has, with these defaults."""
     return {
-        'queue': Setting(queue, 'number of earlier embeddings to contrast with; at least a batch', least=1),
+        'queue': Setting(queue, 'number of earlier embeddings to contrast with; at least a batch', 1, 2**20),
         'momentum': Setting(momentum, 'momentum of the momentum encoder, per step', 0.0, 1.0),
-        'temperature': Setting(temperature, 'temperature of its contrast; lower: the nearest count more', least=1e-3),
+        'temperature': Setting(temperature, 'temperature of its contrast; lower: the nearest count more', 1e-3, 1000.0),
     }
 
 

@@ -15,7 +15,7 @@ from noisy_jax import losses
 from noisy_jax.config import Section, Setting
 from noisy_jax.data import augment as aug
 from noisy_jax.methods.classification import Classifier
-from noisy_jax.methods.mixing import MIXUP, cut, draw_mixing
+from noisy_jax.methods.mixing import MIXUP, MOST_MIXUP, cut, draw_mixing
 from noisy_jax.models.heads import Consistency
 from noisy_jax.training import knn
 from noisy_jax.training.evaluate import over_dataset
@@ -53,10 +53,10 @@ class SSR(Classifier):
             'keep_from': Setting(
                 1.0, "share of the largest vote from which a label is kept (theta_s); 1: the label's is it", 0.0, 1.0
             ),
-            'neighbours': Setting(200, 'number of neighbours that vote (k)', least=1),
-            'mixup': Setting(4.0, MIXUP, least=1e-3),
+            'neighbours': Setting(200, 'number of neighbours that vote (k)', 1, 10_000),
+            'mixup': Setting(4.0, MIXUP, 1e-3, MOST_MIXUP),
             'cutmix': Setting(False, 'paste a box of the other image instead of blending both'),
-            'consistency': Setting(1.0, 'weight of the feature consistency on all images; 0: none', least=0.0),
+            'consistency': Setting(1.0, 'weight of the feature consistency on all images; 0: none', 0.0, 1e6),
             'strong_augment': Setting(
                 'scan',
                 'augmentation of the kept images, and of the view that predicts that of PHASE.augment',

@@ -29,7 +29,7 @@ def settings() -> Section:
     """The settings of the network."""
     return {
         'encoder': Setting('resnet18', 'encoder; resnet_tiny, cnn_small: for small images', choices=tuple(ENCODERS)),
-        'width': Setting(0, "channels of the encoder's first stage; 0: its own", least=0),
+        'width': Setting(0, "channels of the encoder's first stage; 0: its own", 0, 2048),
         'weights': Setting(
             '',
             'file (.safetensors, .npz) of a torchvision ResNet that the encoder starts from; decides encoder and stem, '
@@ -42,11 +42,11 @@ def settings() -> Section:
             "projection head of the contrastive phases; 'none': the embeddings themselves are contrasted",
             choices=tuple(PROJECTIONS),
         ),
-        'projection_dim': Setting(128, 'outputs of the projection head', least=1),
+        'projection_dim': Setting(128, 'outputs of the projection head', 1, 2**16),
         'batch_norm_splits': Setting(
-            1, 'interleaved groups of a batch that the encoder normalises separately', least=0
+            1, 'interleaved groups of a batch that the encoder normalises separately', 0, 2**16
         ),
-        'batch_norm_blocks': Setting(1, 'contiguous groups of a batch, as on one device each; 0 or 1: one', least=0),
+        'batch_norm_blocks': Setting(1, 'contiguous groups of a batch, as on one device each; 0 or 1: one', 0, 2**16),
         'dtype': Setting(
             'float32', 'type to compute in; weights and losses are float32', choices=('float32', 'bfloat16')
         ),

@@ -13,9 +13,9 @@ from noisy_jax.data import augment
 from noisy_jax.data.settings import DATA, NOISE
 from noisy_jax.errors import InputError
 from noisy_jax.methods import CLASSIFIERS, METHODS, REPRESENTATIONS
-from noisy_jax.methods.mixing import MIXUP
+from noisy_jax.methods.mixing import MIXUP, MOST_MIXUP
 from noisy_jax.report.settings import SETTINGS as REPORT
-from noisy_jax.schedule import PHASE_LISTS, PHASES
+from noisy_jax.schedule import MOST_EPOCHS, PHASE_LISTS, PHASES
 from noisy_jax.training import optim
 
 # Settings that may change when a run is resumed: where it computes, what is listed and shown, not what is trained.
@@ -52,10 +52,10 @@ RUN: Section = {
     ),
     'rounds': Setting(1, 'rounds of select, contrast and finetune, each from the labels of the last', 1, 100),
     'loss': Setting('elr', 'loss of the methods single and elr_plus; the others have their own', choices=_LOSSES),
-    'devices': Setting(0, 'number of devices; 0: all', least=0),
-    'checkpoint_every': Setting(10, 'epochs between two checkpoints, from which a killed run resumes', least=1),
-    'eval_every': Setting(1, 'epochs between evaluations of a classifier on held-out data; 0: at its end', least=0),
-    'eval_batch_size': Setting(512, 'images per batch where nothing is trained', least=1),
+    'devices': Setting(0, 'number of devices; 0: all', 0, 10**6),
+    'checkpoint_every': Setting(10, 'epochs between two checkpoints, from which a killed run resumes', 1, 10**9),
+    'eval_every': Setting(1, 'epochs between evaluations of a classifier on held-out data; 0: at its end', 0, 10**9),
+    'eval_batch_size': Setting(512, 'images per batch where nothing is trained', 1, 2**16),
     'early_stop': Setting(
         'none',
         "stopping rule; 'stable_predictions' ends a classifier's stage when few predictions still change",
@@ -70,7 +70,7 @@ RUN: Section = {
         'tells nothing would feed; needs held-out images (data.valid_fraction) or a pre-trained encoder',
     ),
     'linear_probe': Setting(False, 'evaluate embeddings also by a linear classifier trained to convergence'),
-    'resident_bytes': Setting(2**31, 'most bytes of training images that stay on the device', least=0),
+    'resident_bytes': Setting(2**31, 'most bytes of training images that stay on the device', 0, 2**60),
     'shard_state': Setting(False, "shard the optimiser's state and a method's memory over the devices"),
     'compile_cache': Setting('auto', "folder of compiled programs; 'auto': in the user's cache folder; 'off': none"),
     'xla_options': Setting('', "compiler options 'name=value,...' besides noisy_jax's own; 'none': none at all"),
@@ -80,8 +80,10 @@ RUN: Section = {
 def _trained(epochs: int, augmentation: str, least: int = 0) -> Section:
     """What every phase has."""
     return {
-        'epochs': Setting(epochs, 'epochs, at most; those of the last stage where there are several', least=least),
-        'batch_size': Setting(256, 'images per batch, over all devices', least=1),
+        'epochs': Setting(
+            epochs, 'epochs, at most; those of the last stage where there are several', least, MOST_EPOCHS
+        ),
+        'batch_size': Setting(256, 'images per batch, over all devices', 1, 2**20),
         'augment': Setting(augmentation, 'augmentation of the images', choices=_POLICIES),
     }
 
@@ -92,13 +94,13 @@ def _classifier(epochs: int = 100) -> Section:
         'average': Setting(
             0.0, 'decay of the moving average of weights that becomes the classifier; 0: none', 0.0, 0.99999
         ),
-        'mixup': Setting(0.0, f'{MIXUP}; 0: none', least=0.0),
+        'mixup': Setting(0.0, f'{MIXUP}; 0: none', 0.0, MOST_MIXUP),
     }
 
 
 def _headed() -> Section:
     return _classifier() | {
-        'head_epochs': Setting(20, 'epochs of a new head alone, before all weights are trained', least=0),
+        'head_epochs': Setting(20, 'epochs of a new head alone, before all weights are trained', 0, MOST_EPOCHS),
         'head_loss': Setting('same', "loss of these epochs; 'same' as after them", choices=('same', *_LOSSES)),
     }
 
@@ -119,14 +121,14 @@ def _contrastive(method: str, epochs: int, temperature: float) -> Section:
             choices=tuple(REPRESENTATIONS),
         ),
         'temperature': Setting(
-            temperature, 'temperature of simclr and sup_con; lower: the nearest count more', least=1e-3
+            temperature, 'temperature of simclr and sup_con; lower: the nearest count more', 1e-3, 1000.0
         ),
         'own_view_weight': Setting(
             'one',
             "weight of an image's own other view in sup_con; 'sample': its clean probability",
             choices=('one', 'sample'),
         ),
-        'knn_every': Setting(10, 'epochs between k-NN accuracies, which embed all images; 0: at the end', least=0),
+        'knn_every': Setting(10, 'epochs between k-NN accuracies, which embed all images; 0: at the end', 0, 10**9),
     }
 
 
@@ -142,14 +144,14 @@ def sections(num_classes: int = 10) -> Section:
         'cross_fit': _trained(20, 'standard')
         | {
             'folds': Setting(5, 'networks that each leave out a fold; as many again learn with planted errors', 2, 100),
-            'mixup': Setting(0.0, f'{MIXUP}; 0: none', least=0.0),
+            'mixup': Setting(0.0, f'{MIXUP}; 0: none', 0.0, MOST_MIXUP),
         },
         'classify': _headed() | {'head_loss': _HEAD_LOSS, 'optimizer': optim.settings()},
         'select': _trained(20, 'none', least=1)
         | {
-            'history': Setting(5, 'last epochs whose mean loss tells clean from noisy', least=1),
+            'history': Setting(5, 'last epochs whose mean loss tells clean from noisy', 1, 1000),
             'negative_entropy': Setting(False, 'add the negative entropy to the losses that are compared'),
-            'neighbours': Setting(0, 'neighbours whose majority first replaces a pseudo-label; 0: none', least=0),
+            'neighbours': Setting(0, 'neighbours whose majority first replaces a pseudo-label; 0: none', 0, 10_000),
         },
         'contrast': _contrastive('sup_con', 100, 0.07)
         | {'min_weight': Setting(0.01, 'least weight of a pair, however noisy', 0.0, 1.0)},

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
+from noisy_jax.schedule import MOST_EPOCHS
 
 REPRESENTATION = ('encoder', 'projection')  # contrastive phases; a network may have no projection head
 CLASSIFIER = ('encoder', 'classifier')  # a whole classifier; the projection head is frozen
@@ -17,7 +18,7 @@ HEAD = ('classifier',)  # the encoder is frozen, with its BatchNorm statistics
 OPTIMIZERS = ('sgd', 'adam', 'adamw')
 SCHEDULES = ('cosine', 'step', 'constant')
 
-ENCODER_SCALE = Setting(1.0, "learning rate of the encoder, as a share of the head's")
+ENCODER_SCALE = Setting(1.0, "learning rate of the encoder, as a share of the head's", 0.0, 1000.0)
 
 
 def settings(learning_rate: float = 0.01, weight_decay: float = 1e-4) -> Section:
@@ -28,20 +29,20 @@ def settings(learning_rate: float = 0.01, weight_decay: float = 1e-4) -> Section
             "optimiser; sgd's learning rate is for a batch of 256 and scales with the batch",
             choices=OPTIMIZERS,
         ),
-        'learning_rate': Setting(learning_rate, 'peak of the schedule', least=0.0),
+        'learning_rate': Setting(learning_rate, 'peak of the schedule', 0.0, 1000.0),
         'weight_decay': Setting(
-            weight_decay, 'weight decay, decoupled in adamw, else added to the gradient', least=0.0
+            weight_decay, 'weight decay, decoupled in adamw, else added to the gradient', 0.0, 1000.0
         ),
         'momentum': Setting(0.9, 'momentum of sgd', 0.0, 1.0),
         'nesterov': Setting(False, "use Nesterov's momentum in sgd"),
         'schedule': Setting(
             'cosine', "schedule; 'cosine' falls to almost 0, 'step' tenfold at milestones", choices=SCHEDULES
         ),
-        'warmup_epochs': Setting(0, 'epochs of linear warm-up', least=0),
-        'milestones': Setting((), "epochs at which 'step' divides the learning rate by 10", least=0),
+        'warmup_epochs': Setting(0, 'epochs of linear warm-up', 0, MOST_EPOCHS),
+        'milestones': Setting((), "epochs at which 'step' divides the learning rate by 10", 0, MOST_EPOCHS),
         'encoder_scale': ENCODER_SCALE,
         'clip_norm': Setting(
-            0.0, "length to which a network's gradient is cut; 0: none, 5 in the code of NFL+RCE's authors", least=0.0
+            0.0, "length to which a network's gradient is cut; 0: none, 5 in the code of NFL+RCE's authors", 0.0, 1e6
         ),
     }
 

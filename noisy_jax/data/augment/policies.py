@@ -137,20 +137,20 @@ POLICIES: dict[str, Callable] = {
 
 # Meaning, least and greatest value of the parameters that are settings; a policy's signature has its defaults.
 _SETTINGS = {
-    'padding': ('pixels around the image before it is cropped back', 0),
+    'padding': ('pixels around the image before it is cropped back', 0, 8192),
     'flip': ('flip half of the images left to right',),
     'degrees': ("greatest rotation to each side; the original's code has 20 in `standard`", 0.0, 180.0),
     'min_scale': ('smallest share of the area that is cropped out', 1e-3, 1.0),
-    'jitter': ('strength of the colour jitter; 0: none', 0.0),
+    'jitter': ('strength of the colour jitter; 0: none', 0.0, 10.0),
     'jitter_probability': ('share of images whose colours change', 0.0, 1.0),
     'gray_probability': ('share of images without colours', 0.0, 1.0),
     'blur_probability': ('share of images that are blurred; 0.5 suits more than 32 pixels', 0.0, 1.0),
     'operations': ('number of random operations, out of 14', 0, 16),
-    'cutout': ('side of the hole in pixels', 0),
-    'scale': ('greatest change of size, as a share',),
-    'shift': ('greatest shift in pixels',),
-    'brightness': ('greatest change of brightness, as a share',),
-    'noise': ('standard deviation of the noise, for pixels in [0, 1]',),
+    'cutout': ('side of the hole in pixels', 0, 8192),
+    'scale': ('greatest change of size, as a share', 0.0, 0.99),
+    'shift': ('greatest shift in pixels', 0.0, 8192.0),
+    'brightness': ('greatest change of brightness, as a share', 0.0, 10.0),
+    'noise': ('standard deviation of the noise, for pixels in [0, 1]', 0.0, 10.0),
 }
 
 
