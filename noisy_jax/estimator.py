@@ -12,8 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, assert_all_finite, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from noisy_jax import pipeline
@@ -21,7 +20,7 @@ from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.pixels import Pixels
 from noisy_jax.errors import InputError
-from noisy_jax.inference import saved
+from noisy_jax.inference import saved, targets
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.settings import presets
@@ -37,8 +36,9 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
     it.
 
     Images X are bytes [N, H, W, C] or [N, H, W], floats in [0, 1] of these shapes, or flat rows [N, D]. Numbers of
-    another range are scaled by the minimum and maximum of the training data. Labels y are any classes that scikit-learn
-    accepts. Sample weights are not supported: how much each label counts is what the method estimates.
+    another range are scaled by the minimum and maximum of the training data; `predict`, `predict_proba` and `transform`
+    clip what lies beyond the range of training. Labels y are any classes that scikit-learn accepts. Sample weights are
+    not supported: how much each label counts is what the method estimates.
 
     A parameter that is None is taken from `config`; without a config it is chosen from the data.
 
@@ -53,8 +53,8 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
       cross_fit: folds in which labels are checked; 0: by the classifier itself. Without a config 5.
       threshold: clean probability below which a label is an issue. Without a config 0.5.
       image_shape: (H, W) or (H, W, C) of flat rows. None: grey squares, padded with black.
-      unlabelled: the value of y, e.g. -1 or NaN, of images without a label, which join the pre-training. None: there
-        are none.
+      unlabelled: the value of y, e.g. -1 or NaN, of images without a label, which join the pre-training; NaN stands
+        for None and pandas' NA too. None: there are none.
       config: all other settings: a config as from configs/*.py, or 'configs/digits.py:loss=ce'. Noise is never added.
       random_state: an int, or a RandomState; None: the config's seed, without one 0. The same on the same machine
         gives the same classifier.
@@ -127,7 +127,8 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
           KeyboardInterrupt: Ctrl-C; with a `workdir`, the same fit resumes there.
         """
         rows, shape = self._rows(X, reset=True)
-        label = self._labels(y, rows)
+        check_consistent_length(rows, y)
+        self.classes_, label = targets.encode(y, self.unlabelled)
         self._pixels = Pixels.of(rows, shape, self.image_shape)
         train = Dataset(self._pixels.images(rows, shape), label, tuple(map(str, self.classes_)))
         with self._folder(train.image) as folder:
@@ -209,28 +210,6 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         check_is_fitted(self)
         images = self._pixels.images(*self._rows(X, reset=False))
         return lazy.scaled(images, self.classifier_.config.data.image_size)
-
-    def _labels(self, y: ArrayLike, rows: np.ndarray) -> np.ndarray:
-        """Sets `classes_`; labels by their number there, NO_LABEL where y is `unlabelled`: int64 [N]."""
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(rows, y)
-        unlabelled = np.zeros(len(y), bool)
-        if self.unlabelled is not None:
-            nan = self.unlabelled != self.unlabelled
-            unlabelled = np.array([bool(value != value if nan else value == self.unlabelled) for value in y.tolist()])
-        given = y[~unlabelled]
-        if not len(given):
-            raise InputError(f'y: all {len(y)} are {self.unlabelled!r}, unlabelled; some of each class need a label')
-        assert_all_finite(given, input_name='y')
-        label = np.full(len(y), NO_LABEL)
-        try:
-            check_classification_targets(given)
-            self.classes_, label[~unlabelled] = np.unique(given, return_inverse=True)
-        except TypeError as error:
-            raise InputError(f'y: labels must be all strings or all numbers ({error})') from error
-        if len(self.classes_) < 2:
-            raise InputError(f'y: there is one class only, {self.classes_[0]!r}; at least 2 are needed')
-        return label
 
     @contextlib.contextmanager
     def _folder(self, images: np.ndarray) -> Iterator[WorkDir]:

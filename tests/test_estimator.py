@@ -9,8 +9,10 @@ import sys
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import refused
+from ml_collections import ConfigDict
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
@@ -23,7 +25,9 @@ from tiny import CONFIGS
 import noisy_jax
 from noisy_jax import NoisyLabelClassifier
 from noisy_jax.data import noise
+from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.data.pixels import Pixels
+from noisy_jax.inference import targets
 from noisy_jax.settings import default
 from noisy_jax.training.metrics import MetricWriter
 
@@ -229,10 +233,20 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({'image_shape': (4, 16)}, X.reshape(-1, 8, 8), DIGIT, ('(8, 8)', '(4, 16)')),
         ({}, X.reshape(-1, 2, 2, 4, 4), DIGIT, ('(2, 2, 4, 4)', '(H, W, C)')),
         ({}, X, np.zeros(len(X)), ('y', 'one class')),
-        ({}, X[:3], np.array(['a', 1, 'b'], object), ('y', 'strings')),
+        ({}, X[:3], ['a', 1, 'b'], ('y', 'all strings or all numbers', 'int, str')),
+        ({}, X[:3], np.array([True, 1, 0], object), ('y', 'bool, int')),
+        ({}, X[:3], np.array([1, 2**64, 0], object), ('y', '64 bits')),
+        ({}, X[:2], np.array([0, None]), ('y: 1 of 2 are missing', 'row 1', 'unlabelled=np.nan')),
+        ({'unlabelled': 'x'}, X[:3], ['a', np.nan, 'x'], ('y: 1 of 3 are missing', 'NaN', 'row 1')),
+        ({'unlabelled': ['x']}, X[:2], ['a', 'x'], ('unlabelled', "['x']", 'one value')),
+        ({'config': 3}, X, DIGIT, ('config: 3', 'ConfigDict')),
+        ({'config': ConfigDict()}, X, DIGIT, ('config.', 'is missing')),
+        ({'threshold': np.nan}, X, DIGIT, ('report.threshold', 'nan')),
+        ({'epochs': np.inf}, X, DIGIT, ('epochs: inf', 'whole number from 0')),
+        ({'random_state': 2**32}, X, DIGIT, ('seed', '4294967296')),
         ({'unlabelled': 7}, X, np.full(len(X), 7), ('y', 'all 1797', 'unlabelled')),
         ({'loss': 'none'}, X, DIGIT, ('config.loss', "'none'")),
-        ({'epochs': 'many'}, X, DIGIT, ('epochs', "'many'")),
+        ({'epochs': 'many'}, X, DIGIT, ('epochs', "'many'", 'whole number')),
         ({'encoder': 'lenet'}, X, DIGIT, ('encoder', 'lenet')),
         ({'config': 'nothing.py'}, X, DIGIT, ('nothing.py',)),
         ({'batch_size': 4000}, X, DIGIT, ('batch_size', '4000', '1797')),
@@ -247,7 +261,6 @@ def test_what_cannot_be_fitted(changes, images, labels, words):
     ('images', 'labels', 'words'),
     [
         (X[:10], DIGIT[:9], r'\[10, 9\]'),
-        (X[:2], np.array([0, None]), 'Unknown label type'),
         (X[:2], np.array(['a', np.nan], object), 'NaN'),
         (X[:2], [0.0, np.nan], 'NaN'),
         (np.full((2, 4), np.nan), [0, 1], 'NaN'),
@@ -257,6 +270,54 @@ def test_what_cannot_be_fitted(changes, images, labels, words):
 def test_what_scikit_learn_refuses(images, labels, words):
     with pytest.raises(ValueError, match=words):
         tiny().fit(images, labels)
+
+
+NA = pd.NA
+
+
+@pytest.mark.parametrize('unlabelled', [np.nan, None, NA, 'x', -1], ids=repr)
+@pytest.mark.parametrize(
+    ('y', 'classes'),
+    [
+        (pd.Series(['a', NA, 'b'], dtype='string'), ['a', 'b']),
+        (pd.Series(['a', None, 'b'], dtype='category'), ['a', 'b']),
+        (pd.Series([2**53 + 1, NA, 2**53], dtype='Int64'), [2**53, 2**53 + 1]),  # as floats they are the same
+        (pd.Series([1, None, 2**53 + 1], dtype=pd.CategoricalDtype([2**53 + 1, 1])), [1, 2**53 + 1]),
+        (pd.Series([True, NA, False], dtype='boolean'), [False, True]),
+        (np.array(['a', None, 'b'], object), ['a', 'b']),
+        (np.array([1, NA, 0], object), [0, 1]),
+        (np.array([1, np.nan, 0]), [0.0, 1.0]),
+        (['a', np.nan, 'b'], ['a', 'b']),
+        ([3, None, 0], [0, 3]),
+    ],
+    ids=str,
+)
+def test_missing_labels(y, classes, unlabelled):
+    """Any value that means 'missing' names all of them; where none does, they are refused, and never a class."""
+    if unlabelled is not NA and unlabelled in (None, 'x', -1):
+        refused(lambda: targets.encode(y, unlabelled), 'y: 1 of 3', 'row 1', 'unlabelled')
+        return
+    found, label = targets.encode(y, unlabelled)
+    assert found.tolist() == classes
+    assert [type(value) for value in found.tolist()] == [type(value) for value in classes]
+    assert label.tolist() == [classes.index(y[0]), NO_LABEL, classes.index(y[2])]
+
+
+@pytest.mark.parametrize(
+    ('y', 'unlabelled', 'classes', 'label'),
+    [
+        (['a', 'x', 'b'], 'x', ['a', 'b'], [0, NO_LABEL, 1]),
+        (np.array([2.0, -1, 1]), -1, [1.0, 2.0], [1, NO_LABEL, 0]),
+        (pd.Series([2, -1, NA], dtype='Int64').fillna(1), -1, [1, 2], [1, NO_LABEL, 0]),
+        (['1', '-1', '2'], -1, ['-1', '1', '2'], [1, 0, 2]),  # text is no number
+        ([True, False, True], None, [False, True], [1, 0, 1]),
+        (pd.Series([7, 5], dtype='Int64'), np.nan, [5, 7], [1, 0]),
+    ],
+)
+def test_labels_become_numbers(y, unlabelled, classes, label):
+    found, numbers = targets.encode(y, unlabelled)
+    assert found.tolist() == classes
+    assert numbers.tolist() == label
 
 
 def test_pixels_of_bytes_and_of_floats_are_the_same():
@@ -269,6 +330,17 @@ def test_pixels_of_bytes_and_of_floats_are_the_same():
     unfolded = Pixels.of(rows, (72,), image_shape=(4, 6, 3))
     np.testing.assert_array_equal(unfolded.images(rows / 255, (72,)), photographs)
     refused(lambda: unfolded.images(rows.astype(float), (72,)), 'X', '255', '[0, 1]')
+
+
+def test_numbers_beyond_the_range_of_training_are_clipped():
+    """As MinMaxScaler gives them, fitted to the training rows alone."""
+    training = np.array([[0.0, 0.5, 1 + 1e-7, 0.25]])
+    pixels = Pixels.of(training, (2, 2))
+    assert (pixels.low, pixels.high) == (0.0, 1.0)
+    found = pixels.images(np.array([[-3.0, 0.5, 0.2, 1.0], [0.1, 16.0, 0.6, 0.8]]), (2, 2))
+    np.testing.assert_array_equal(found.reshape(2, 4), [[0, 128, 51, 255], [26, 255, 153, 204]])
+    refused(lambda: pixels.images(np.array([[0.0, 0.0, 1.0, 255.0], [0.0, 0.0, 0.0, 12.0]]), (2, 2)), 'X', '255')
+    assert Pixels.of(np.array([[0.0, 1.1]]), (2,)).high == 1.1
 
 
 def test_pixels_of_other_numbers_and_short_rows():

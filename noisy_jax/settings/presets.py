@@ -9,10 +9,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import settings
-from noisy_jax.config import load, parse_argument
-from noisy_jax.errors import InputError
+from noisy_jax.config import flatten, load, parse_argument
+from noisy_jax.errors import InputError, short
 from noisy_jax.methods import METHODS
 from noisy_jax.schedule import PHASE_LISTS, PHASES, REPEATED
+from noisy_jax.settings import automatic
 
 # Parameter of NoisyLabelClassifier -> the settings that it sets.
 _PARAMETERS = {
@@ -194,11 +195,7 @@ def for_estimator(parameters: Mapping[str, Any], side: int) -> ConfigDict:
     Raises:
       InputError: a parameter or config that cannot be used.
     """
-    config = parameters['config']
-    if config is None:
-        config = _left_to_data(side)
-    else:
-        config = config.copy_and_resolve_references() if isinstance(config, ConfigDict) else load(os.fspath(config))
+    config = _left_to_data(side) if parameters['config'] is None else _given(parameters['config'])
     config.noise.kind = 'none'
     if parameters['workdir'] is None:  # nothing is kept
         config.report.page = config.report.tensorboard = False
@@ -214,10 +211,21 @@ def for_estimator(parameters: Mapping[str, Any], side: int) -> ConfigDict:
         try:
             config.update_from_flattened_dict(dict.fromkeys(_PARAMETERS[name], value))
         except (TypeError, ValueError) as error:
-            raise InputError(f'{name}: {value!r} is not allowed ({" ".join(str(error).split())})') from error
+            allowed = dict(flatten(settings.sections()))[_PARAMETERS[name][0]].allowed
+            raise InputError(f'{name}: {short(value)} is not allowed; allowed: {allowed}') from error
     if 'pretrain_epochs' in values:
         config.contrast.epochs = max(int(values['pretrain_epochs']) // 5, 1)
     return config
+
+
+def _given(config: Any) -> ConfigDict:
+    """A copy of an estimator's own config, or what it names."""
+    if isinstance(config, (str, os.PathLike)):
+        config = load(os.fspath(config))
+    elif not isinstance(config, ConfigDict):
+        raise InputError(f'config: {short(config)} is not allowed; allowed: a ConfigDict, or the name of a config file')
+    settings.validate(config, unchecked=automatic.open_settings(config))
+    return config.copy_and_resolve_references()
 
 
 def _left_to_data(side: int) -> ConfigDict:

@@ -1,0 +1,101 @@
+"""The labels y of an estimator: their classes, and each label by its number among them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from noisy_jax.data.dataset import NO_LABEL
+from noisy_jax.errors import InputError, short
+
+_KINDS = {(bool, np.bool_): 'bool', (str,): 'str', (bytes,): 'bytes', (int, float, np.number): 'number'}
+
+
+def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of labels y [N], sorted: [C]; and the number of each label among them, or NO_LABEL: int64 [N].
+
+    Args:
+      y: an array, a list or a column of pandas; whole numbers stay whole where labels are missing.
+      unlabelled: the value of images without a label; one that stands for a missing value (NaN, None, NA of pandas)
+        means all of these. None: there are none.
+
+    Raises:
+      InputError: labels are missing that `unlabelled` does not name, or are of several kinds, or of one class.
+      ValueError: what scikit-learn does not take as labels.
+    """
+    if isinstance(unlabelled, (list, tuple, set, dict, np.ndarray)):
+        raise InputError(f'unlabelled: {short(unlabelled)} is not allowed; allowed: one value of y')
+    values = _column(y)
+    missing = np.array([_is_missing(value) for value in values.tolist()], bool)
+    if unlabelled is None:
+        bare = np.zeros(len(values), bool)
+    elif _is_missing(unlabelled):
+        bare = missing
+    else:
+        bare = np.array(
+            [not gone and bool(value == unlabelled) for value, gone in zip(values.tolist(), missing, strict=True)], bool
+        )
+    if bare.all():
+        raise InputError(f'y: all {len(bare)} are {short(unlabelled)}, unlabelled; some of each class need a label')
+    for row in np.flatnonzero(missing & ~bare):
+        raise InputError(
+            f'y: {missing.sum()} of {len(missing)} are missing (None, NaN or NA), the first in row {row}; '
+            'unlabelled=np.nan takes these images as unlabelled'
+        )
+    given = _alike(values[~bare], is_list=isinstance(y, (list, tuple)))
+    assert_all_finite(given, input_name='y')
+    try:
+        check_classification_targets(given)
+        classes, numbers = np.unique(given, return_inverse=True)
+    except TypeError as error:
+        raise InputError(f'y: labels must be all strings or all numbers ({error})') from error
+    if len(classes) < 2:
+        raise InputError(f'y: there is one class only, {short(classes[0])}; at least 2 are needed')
+    label = np.full(len(values), NO_LABEL)
+    label[~bare] = numbers
+    return classes, label
+
+
+def _column(y: ArrayLike) -> np.ndarray:
+    """Labels [N] as they are given: NumPy makes text of a NaN beside text, scikit-learn floats of pandas' integers."""
+    if isinstance(y, (list, tuple)):
+        whole = np.array(y, object)
+        y = whole if whole.ndim == 1 else y
+    elif not isinstance(getattr(y, 'dtype', np.dtype(object)), np.dtype) and hasattr(y, 'tolist'):
+        y = np.array(y.tolist(), object)
+    return column_or_1d(y, warn=True)
+
+
+def _alike(given: np.ndarray, *, is_list: bool) -> np.ndarray:
+    """Labels of one kind, objects other than text as NumPy's numbers.
+
+    Raises:
+      InputError: numbers and text, or others, are mixed, so that 1 and '1', or True and 1, would become one class.
+    """
+    if given.dtype != object:
+        return given
+    found = {_kind(value): type(value).__name__ for value in given.tolist()}
+    if len(found) > 1 or not found.keys() <= set(_KINDS.values()):
+        raise InputError(f'y: labels must be all strings or all numbers; found {", ".join(sorted(found.values()))}')
+    if 'str' in found and not is_list:
+        return given
+    alike = np.array(given.tolist())
+    if alike.dtype == object:
+        raise InputError('y: whole numbers beyond 64 bits are no labels; strings are needed')
+    return alike
+
+
+def _kind(value: Any) -> str:
+    return next((name for types, name in _KINDS.items() if isinstance(value, types)), type(value).__name__)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a label is None, NaN, NaT, or NA of pandas, which is neither equal to itself nor not."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
+    except ValueError:  # an array is no label, which is said later
+        return False
