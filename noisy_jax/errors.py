@@ -48,13 +48,16 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
     """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C.
 
     Returns:
-      What `work` returned, or 0; 2 after a user error, printed in one line; 130 after Ctrl-C; 141 when the reader of
-      standard output (`| head`) has gone.
+      What `work` returned, or 0; 2 after a user error or for want of memory, printed in one line; 130 after Ctrl-C; 141
+      when the reader of standard output (`| head`) has gone.
     """
     try:
         return work() or 0
     except InputError as error:
         print(f'error: {error}', file=sys.stderr, flush=True)
+        return 2
+    except MemoryError as error:
+        print(f'error: not enough memory ({one_line(first_line(error))})', file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)

@@ -25,7 +25,7 @@ from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.models.network import Network
 from noisy_jax.report import tables
 from noisy_jax.settings import automatic
-from noisy_jax.training import compiling, tensorboard
+from noisy_jax.training import compiling, memory, tensorboard
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import Belief, Context
@@ -43,6 +43,7 @@ Given = tuple[Dataset, Dataset | None]  # training and test set
 _SHOWN = 12  # images of the pre-training whose views TensorBoard shows
 
 
+@memory.needed()
 def run(
     config: ConfigDict,
     workdir: str | os.PathLike,
@@ -63,7 +64,7 @@ def run(
       The summary, as in summary.json.
 
     Raises:
-      InputError: settings, data or a work directory that cannot be used; nothing of an earlier run is lost.
+      InputError: settings, data, a work directory or memory that do not serve; nothing of an earlier run is lost.
       Stopped: a stop signal came; the same call resumes.
     """
     with lazy.progress(quiet=quiet):

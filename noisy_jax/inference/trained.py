@@ -17,7 +17,7 @@ from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
 from noisy_jax.models.network import Network
-from noisy_jax.training import compiling
+from noisy_jax.training import compiling, memory
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import create_network
@@ -104,19 +104,21 @@ class TrainedClassifier:
         except OSError as error:
             raise InputError(f'{path}: cannot be written ({error.strerror})') from error
 
+    @memory.needed()
     def predict_proba(self, images: Images) -> np.ndarray:
         """Probabilities float32 [N, C] of images uint8 [N, H, W, C]; of a pair of networks, their mean.
 
         Raises:
-          InputError: images of another shape or type.
+          InputError: images of another shape or type, or too little memory.
         """
         return self._evaluator(len(images)).predict(self.variables, self._dataset(images))
 
+    @memory.needed()
     def embed(self, images: Images) -> np.ndarray:
         """Embeddings float32 [N, D] of images uint8 [N, H, W, C]; of a pair of networks, the first's.
 
         Raises:
-          InputError: images of another shape or type.
+          InputError: images of another shape or type, or too little memory.
         """
         return self._evaluator(len(images)).embed(self.variables, self._dataset(images))
 

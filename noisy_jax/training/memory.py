@@ -1,0 +1,27 @@
+"""What is said when memory does not suffice: a user error, since smaller settings are what helps."""
+
+import contextlib
+from collections.abc import Iterator
+
+import jax
+
+from noisy_jax.errors import InputError, first_line
+
+
+@contextlib.contextmanager
+def needed() -> Iterator[None]:
+    """Within it, or in a function that it decorates, an allocation that fails says which settings to lower.
+
+    Raises:
+      InputError: the memory of the host or of a device does not suffice.
+    """
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in str(error):
+            raise
+        reason = first_line(error).removeprefix('RESOURCE_EXHAUSTED: ').rstrip('.')
+        raise InputError(
+            f'not enough memory ({reason[:200]}); lower batch_size of the phase, eval_batch_size, model.width or '
+            'data.image_size'
+        ) from error
