@@ -341,6 +341,19 @@ def test_a_config_file_that_fails_is_named_with_its_line(tmp_path, code, words):
     refused(lambda: config_lib.load(str(path)), 'mine.py', *words)
 
 
+def test_a_frozen_config_can_be_changed(tmp_path):
+    file = tmp_path / 'mine.py'
+    file.write_text(
+        'from ml_collections import FrozenConfigDict\n'
+        'from noisy_jax import settings\n'
+        'def get_config():\n'
+        '    return FrozenConfigDict(settings.default())\n'
+    )
+    config = config_lib.load(str(file))
+    config_lib.override(config, 'seed', '3')
+    assert config.seed == 3
+
+
 @pytest.mark.parametrize(
     ('key', 'text', 'value'),
     [

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from noisy_jax.config.setting import flatten, nearest, unknown
 from noisy_jax.errors import InputError, short
@@ -43,7 +43,12 @@ def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> Co
         raise InputError(f'--config: {path} cannot be loaded ({"; ".join([said, *moved])})') from error
     if not isinstance(config, ConfigDict):
         raise InputError(f'--config: get_config of {path} returned a {type(config).__name__}; a ConfigDict is needed')
-    return config
+    return thawed(config)
+
+
+def thawed(config: ConfigDict) -> ConfigDict:
+    """The config, or, of a FrozenConfigDict, one like it that can be changed."""
+    return config.as_configdict() if isinstance(config, FrozenConfigDict) else config
 
 
 def _find(name: str) -> pathlib.Path:

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import settings
-from noisy_jax.config import flatten, load, parse_argument
+from noisy_jax.config import flatten, load, parse_argument, thawed
 from noisy_jax.errors import InputError, short
 from noisy_jax.methods import METHODS
 from noisy_jax.schedule import PHASE_LISTS, PHASES, REPEATED
@@ -46,7 +46,7 @@ def begin(name: str, argument: str, num_classes: int = 10, **takes: Any) -> tupl
     """
     given = parse_argument(argument, {'loss': 'elr', 'noise': 'none', 'rate': 0.4, 'phases': 'finetuned', **takes})
     if given['phases'] not in PHASE_LISTS:
-        raise InputError(f'phases={given["phases"]!r} is unknown; allowed: {", ".join(PHASE_LISTS)}')
+        raise InputError(f'phases={short(given["phases"])} is unknown; allowed: {", ".join(PHASE_LISTS)}')
     config = settings.default(num_classes)
     config.name, config.loss, config.phases = name, given['loss'], PHASE_LISTS[given['phases']]
     config.noise.kind, config.noise.rate = given['noise'], given['rate']
@@ -74,7 +74,7 @@ def recipe(config: ConfigDict, name: str) -> None:
       InputError: an unknown name.
     """
     if name not in RECIPES:
-        raise InputError(f'recipe={name!r} is unknown; allowed: {", ".join(RECIPES)}')
+        raise InputError(f'recipe={short(name)} is unknown; allowed: {", ".join(RECIPES)}')
     set_optimizers(config, learning_rate=0.01, weight_decay=1e-4)  # the demo fine-tunes as it classifies
     config.classify.update(head_epochs=20, epochs=20)
     config.finetune.update(head_epochs=20, epochs=20)
@@ -225,7 +225,7 @@ def _given(config: Any) -> ConfigDict:
     elif not isinstance(config, ConfigDict):
         raise InputError(f'config: {short(config)} is not allowed; allowed: a ConfigDict, or the name of a config file')
     settings.validate(config, unchecked=automatic.open_settings(config))
-    return config.copy_and_resolve_references()
+    return thawed(config).copy_and_resolve_references()
 
 
 def _left_to_data(side: int) -> ConfigDict:
