@@ -1,14 +1,25 @@
 """Writing without traces of a failure: a file or folder takes its name when it is whole, `NAME.part` until then."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Collection, Iterator
 from typing import TextIO
 
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, some
+
+try:
+    import fcntl
+except ImportError:  # Windows has none: nothing is locked there
+    fcntl = None
+
+LOCK = 'lock'  # the file in a folder that says who writes there
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # on some network disks
 
 
 def partial(path: str | os.PathLike) -> pathlib.Path:
@@ -29,8 +40,8 @@ def write(path: pathlib.Path, content: bytes) -> None:
 
 
 def digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, in hexadecimal digits; `~` is the home folder."""
-    with open(os.path.expanduser(path), 'rb') as file:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
@@ -43,15 +54,140 @@ def check_new(path: str | os.PathLike, *, resumes: bool = False) -> None:
     """Checks that the output `path` of a command can be created; one that `resumes` takes what it left unfinished.
 
     Raises:
-      InputError: it exists already, or the folder that it would be in does not.
+      InputError: it is no name, it exists already, or the folder that it would be in does not or may not be written.
     """
+    check_name(path)
     path = pathlib.Path(path)
-    for taken in (path,) if resumes else (path, partial(path)):
-        if taken.exists() or taken.is_symlink():
-            left = ', left by a command that was ended' if taken != path else ''
-            raise InputError(f'--out: {taken} already exists{left}; choose another name or remove it')
-    if not path.parent.is_dir():
-        raise InputError(f'--out: there is no folder {path.parent} to put {path.name} in')
+    try:
+        for taken in (path,) if resumes else (path, partial(path)):
+            if taken.exists() or taken.is_symlink():
+                left = ', left by a command that was ended' if taken != path else ''
+                raise InputError(f'--out: {taken} already exists{left}; choose another name or remove it')
+        if not path.parent.is_dir():
+            raise InputError(f'--out: there is no folder {path.parent} to put {path.name} in')
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise InputError(f'--out: {path} cannot be made (no permission to write in {path.parent})')
+    except OSError as error:
+        raise InputError(f'--out: {path} cannot be made ({error.strerror})') from error
+
+
+def check_name(path: str | os.PathLike) -> None:
+    """InputError: an output `path` that names nothing new, such as '', '/', '.' and '..'."""
+    if pathlib.Path(path).name in ('', '..') or '\0' in os.fspath(path):
+        raise InputError(f'--out: {os.fspath(path)!r} is not allowed; the name of a new file or folder is needed')
+
+
+def check_free(folder: pathlib.Path, mark: str, field: str, spare: Collection[str] = ()) -> None:
+    """Checks that writing in a folder takes nothing of a user's: it is new, empty, or one that was begun before.
+
+    Args:
+      folder: the folder.
+      mark: the file that those have that were begun before.
+      field: how an error names the folder.
+      spare: names that may be there without it; hidden files always may.
+
+    Raises:
+      InputError: other files are in it, or it is no folder, or cannot be read; names what was found.
+    """
+    try:
+        if (folder / mark).exists() or not os.path.lexists(folder):
+            return
+        found = sorted(name for name in os.listdir(folder) if name not in spare and not name.startswith('.'))
+    except (OSError, ValueError) as error:
+        raise InputError(f'{field}: {folder} cannot be used ({_reason(error)})') from error
+    if found:
+        raise InputError(f'{field}: {folder} holds other files ({some(found, 3)}); take a new or an empty folder')
+
+
+def lies_in(path: str | os.PathLike, folder: str | os.PathLike) -> pathlib.Path | None:
+    """Where in `folder` the path is, whether it exists or not; links are followed. None: elsewhere."""
+    real, root = (pathlib.Path(os.path.realpath(each)) for each in (path, folder))
+    return real.relative_to(root) if real.is_relative_to(root) else None
+
+
+@contextlib.contextmanager
+def folders(path: pathlib.Path, field: str) -> Iterator[None]:
+    """Makes a folder and those above it; removes those that it made if the block fails and left nothing in them.
+
+    Raises:
+      InputError: the disk refuses them; `field` is how it names the folder.
+    """
+    missing = [folder for folder in (path, *path.parents) if not os.path.exists(folder)]  # the innermost first
+    try:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise InputError(f'{field}: {path} cannot be made ({_reason(error)})') from error
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError, ValueError):  # never made, or something has been put there
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[None]:
+    """Keeps other commands from writing a file or folder until the end of the block.
+
+    The system releases the lock when the process is killed. Where a file system has none, nothing keeps others out.
+
+    Args:
+      lock: the file to lock, with the folders above it; it says who writes, and is removed at the end.
+      of: what is written.
+      field: how an error names that.
+
+    Raises:
+      InputError: another process holds the lock, or the file cannot be made.
+    """
+    with folders(lock.parent, field):
+        try:
+            file = _locked(lock)
+        except BlockingIOError as error:
+            raise InputError(
+                f'{field}: {of} is in use{_holder(lock)}; wait until that has ended, or take another'
+            ) from error
+        except OSError as error:
+            raise InputError(f'{field}: {of} cannot be written ({error.strerror})') from error
+        with file:
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    lock.unlink()
+
+
+def _locked(path: pathlib.Path) -> TextIO:
+    """The open lock file; BlockingIOError: another process holds it, and nothing is changed."""
+    for _ in range(3):
+        file = path.open('a', encoding='utf-8')
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                file.close()
+                raise
+        if os.fstat(file.fileno()).st_nlink:
+            break
+        file.close()  # who had it has just removed it
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
+    file.flush()
+    return file
+
+
+def _holder(path: pathlib.Path) -> str:
+    """Who holds the lock, as far as that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        said = path.read_text(encoding='utf-8')[:200].strip()
+        return f': {said}' if said else ''
+    return ''
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Why a path cannot be used: of the system, or of Python, which refuses those with a NUL."""
+    return error.strerror if isinstance(error, OSError) else str(error)
 
 
 @contextlib.contextmanager

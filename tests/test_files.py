@@ -1,0 +1,158 @@
+"""Where outputs may lie, and that two commands do not write the same one."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import refused
+
+from noisy_jax import files
+
+
+def _free(folder):
+    files.check_free(folder, 'mark.json', 'workdir', ('spare',))
+
+
+def _lock(path):
+    return files.locked(path / 'lock', path, 'workdir')
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('', ["''", 'not allowed']),
+        ('/', ["'/'", 'not allowed']),
+        ('.', ["'.'", 'not allowed']),
+        ('..', ["'..'", 'not allowed']),
+        ('a\0b', ['a\\x00b', 'not allowed']),
+        ('n' * 300, ['too long']),
+        ('n' * 253, ['too long']),  # with the suffix of what is unfinished
+        ('there', ['there already exists']),
+        ('dangling', ['dangling already exists']),
+        ('killed', ['killed.part already exists', 'ended']),
+        ('there/new', ['no folder there']),
+        ('nowhere/new', ['no folder nowhere']),
+    ],
+)
+def test_outputs_that_are_not_new(tmp_path, monkeypatch, name, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'there').write_text('mine')
+    (tmp_path / 'killed.part').mkdir()
+    (tmp_path / 'dangling').symlink_to('nowhere')
+    refused(lambda: files.check_new(name), '--out', *words)
+    files.check_new('new')
+
+
+def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'access', lambda *_: False)
+    refused(lambda: files.check_new(tmp_path / 'new'), '--out', tmp_path, 'no permission')
+
+
+def test_a_folder_of_a_user_is_not_taken(tmp_path, monkeypatch):
+    _free(tmp_path / 'new')
+    (tmp_path / '.DS_Store').touch()
+    (tmp_path / 'spare').touch()
+    _free(tmp_path)
+    for name in ('labels.csv', 'b', 'c', 'd'):
+        (tmp_path / name).touch()
+    refused(lambda: _free(tmp_path), 'workdir', tmp_path, '(b, c, d and 1 more)', 'a new or an empty folder')
+    refused(lambda: _free(tmp_path / 'b'), 'Not a directory')
+    (tmp_path / 'dangling').symlink_to('nowhere')
+    refused(lambda: _free(tmp_path / 'dangling'), 'No such file')
+    refused(lambda: _free(tmp_path / ('n' * 300)), 'too long')
+    (tmp_path / 'mark.json').touch()
+    _free(tmp_path)
+
+    def forbidden(path):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    monkeypatch.setattr(os, 'listdir', forbidden)
+    (tmp_path / 'mark.json').unlink()
+    refused(lambda: _free(tmp_path), 'Permission denied')
+
+
+def test_links_are_followed(tmp_path):
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'link').symlink_to('data')
+    assert str(files.lies_in(tmp_path / 'link/a/b', tmp_path / 'data')) == 'a/b'
+    assert str(files.lies_in(tmp_path / 'data/a', tmp_path / 'link')) == 'a'
+    assert str(files.lies_in(tmp_path / 'data', tmp_path / 'link')) == '.'
+    for other in ('database', 'data/../a', '.'):
+        assert files.lies_in(tmp_path / other, tmp_path / 'data') is None
+
+
+def test_folders_that_were_made_go_when_the_work_fails(tmp_path):
+    def fail():
+        with files.folders(tmp_path / 'a/b/c', '--out'):
+            (tmp_path / 'a/kept').touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*')] == ['a', 'a/kept']
+    with files.folders(tmp_path / 'a/b', '--out'):
+        pass
+    assert (tmp_path / 'a/b').is_dir()
+
+
+def test_a_second_command_changes_nothing(tmp_path):
+    folder = tmp_path / 'run'
+    with _lock(folder):
+        said = (folder / 'lock').read_text()
+        assert f'process {os.getpid()} on ' in said
+        with pytest.raises(ValueError, match=f'is in use: process {os.getpid()} on .*, since 20'), _lock(folder):
+            pass
+        assert (folder / 'lock').read_text() == said
+    assert not list(folder.iterdir())
+    with _lock(folder):  # it is free again
+        pass
+
+
+def test_what_fails_leaves_neither_lock_nor_folder(tmp_path):
+    with pytest.raises(KeyboardInterrupt), _lock(tmp_path / 'a/run'):
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_process_holds_nothing(tmp_path):
+    """The lock is the system's: the file that stays behind keeps nobody out."""
+    code = f'import os, pathlib; from noisy_jax import files; path = pathlib.Path({str(tmp_path)!r})\n'
+    code += "with files.locked(path / 'lock', path, 'workdir'): os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, '-c', code]).returncode == -9
+    assert (tmp_path / 'lock').read_text().startswith('process ')
+    with _lock(tmp_path):
+        assert f'process {os.getpid()} ' in (tmp_path / 'lock').read_text()
+
+
+def test_a_disk_without_locks(tmp_path, monkeypatch):
+    def flock(file, kind):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    with _lock(tmp_path), _lock(tmp_path):
+        pass
+
+
+def test_a_lock_that_its_holder_removes_meanwhile(tmp_path, monkeypatch):
+    """Between opening and locking it: the lock on a removed file would keep nobody out."""
+    flock, removed = fcntl.flock, []
+
+    def late(file, kind):
+        if not removed:
+            os.unlink(file.name)
+            removed.append(file.name)
+        flock(file, kind)
+
+    monkeypatch.setattr(fcntl, 'flock', late)
+    with _lock(tmp_path):
+        assert removed
+        assert (tmp_path / 'lock').exists()
+
+
+def test_a_lock_that_cannot_be_written(tmp_path):
+    (tmp_path / 'lock').mkdir()  # stands for a file of another user
+    with pytest.raises(ValueError, match=r'cannot be written \(Is a directory'), _lock(tmp_path):
+        pass
