@@ -48,8 +48,8 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
     """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C.
 
     Returns:
-      What `work` returned, or 0; 2 after a user error or for want of memory, printed in one line; 130 after Ctrl-C; 141
-      when the reader of standard output (`| head`) has gone.
+      What `work` returned, or 0; 2 after a user error, for want of memory or where the system refuses a file, printed
+      in one line; 130 after Ctrl-C; 141 when the reader of standard output (`| head`) has gone.
     """
     try:
         return work() or 0
@@ -65,3 +65,7 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # permissions, names that are too long, a disk that is full
+        where = '' if error.filename is None else f'{error.filename}: '
+        print(f'error: {one_line(f"{where}{error.strerror or error}")}', file=sys.stderr, flush=True)
+        return 2

@@ -16,6 +16,7 @@ from noisy_jax.data.pack import main as pack
 from noisy_jax.embed.__main__ import main as embed
 from noisy_jax.inference.export import main as export
 from noisy_jax.inference.predict import main as predict
+from noisy_jax.errors import exit_status
 from noisy_jax.main import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -171,6 +172,23 @@ def test_bad_arrays(call, tmp_path, change, words):
     )
     refused(result, 'data.npz', *words)
     assert not (tmp_path / 'work').exists()
+
+
+@pytest.mark.parametrize(
+    ('error', 'said'),
+    [
+        (PermissionError(13, 'Permission denied', 'a/photos'), 'error: a/photos: Permission denied\n'),
+        (OSError(28, 'No space left on device'), 'error: No space left on device\n'),
+        (OSError('a disk of its own kind'), 'error: a disk of its own kind\n'),
+        (FileNotFoundError(2, 'No such file', 'a\nb'), 'error: a\\nb: No such file\n'),
+    ],
+)
+def test_what_the_system_refuses(capsys, error, said):
+    def work():
+        raise error
+
+    assert exit_status(work) == 2
+    assert capsys.readouterr().err == said
 
 
 def test_the_installed_command_is_the_same(monkeypatch, capsys):
