@@ -58,8 +58,8 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
       config: all other settings: a config as from configs/*.py, or 'configs/digits.py:loss=ce'. Noise is never added.
       random_state: an int, or a RandomState; None: the config's seed, without one 0. The same on the same machine
         gives the same classifier.
-      workdir: a folder that keeps everything of the run (labels.csv, metrics.jsonl, checkpoints): the same fit resumes
-        there, and the commands can use it. None: a temporary one.
+      workdir: a new or empty folder that keeps the whole run (labels.csv, metrics.jsonl, checkpoints): the same fit
+        resumes there, and the commands can use it. None: a temporary one.
       verbose: whether progress and a table are printed.
 
     Attributes:
@@ -219,7 +219,9 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
                 yield WorkDir(path)
             return
         folder, description = WorkDir(self.workdir), {'crc32': zlib.crc32(np.ascontiguousarray(images))}
-        if (folder.path / 'images.json').exists() and folder.load_json('images') != description:
+        folder.check_free()
+        if not (folder.path / 'images.json').exists():
+            folder.save_json('images', description)
+        elif folder.load_json('images') != description:
             raise InputError(f'workdir: {folder.path} belongs to a fit on other images; use another')
-        folder.save_json('images', description)
         yield folder

@@ -7,7 +7,8 @@
 
 --config=FILE or --config=FILE:ARGUMENT   a config file, or just the name of one in configs/
 --config.KEY=VALUE                        changes one setting; configs/README.md lists them all
---workdir=FOLDER                          gets everything the run writes; rerun the same command to resume
+--workdir=FOLDER                          gets everything the run writes: a new or empty folder outside of the data;
+                                          rerun the same command to resume
 --quiet                                   prints only warnings, errors and the table at the end
 
 Ctrl-C (or SIGTERM) once: saves, stops, and prints the command that resumes; twice: stops at once.

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import os
-import pathlib
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +23,7 @@ from noisy_jax.errors import InputError
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.models.network import Network
 from noisy_jax.report import tables
-from noisy_jax.settings import automatic
+from noisy_jax.settings import automatic, places
 from noisy_jax.training import compiling, memory, tensorboard
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
@@ -54,8 +53,8 @@ def run(
     """Runs `config` in `workdir`, or resumes where an earlier run of the same config stopped.
 
     Args:
-      config: as a file of configs/ gives it.
-      workdir: gets everything the run writes.
+      config: as a file of configs/ gives it; config.json has it with the home folder for `~` in its paths.
+      workdir: gets everything the run writes; a new or empty folder outside of the data, or that of the run.
       datasets: training and test set, instead of those that config.data names.
       quiet: prints nothing, neither progress nor the table at the end; warnings come all the same.
       network: instead of that of config.model; whoever resumes the run or reads the classifier passes it again.
@@ -64,17 +63,31 @@ def run(
       The summary, as in summary.json.
 
     Raises:
-      InputError: settings, data, a work directory or memory that do not serve; nothing of an earlier run is lost.
+      InputError: settings, data, a work directory or memory that do not serve, or another run that goes on there;
+        nothing of an earlier run is lost.
       Stopped: a stop signal came; the same call resumes.
     """
+    settings.validate(config, unchecked=automatic.open_settings(config))
+    config = places.at_home(config)
+    folder = WorkDir(workdir, writes=mesh_lib.is_main())
+    compiling.keep_compiled(config.compile_cache)  # before the first program, which `in_main` may be
+    with contextlib.ExitStack() as until_the_end:
+        held = places.held(folder, config, reads_data=datasets is None)
+        mesh_lib.in_main(lambda: until_the_end.enter_context(held))
+        return _run(config, folder, datasets, quiet, network)
+
+
+def _run(
+    config: ConfigDict, folder: WorkDir, datasets: Given | None, quiet: bool, network: Network | None
+) -> dict[str, Any]:
+    """The run, in a folder that is its own."""
     with lazy.progress(quiet=quiet):
-        config = _resolved(config, workdir, datasets, quiet)
-        compiling.keep_compiled(config.compile_cache)
+        config = _resolved(config, folder, datasets, quiet)
         mesh, options = mesh_lib.make_mesh(config.devices), compiling.compiler_options(config.xla_options)
         splits = splits_lib.load(config, datasets)
     _check_batches(config, splits, mesh)
     context = Context.create(config, splits, mesh, options, network)
-    folder = _claimed(workdir, context)
+    _claim(folder, context)
     if splits.broken and mesh_lib.is_main() and not quiet:
         left_out = f'{splits.broken} broken image{"" if splits.broken == 1 else "s"} left out'
         print(f'{left_out}; data_issues.csv will say what is wrong with each', file=sys.stderr, flush=True)
@@ -189,11 +202,9 @@ def _fold(
     return beliefs, trained, issues
 
 
-def _resolved(config: ConfigDict, workdir: str | os.PathLike, datasets: Given | None, quiet: bool) -> ConfigDict:
-    """The config with what it leaves to the data chosen and printed; validated before and after the data is read."""
-    settings.validate(config, unchecked=automatic.open_settings(config))
-    begun = (pathlib.Path(workdir) / 'config.json').exists()
-    earlier = settings.of_run(WorkDir.of_run(workdir).load_json('config'), workdir) if begun else None
+def _resolved(config: ConfigDict, folder: WorkDir, datasets: Given | None, quiet: bool) -> ConfigDict:
+    """The config with what it leaves to the data chosen and printed, and validated again."""
+    earlier = settings.of_run(folder.load_json('config'), folder.path) if folder.is_claimed else None
     config, table = automatic.choose(config, earlier, datasets)
     if table and mesh_lib.is_main() and not quiet:
         print(table, file=sys.stderr, flush=True)
@@ -216,14 +227,13 @@ def _check_batches(config: ConfigDict, splits: Splits, mesh: Mesh) -> None:
             )
 
 
-def _claimed(workdir: str | os.PathLike, context: Context) -> WorkDir:
-    """The work directory, claimed for this run.
+def _claim(folder: WorkDir, context: Context) -> None:
+    """Claims the work directory for this run.
 
     Raises:
       InputError: it belongs to another config or other data, or is not the same folder for all processes.
     """
     splits = context.splits
-    folder = WorkDir(workdir, writes=mesh_lib.is_main())
     defaults = dict(flatten(settings.default()))
     folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults)
     for name, labels in (('labels/given', splits.labelled.label), ('labels/true', splits.labelled.true_label)):
@@ -240,7 +250,6 @@ def _claimed(workdir: str | os.PathLike, context: Context) -> WorkDir:
     mesh_lib.wait_for_all('workdir')
     if mesh_lib.in_any_process(not folder.is_claimed):
         raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; use one that all share')
-    return folder
 
 
 def _check_weights(folder: WorkDir, path: str) -> None:

@@ -1,12 +1,13 @@
 """The layout of a work directory; each file in it is written whole or not at all."""
 
+import contextlib
 import csv
 import fnmatch
 import io
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,13 @@ from noisy_jax.errors import InputError, some
 
 LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
+_MARK = 'config.json'  # what makes a folder a work directory
+_BEFORE_IT = (f'{_MARK}.part', 'images.json', 'images.json.part', files.LOCK)  # what a run may leave without it
+# Names that a run writes in its folder: a file of a user's may not be among them.
+_OWN = (
+    *(_MARK, 'data.json', 'weights.json', 'images.json', 'summary.json', 'metrics.jsonl', 'labels', 'labels.csv'),
+    *('data_issues.csv', 'pred_probs.npy', 'checkpoints', 'plots', 'report.html', 'tensorboard', files.LOCK),
+)
 _TEXT = {'pred_prob': '{:.6f}'.format, 'clean_probability': '{:.6f}'.format, 'is_suspect': int}
 
 
@@ -25,16 +33,14 @@ class WorkDir:
 
     config.json; data.json (classes, image shape, numbers of images); weights.json (a digest of model.weights);
     metrics.jsonl; labels/ (arrays of every phase); labels.csv; data_issues.csv; pred_probs.npy; summary.json;
-    checkpoints/; plots/; report.html; tensorboard/.
+    checkpoints/; plots/; report.html; tensorboard/. While a run writes there, also lock.
     """
 
     def __init__(self, path: str | os.PathLike, writes: bool = True) -> None:
-        """`writes`: whether this is the process that writes; the others share the folder."""
-        self.path, self._writes = pathlib.Path(path), writes
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f'workdir: {self.path} cannot be made ({error.strerror})') from error
+        """`path`: `~` is the home folder. `writes`: whether this is the process that writes; the others share it."""
+        if not os.fspath(path) or '\0' in os.fspath(path):
+            raise InputError(f'workdir: {os.fspath(path)!r} is not allowed; the name of a folder is needed')
+        self.path, self._writes = pathlib.Path(os.path.expanduser(path)), writes
 
     @classmethod
     def of_run(cls, path: str | os.PathLike) -> 'WorkDir':
@@ -43,9 +49,14 @@ class WorkDir:
         Raises:
           InputError: there is none.
         """
-        if not (pathlib.Path(path) / 'config.json').is_file():
+        folder = cls(path)
+        try:
+            is_run = (folder.path / _MARK).is_file()
+        except OSError as error:
+            raise InputError(f'--workdir: {folder.path} cannot be read ({error.strerror})') from error
+        if not is_run:
             raise InputError(f'--workdir: {str(path)!r} is not the work directory of a run (no config.json in it)')
-        return cls(path)
+        return folder
 
     @property
     def metrics(self) -> pathlib.Path:
@@ -53,6 +64,35 @@ class WorkDir:
 
     def checkpoints(self, phase: str) -> pathlib.Path:
         return self.path / 'checkpoints' / phase
+
+    def check_free(self, spare: str | os.PathLike = '') -> None:
+        """Checks that a run can begin or resume here; a folder `spare` in it may be there before.
+
+        Raises:
+          InputError: the folder holds other files but no run, or cannot be read; names what was found.
+        """
+        inside = files.lies_in(spare, self.path) if spare else None
+        files.check_free(self.path, _MARK, 'workdir', (*_BEFORE_IT, *(inside.parts[:1] if inside else ())))
+
+    def check_apart(self, path: str | os.PathLike, field: str) -> None:
+        """Checks that `path`, which a run reads or a command writes, is none of the files of this run.
+
+        Raises:
+          InputError: it is; `field` is how it names the path.
+        """
+        inside = files.lies_in(path, self.path)
+        if inside and inside.parts and inside.parts[0].removesuffix('.part') in _OWN:
+            raise InputError(f'{field}: {path} is among the files of the run in {self.path}; choose another place')
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the folder, and keeps other runs out of it until the end of the block.
+
+        Raises:
+          InputError: another run goes on here, or the folder cannot be made or written; nothing in it is changed.
+        """
+        with files.locked(self.path / files.LOCK, self.path, 'workdir'):
+            yield
 
     def claim(
         self, config: dict[str, Any], may_differ: tuple[str, ...] = (), defaults: Mapping[str, Any] | None = None
@@ -68,6 +108,8 @@ class WorkDir:
             self.save_bytes('config.json', json.dumps(config, indent=1, sort_keys=True).encode())
             return
         before, now = (dict(flatten(from_json(values))) for values in (self.load_json('config'), config))
+        # Earlier versions kept `~` in paths.
+        before = {key: os.path.expanduser(value) if isinstance(value, str) else value for key, value in before.items()}
         before = dict(defaults or {}) | before
         differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         keys = [key for key in differing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in may_differ)]

@@ -159,12 +159,6 @@ def test_numbers_of_other_types_become_float32(tmp_path, dtype, order):
     np.testing.assert_array_equal(found, TABLE[[3, 5, 20]])
 
 
-def test_the_home_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv('HOME', str(tmp_path))
-    np.save(tmp_path / 'features.npy', TABLE)
-    np.testing.assert_array_equal(embeddings.reader('~/features.npy')(IMAGES), TABLE)
-
-
 def test_a_file_that_cannot_be_used_is_refused_before_images_are_read(tmp_path):
     file = tmp_path / 'features.npy'
 

@@ -100,13 +100,16 @@ def test_embeddings(fitted):
 
 
 @pytest.mark.parametrize('kept', ['pickle', 'save'])
-def test_kept_and_read_back(fitted, kept, tmp_path):
+def test_kept_and_read_back(fitted, kept, tmp_path, monkeypatch):
     if kept == 'pickle':
         back = pickle.loads(pickle.dumps(fitted))
     else:
-        fitted.save(tmp_path)
+        monkeypatch.setenv('HOME', str(tmp_path))
+        fitted.save('~/saved')
+        fitted.save(tmp_path / 'saved')  # over what is its own
+        assert [path.name for path in tmp_path.iterdir()] == ['saved']
         assert not list(tmp_path.rglob('*.pkl'))
-        back = NoisyLabelClassifier.load(tmp_path)
+        back = NoisyLabelClassifier.load('~/saved')
     np.testing.assert_array_equal(back.predict_proba(X[TEST]), fitted.predict_proba(X[TEST]))
     np.testing.assert_array_equal(back.label_issues_, fitted.label_issues_)
     np.testing.assert_array_equal(back.clean_probability_, fitted.clean_probability_)
@@ -155,6 +158,10 @@ def test_what_cannot_be_read_or_saved(fitted, tmp_path):
         tiny().save(tmp_path)
     (tmp_path / 'file').write_text('')
     refused(lambda: fitted.save(tmp_path / 'file'), 'file')
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'classes.npy').write_text('mine')
+    refused(lambda: fitted.save(tmp_path / 'mine'), 'mine', '(classes.npy)')
+    assert (tmp_path / 'mine' / 'classes.npy').read_text() == 'mine'
     other = pickle.loads(pickle.dumps(fitted)).set_params(random_state=np.random.RandomState(0))
     refused(lambda: other.save(tmp_path / 'state'), 'random_state', 'JSON')
 
@@ -251,6 +258,8 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({'config': 'nothing.py'}, X, DIGIT, ('nothing.py',)),
         ({'batch_size': 4000}, X, DIGIT, ('batch_size', '4000', '1797')),
         ({'random_state': -1}, X, DIGIT, ('seed', '-1')),
+        ({'workdir': ''}, X, DIGIT, ('workdir', "''")),
+        ({'workdir': str(CONFIGS)}, X, DIGIT, ('workdir', str(CONFIGS), 'other files')),
     ],
 )
 def test_what_cannot_be_fitted(changes, images, labels, words):

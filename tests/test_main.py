@@ -72,6 +72,13 @@ def test_help_names_the_options(call):
         ([], ['--config']),
         (['--config=configs/digits.py'], ['--workdir']),
         (['--config=configs/nothing.py', '--workdir=W'], ['configs/nothing.py']),
+        (['--config=~/nothing.py', '--workdir=W'], ['nothing.py']),
+        (['--config=n' + 'n' * 300, '--workdir=W'], ['too long']),
+        (['--config=configs/digits.py', '--workdir='], ["workdir: ''"]),
+        (['--config=configs/digits.py', '--workdir=tests'], ['workdir: tests', 'conftest.py', 'other files']),
+        (['--config=configs/digits.py', f'--workdir={"n" * 300}'], ['workdir', 'too long']),
+        (['--config=configs/digits.py', '--workdir=README.md'], ['workdir: README.md', 'Not a directory']),
+        (['--config=configs/digits.py', '--workdir=W', '--config.data.path=a\0b'], ['data.path', 'x00', 'path']),
         (['--config=configs/digits.py:rte=0.4', '--workdir=W'], ["'rte'", "'rate'"]),
         (['--config=configs/digits.py:phases=none', '--workdir=W'], ['none', 'pretrained']),
         (['--config=configs/digits.py', '--workdir=W', '--config.sed=1'], ['config.sed', "'seed'"]),
@@ -117,6 +124,7 @@ def call_with(call):
     def run(photos, *changes):
         workdir = photos.parent / 'work'
         workdir.mkdir(exist_ok=True)
+        (workdir / 'config.json').write_text('{}')
         (workdir / 'summary.json').write_text('of an earlier run')
         arguments = ['--config=configs/cifar10.py:smoke', f'--config.data.path={photos}', f'--workdir={workdir}']
         result = call(*arguments, *changes)

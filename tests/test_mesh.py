@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import EPSILON, environment
+from conftest import EPSILON, environment, refused
+
+from noisy_jax.errors import InputError
+from noisy_jax.training import mesh
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -136,6 +139,20 @@ assert pipeline.run(config(), {str(tmp_path)!r})['device'].startswith('8 x')
     result = subprocess.run([sys.executable, '-c', code], env=environment(8), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / 'summary.json').read_text())['complete']
+
+
+@pytest.mark.parametrize('main', [True, False])
+def test_an_error_of_one_process_ends_all(monkeypatch, main):
+    monkeypatch.setattr(mesh, 'is_main', lambda: main)
+    monkeypatch.setattr(mesh, 'in_any_process', lambda flag: flag or not main)  # as the first process says
+
+    def work():
+        done.append(1)
+        raise InputError('the folder is in use')
+
+    done = []
+    refused(lambda: mesh.in_main(work), 'in use' if main else 'process 0')
+    assert len(done) == main
 
 
 def test_what_does_not_fit_the_devices_is_said(tmp_path):

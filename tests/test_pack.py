@@ -127,13 +127,13 @@ def test_a_stopped_pack_of_other_data_is_refused(photos, tmp_path, monkeypatch):
 def test_folders_that_are_not_written_to(photos, tmp_path):
     settings = {'path': str(photos), 'image_size': 6}
     (tmp_path / 'file').write_text('')
-    refused(lambda: pack.pack(tmp_path / 'file', **settings), '--out', 'is a file')
+    refused(lambda: pack.pack(tmp_path / 'file', **settings), '--out', 'Not a directory')
     refused(lambda: pack.pack(photos, **settings), '--out', photos, 'other files', 'test')
     (tmp_path / 'odd').mkdir()
     (tmp_path / 'odd' / 'pack.json').write_text('{"done": 3}')
     refused(lambda: pack.pack(tmp_path / 'odd', **settings), 'pack.json', 'not the state of a pack')
     refused(lambda: pack.pack(tmp_path / 'new', path=str(photos)), 'image_size')
-    refused(lambda: pack.pack(photos / 'packed', **settings), '--out', 'packed', 'taken for a class')
+    refused(lambda: pack.pack(photos / 'packed', **settings), '--out', 'packed', 'inside the data')
     refused(lambda: pack.pack(tmp_path / 'new', **settings | {'workers': -1}), '--workers', '-1', '0 to 256')
     refused(lambda: pack.pack(tmp_path / 'new', path=str(photos), image_size=-1), '--image_size', '-1')
     assert not (tmp_path / 'new').exists()

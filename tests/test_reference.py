@@ -42,7 +42,7 @@ def test_every_setting_has_one_row_with_its_default_and_a_meaning():
         ('seed', 'whole number from 0 to 2147483647'),
         ('select.epochs', 'whole number from 1 to 100000'),
         ('data.std', 'a tuple of numbers from 1e-06 to 1000.0'),
-        ('data.path', 'text'),
+        ('data.path', 'path'),
         ('report.page', '`True`, `False`'),
         ('pretrain.optimizer.schedule', '`cosine`, `step`, `constant`'),
     ],

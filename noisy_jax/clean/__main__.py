@@ -12,16 +12,17 @@ what differs.
 
 import argparse
 import os
+import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
 
 from noisy_jax import cli
-from noisy_jax.clean import checks, copies, estimate, originals, target
+from noisy_jax.clean import checks, copies, estimate, originals
 from noisy_jax.clean.changes import decide, suggest, unchanged
 from noisy_jax.clean.messages import Request, estimated, planned, written
 from noisy_jax.errors import exit_status
-from noisy_jax.files import new_file, new_folder
+from noisy_jax.files import folders, new_file, new_folder
 from noisy_jax.labels.planted import Verdict
 from noisy_jax.workdir import WorkDir
 
@@ -29,9 +30,18 @@ from noisy_jax.workdir import WorkDir
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and cleans; returns the exit status (2: user error, 130: stopped)."""
     parser = cli.of_command('clean', __doc__)
-    parser.add_argument('--workdir', required=True, help='work directory of the run')
-    parser.add_argument('--out', required=True, help='a new folder; or a new .csv file, which gets a list: path,label')
-    parser.add_argument('--decisions', help='CSV: index,id,given_label,decision (relabel, keep or drop),label')
+    parser.add_argument('--workdir', required=True, type=os.path.expanduser, help='work directory of the run')
+    parser.add_argument(
+        '--out',
+        required=True,
+        type=os.path.expanduser,
+        help='a new folder; or a new .csv file, which gets a list: path,label',
+    )
+    parser.add_argument(
+        '--decisions',
+        type=os.path.expanduser,
+        help='CSV: index,id,given_label,decision (relabel, keep or drop),label',
+    )
     parser.add_argument('--all-suspects', action='store_true', help='all label issues change, without a look at them')
     parser.add_argument(
         '--mode',
@@ -42,7 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--threshold', type=float, help="clean probability below which --all-suspects acts (default: the run's)"
     )
-    parser.add_argument('--data', help='where the originals are now (else config.data.path of the run, seen from here)')
+    parser.add_argument(
+        '--data',
+        type=os.path.expanduser,
+        help='where the originals are now (else config.data.path of the run, seen from here)',
+    )
     parser.add_argument(
         '--copy',
         action='store_true',
@@ -65,7 +79,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
     """
     folder = WorkDir.of_run(options.workdir)
     request = Request.of(options, folder)
-    checks.options(request)
+    checks.options(request, folder)
     labels = folder.load_labels()
     checks.labels_file(folder, labels, request.class_names)
     decided = unchanged(labels, request.class_names)
@@ -100,7 +114,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
         _say([f'nothing is written yet; this writes {options.out}:\n  {command}'])
         return
     linked = 0
-    with target.folders_above(options.out):
+    with folders(pathlib.Path(options.out).parent, '--out'):
         if request.is_list:
             with new_file(options.out) as file:
                 copies.write_list(file, changes, found)

@@ -12,7 +12,7 @@ from noisy_jax.errors import InputError, some
 from noisy_jax.workdir import LABELS_HEADER, WorkDir
 
 
-def options(request: Request) -> None:
+def options(request: Request, folder: WorkDir) -> None:
     """Refuses options that do not fit each other, the run or the disk."""
     given, settings, names = request.options, request.settings, request.class_names
     if given.decisions is None and not given.all_suspects:
@@ -33,7 +33,8 @@ def options(request: Request) -> None:
         raise InputError(f'--out: {given.out} must end in .csv with --mode csv')
     if settings['name'] not in originals.KINDS and not request.is_list:
         raise InputError(f'data.name={settings["name"]} has no files to copy; take --mode csv and an --out of *.csv')
-    target.check(given.out, settings['path'])
+    target.check(given.out, settings)
+    folder.check_apart(given.out, '--out')
     written_by_name = request.is_list or settings['name'] == 'filelist'
     if written_by_name and all(map(str.isdecimal, names)) and set(names) != set(map(str, range(len(names)))):
         raise InputError(

@@ -52,7 +52,7 @@ def thawed(config: ConfigDict) -> ConfigDict:
 
 
 def _find(name: str) -> pathlib.Path:
-    path = pathlib.Path(name)
+    path = pathlib.Path(os.path.expanduser(name))
     if os.path.isfile(path):  # not path.is_file, which raises an error at a name that is too long
         return path
     folder = next((folder for folder in _SHIPPED if folder.is_dir()), _SHIPPED[0])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ class Setting:
       least: the least number allowed, also of each number of a tuple; None: any.
       most: the greatest, in the same way.
       choices: the words allowed, also for each word of a tuple; None: any text.
+      is_path: whether it names a file or folder.
     """
 
     default: Any
@@ -30,6 +32,7 @@ class Setting:
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] | None = None
+    is_path: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -42,7 +45,7 @@ class Setting:
         if self.words:
             return f'{"a tuple of " if isinstance(self.default, tuple) else ""}{", ".join(self.words)}'
         if isinstance(self.default, str):
-            return 'text'
+            return 'path' if self.is_path else 'text'
         kind = {int: 'whole number', float: 'number', tuple: 'a tuple of numbers'}[type(self.default)]
         if self.least is None:
             return kind
@@ -54,6 +57,10 @@ class Setting:
             kind = str if self.choices else float
             return isinstance(value, (tuple, list)) and all(self._accepts(item, kind) for item in value)
         return self._accepts(value, type(self.default))
+
+    def at_home(self, value: Any) -> Any:
+        """The value, in a path with the home folder for `~`."""
+        return os.path.expanduser(value) if self.is_path and isinstance(value, str) else value
 
     def _accepts(self, value: Any, kind: type) -> bool:
         if kind is str:  # no file name holds a NUL

@@ -1,10 +1,12 @@
 """Images and labels: loaders by name, label noise, augmentation."""
 
 import importlib
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from noisy_jax import files
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.lazy import Decoding
 from noisy_jax.errors import InputError
@@ -18,6 +20,25 @@ def kind_of(path: str, listed: str = '') -> str:
     if path and (place.suffix == '.npz' or (place / 'images.npy').is_file()):
         return 'arrays'
     return 'filelist' if listed or place.is_file() else 'folder'
+
+
+def check_outside(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> None:
+    """Checks that what is written at `path` does not lie in a folder that is a data set as a whole.
+
+    Class folders and arrays are; in the folder of a list only its files are data.
+
+    Args:
+      path: a file or folder to be written.
+      settings: config.data, or a part of it.
+      field: how an error names the path.
+
+    Raises:
+      InputError: it lies there, links followed: it would be taken for a class or an array.
+    """
+    place, name = settings['path'], settings['name']
+    name = kind_of(place, settings.get('list', '')) if name == 'auto' else name
+    if place and name in ('folder', 'arrays') and files.lies_in(path, place) is not None:
+        raise InputError(f'{field}: {path} lies in {place}, inside the data; choose another place')
 
 
 def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:

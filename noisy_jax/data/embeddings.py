@@ -28,7 +28,7 @@ def reader(path: str) -> Reader:
     All that can be said without the images is checked now, since these may take minutes to decode.
 
     Args:
-      path: config.data.embeddings; `~` is the home folder.
+      path: config.data.embeddings.
 
     Raises:
       InputError: a file that does not exist or holds no numbers [N, D]. The function raises it for wrong numbers of
@@ -37,7 +37,7 @@ def reader(path: str) -> Reader:
     """
     if not path:
         return lambda images: None
-    place = pathlib.Path(os.path.expanduser(path))
+    place = pathlib.Path(path)
     if place.is_dir():
         return functools.partial(_of_folder, place)
     if not place.is_file():

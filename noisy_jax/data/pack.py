@@ -38,7 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = 'python -m noisy_jax.data.pack'
     usage = f'{program} --out=FOLDER --name=LOADER --path=PATH [--image_size=128 ...]; --help'
     parser = cli.Parser(program, usage=usage, description=__doc__.partition('\n')[0])
-    parser.add_argument('--out', required=True, help='a folder that is new, empty, or of a pack that was stopped')
+    parser.add_argument(
+        '--out',
+        required=True,
+        type=os.path.expanduser,
+        help='a folder that is new, empty, or of a pack that was stopped',
+    )
     for name, default in _DEFAULTS.items():
         parser.add_argument(
             f'--{name}', type=type(default), default=default, choices=DATA[name].choices, help=f'config.data.{name}'
@@ -54,14 +59,21 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     Raises:
       InputError: data that cannot be used, or a folder that holds anything but an unfinished pack of the same data.
     """
-    settings = _DEFAULTS | settings
+    settings = {name: DATA[name].at_home(value) for name, value in (_DEFAULTS | settings).items()}
     for name, value in settings.items():
         if not DATA[name].accepts(value):
             raise InputError(f'--{name}: {short(value)} is not allowed; allowed: {DATA[name].allowed}')
+    files.check_name(out)
     folder = pathlib.Path(out)
+    _unfinished(folder)  # before anything is made there
+    data.check_outside(folder, settings, '--out')
+    with files.locked(folder / files.LOCK, folder, '--out'):
+        _pack(folder, settings)
+
+
+def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Writes or resumes in a folder that is locked."""
     state = _unfinished(folder)
-    if settings['name'] == 'folder' and folder.resolve().is_relative_to(pathlib.Path(settings['path']).resolve()):
-        raise InputError(f'--out: {folder} lies in --path, where it would be taken for a class; choose another folder')
     train, test = (data.load_split(settings | {'memory_bytes': 0}, split) for split in ('train', 'test'))
     splits = {'': train, 'test_': test} if test is not None else {'': train}
     made_of = {name: value for name, value in settings.items() if name != 'workers'}
@@ -90,13 +102,9 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
 
 def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:
     """The state of the pack that was stopped there; None for a new folder, others are refused."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f'--out: {folder} is a file; a new folder is needed')
-    found = sorted(child.name for child in folder.glob('*') if child != files.partial(folder / _STATE))
-    if not found:
+    files.check_free(folder, _STATE, '--out', (f'{_STATE}.part', files.LOCK))
+    if not (folder / _STATE).exists():
         return None
-    if _STATE not in found:
-        raise InputError(f'--out: {folder} holds other files ({found[0]}); a new folder is needed')
     try:
         state = json.loads((folder / _STATE).read_text())
         state = {'made_of': dict(state['made_of']), 'done': dict(state['done']), 'complete': bool(state['complete'])}

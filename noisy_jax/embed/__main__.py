@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import cli, data
+from noisy_jax import cli, data, files
+from noisy_jax.data.dataset import Dataset
 from noisy_jax.embed import backbone, pictures
 from noisy_jax.embed.backbone import Backbone
 from noisy_jax.embed.table import Table
@@ -30,11 +31,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and embeds; returns the exit status (2: user error, 130: stopped)."""
     parser = cli.of_command('embed', __doc__)
     parser.add_argument(
-        '--images', required=True, help='as config.data.path: class folders, a list of paths and labels, or arrays'
+        '--images',
+        required=True,
+        type=os.path.expanduser,
+        help='as config.data.path: class folders, a list of paths and labels, or arrays',
     )
     parser.add_argument('--model', required=True, help='a name of timm, such as resnet50 or vit_small_patch14_dinov2')
-    parser.add_argument('--out', required=True, help='a new .npy file')
-    parser.add_argument('--weights', default='', help='.safetensors file or PyTorch state dict (default: from the hub)')
+    parser.add_argument('--out', required=True, type=os.path.expanduser, help='a new .npy file')
+    parser.add_argument(
+        '--weights',
+        default='',
+        type=os.path.expanduser,
+        help='.safetensors file or PyTorch state dict (default: from the hub)',
+    )
     parser.add_argument('--batch', type=int, default=32, help='images per pass (default: 32)')
 
     def work() -> None:
@@ -61,12 +70,17 @@ def embed(images: str, out: str, load: Callable[[], Backbone], batch: int = 32) 
     if pathlib.Path(out).suffix != '.npy':
         raise InputError(f'--out: {out} is not the name of an .npy file')
     check_new(out, resumes=True)
+    data.check_outside(out, {'name': 'auto', 'path': images}, '--out')
     if not os.path.exists(images):
         raise InputError(f'--images: no such file or folder: {images}')
     dataset = data.load_unread(images)
     if dataset.image.shape[-1] not in (1, 3):
         raise InputError(f'--images: {images} has {dataset.image.shape[-1]} channels; 1 (grey) or 3 are needed')
-    network = load()
+    with files.locked(pathlib.Path(f'{out}.lock'), pathlib.Path(out), '--out'):
+        _embed(dataset, out, load(), batch)
+
+
+def _embed(dataset: Dataset, out: str, network: Backbone, batch: int) -> None:
     ids = dataset.id.tolist()
     table = Table(pathlib.Path(out), ids, network.made_of, network.width, batch)
     resumed = f', resumed after {table.done}' if table.done else ''

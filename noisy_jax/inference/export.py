@@ -13,13 +13,16 @@ README.txt              how to load each, with code
 """
 
 import json
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisy_jax import cli
 from noisy_jax.errors import exit_status
-from noisy_jax.files import check_new, new_folder
+from noisy_jax.files import new_folder
+from noisy_jax.inference.output import check_output
+from noisy_jax.workdir import WorkDir
 
 if TYPE_CHECKING:  # these take JAX: --help and mistakes need none
     import numpy as np
@@ -34,12 +37,12 @@ _PLATFORMS = ('cpu', 'cuda', 'tpu')
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and exports; returns the exit status (2: user error, 130: stopped)."""
     parser = cli.of_command('export', __doc__)
-    parser.add_argument('--workdir', required=True, help='work directory of the run')
-    parser.add_argument('--out', required=True, help='a new folder')
+    parser.add_argument('--workdir', required=True, type=os.path.expanduser, help='work directory of the run')
+    parser.add_argument('--out', required=True, type=os.path.expanduser, help='a new folder')
 
     def work() -> None:
         options = parser.parse_args(argv)
-        check_new(options.out)
+        check_output(options.out, WorkDir.of_run(options.workdir))
         from noisy_jax.inference.trained import TrainedClassifier
 
         export(TrainedClassifier.of_run(options.workdir), options.out)

@@ -26,7 +26,9 @@ from noisy_jax import cli
 from noisy_jax.data.decoding import decode
 from noisy_jax.data.folder import SUFFIXES
 from noisy_jax.errors import InputError, exit_status
-from noisy_jax.files import check_new, new_file
+from noisy_jax.files import new_file
+from noisy_jax.inference.output import check_output
+from noisy_jax.workdir import WorkDir
 
 if TYPE_CHECKING:
     from noisy_jax.inference.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
@@ -41,13 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns the exit status: 1 where some images could not be read, 2 after a user error, 130 if stopped.
     """
     parser = cli.of_command('predict', __doc__)
-    parser.add_argument('--workdir', required=True, help='work directory of the run')
+    parser.add_argument('--workdir', required=True, type=os.path.expanduser, help='work directory of the run')
     parser.add_argument(
         '--images',
         required=True,
+        type=os.path.expanduser,
         help='an image, a folder (searched with all folders in it), or a .txt file of paths, one a line',
     )
-    parser.add_argument('--out', required=True, help="the CSV, a new file; '-': standard output")
+    parser.add_argument(
+        '--out', required=True, type=os.path.expanduser, help="the CSV, a new file; '-': standard output"
+    )
     parser.add_argument('--all', action='store_true', help='also the probability of every class, a column each')
 
     def work() -> int:
@@ -65,7 +70,7 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     """
     files = image_files(images)
     if out != '-':
-        check_new(out)
+        check_output(out, WorkDir.of_run(workdir))
     from noisy_jax.inference.trained import TrainedClassifier
     from noisy_jax.training import compiling
 

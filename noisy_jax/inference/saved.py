@@ -41,7 +41,7 @@ def save(estimator: Any, folder: str | os.PathLike) -> None:
 
 def load(kind: type, folder: str | os.PathLike) -> Any:
     """As `NoisyLabelClassifier.load`, of the class `kind`."""
-    path = pathlib.Path(folder)
+    path = pathlib.Path(os.path.expanduser(folder))
     try:
         state = json.loads((path / f'{_STATE}.json').read_text(encoding='utf-8'))
         classes, issues, clean_probability = (np.load(path / f'{name}.npy') for name in _ARRAYS)

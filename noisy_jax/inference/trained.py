@@ -76,7 +76,7 @@ class TrainedClassifier:
         """
         import safetensors.numpy
 
-        path = pathlib.Path(folder)
+        path = pathlib.Path(os.path.expanduser(folder))
         try:
             description = json.loads((path / _DESCRIPTION).read_text(encoding='utf-8'))
             arrays = safetensors.numpy.load_file(path / _WEIGHTS)
@@ -90,11 +90,12 @@ class TrainedClassifier:
         """Writes model.safetensors (arrays named 'params/encoder/...') and model.json: numbers and text, no code.
 
         Raises:
-          InputError: the folder cannot be written.
+          InputError: the folder holds other files, or cannot be written.
         """
         import safetensors.numpy
 
-        path = pathlib.Path(folder)
+        path = pathlib.Path(os.path.expanduser(folder))
+        files.check_free(path, _DESCRIPTION, 'folder', (_WEIGHTS,))
         arrays = {name: np.ascontiguousarray(array) for name, array in flatten_dict(self.variables, sep='/').items()}
         shape, config = list(self.image_shape), self.config.to_dict()
         description = {'classes': list(self.class_names), 'image_shape': shape, 'config': config}

@@ -34,6 +34,7 @@ def settings() -> Section:
             '',
             'file (.safetensors, .npz) of a torchvision ResNet that the encoder starts from; decides encoder and stem, '
             'and mean, size and epochs where they are left to the data',
+            is_path=True,
         ),
         'stem': Setting('auto', "first layer of a ResNet, 3x3 or 7x7; 'auto': large above 64 pixels", choices=STEMS),
         'classifier': Setting('linear', 'classifier head', choices=tuple(CLASSIFIERS)),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -54,7 +53,7 @@ class Pretrained:
 
     @classmethod
     def load(cls, path: str) -> 'Pretrained':
-        """Reads the file of config.model.weights; `~` is the home folder. A classifier in it (fc) is left out.
+        """Reads the file of config.model.weights. A classifier in it (fc) is left out.
 
         Raises:
           InputError: no such file, or another network than a ResNet that is known here.
@@ -82,7 +81,7 @@ class Pretrained:
 
 def _read(path: str) -> tuple[Arrays, dict[str, tuple]]:
     """All arrays by name, and what `export` says of the images: mean, std, image_shape."""
-    place = pathlib.Path(os.path.expanduser(path))
+    place = pathlib.Path(path)
     if not place.is_file():
         raise InputError(f'{_SETTING}: {path!r} does not exist; {_NEEDED}')
     if place.suffix not in ('.npz', '.safetensors'):

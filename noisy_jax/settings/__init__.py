@@ -72,7 +72,9 @@ RUN: Section = {
     'linear_probe': Setting(False, 'evaluate embeddings also by a linear classifier trained to convergence'),
     'resident_bytes': Setting(2**31, 'most bytes of training images that stay on the device', 0, 2**60),
     'shard_state': Setting(False, "shard the optimiser's state and a method's memory over the devices"),
-    'compile_cache': Setting('auto', "folder of compiled programs; 'auto': in the user's cache folder; 'off': none"),
+    'compile_cache': Setting(
+        'auto', "folder of compiled programs; 'auto': in the user's cache folder; 'off': none", is_path=True
+    ),
     'xla_options': Setting('', "compiler options 'name=value,...' besides noisy_jax's own; 'none': none at all"),
 }
 

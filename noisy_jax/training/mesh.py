@@ -1,6 +1,7 @@
 """The mesh of devices, the processes that drive them, and the only way from the host to the devices and back."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -60,6 +61,18 @@ def wait_for_all(name: str) -> None:
 def in_any_process(flag: bool) -> bool:
     """Whether `flag` is set in one process at least; every process must call it."""
     return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def in_main(work: Callable[[], Any]) -> None:
+    """Does `work` in the process that writes; an InputError there ends all processes, which must all call it."""
+    fault = None
+    if is_main():
+        try:
+            work()
+        except InputError as error:
+            fault = error
+    if in_any_process(fault is not None):
+        raise fault or InputError('process 0 ends with an error, and says which')
 
 
 def of_main(array: np.ndarray) -> np.ndarray:

@@ -1,0 +1,18 @@
+"""Where what is made with a trained classifier may lie."""
+
+import os
+
+from noisy_jax import data
+from noisy_jax.files import check_new
+from noisy_jax.workdir import WorkDir
+
+
+def check_output(out: str | os.PathLike, folder: WorkDir) -> None:
+    """Checks that the output `out` of a command can be created, apart from the run in `folder` and its data.
+
+    Raises:
+      InputError: it exists, or lies among the files of the run, or in its data.
+    """
+    check_new(out)
+    folder.check_apart(out, '--out')
+    data.check_outside(out, folder.load_json('config')['data'], '--out')

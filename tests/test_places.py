@@ -1,0 +1,153 @@
+"""A work directory takes nothing of a user's, and every path may begin with `~`."""
+
+import os
+
+import digit_files
+import numpy as np
+import pytest
+import tiny
+from conftest import refused, refused_by_command
+
+from noisy_jax.clean import __main__ as clean
+from noisy_jax.data import pack
+from noisy_jax.embed import __main__ as embed
+from noisy_jax.inference import export, predict
+from noisy_jax.settings import places
+from noisy_jax.workdir import WorkDir
+
+PATHS = {
+    *(f'data.{name}' for name in ('path', 'list', 'test_list', 'test_path', 'labels', 'test_labels', 'class_names')),
+    *('data.embeddings', 'noise.matrix', 'noise.labels', 'model.weights', 'compile_cache'),
+}
+
+
+def _tree(root):
+    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob('*')}
+
+
+def _refused(root, work, *words, **changes):
+    """A run on class folders in `work` is refused, and nothing in `root` changes."""
+    before, config = _tree(root), places.at_home(tiny.config(**changes))
+
+    def hold():
+        with places.held(WorkDir(work), config, reads_data=True):
+            pass
+
+    refused(hold, *words)
+    assert _tree(root) == before
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two class folders."""
+    for name in ('cat', 'dog'):
+        digit_files.save(tmp_path / 'photos' / name, np.zeros((4, 4, 3), np.uint8))
+    return tmp_path / 'photos'
+
+
+def test_the_home_folder_in_every_path(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    changed = {key.replace('.', '__'): '~/it' for key in PATHS}
+    found = places.at_home(tiny.config(**changed, name='~/it'))
+    assert {key: found[key] if '.' not in key else found[key.split('.')[0]][key.split('.')[1]] for key in PATHS} == (
+        dict.fromkeys(PATHS, '/home/me/it')
+    )
+    assert found.name == '~/it'
+    assert places.at_home(tiny.config()).to_dict() == tiny.config().to_dict()
+
+
+def test_a_run_that_was_begun_with_the_home_folder_unread(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    config = tiny.config(model__weights='~/w.npz')
+    folder = WorkDir(tmp_path)
+    folder.claim(config.to_dict())
+    folder.claim(places.at_home(config).to_dict())
+    refused(lambda: folder.claim(tiny.config(model__weights='~/v.npz').to_dict()), 'model.weights', '/home/me/w.npz')
+
+
+@pytest.mark.parametrize(
+    ('command', 'options', 'named'),
+    [
+        (clean, ['--workdir=~/run', '--out=~/new', '--all-suspects'], "'{}/run'"),
+        (export, ['--workdir=~/run', '--out=~/new'], "'{}/run'"),
+        (export, ['--workdir=~/work', '--out=~/there'], '{}/there already'),
+        (predict, ['--workdir=~/work', '--images=~/none', '--out=new'], '{}/none'),
+        (predict, ['--workdir=~/run', '--images=~/there', '--out=new'], "'{}/run'"),
+        (predict, ['--workdir=~/work', '--images=~/there', '--out=~/there'], '{}/there already'),
+        (embed, ['--images=~/none', '--model=m', '--out=new.npy'], '{}/none'),
+        (embed, ['--images=~', '--model=m', '--out=~/none/new.npy'], '{}/none'),
+        (embed, ['--images=~/photos', '--model=m', '--weights=~/none', '--out=new.npy'], '{}/none'),
+        (pack, ['--path=~/none', '--out=new'], "'{}/none'"),
+        (pack, ['--path=~/none', '--out=~/there'], '{}/there'),
+    ],
+)
+def test_commands_know_the_home_folder(photos, tmp_path, monkeypatch, capsys, command, options, named):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'there').touch()
+    (tmp_path / 'elsewhere').mkdir()
+    WorkDir(tmp_path / 'work').claim(tiny.config().to_dict())
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    refused_by_command(capsys, command.main(options), named.format(tmp_path))
+    assert not list((tmp_path / 'elsewhere').iterdir())
+
+
+def test_files_of_a_user_are_not_taken_for_a_run(photos, tmp_path):
+    listed = photos / 'labels.csv'
+    listed.write_text('cat/000.png,cat\ndog/000.png,dog\n')
+    found = ('workdir', '(cat, dog, labels.csv)')
+    _refused(tmp_path, photos, *found, data__name='filelist', data__path=str(listed))
+    _refused(tmp_path, tmp_path, 'workdir', '(photos)', data__name='folder', data__path=str(photos))
+    _refused(tmp_path, '', 'workdir', "''")
+    _refused(tmp_path, 'a\0b', 'workdir', 'x00')
+
+
+@pytest.mark.parametrize('name', ['photos', 'photos/run', 'photos/cat/run', 'link/run'])
+@pytest.mark.parametrize('loader', ['folder', 'arrays', 'auto'])
+def test_a_work_directory_in_the_data(photos, tmp_path, name, loader):
+    (tmp_path / 'link').symlink_to('photos')
+    words = ('workdir', f'{tmp_path / name} lies in {photos}')
+    _refused(tmp_path, tmp_path / name, *words, data__name=loader, data__path=str(photos))
+
+
+def test_a_work_directory_beside_the_images_of_a_list(photos, tmp_path):
+    config = tiny.config(data__name='filelist', data__path=str(tmp_path), data__list='list.csv')
+    with places.held(WorkDir(tmp_path / 'run'), config, reads_data=True):
+        assert (tmp_path / 'run').is_dir()
+
+
+@pytest.mark.parametrize('key', ['data__embeddings', 'model__weights', 'noise__labels', 'compile_cache'])
+def test_a_run_does_not_read_what_it_writes(tmp_path, key):
+    WorkDir(tmp_path).claim(tiny.config().to_dict())
+    name = key.replace('__', '.')
+    for file in ('pred_probs.npy', 'labels/given.npy', 'labels.csv.part'):
+        _refused(tmp_path, tmp_path, f'config.{name}', f'{tmp_path / file} is among', **{key: str(tmp_path / file)})
+
+
+def test_an_earlier_run_and_what_a_killed_one_leaves(tmp_path):
+    """Also the folder of compiled programs, which may be inside."""
+    for name in ('lock', 'config.json.part', 'images.json', 'cache/xla'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    folder, config = WorkDir(tmp_path), tiny.config(compile_cache=str(tmp_path / 'cache' / 'xla'))
+    with places.held(folder, config, reads_data=False):
+        folder.claim(config.to_dict())
+    _refused(tmp_path, tmp_path / 'cache', '(xla)')
+    (tmp_path / 'notes.txt').touch()
+    with places.held(folder, config, reads_data=False):
+        _refused(tmp_path, tmp_path, 'workdir', 'is in use', f'process {os.getpid()}')
+    assert not (tmp_path / 'lock').exists()
+
+
+def test_a_result_does_not_go_into_the_run_or_its_data(photos, tmp_path, capsys):
+    work = tmp_path / 'run'
+    WorkDir(work).save_json('config', tiny.config(data__name='folder', data__path=str(photos)).to_dict())
+    for name in ('labels/new', 'report.html', 'plots', 'data_issues.csv.part', '../photos/new', '../photos/cat/new'):
+        for command, options in ((export, []), (predict, [f'--images={photos}'])):
+            (work / name).parent.mkdir(exist_ok=True)
+            status = command.main([f'--workdir={work}', f'--out={work / name}', *options])
+            refused_by_command(capsys, status, '--out', 'inside the data' if '..' in name else 'among the files')
+    status = predict.main([f'--workdir={work}', f'--images={photos}', f'--out={work / "mine.csv"}'])
+    refused_by_command(capsys, status, 'data.json')  # the place is fine, the run has no more than a config
+    status = embed.main([f'--images={photos}', '--model=m', f'--out={photos / "f.npy"}'])
+    refused_by_command(capsys, status, '--out', 'inside the data')
+    assert {path.name for path in photos.iterdir()} == {'cat', 'dog'}
