@@ -1,6 +1,7 @@
 """Image files through the classifier of a run, from outside."""
 
 import csv
+import errno
 import io
 import os
 import subprocess
@@ -136,6 +137,18 @@ def test_mistakes(photos, new, tmp_path, capsys):
     refused(capsys, predict(photos.work, new, tmp_path / 'no' / 'out.csv'), 'no folder')
     assert (tmp_path / 'there.csv').read_text() == 'kept'
     assert not out.exists()
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(photos, tmp_path, monkeypatch, capsys):
+    closed, scandir = photos.root / 'train' / 'nine', os.scandir
+
+    def scan(folder):
+        if os.fspath(folder) == str(closed):
+            raise PermissionError(errno.EACCES, 'Permission denied', str(closed))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, 'scandir', scan)
+    refused(capsys, predict(photos.work, photos.root, tmp_path / 'out.csv'), str(closed), 'Permission denied')
 
 
 def test_where_no_image_can_be_read_nothing_is_written(photos, tmp_path, capsys):

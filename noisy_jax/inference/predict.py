@@ -16,7 +16,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from PIL import Image
@@ -128,9 +128,17 @@ def image_files(images: str) -> list[str]:
 
 
 def _walk(root: str) -> Iterator[str]:
-    """Images in `root` and all folders in it, those behind links too; hidden ones are left out."""
+    """Images in `root` and all folders in it, those behind links too; hidden ones are left out.
+
+    Raises:
+      InputError: a folder that cannot be read.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise InputError(f'--images: {error.filename} cannot be read ({error.strerror})') from error
+
     seen = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
         folders[:] = [name for name in folders if name[0] != '.']
         real = os.path.realpath(folder)
         if real in seen:  # a link that leads in a circle
