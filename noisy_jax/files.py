@@ -8,8 +8,8 @@ import pathlib
 import shutil
 import socket
 import time
-from collections.abc import Collection, Iterator
-from typing import TextIO
+from collections.abc import Callable, Collection, Iterator
+from typing import TextIO, TypeVar
 
 from noisy_jax.errors import InputError, some
 
@@ -19,6 +19,7 @@ except ImportError:  # Windows has none: nothing is locked there
     fcntl = None
 
 LOCK = 'lock'  # the file in a folder that says who writes there
+Made = TypeVar('Made')
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # on some network disks
 
 
@@ -45,9 +46,9 @@ def digest(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def open_text(path: pathlib.Path) -> TextIO:
+def open_text(path: pathlib.Path, mode: str = 'w') -> TextIO:
     """A text file to write, whose lines may hold file names: bytes that are not UTF-8 stay."""
-    return path.open('w', encoding='utf-8', errors='surrogateescape', newline='')
+    return path.open(mode, encoding='utf-8', errors='surrogateescape', newline='')
 
 
 def check_new(path: str | os.PathLike, *, resumes: bool = False) -> None:
@@ -197,27 +198,34 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     Raises:
       InputError: as `check_new`; or the disk refuses what the block writes.
     """
-    with _new(path) as part:
+
+    def make(part: pathlib.Path) -> pathlib.Path:
         part.mkdir()
+        return part
+
+    with _new(path, make) as part:
         yield part
 
 
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike) -> Iterator[TextIO]:
     """A new text file to fill, as `new_folder`."""
-    with _new(path) as part, open_text(part) as file:
+    with _new(path, lambda part: open_text(part, 'x')) as file, file:
         yield file
 
 
 @contextlib.contextmanager
-def _new(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+def _new(path: str | os.PathLike, make: Callable[[pathlib.Path], Made]) -> Iterator[Made]:
+    """What `make` makes; it fails where another command has just made the same, whose work stays."""
     check_new(path)
     part = partial(path)
     try:
-        yield part
-        part.rename(path)
+        made = make(part)
+        try:
+            yield made
+            part.rename(path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f'--out: {path} cannot be written ({error})') from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        part.unlink(missing_ok=True)

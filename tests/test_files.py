@@ -74,6 +74,21 @@ def test_a_folder_of_a_user_is_not_taken(tmp_path, monkeypatch):
     refused(lambda: _free(tmp_path), 'Permission denied')
 
 
+@pytest.mark.parametrize('new', [files.new_folder, files.new_file])
+def test_two_that_see_no_output_at_once(tmp_path, monkeypatch, new):
+    """The second fails, and what the first is writing stays."""
+
+    def second():
+        with new(tmp_path / 'out'):
+            pytest.fail('both write')
+
+    monkeypatch.setattr(files, 'check_new', lambda _: None)
+    with new(tmp_path / 'out'):
+        refused(second, '--out', 'cannot be written', 'File exists')
+        assert (tmp_path / 'out.part').exists()
+    assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
 def test_links_are_followed(tmp_path):
     (tmp_path / 'data').mkdir()
     (tmp_path / 'link').symlink_to('data')

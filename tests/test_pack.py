@@ -10,7 +10,7 @@ import pytest
 from conftest import refused
 from PIL import Image
 
-from noisy_jax import data
+from noisy_jax import data, files
 from noisy_jax.data import lazy, pack
 
 
@@ -137,6 +137,15 @@ def test_folders_that_are_not_written_to(photos, tmp_path):
     refused(lambda: pack.pack(tmp_path / 'new', **settings | {'workers': -1}), '--workers', '-1', '0 to 256')
     refused(lambda: pack.pack(tmp_path / 'new', path=str(photos), image_size=-1), '--image_size', '-1')
     assert not (tmp_path / 'new').exists()
+
+
+def test_two_at_once(photos, tmp_path):
+    out = tmp_path / 'out'
+    with files.locked(out / 'lock', out, '--out'):
+        refused(lambda: pack.pack(out, path=str(photos), image_size=6), '--out', out, 'is in use')
+        assert [path.name for path in out.iterdir()] == ['lock']
+    pack.pack(out, path=str(photos), image_size=6)
+    assert not (out / 'lock').exists()
 
 
 def test_the_command_in_a_process_of_its_own_with_workers(photos, tmp_path):
