@@ -19,6 +19,7 @@ except ImportError:  # Windows has none: nothing is locked there
     fcntl = None
 
 LOCK = 'lock'  # the file in a folder that says who writes there
+_BY = 'process '  # the begin of its text
 Made = TypeVar('Made')
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # on some network disks
 
@@ -161,7 +162,8 @@ def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[None]:
 def _locked(path: pathlib.Path) -> TextIO:
     """The open lock file; BlockingIOError: another process holds it, and nothing is changed."""
     for _ in range(3):
-        file = path.open('a', encoding='utf-8')
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, 'O_NOFOLLOW', 0)  # a link is a user's
+        file = os.fdopen(os.open(path, flags, 0o666), 'a+', encoding='utf-8', errors='replace')
         try:
             if fcntl:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -172,8 +174,13 @@ def _locked(path: pathlib.Path) -> TextIO:
         if os.fstat(file.fileno()).st_nlink:
             break
         file.close()  # who had it has just removed it
+    file.seek(0)
+    said = file.read(len(_BY))
+    if said and said != _BY:
+        file.close()
+        raise FileExistsError(errno.EEXIST, f'{path.name} in it is another file, not a lock')
     file.truncate(0)
-    file.write(f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
+    file.write(f'{_BY}{os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
     file.flush()
     return file
 

@@ -157,8 +157,8 @@ def test_a_lock_that_its_holder_removes_meanwhile(tmp_path, monkeypatch):
 
     def late(file, kind):
         if not removed:
-            os.unlink(file.name)
-            removed.append(file.name)
+            (tmp_path / 'lock').unlink()
+            removed.append('lock')
         flock(file, kind)
 
     monkeypatch.setattr(fcntl, 'flock', late)
@@ -167,7 +167,20 @@ def test_a_lock_that_its_holder_removes_meanwhile(tmp_path, monkeypatch):
         assert (tmp_path / 'lock').exists()
 
 
-def test_a_lock_that_cannot_be_written(tmp_path):
-    (tmp_path / 'lock').mkdir()  # stands for a file of another user
-    with pytest.raises(ValueError, match=r'cannot be written \(Is a directory'), _lock(tmp_path):
-        pass
+def test_a_file_of_a_user_is_not_taken_for_a_lock(tmp_path):
+    def lock():
+        with _lock(tmp_path / 'run'):
+            pytest.fail('locked')
+
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'mine').write_text('process of mine')
+    (tmp_path / 'run/lock').symlink_to(tmp_path / 'mine')
+    refused(lock, 'workdir', 'cannot be written', 'symbolic links')
+    assert (tmp_path / 'mine').read_text() == 'process of mine'
+    (tmp_path / 'run/lock').unlink()
+    (tmp_path / 'run/lock').write_bytes(b'mine \xff')
+    refused(lock, 'workdir', 'another file, not a lock')
+    assert (tmp_path / 'run/lock').read_bytes() == b'mine \xff'
+    (tmp_path / 'run/lock').unlink()
+    (tmp_path / 'run/lock').mkdir()
+    refused(lock, 'workdir', 'cannot be written', 'Is a directory')
