@@ -150,7 +150,7 @@ def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[None]:
                 f'{field}: {of} is in use{_holder(lock)}; wait until that has ended, or take another'
             ) from error
         except OSError as error:
-            raise InputError(f'{field}: {of} cannot be written ({error.strerror})') from error
+            raise InputError(f'{field}: {of} cannot be written ({error.strerror or error})') from error
         with file:
             try:
                 yield

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import fnmatch
 import io
 import json
@@ -20,6 +21,7 @@ LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', '
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
 _MARK = 'config.json'  # what makes a folder a work directory
 _BEFORE_IT = (f'{_MARK}.part', 'images.json', 'images.json.part', files.LOCK)  # what a run may leave without it
+_DEEPEST = 200  # characters of the longest path in it: a checkpoint that is being saved has some 140
 # Names that a run writes in its folder: a file of a user's may not be among them.
 _OWN = (
     *(_MARK, 'data.json', 'weights.json', 'images.json', 'summary.json', 'metrics.jsonl', 'labels', 'labels.csv'),
@@ -69,8 +71,14 @@ class WorkDir:
         """Checks that a run can begin or resume here; a folder `spare` in it may be there before.
 
         Raises:
-          InputError: the folder holds other files but no run, or cannot be read; names what was found.
+          InputError: the folder holds other files but no run, or cannot be read, or its path is so long that none fits
+            into it; names what was found.
         """
+        try:
+            os.lstat(self.path.absolute() / ('n' * _DEEPEST))
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise InputError(f'workdir: {self.path} cannot be used ({error.strerror})') from error
         inside = files.lies_in(spare, self.path) if spare else None
         files.check_free(self.path, _MARK, 'workdir', (*_BEFORE_IT, *(inside.parts[:1] if inside else ())))
 

@@ -97,6 +97,8 @@ def test_files_of_a_user_are_not_taken_for_a_run(photos, tmp_path):
     found = ('workdir', '(cat, dog, labels.csv)')
     _refused(tmp_path, photos, *found, data__name='filelist', data__path=str(listed))
     _refused(tmp_path, tmp_path, 'workdir', '(photos)', data__name='folder', data__path=str(photos))
+    deep = tmp_path / ('n' * 200 + '/') / '/'.join(['n' * 200] * (os.pathconf(tmp_path, 'PC_PATH_MAX') // 201 - 2))
+    _refused(tmp_path, deep / ('n' * 200), 'workdir', 'too long')  # a file in it would fit, a checkpoint would not
     _refused(tmp_path, '', 'workdir', "''")
     _refused(tmp_path, 'a\0b', 'workdir', 'x00')
 
