@@ -23,6 +23,8 @@ _BY = 'process '  # the begin of its text
 Made = TypeVar('Made')
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # on some network disks
 
+_HEAD = 2**16  # bytes in which a file shows that it is no text
+
 
 def partial(path: str | os.PathLike) -> pathlib.Path:
     """The name that `path` has until it is whole; beside it, so that renaming it is one step."""
@@ -50,6 +52,22 @@ def digest(path: str | os.PathLike) -> str:
 def open_text(path: pathlib.Path, mode: str = 'w') -> TextIO:
     """A text file to write, whose lines may hold file names: bytes that are not UTF-8 stay."""
     return path.open(mode, encoding='utf-8', errors='surrogateescape', newline='')
+
+
+def lines(path: str | os.PathLike) -> Iterator[str]:
+    """The lines, with their ends, of a text file that may hold file names: bytes that are not UTF-8 stay.
+
+    Raises:
+      InputError: it cannot be read, or is no text.
+    """
+    try:
+        with open(path, 'rb') as file:
+            if b'\0' in file.read(_HEAD):
+                raise InputError(f'{path}: cannot be read as text (a byte of it is 0)')
+        with open(path, encoding='utf-8-sig', errors='surrogateescape', newline='') as text:
+            yield from text
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read as text ({error.strerror})') from error
 
 
 def check_new(path: str | os.PathLike, *, resumes: bool = False) -> None:

@@ -41,10 +41,6 @@ def _arrays(tmp_path, split='train', **arrays):
     return data.load('arrays', split=split, path=str(tmp_path / 'a.npz'))
 
 
-def test_a_stray_label_does_not_make_as_many_classes(tmp_path):
-    refused(lambda: _arrays(tmp_path, images=IMAGES, labels=LABELS * 10**6), 'a.npz', '1000000')
-
-
 def test_no_path_does_not_read_the_current_folder(tmp_path, monkeypatch):
     np.save(tmp_path / 'images.npy', IMAGES)
     np.save(tmp_path / 'labels.npy', LABELS)

@@ -52,9 +52,9 @@ def test_images_come_in_the_order_of_the_list(three, name, lines):
     _text(three / name, *lines)
     train = _load(three, list=name)
     np.testing.assert_array_equal(train.image, [_pixels(2), _pixels(1), _pixels(0)])
-    np.testing.assert_array_equal(train.label, [2, 0, 2])
+    np.testing.assert_array_equal(train.label, [1, 0, 1])
     assert train.id.tolist() == ['d/e.png', 'b c.png', 'a.png']
-    assert train.class_names == ('0', '1', '2')
+    assert train.class_names == ('0', '2')
     assert train.true_label is None
     assert _load(three, 'test', list=name) is None
 
@@ -74,24 +74,63 @@ def test_names_of_classes(three):
     refused(lambda: _load(three, 'test', test_list='test.txt'), three / 'test.txt', 'line 1', "'eel'", '2 class names')
 
 
+@pytest.mark.parametrize(
+    ('labels', 'names'),
+    [
+        (('90210', '02134', '10001'), ('02134', '10001', '90210')),
+        (('7', '007', '1'), ('1', '007', '7')),
+        (('10', '9', '01'), ('01', '9', '10')),
+        (('10', '9', 'cat'), ('10', '9', 'cat')),
+        (('9' * 5000, '1' + '0' * 4999, '2'), ('2', '1' + '0' * 4999, '9' * 5000)),
+    ],
+)
+def test_labels_are_names_as_they_are_written(three, labels, names):
+    _text(three / 'list.csv', *map(','.join, zip(('a.png', 'b c.png', 'd/e.png'), labels, strict=True)))
+    train = _load(three, list='list.csv')
+    assert train.class_names == names
+    assert [names[label] for label in train.label] == list(labels)
+
+
 def test_numbers_with_class_names(three):
     _text(three / 'list.txt', 'a.png 0', 'b c.png 2')
     _text(three / 'names.txt', 'cat', 'dog')
     refused(lambda: _load(three, class_names='names.txt'), three / 'list.txt', 'line 2', "'2'", '0 to 1')
     _text(three / 'names.txt', 'cat', 'dog', 'eel')
     assert _load(three, class_names='names.txt').class_names == ('cat', 'dog', 'eel')
-    _text(three / 'names.txt', 'cat', 'dog', 'cat')
-    refused(lambda: _load(three, class_names='names.txt'), three / 'names.txt', 'no two alike')
+    np.testing.assert_array_equal(_load(three, class_names='names.txt').label, [0, 2])
+    _text(three / 'list.txt', 'a.png 12', 'b c.png 7')  # both are names: no numbers of lines
+    _text(three / 'names.txt', '7', '0', '12')
+    np.testing.assert_array_equal(_load(three, class_names='names.txt').label, [2, 0])
+    _text(three / 'list.txt', 'a.png 12', 'b c.png fish')
+    refused(lambda: _load(three, class_names='names.txt'), 'line 2', "'fish'", '3 class names: 7, 0, 12')
+
+
+@pytest.mark.parametrize(
+    ('names', 'words'),
+    [
+        (('cat', 'dog', ' cat '), ('line 3', "'cat' is in line 1 too", 'no two alike')),
+        (('cat', '', 'dog'), ('line 2', 'empty')),
+        ((), ('empty',)),
+    ],
+)
+def test_class_names_that_cannot_be_used(three, names, words):
+    _text(three / 'list.txt', 'a.png 0', 'b c.png 1')
+    _text(three / 'names.txt', *names)
+    refused(lambda: _load(three, class_names='names.txt'), three / 'names.txt', *words)
 
 
 def test_the_first_classes(three):
-    _text(three / 'list.txt', 'a.png 1', 'b c.png 4', 'd/e.png 0')
-    _text(three / 'test.txt', 'a.png 7', 'b c.png 2')
-    few = _load(three, max_classes=3)
-    assert few.class_names == ('0', '1', '2')
+    _text(three / 'list.txt', 'a.png 1', 'b c.png 40', 'd/e.png 3')
+    _text(three / 'test.txt', 'a.png 40', 'b c.png 3')
+    few = _load(three, max_classes=2)
+    assert few.class_names == ('1', '3')
     assert few.id.tolist() == ['a.png', 'd/e.png']
-    assert _load(three, 'test', test_list='test.txt', max_classes=3).id.tolist() == ['b c.png']
-    refused(lambda: _load(three, 'test', test_list='test.txt', max_classes=2), three / 'test.txt', 'max_classes')
+    assert _load(three, 'test', test_list='test.txt', max_classes=2).id.tolist() == ['b c.png']
+    refused(lambda: _load(three, 'test', test_list='test.txt', max_classes=1), three / 'test.txt', 'max_classes')
+    _text(three / 'test.txt', 'a.png 7')
+    refused(lambda: _load(three, 'test', test_list='test.txt', max_classes=2), three / 'test.txt', 'line 1', "'7'")
+    _text(three / 'names.txt', 'cat', 'dog')  # labels above are of classes without a name
+    assert _load(three, max_classes=2, class_names='names.txt').id.tolist() == ['a.png']
     _text(three / 'list.txt', 'a.png dog', 'b c.png cat', 'd/e.png eel')
     assert _load(three, max_classes=2).id.tolist() == ['a.png', 'b c.png']
 
@@ -107,13 +146,19 @@ def test_a_limit_is_balanced_and_looks_for_nothing_else(three):
         (['a.png 0', '', 'gone.png 1'], ['line 3', 'no file', 'gone.png']),
         (['a.png 0', 'none/a.png 1'], ['line 2', 'no file', 'none/a.png']),
         (['a.png 0', 'b c.png -1'], ['line 2', "'-1'", 'whole numbers from 0']),
-        (['a.png 0', 'b c.png 1000000000'], ['line 2', "'1000000000'"]),
+        (['a.png 0', 'b c.png 1', './a.png 1'], ['line 3', './a.png is the file of line 1, a.png']),
+        (['a.png 0', 'd/../a.png 1'], ['line 2', 'd/../a.png is the file of line 1, a.png']),
+        (['a.png 0', 'link.png 1'], ['line 2', 'link.png is the file of line 1, a.png']),
+        (['link.png 1', 'b c.png 1', 'a.png 1'], ['line 3', 'a.png is the file of line 1, link.png']),
+        (['linked/e.png 1', 'd/e.png 1'], ['line 2', 'd/e.png is the file of line 1, linked/e.png']),
         (['a.png 0', 'b.png'], ['line 2', "'b.png'", 'a path and a label']),
         (['a.png 0', 'b c.png 1', 'a.png 1'], ['line 3', 'a.png', 'line 1']),
         ([], ['empty']),
     ],
 )
 def test_lists_that_cannot_be_used_name_the_line(three, lines, words):
+    (three / 'link.png').symlink_to('a.png')
+    (three / 'linked').symlink_to('d')
     _text(three / 'list.txt', *lines)
     refused(lambda: _load(three), three / 'list.txt', *words)
 
@@ -121,6 +166,17 @@ def test_lists_that_cannot_be_used_name_the_line(three, lines, words):
 def test_other_files_that_cannot_be_used(three):
     _text(three / 'list.csv', 'path,label', 'a.png,0,1')
     refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2')
+    _text(three / 'list.csv', 'a.png,cat', 'b c.png,"cat', 'd/e.png,dog')  # one label from the quotation mark on
+    refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 3', 'unexpected end')
+    _text(three / 'list.csv', 'a.png,cat', f'b c.png,{"x" * 131_073}')
+    refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2', '131072')
+    _text(three / 'list.csv', 'path,label')
+    refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'empty')
+    _text(three / 'paths.txt', 'a.png')
+    _text(three / 'labels.txt', 'a.png cat', 'a.png dog')
+    refused(
+        lambda: _load(three, list='paths.txt', labels='labels.txt'), three / 'labels.txt', 'line 2', "'dog'", "'cat'"
+    )
     refused(lambda: _load(three, list=''), 'data.list', "''")
     refused(lambda: _load(three, list='none.txt'), 'data.list', "'none.txt'", three)
     refused(lambda: _load(three / 'none'), 'data.path', three / 'none')
@@ -136,7 +192,7 @@ def test_a_list_in_the_current_folder(three, monkeypatch):
 
 
 def _webvision(root):
-    """20 images of classes 0, 1 and 60 (beyond the first 50), and 5 to validate."""
+    """20 images of classes 0, 1 and 60, and 5 to validate."""
     lines = []
     for i in range(20):
         name, label = f'google/q{i % 4:04d}/image {i}.jpg', (0, 1, 60)[i % 3]
@@ -145,7 +201,7 @@ def _webvision(root):
     _text(root / 'info' / 'train_filelist_google.txt', *lines)
     for i in range(5):
         _image(root / 'val_images_256' / f'val{i:06d}.jpg', 50 + i, height=16, width=24)
-    _text(root / 'info' / 'val_filelist.txt', *(f'val{i:06d}.jpg {(0, 1, 999)[i % 3]}' for i in range(5)))
+    _text(root / 'info' / 'val_filelist.txt', *(f'val{i:06d}.jpg {(0, 1, 60)[i % 3]}' for i in range(5)))
 
 
 def _configured(argument, path, **changes):
@@ -160,9 +216,11 @@ def test_webvision_as_its_config_reads_it(tmp_path, memory_bytes):
     _webvision(tmp_path)
     config = _configured('webvision.py', tmp_path, image_size=8, memory_bytes=memory_bytes)
     settings.validate(config)
+    assert config.data.max_classes == 50
+    config.data.max_classes = 2
     train, test = (data.load_split(config.data, split) for split in ('train', 'test'))
     assert isinstance(train.image, lazy.Files) == (not memory_bytes)
-    assert train.num_classes == test.num_classes == 50
+    assert train.num_classes == test.num_classes == 2
     assert train.id.tolist() == [f'google/q{i % 4:04d}/image {i}.jpg' for i in range(20) if i % 3 < 2]
     np.testing.assert_array_equal(train.label, [i % 3 for i in range(20) if i % 3 < 2])
     assert train.image.shape == (14, 8, 8, 3)
@@ -199,18 +257,18 @@ def test_tiny_imagenet_as_its_config_reads_it(tmp_path):
 
 @pytest.mark.parametrize('lists', ['', 'annotations'])
 def test_clothing1m_as_its_config_reads_it(tmp_path, lists):
-    paths = [f'images/{i % 3}/{i:02d}/{i},{i + 1}.jpg' for i in range(8)]
+    paths = [f'images/{i % 3}/{i:02d}/{i},{i + 1}.jpg' for i in range(17)]
     for i, path in enumerate(paths):
         _image(tmp_path / path, i, height=12, width=9)
     place = tmp_path / lists
-    _text(place / 'noisy_train_key_list.txt', *paths[:5])
-    _text(place / 'noisy_label_kv.txt', *(f'{path} {13 - i}' for i, path in enumerate(paths[:7])))
-    _text(place / 'clean_test_key_list.txt', *paths[5:])
-    _text(place / 'clean_label_kv.txt', *(f'{path} {i}' for i, path in enumerate(paths)))
+    _text(place / 'noisy_train_key_list.txt', *paths[:14])
+    _text(place / 'noisy_label_kv.txt', *(f'{path} {max(13 - i, 0)}' for i, path in enumerate(paths)))
+    _text(place / 'clean_test_key_list.txt', *paths[14:])
+    _text(place / 'clean_label_kv.txt', *(f'{path} {i - 9}' for i, path in enumerate(paths[9:], 9)))
     config = _configured(f'clothing1m.py:lists={lists}', tmp_path, image_size=8)
     train, test = (data.load_split(config.data, split) for split in ('train', 'test'))
-    assert train.id.tolist() == paths[:5]
-    np.testing.assert_array_equal(train.label, [13, 12, 11, 10, 9])
+    assert train.id.tolist() == paths[:14]
+    np.testing.assert_array_equal(train.label, np.arange(13, -1, -1))
     assert train.num_classes == test.num_classes == 14
     np.testing.assert_array_equal(test.label, [5, 6, 7])
     _text(place / 'noisy_label_kv.txt', *(f'{path} 1' for path in paths[:4]))

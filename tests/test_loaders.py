@@ -95,11 +95,37 @@ def test_arrays_of_a_file_or_a_folder(tmp_path, name):
 
 
 def test_arrays_without_the_optional_ones(tmp_path):
-    train = _load_arrays(tmp_path, labels=np.array([0.0, 1.0, 4.0] * 4))
-    assert train.class_names == tuple('01234')
+    train = _load_arrays(tmp_path)
+    assert train.class_names == tuple('012')
     assert train.true_label is None  # given labels may be wrong: nothing says that they are true
     np.testing.assert_array_equal(train.id, np.arange(12).astype(str))
     assert data.load('arrays', split='test', path=str(tmp_path / 'data.npz')) is None
+
+
+@pytest.mark.parametrize(
+    ('labels', 'names'),
+    [
+        ([0.0, 1.0, 4.0], ('0', '1', '4')),
+        ([7, 5, 90210], ('5', '7', '90210')),
+        (np.array([2**40, 0, 10], np.uint64), ('0', '10', str(2**40))),
+        (['cat', 'dog', 'eel'], ('cat', 'dog', 'eel')),
+        (['10', '9', '09'], ('09', '9', '10')),
+    ],
+)
+def test_labels_of_arrays_are_names(tmp_path, labels, names):
+    labels = np.array(labels)
+    train = _load_arrays(tmp_path, labels=np.tile(labels, 4), true_labels=np.repeat(labels, 4))
+    assert train.class_names == names
+    text = [str(int(label)) if labels.dtype.kind != 'U' else str(label) for label in labels]
+    assert [names[label] for label in train.label] == text * 4
+    assert [names[label] for label in train.true_label] == np.repeat(text, 4).tolist()
+
+
+def test_text_labels_of_arrays_with_class_names(tmp_path):
+    labels, names = np.array(['dog', 'cat'] * 6), np.array(['eel', 'dog', 'cat'])
+    assert _load_arrays(tmp_path, labels=labels, class_names=names).label.tolist() == [1, 2] * 6
+    # Numbers are rows of the names, also of names that are numbers.
+    assert _load_arrays(tmp_path, labels=_LABELS, class_names=np.array([2, 1, 0])).label.tolist() == [0, 1, 2] * 4
 
 
 @pytest.mark.parametrize('name', ['data.npz', 'folder'])
@@ -160,15 +186,21 @@ _LABELS = np.arange(12) % 3
         ({'labels': _with(_LABELS, 5, -1)}, ('labels[5]', '-1')),
         ({'labels': _with(_LABELS, 5, 1.5)}, ('labels[5]', '1.5', 'whole numbers')),
         ({'labels': _with(_LABELS, 5, np.nan)}, ('labels[5]', 'nan')),
-        ({'labels': _with(_LABELS, 5, 2.0**40)}, ('labels[5]', 'whole numbers')),
-        ({'labels': np.array(['cat', 'dog', 'eel'] * 4)}, ('labels', '<U3', 'whole numbers')),
+        ({'labels': _with(_LABELS, 5, 2.0**70)}, ('labels[5]', 'whole numbers')),
+        ({'labels': np.array(['cat', ' '] * 6)}, ('labels[1]', 'text')),
+        ({'labels': _LABELS == 1}, ('labels', 'bool', 'whole numbers')),
+        ({'true_labels': _LABELS + 1}, ('true_labels[2]', "'3'", '3 classes: 0, 1, 2')),
+        ({'labels': np.array(['cat', 'dog'] * 6), 'class_names': np.array(['cat'])}, ('labels[1]', "'dog'", 'cat')),
+        ({'class_names': np.array(['cat', 'dog', ' cat'])}, ('class_names[2]', "' cat'", 'class_names[0]')),
+        ({'class_names': np.array(['cat', '', 'eel'])}, ('class_names[1]', 'no name')),
+        ({'class_names': np.array([['cat', 'dog', 'eel']])}, ('class_names', '(1, 3)')),
         ({'labels': np.arange(11) % 3}, ('labels', '(11,)', '12')),
         ({'labels': np.eye(3, dtype=int)[_LABELS]}, ('labels', '(12, 3)', '12')),
         ({'labels': np.array([None] * 12)}, ('cannot be read',)),
         ({'true_labels': np.arange(11) % 3}, ('true_labels', '(11,)', '12')),
         ({'ids': np.arange(11)}, ('id', '(11,)', '12')),
         ({'true_labels': _with(_LABELS, 4, -2)}, ('true_labels[4]', '-2')),
-        ({'class_names': np.array(['cat', 'dog'])}, ('label of image 2 is 2', '0 to 1')),
+        ({'class_names': np.array(['cat', 'dog'])}, ('labels[2]', "'2'", '0 to 1')),
     ],
 )
 def test_arrays_that_cannot_be_used(tmp_path, changes, words):
@@ -177,7 +209,11 @@ def test_arrays_that_cannot_be_used(tmp_path, changes, words):
 
 @pytest.mark.parametrize(
     ('labels', 'words'),
-    [(None, ("'test_labels'",)), ([0, 1, 2], ('test_labels', '(3,)', '2')), ([0, 3], ('image 1 is 3', '0 to 2'))],
+    [
+        (None, ("'test_labels'",)),
+        ([0, 1, 2], ('test_labels', '(3,)', '2')),
+        ([0, 3], ('test_labels[1]', "'3'", '0, 1, 2')),
+    ],
 )
 def test_test_arrays_that_cannot_be_used(tmp_path, labels, words):
     images = np.zeros((2, 5, 4, 3), np.uint8)

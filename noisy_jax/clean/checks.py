@@ -14,7 +14,7 @@ from noisy_jax.workdir import LABELS_HEADER, WorkDir
 
 def options(request: Request, folder: WorkDir) -> None:
     """Refuses options that do not fit each other, the run or the disk."""
-    given, settings, names = request.options, request.settings, request.class_names
+    given, settings = request.options, request.settings
     if given.decisions is None and not given.all_suspects:
         raise InputError(
             'nothing says what to change: --decisions=reviewed.csv takes what you decided in the report, '
@@ -35,12 +35,6 @@ def options(request: Request, folder: WorkDir) -> None:
         raise InputError(f'data.name={settings["name"]} has no files to copy; take --mode csv and an --out of *.csv')
     target.check(given.out, settings)
     folder.check_apart(given.out, '--out')
-    written_by_name = request.is_list or settings['name'] == 'filelist'
-    if written_by_name and all(map(str.isdecimal, names)) and set(names) != set(map(str, range(len(names)))):
-        raise InputError(
-            f'classes {", ".join(names[:5])}, ... are numbers but not 0 to {len(names) - 1}: in a list they would be '
-            'taken for others; take names, or --mode relabel or drop with class folders'
-        )
 
 
 def labels_file(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> None:

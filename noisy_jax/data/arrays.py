@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import MAX_CLASSES, Dataset, balanced, whole_numbers
-from noisy_jax.errors import InputError, first_line
+from noisy_jax.data.dataset import Dataset, balanced, in_order
+from noisy_jax.errors import InputError, first_line, some
 
 _NEEDED = 'an .npz file or a folder of .npy files is needed'
 
@@ -17,8 +17,11 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     """Reads `images` and `labels`, optionally `true_labels`, `ids`, `class_names`, and a test set.
 
     The test set is `test_images`, `test_labels` and optionally `test_ids`. Images are [N, H, W, C] or [N, H, W], uint8
-    or floats in [0, 1]; those of a folder stay on disk where they are uint8. Labels are whole numbers from 0, with the
-    same classes in training and test set. Only evaluation and reports read `true_labels`.
+    or floats in [0, 1]; those of a folder stay on disk where they are uint8. Only evaluation and reports read
+    `true_labels`.
+
+    Labels are whole numbers from 0, or text. With `class_names` numbers are rows of it, and text is one of the names;
+    without, the classes are the values in `labels`, by value: [7, 5, 9] has the classes '5', '7', '9'.
 
     Args:
       split: 'train' or 'test'.
@@ -37,13 +40,11 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     if split == 'test' and 'test_images' not in arrays:
         return None
     images = _images(arrays, f'{prefix}images', path)
-    label = _labels(arrays, f'{prefix}labels', path, len(images))
-    highest = int(_labels(arrays, 'labels', path).max())
-    if 'class_names' not in arrays and highest >= MAX_CLASSES:
-        raise InputError(f'{path}: the highest label is {highest}; allowed without class_names: {MAX_CLASSES - 1}')
-    names = tuple(str(name) for name in np.atleast_1d(arrays.get('class_names', np.arange(highest + 1))))
-    has_true = split == 'train' and 'true_labels' in arrays
-    true = _labels(arrays, 'true_labels', path, len(images)) if has_true else None
+    names, numbered = _classes(arrays, path)
+    label = _numbers(arrays, f'{prefix}labels', path, len(images), names, numbered=numbered)
+    true = None
+    if split == 'train' and 'true_labels' in arrays:
+        true = _numbers(arrays, 'true_labels', path, len(images), names, numbered=numbered)
     ids = arrays.get(f'{prefix}ids')
     try:
         dataset = Dataset(images, label, names, true_label=true, id=None if ids is None else ids.astype(str))
@@ -101,10 +102,55 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
     return np.round(images * 255).astype(np.uint8)
 
 
-def _labels(arrays: dict[str, np.ndarray], key: str, path: str, count: int | None = None) -> np.ndarray:
+def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...], bool]:
+    """Names of the classes, and whether labels that are numbers are rows of the names."""
+    if 'class_names' not in arrays:
+        return in_order(_values(arrays, 'labels', path)[0]), False
+    given = np.atleast_1d(arrays['class_names'])
+    if given.ndim != 1 or given.dtype.kind not in 'Uiu':
+        raise InputError(f'{path}: class_names is {given.dtype} {given.shape}; text or whole numbers [C] are needed')
+    first: dict[str, int] = {}
+    for row, name in enumerate(map(str, given.tolist())):
+        if not name.strip() or first.setdefault(name.strip(), row) != row:
+            found = f'that of class_names[{first[name.strip()]}] too' if name.strip() else 'no name'
+            raise InputError(f'{path}: class_names[{row}] is {name!r}, {found}; a name for each class is needed')
+    return tuple(map(str, given.tolist())), True
+
+
+def _numbers(
+    arrays: dict[str, np.ndarray], key: str, path: str, count: int, names: tuple[str, ...], *, numbered: bool
+) -> np.ndarray:
+    """The array `key` of labels as numbers of the classes `names`, int64 [N]."""
+    values, inverse = _values(arrays, key, path)
+    if len(inverse) != count:
+        raise InputError(f'{path}: {key} has shape {inverse.shape}; one label for each of {count} images is needed')
+    is_text = arrays[key].dtype.kind == 'U'
+    if numbered and not is_text:
+        known = {str(row): row for row in range(len(names))}
+        allowed = f'0 to {len(names) - 1}, the rows of class_names'
+    else:
+        known = {name: row for row, name in enumerate(names)}
+        allowed = f'{len(names)} classes: {some(names, 5)}'
+    numbers = np.array([known.get(value, -1) for value in values])[inverse]
+    for row in np.flatnonzero(numbers < 0):
+        value = arrays[key][row]
+        raise InputError(f'{path}: {key}[{row}] is {str(value)!r}; allowed: {allowed}')
+    return numbers
+
+
+def _values(arrays: dict[str, np.ndarray], key: str, path: str) -> tuple[list[str], np.ndarray]:
+    """The different labels as text, and which of them each image has, int [N]."""
     labels = _get(arrays, key, path)
-    if labels.ndim != 1 or not len(labels) or (count is not None and len(labels) != count):
-        raise InputError(
-            f'{path}: {key} has shape {labels.shape}; one label for each of {count or "the"} images is needed'
-        )
-    return whole_numbers(labels, f'{path}: {key}', least=0)
+    if labels.ndim != 1 or not len(labels):
+        raise InputError(f'{path}: {key} has shape {labels.shape}; one label for each image is needed')
+    needed = 'whole numbers of at least 0 or text are needed'
+    if labels.dtype.kind not in 'Uiuf':
+        raise InputError(f'{path}: {key}: found {labels.dtype}; {needed}')
+    values, inverse = np.unique(labels, return_inverse=True)
+    if labels.dtype.kind == 'U':
+        fits = np.array([bool(value.strip()) for value in values.tolist()])
+    else:
+        fits = (values >= 0) & (values < 2**63) & (np.mod(values, 1) == 0)
+    for row in np.flatnonzero(~fits[inverse]):
+        raise InputError(f'{path}: {key}[{row}] is {labels[row]}; {needed}')
+    return [str(value if labels.dtype.kind == 'U' else int(value)) for value in values.tolist()], inverse

@@ -1,7 +1,8 @@
 """The immutable data set, and batches as a function of (seed, epoch)."""
 
+import collections
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from noisy_jax.data import lazy
 from noisy_jax.errors import InputError
 
 NO_LABEL = -1  # label of an image that only pre-training sees
-MAX_CLASSES = 100_000  # bound of numeric labels without class names: a stray 10**9 would make as many classes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Dataset:
       broken: (id, what is wrong) of each image that was left out because it cannot be read.
 
     Raises:
-      InputError: shapes do not match, or a label is out of range.
+      InputError: shapes do not match, a label is out of range, or two classes have one name.
     """
 
     image: lazy.Images
@@ -47,6 +47,8 @@ class Dataset:
         if self.image.ndim != 4 or self.image.dtype != np.uint8 or not len(self.image):
             raise InputError(f'images: found {self.image.dtype} {self.image.shape}; uint8 [N, H, W, C] is needed')
         count = len(self.image)
+        if twice := [name for name, times in collections.Counter(self.class_names).items() if times > 1]:
+            raise InputError(f'class_names: {twice[0]!r} is there twice; a name of its own for each class is needed')
         self._set('weight', np.ones(count) if self.weight is None else self.weight, np.float32)
         self._set('id', np.arange(count).astype(str) if self.id is None else self.id, None)
         self._set('row', np.arange(count) if self.row is None else self.row, np.int64)
@@ -131,19 +133,36 @@ class Dataset:
             yield {**arrays, 'index': index}
 
 
-def whole_numbers(values: np.ndarray, name: str, least: int | None = None) -> np.ndarray:
+def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
     """The `values` as int32.
 
     Raises:
-      InputError: one is below `least`, or a cast to int32 would change it.
+      InputError: a cast to int32 would change one.
     """
-    needed = 'whole numbers are needed' if least is None else f'whole numbers of at least {least} are needed'
+    needed = 'whole numbers are needed'
     if values.dtype.kind not in 'iuf':
         raise InputError(f'{name}: found {values.dtype}; {needed}')
-    low = -(2**31) if least is None else least
-    for row in np.flatnonzero(~((values >= low) & (values < 2**31) & (np.mod(values, 1) == 0))):
+    for row in np.flatnonzero(~((values >= -(2**31)) & (values < 2**31) & (np.mod(values, 1) == 0))):
         raise InputError(f'{name}[{row}] is {values.flat[row]}; {needed}')
     return values.astype(np.int32)
+
+
+def is_number(name: str) -> bool:
+    """Whether the name of a class is a whole number from 0, in the digits 0 to 9."""
+    return name.isascii() and name.isdecimal()
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of classes, each once: by value if all are whole numbers (0, 1, 2, 10; 007 before 7), else as text."""
+    names = set(names)
+    if not all(map(is_number, names)):
+        return tuple(sorted(names))
+
+    def value(name: str) -> tuple[int, str, str]:
+        digits = name.lstrip('0')  # compared by length first: Python refuses `int` of thousands of digits
+        return len(digits), digits, name
+
+    return tuple(sorted(names, key=value))
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

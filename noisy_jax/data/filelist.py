@@ -5,16 +5,19 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import MAX_CLASSES, NO_LABEL, Dataset, balanced
-from noisy_jax.errors import InputError
+from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, in_order, is_number
+from noisy_jax.errors import InputError, some
+from noisy_jax.files import lines
 
 _HEADS = ('path', 'file', 'filename', 'image')  # names of the first column
 _SEPARATORS = {'.csv': ',', '.tsv': '\t'}
+_DIGITS = 19  # of numbers that are too large for int64
+_UNSEEN, _LINK = -1, -2  # of files in a folder, in place of their row
 # What `load` takes of config.data; files are looked up in the folder of the data, then in the current one.
 _FILES = ('list', 'test_list', 'labels', 'test_labels', 'class_names')
 _LISTS = {**dict.fromkeys(_FILES, ''), 'test_path': '', 'max_classes': 0}
@@ -24,9 +27,13 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
     """Loads the images of a list, in its order.
 
     Each line of a list is a path, white space and a label. `.csv` and `.tsv` files have the columns path and label, an
-    optional header, and an empty label for images that only pre-training sees. Empty lines are skipped. Labels are
-    whole numbers from 0; if one of the training list is no number, all are class names. A path may occur once: a copy
-    could be held out while the other is trained on, and would count twice.
+    optional header, and an empty label for images that only pre-training sees. Empty lines are skipped. A file may
+    occur once, by whatever path: a copy could be held out while the other is trained on, and would count twice.
+
+    Labels are names, as written: 007 and 7 are two classes. The classes are the labels of the training list, by value
+    if all are whole numbers, else as text. With `class_names` they are the lines of that file, in its order; where all
+    labels of the training list are whole numbers and one is no line there, labels are numbers of lines, from 0.
+    `max_classes` keeps the first classes and their images.
 
     Args:
       split: 'train' or 'test'.
@@ -49,10 +56,10 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
         return None
     files = {field: _find(root, field, lists[field]) for field in _FILES if lists[field] or field == 'list'}
     entries = _entries(files['list'], files.get('labels'))
-    names, known = _classes(entries, files.get('class_names'), lists['max_classes'])
+    classes = _classes(entries, files.get('class_names'), lists['max_classes'])
     if split == 'test':
         entries, root = _entries(files['test_list'], files.get('test_labels')), root / lists['test_path']
-    label = _numbers(entries, MAX_CLASSES if lists['max_classes'] else len(names), known)
+    label, names = _numbers(entries, classes), classes.names[: lists['max_classes'] or None]
     rows = np.flatnonzero(label < len(names))
     if not len(rows):
         raise InputError(
@@ -60,7 +67,7 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
         )
     kept = balanced(label[rows], limit, len(names))
     available, rows = len(rows), rows[kept]
-    _refuse_missing(entries, root, rows)
+    _check_files(entries, root, rows)
     ids = np.array(entries.paths)[rows]
     columns = {'label': label[rows], 'id': ids, 'row': kept}
     return Dataset.of_files(lazy.Paths(root, ids), decoding, names, available=available, **columns)
@@ -82,13 +89,15 @@ class _Entries:
 def _entries(file: pathlib.Path, labels: pathlib.Path | None) -> _Entries:
     """A list, with the labels of another one where there is one."""
     entries = _Entries(file, *map(list, zip(*_parse(file, labelled=not labels), strict=True)))
-    if labels:
-        known = {path: label for _, path, label in _parse(labels)}
     first: dict[str, int] = {}
     for row, path in enumerate(entries.paths):
-        if first.setdefault(path, row) != row:
-            raise entries.fault(row, f'{path} is in line {entries.lines[first[path]]} too; each path may occur once')
-        if labels:
+        _refuse_copy(entries, row, first.setdefault(path, row))
+    if labels:
+        known: dict[str, str] = {}
+        for line, path, label in _parse(labels):
+            if known.setdefault(path, label) != label:
+                raise InputError(f'{labels}, line {line}: {path} is {label!r} here, {known[path]!r} before')
+        for row, path in enumerate(entries.paths):
             if path not in known:
                 raise entries.fault(row, f'{path} has no label in {labels}')
             entries.labels[row] = known[path]
@@ -97,85 +106,141 @@ def _entries(file: pathlib.Path, labels: pathlib.Path | None) -> _Entries:
 
 def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str, str]]:
     """(line number, path, label) of each line that is not empty; label is '' in a list of paths only."""
-    rows = list(_rows(file, labelled=labelled))
+    rows, wanted, is_table = [], 2 if labelled else 1, file.suffix.lower() in _SEPARATORS
+    for line, words in _records(file, labelled=labelled):
+        if not any(words) or (is_table and line == 1 and words[0].lower() in _HEADS):
+            continue
+        needed = words[:1] if is_table else words  # the label of a table may be empty
+        if len(words) != wanted or not all(needed):
+            need = 'a path and a label' if labelled else 'a single path'
+            raise InputError(f'{file}, line {line}: {" ".join(words)!r} is not {need}')
+        rows.append((line, words[0], words[1] if labelled else ''))
     if not rows:
         raise InputError(
-            f'{file}: the list is empty; {"a path and a label" if labelled else "text"} per line is needed'
+            f'{file}: the list is empty; {"a path and a label" if labelled else "a path"} per line is needed'
         )
     return rows
 
 
-def _rows(file: pathlib.Path, *, labelled: bool) -> Iterator[tuple[int, str, str]]:
-    separator, wanted = _SEPARATORS.get(file.suffix.lower()), 2 if labelled else 1
-    try:
-        with file.open(encoding='utf-8-sig', newline='') as text:
-            if separator:
-                rows = csv.reader(text, delimiter=separator)
-            else:
-                rows = (line.rsplit(maxsplit=1) if labelled else [line] for line in text)
-            for line, row in enumerate(rows, 1):
-                row = [word.strip() for word in row]
-                if not any(row) or (separator and line == 1 and row[0].lower() in _HEADS):
-                    continue
-                needed = row[:1] if separator else row  # the label of a table may be empty
-                if len(row) != wanted or not all(needed):
-                    need = 'a path and a label' if labelled else 'a single path'
-                    raise InputError(f'{file}, line {line}: {" ".join(row)!r} is not {need}')
-                yield line, row[0], row[1] if labelled else ''
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f'{file}: cannot be read as text ({error})') from error
-
-
-def _classes(
-    entries: _Entries, file: pathlib.Path | None, max_classes: int
-) -> tuple[tuple[str, ...], dict[str, int] | None]:
-    """Names of the classes to keep, and the number of every class name if labels are names."""
-    labels = {label for label in entries.labels if label}
-    numeric = all(map(_is_number, labels))
-    if file:
-        names = tuple(name for _, name, _ in _parse(file, labelled=False))
-        if len(set(names)) < len(names):
-            raise InputError(f'{file}: a name for each class is needed, one per line, no two alike')
-    elif not labels:
-        raise InputError(f'{entries.file}: the list has no labels; a path and a label per line are needed')
-    elif numeric:
-        highest = _numbers(entries, MAX_CLASSES, None).max()
-        names = tuple(map(str, range(max_classes or highest + 1)))
+def _records(file: pathlib.Path, *, labelled: bool) -> Iterator[tuple[int, list[str]]]:
+    """(line number, words) of each line, of a table each record."""
+    if separator := _SEPARATORS.get(file.suffix.lower()):
+        # Strict: a quotation mark that is not closed would make one label of all that follows.
+        reader = csv.reader(lines(file), delimiter=separator, strict=True)
+        try:
+            for row in reader:
+                yield reader.line_num, [word.strip() for word in row]
+        except csv.Error as error:
+            raise InputError(f'{file}, line {reader.line_num}: cannot be read as a table ({error})') from error
     else:
-        names = tuple(sorted(labels))
-    known = None if numeric else {name: number for number, name in enumerate(names)}
-    return names[: max_classes or None], known
+        for number, line in enumerate(lines(file), 1):
+            yield number, [word.strip() for word in (line.rsplit(maxsplit=1) if labelled else [line])]
 
 
-def _is_number(text: str) -> bool:
-    return text.removeprefix('-').isdecimal()
+class _Classes(NamedTuple):
+    """Names of all classes; whether labels are their numbers, and whether there may be greater ones, of no name."""
+
+    names: tuple[str, ...]
+    by_number: bool = False
+    has_more: bool = False
 
 
-def _numbers(entries: _Entries, count: int, known: dict[str, int] | None) -> np.ndarray:
-    """Labels as int [N] below `count`, by the numbers of `known` names; NO_LABEL where there is none."""
+def _classes(entries: _Entries, file: pathlib.Path | None, max_classes: int) -> _Classes:
+    labels = {label for label in entries.labels if label}
+    if file:
+        names = _names(file)
+        by_number = all(map(is_number, labels)) and not labels <= set(names)
+        return _Classes(names, by_number, has_more=0 < max_classes <= len(names))
+    if not labels:
+        raise InputError(f'{entries.file}: the list has no labels; a path and a label per line are needed')
+    if all(is_number(label.removeprefix('-')) for label in labels):
+        for row, label in enumerate(entries.labels):
+            if label.startswith('-'):  # -1 often means that there is none
+                none = ', or none in a .csv or .tsv file' if label == '-1' else ''
+                raise entries.fault(row, f'label {label!r} is not allowed; whole numbers from 0{none}')
+    return _Classes(in_order(labels))
+
+
+def _names(file: pathlib.Path) -> tuple[str, ...]:
+    """Those of the file class_names, whose lines are counted."""
+    names = [' '.join(words) for _, words in _records(file, labelled=False)]
+    while names and not names[-1]:
+        names.pop()
+    needed = 'a name for each class is needed, one per line, no two alike'
+    first: dict[str, int] = {}
+    for line, name in enumerate(names, 1):
+        if not name or first.setdefault(name, line) != line:
+            found = f'{name!r} is in line {first[name]} too' if name else 'it is empty'
+            raise InputError(f'{file}, line {line}: {found}; {needed}')
+    if not names:
+        raise InputError(f'{file}: it is empty; {needed}')
+    return tuple(names)
+
+
+def _numbers(entries: _Entries, classes: _Classes) -> np.ndarray:
+    """Numbers of the classes of the labels, int [N]; NO_LABEL where there is none."""
+    count, known = len(classes.names), {name: number for number, name in enumerate(classes.names)}
+    allowed = f'one of {count} class names: {some(classes.names, 5)}'
+    if classes.by_number:
+        allowed = f'whole numbers from 0 to {count - 1}, since not all labels are class names'
     numbers = np.full(len(entries.labels), NO_LABEL, np.int64)
     for row, text in enumerate(entries.labels):
         if not text:
             continue
-        if known is not None:
-            number, allowed = known.get(text, -1), f'one of {len(known)} class names'
+        if not classes.by_number:
+            number = known.get(text, -1)
         else:
-            number, allowed = int(text) if _is_number(text) else -1, f'whole numbers from 0 to {count - 1}'
-        if not 0 <= number < count:
+            number = int(text) if is_number(text) and len(text) < _DIGITS else -1
+        if not 0 <= number < count and not (classes.has_more and number >= count):
             raise entries.fault(row, f'label {text!r} is not allowed; {allowed}')
         numbers[row] = number
     return numbers
 
 
-def _refuse_missing(entries: _Entries, root: pathlib.Path, rows: np.ndarray) -> None:
-    """Checks that all images exist; lists each folder once, which is cheaper than to look up each file."""
-    listed: dict[str, set[str]] = {}
-    for row in rows:
+def _check_files(entries: _Entries, root: pathlib.Path, rows: np.ndarray) -> None:
+    """Checks that all images exist, and that no two are one file under two paths.
+
+    Lists each folder once, which is cheaper than to look up each file.
+    """
+    real: dict[str, str] = {}
+    listed: dict[str, dict[str, int]] = {}  # by the real path of a folder, the row of each file in it
+    links: dict[str, int] = {}
+    for row in rows.tolist():
         folder, name = os.path.split(os.path.join(root, entries.paths[row]))
-        if folder not in listed:
-            listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        if name not in listed[folder]:
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+            listed.setdefault(real[folder], _listing(folder))
+        found = listed[real[folder]]
+        if name not in found:
             raise entries.fault(row, f'no file {os.path.join(folder, name)}')
+        if found[name] == _LINK:
+            first = links.setdefault(os.path.realpath(os.path.join(folder, name)), row)
+        else:
+            first = found[name] = row if found[name] == _UNSEEN else found[name]
+        _refuse_copy(entries, row, first)
+    for target, row in links.items():
+        folder, name = os.path.split(target)
+        first = listed.get(folder, {}).get(name, row)
+        if first >= 0:
+            _refuse_copy(entries, max(row, first), min(row, first))
+
+
+def _refuse_copy(entries: _Entries, row: int, first: int) -> None:
+    if row != first:
+        path, other, line = entries.paths[row], entries.paths[first], entries.lines[first]
+        of = '' if path == other else f', {other}'
+        raise entries.fault(row, f'{path} is the file of line {line}{of}; each may occur once')
+
+
+def _listing(folder: str) -> dict[str, int]:
+    """The names in a folder, which of them are links; nothing where there is no folder."""
+    if not os.path.isdir(folder):
+        return {}
+    try:
+        with os.scandir(folder) as found:
+            return {entry.name: _LINK if entry.is_symlink() else _UNSEEN for entry in found}
+    except OSError as error:
+        raise InputError(f'{folder}: cannot be read ({error.strerror})') from error
 
 
 def _find(root: pathlib.Path, field: str, name: str) -> pathlib.Path:
