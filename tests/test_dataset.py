@@ -11,7 +11,7 @@ def _dataset(count=20, num_classes=2, **changes):
     """Image i is filled with the value i, so that a mix-up of rows shows."""
     image = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 2, 3, 1))
     label = np.arange(count) % num_classes
-    names = tuple('abcdefghij'[:num_classes])
+    names = tuple('abcdefghijkl'[:num_classes])
     return Dataset(**{'image': image, 'label': label, 'class_names': names, 'true_label': label[::-1], **changes})
 
 
@@ -135,6 +135,41 @@ def test_split_goes_by_the_given_labels_not_the_true_ones():
     given = np.repeat([0, 1], [40, 60])
     dataset = _dataset(100, label=given, true_label=np.arange(100) % 2)
     np.testing.assert_array_equal(np.bincount(_split(dataset, 0.1, seed=0)[1].label), [4, 6])
+
+
+def _held_out(sizes, fraction, seed=0):
+    """How many of each class are held out."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    rest, held = split(_dataset(len(labels), len(sizes), label=labels, true_label=None), fraction, seed)
+    np.testing.assert_array_equal(np.union1d(rest, held), np.arange(len(labels)))
+    return np.bincount(labels[held], minlength=len(sizes)).tolist()
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'fraction', 'held'),
+    [
+        ([100, 2, 2, 1], 0.1, [8, 1, 1, 0]),  # one of each that can spare it; of 100, what is left
+        ([14, 11, 15], 0.1, [1, 1, 2]),  # shares of 1.4, 1.1 and 1.5
+        ([3, 3], 0.9, [2, 2]),  # none gives its last image
+        ([50, 30, 20, 0], 0.2, [10, 6, 4, 0]),
+    ],
+)
+def test_split_holds_out_some_of_every_class_and_the_share_of_all(sizes, fraction, held):
+    assert _held_out(sizes, fraction) == held
+
+
+def test_split_of_small_classes_is_by_chance():
+    found = [_held_out([5] * 12, 0.1, seed) for seed in range(3)]
+    assert [sorted(held) for held in found] == [[0] * 6 + [1] * 6] * 3
+    assert found[0] != found[1] or found[0] != found[2]
+
+
+def test_split_needs_a_class_of_two():
+    refused(lambda: split(_dataset(3, 3), 0.1, seed=0), 'data.valid_fraction', 'none of 3')
+
+
+def test_two_classes_of_one_name_are_refused():
+    refused(lambda: _dataset(class_names=('cat', 'cat')), 'class_names', "'cat'", 'twice')
 
 
 def test_balanced_takes_the_first_rows_of_every_class():

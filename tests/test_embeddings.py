@@ -99,7 +99,8 @@ def test_each_labelled_image_gets_its_own_vector(tmp_path, prepare, memory_bytes
     (tmp_path / 'data').mkdir()
     found = prepare(tmp_path / 'data')
     everything = data.load_split(_config(**found).data, 'train')
-    config = _config(**found, limit=limit, memory_bytes=memory_bytes, valid_fraction=0.3)
+    few = 2 * limit if prepare is _digits else limit  # two images of each of ten classes
+    config = _config(**found, limit=few, memory_bytes=memory_bytes, valid_fraction=0.3)
     config.data.embeddings = _saved(tmp_path, form, everything)
     loaded = splits.load(config)
     assert loaded.embeddings.dtype == np.float32

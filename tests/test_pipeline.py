@@ -279,13 +279,18 @@ def test_a_run_without_projection_head_and_with_parts_of_a_batch(tmp_path):
     assert summary['phases'][1]['knn_accuracy'] > 0.5
 
 
-def test_one_class_only_is_refused_before_training(tmp_path):
-    train = digits.load('train', limit=100)
-    one = train.replace(label=np.full(100, 3))
-    with pytest.raises(
-        InputError, match=r"all 100 labelled training images are of the class '3'; at least 2 are needed"
-    ):
-        pipeline.run(config('phases=base,noise=none'), tmp_path / 'work', (one, None))
+@pytest.mark.parametrize(
+    ('labels', 'words'),
+    [
+        (np.full(100, 3), "all 100 labelled training images are of the class '3'; at least 2 are needed"),
+        (np.arange(100), 'each of the 100 labelled training images is a class of its own; 2 of one are needed'),
+    ],
+)
+def test_labels_that_tell_nothing_are_refused_before_training(tmp_path, labels, words):
+    train = digits.load('train', limit=100).replace(true_label=None)
+    train = train.replace(label=labels, class_names=tuple(map(str, range(100))))
+    with pytest.raises(InputError, match=words):
+        pipeline.run(config('phases=base,noise=none'), tmp_path / 'work', (train, None))
     assert not (tmp_path / 'work').exists()
 
 

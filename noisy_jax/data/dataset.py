@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -166,7 +167,10 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for training and for validation, `fraction` of every class by its given labels; at least one each.
+    """Rows for training and for validation, stratified by the given labels.
+
+    `fraction` of all is held out, one image at least. Each class gives one where there are enough to go round, and the
+    others by what is missing most to its share; none gives its last image. Ties and rows are random.
 
     Raises:
       InputError: the fraction is out of range or leaves nothing to train on.
@@ -175,13 +179,34 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.
         raise InputError(f'data.valid_fraction: {fraction} is not allowed; from 0 to 1')
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(np.flatnonzero(dataset.label == label)) for label in range(dataset.num_classes)]
-    held_out = np.sort(np.concatenate([rows[: round(fraction * len(rows))] for rows in shuffled]))
-    if not len(held_out):
-        held_out = np.array([0])
-    rest = np.setdiff1d(np.arange(len(dataset)), held_out)
-    if not len(rest):
+    sizes = [len(rows) for rows in shuffled]
+    spare = sum(size - 1 for size in sizes if size)
+    wanted = max(round(fraction * sum(sizes)), 1)
+    if not spare or wanted >= sum(sizes):
         raise InputError(f'data.valid_fraction: {fraction} leaves none of {len(dataset)} images to train on')
-    return rest, held_out
+    counts = _shares(sizes, fraction, min(wanted, spare), rng)
+    held_out = np.sort(np.concatenate([rows[:count] for rows, count in zip(shuffled, counts, strict=True)]))
+    return np.setdiff1d(np.arange(len(dataset)), held_out), held_out
+
+
+def _shares(sizes: list[int], fraction: float, total: int, rng: np.random.Generator) -> list[int]:
+    """How many of each class are held out, `total` in all: the largest remainders of `fraction` of their `sizes`."""
+    able = [label for label, size in enumerate(sizes) if size > 1]
+    counts, first = [0] * len(sizes), int(total >= len(able))
+    ties = rng.permutation(len(sizes)).tolist()
+    for label in able:
+        counts[label] = first
+    open_to_more = [label for label in able if sizes[label] - 1 > first]
+    missing = [(first - fraction * sizes[label], ties[label], label) for label in open_to_more]  # the least comes first
+    heapq.heapify(missing)
+    for _ in range(total - sum(counts)):
+        excess, tie, label = missing[0]
+        counts[label] += 1
+        if counts[label] < sizes[label] - 1:
+            heapq.heapreplace(missing, (excess + 1, tie, label))
+        else:
+            heapq.heappop(missing)
+    return counts
 
 
 def spread(count: int, most: int) -> np.ndarray:

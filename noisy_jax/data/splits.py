@@ -84,9 +84,12 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     if len(unlabelled) == len(everything):
         raise InputError(f'none of the {len(everything)} training images has a label; some of each class are needed')
     rows = np.flatnonzero(everything.label != NO_LABEL)
-    if len(classes := np.unique(everything.label[rows])) == 1:
+    classes, counts = np.unique(everything.label[rows], return_counts=True)
+    if len(classes) == 1:
         name = everything.class_names[classes[0]]
         raise InputError(f'all {len(rows)} labelled training images are of the class {name!r}; at least 2 are needed')
+    if counts.max() == 1:  # such as a column of remarks in place of the labels
+        raise InputError(f'each of the {len(rows)} labelled training images is a class of its own; 2 of one are needed')
     labelled = noise.with_noise(everything.take(rows) if len(unlabelled) else everything, config.noise, config.seed)
     outside = read_embeddings(labelled)
     train_rows, valid_rows, train, valid = np.arange(len(labelled)), np.arange(0), labelled, None
