@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,10 +48,13 @@ def first_line(error: Exception) -> str:
 def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
     """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C.
 
+    Warnings take one line each.
+
     Returns:
       What `work` returned, or 0; 2 after a user error, for want of memory or where the system refuses a file, printed
       in one line; 130 after Ctrl-C; 141 when the reader of standard output (`| head`) has gone.
     """
+    usual, warnings.formatwarning = warnings.formatwarning, lambda message, *_, **__: f'warning: {message}\n'
     try:
         return work() or 0
     except InputError as error:
@@ -69,3 +73,5 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
         where = '' if error.filename is None else f'{error.filename}: '
         print(f'error: {one_line(f"{where}{error.strerror or error}")}', file=sys.stderr, flush=True)
         return 2
+    finally:
+        warnings.formatwarning = usual

@@ -23,7 +23,6 @@ automatically; elsewhere:
 import argparse
 import shlex
 import sys
-import warnings
 
 from noisy_jax.cli import Parser
 from noisy_jax.errors import InputError, exit_status
@@ -51,7 +50,6 @@ def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
     config = config_lib.load(options.config, RENAMED)
     for key, text in changes:
         config_lib.override(config, key, text, RENAMED)
-    warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
     from noisy_jax.training.signals import Stopped, end_at_signal
 
     command = shlex.join(sys.orig_argv)

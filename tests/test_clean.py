@@ -504,6 +504,22 @@ def test_a_list_of_files(listed, tmp_path, capsys):
     assert not (tmp_path / 'new/held/001.png').exists()
 
 
+@pytest.mark.parametrize('level', ['', 'train'])
+def test_images_in_folders_of_a_class_folder(tmp_path, level):
+    for number, place in enumerate(('cat/a.png', 'cat/2021/b.png', 'cat/dog/c.png', 'dog/cat/d.png', 'dog/2021/b.png')):
+        file = tmp_path / 'in' / level / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (4, 4), (number, 0, 0)).save(file)
+    train = folder.load('train', str(tmp_path / 'in'))
+    suggested = np.where(np.char.endswith(train.id, '2021/b.png'), 1 - train.label, train.label)
+    work = work_dir(tmp_path / 'work', train, suggested, name='folder', path=str(tmp_path / 'in'))
+    assert clean_all(work, tmp_path / 'new', '--write') == 0
+    found = folder.load('train', str(tmp_path / 'new'))
+    names = ('cat/2021/b.png', 'cat/a.png', 'cat/dog/c.png', 'dog/2021/b.png', 'dog/cat/d.png')
+    assert found.id.tolist() == [f'{level}/{name}'.removeprefix('/') for name in names]
+    assert by_pixels(found) == by_pixels(train.replace(label=suggested))
+
+
 def test_a_list_that_leaves_its_folder(listed, tmp_path, capsys):
     root, work = listed
     labels = (work / 'labels.csv').read_text()

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from noisy_jax import data
-from noisy_jax.data import lazy
+from noisy_jax.data import lazy, pictures
 
 CIFAR_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 
@@ -285,8 +285,6 @@ def _decode(tmp_path, image, suffix='.png', size=0, **settings):
 def test_a_folder_with_train_and_test(tmp_path):
     _tree(tmp_path / 'train', cat=3, bird=2)
     _tree(tmp_path / 'test', bird=1)
-    (tmp_path / 'train' / 'cat' / 'notes.txt').write_text('not an image')
-    (tmp_path / 'train' / '.cache').mkdir()
     train, test = (data.load('folder', split=split, path=str(tmp_path)) for split in ('train', 'test'))
     assert train.class_names == test.class_names == ('bird', 'cat')
     assert train.id.tolist() == [f'train/{name}.png' for name in ('bird/0', 'bird/1', 'cat/0', 'cat/1', 'cat/2')]
@@ -309,6 +307,84 @@ def test_a_validation_folder_stands_in_for_the_test_set(tmp_path, name):
     assert data.load('folder', split='test', path=str(tmp_path)) is None
     _tree(tmp_path / name, cat=2)
     assert len(data.load('folder', split='test', path=str(tmp_path))) == 2
+
+
+@pytest.mark.parametrize(
+    ('files', 'classes', 'test', 'says'),
+    [
+        ('Train/cat/0 Train/dog/0 TEST/cat/0', 'cat dog', 'TEST/cat/0', ''),
+        ('train/cat/0 train/dog/0 test/0 val/cat/0', 'cat dog', 'val/cat/0', '1 folder beside the training set (test)'),
+        (
+            'train/cat/0 train/dog/0 more/0 more/1 rest/a/0',
+            'cat dog',
+            '',
+            '2 folders beside the training set (more, rest)',
+        ),
+        (
+            'train/cat/0 train/dog/0 train/0 Unlabelled/0',
+            'cat dog',
+            '',
+            '1 image beside the class folders (train/0.png)',
+        ),
+        ('train/0 bus/0 car/0', 'bus car train', '', 'train holds images and is taken for a class'),
+        ('train/0 train/a/0 bus/0', 'bus train', '', 'train holds images and is taken for a class'),
+        ('train/0 test/0', 'test train', '', 'test holds images and is taken for a class; train holds'),
+        ('10/0 9/0 011/0', '9 10 011', '', ''),
+        ('b/0 a/x/y/0', 'a b', '', ''),
+    ],
+)
+def test_which_folders_are_sets_and_which_are_classes(tmp_path, recwarn, files, classes, test, says):
+    for file in files.split():
+        _write(tmp_path / f'{file}.png', _image(0))
+    train, held_out = (data.load('folder', split=split, path=str(tmp_path)) for split in ('train', 'test'))
+    assert train.class_names == tuple(classes.split())
+    assert (held_out.id.tolist() if held_out else []) == [f'{file}.png' for file in test.split()]
+    said = [str(warning.message) for warning in recwarn]
+    assert [says in text for text in said] == [True] * bool(says)
+
+
+@pytest.mark.parametrize(
+    ('files', 'words'),
+    [
+        ('cat/0 dog/0 test/cat/0', ('test', 'no class folders in', 'train')),
+        ('train/cat/0 Train/cat/0', ('Train and train', 'rename')),
+    ],
+)
+def test_folders_that_may_be_sets_or_classes_are_refused(tmp_path, files, words):
+    for file in files.split():
+        _write(tmp_path / f'{file}.png', _image(0))
+    refused(lambda: data.load('folder', split='train', path=str(tmp_path)), tmp_path, *words)
+
+
+def test_what_is_left_out_is_counted(tmp_path, recwarn):
+    _tree(tmp_path / 'in', cat=2, dog=1)
+    _write(tmp_path / 'in' / 'cat' / '2021' / 'a.TIF', _image(0))
+    _write(tmp_path / 'in' / '0.png', _image(0))
+    for name in ('cat/notes.txt', 'cat/2021/.hidden.png', 'cat/._0.png', '.DS_Store', 'dog/Thumbs.db', 'list.csv'):
+        (tmp_path / 'in' / name).write_text('no image')
+    (tmp_path / 'in' / 'cat' / '00.png').symlink_to('1.png')  # as are the others there
+    (tmp_path / 'in' / 'cat' / 'circle').symlink_to('.')
+    (tmp_path / 'in' / 'dog' / 'other class.png').symlink_to('../cat/1.png')
+    _write(tmp_path / 'out' / 'b.gif', _image(1))
+    (tmp_path / 'in' / 'dog' / 'out').symlink_to('../../out')
+    for _ in range(3):
+        train = data.load('folder', split='train', path=str(tmp_path / 'in'))
+    cats = ['cat/0.png', 'cat/1.png', 'cat/2021/a.TIF']
+    assert train.id.tolist() == [*cats, 'dog/0.png', 'dog/other class.png', 'dog/out/b.gif']
+    assert train.label.tolist() == [0, 0, 0, 1, 1, 1]
+    (said,) = recwarn  # once
+    assert str(said.message) == (
+        f'{tmp_path}/in: left out: 1 image beside the class folders (0.png), 2 files of other kinds (list.csv, '
+        'cat/notes.txt), 1 hidden file or folder (cat/2021/.hidden.png), 2 links to what is there already (cat/circle, '
+        'cat/00.png)'
+    )
+
+
+def test_all_that_pillow_reads_is_read():
+    for name in ('a.JPG', 'a.jfif', 'a.apng', 'a.gif', 'a.webp', 'a.tif', 'a.ppm', 'a.jp2', 'a.tga', 'a.ico', 'a.mpo'):
+        assert pictures.is_image(name)
+    for name in ('a.pdf', 'a.eps', 'a.mpg', 'a.h5', 'a.wmf', 'a.txt', 'a.npy', 'png', 'a'):
+        assert not pictures.is_image(name)
 
 
 def test_a_limit_is_balanced_and_decodes_nothing_else(tmp_path):

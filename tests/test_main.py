@@ -4,7 +4,6 @@ import pathlib
 import subprocess
 import sys
 import types
-import warnings
 
 import numpy as np
 import pytest
@@ -30,7 +29,6 @@ def call(capsys, monkeypatch):
         raise ValueError
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(warnings, 'formatwarning', warnings.formatwarning)
     monkeypatch.setattr('noisy_jax.training.signals.end_at_signal', lambda *_: None)
     monkeypatch.setattr('jax.distributed.initialize', no_cluster)
 

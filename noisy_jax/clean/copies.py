@@ -119,14 +119,16 @@ def _write_csv(file: TextIO, header: Iterable[str], rows: Iterable[Iterable[Any]
 
 
 def _folder(files: Files, changes: Changes, originals: Originals) -> None:
-    """[train/]CLASS/file; the id of an image is its path."""
+    """[train/]CLASS/[folder/]file; the id of an image is its path."""
     train, test = originals.train, originals.test
-    parts = [name.rsplit('/', 2) for name in changes.id]  # [[train], class, file]
-    moves = np.array([part[-2] != new for part, new in zip(parts, changes.new, strict=True)])
+    folders = np.array(train.class_names)[train.label[originals.listed]].tolist()
+    level = 0 if all(name.startswith(f'{folder}/') for name, folder in zip(changes.id, folders, strict=True)) else 1
+    moves = np.array([folder != new for folder, new in zip(folders, changes.new, strict=True)])
     # Those that stay in their folder come first and keep their names.
     for i in _progress([*np.flatnonzero(changes.kept & ~moves), *np.flatnonzero(changes.kept & moves)]):
-        *level, before, name = parts[i]
-        target = files.free('/'.join((*level, changes.new[i])), name, f'from_{before}')
+        parts = changes.id[i].split('/')
+        parts[level] = changes.new[i]
+        target = files.free('/'.join(parts[:-1]), parts[-1], f'from_{folders[i]}')
         files.place(train.image.name(originals.listed[i]), target)
     files.place_rows(train, originals.unlabelled)
     if test is not None:  # the loader refuses test images of a class that has no other

@@ -1,24 +1,32 @@
 """Loader of class folders: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or PATH/CLASS/*.jpg without a test set.
 
-A folder `unlabelled` (or `unlabeled`) in PATH or PATH/train is no class: its images have no label.
+PATH/train is the training set if folders with images lie in it, and beside it PATH/test, val or validation is the test
+set, in any case of letters. If it holds images itself, and nothing else or beside other folders of images, it is a
+class, which a warning says.
+
+Images of a class may lie in folders within its folder. A folder `unlabelled` (or `unlabeled`) in PATH or PATH/train is
+no class: its images have no label. A warning counts what is left out, such as images beside the class folders.
 """
 
-import pathlib
-from typing import Any
+import os
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisy_jax.data import lazy
-from noisy_jax.data.dataset import NO_LABEL, Dataset
-from noisy_jax.errors import InputError
+from noisy_jax.data import lazy, pictures
+from noisy_jax.data.dataset import NO_LABEL, Dataset, in_order
+from noisy_jax.errors import InputError, some
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 UNLABELLED = ('unlabelled', 'unlabeled')
-_TEST_NAMES = ('test', 'val', 'validation')
+_TRAIN, _TEST_NAMES = 'train', ('test', 'val', 'validation')
+_LOOSE = 'image beside the class folders', 'images beside the class folders'
+_BESIDE = 'folder beside the training set', 'folders beside the training set'
 
 
 def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.DEFAULT, **_: Any) -> Dataset | None:
-    """Loads the images of a split by class, then by file name; those without a label come last.
+    """Loads the images of a split by class, then by path; those without a label come last.
+
+    Classes are the names of the folders, by value if all are whole numbers, else as text.
 
     Args:
       split: 'train' or 'test'.
@@ -30,52 +38,142 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
       The data set, with one channel if all images are grey; None for a test set that does not exist.
 
     Raises:
-      InputError: a folder is missing or empty, a name is not UTF-8, or an image cannot be decoded or has another size.
+      InputError: a folder is missing or empty, or an image cannot be decoded or has another size.
     """
-    root = pathlib.Path(path)
-    if not path or not root.is_dir():
+    if not path or not os.path.isdir(path):
         raise InputError(f'data.path: {path!r} is not a folder; class folders of images are needed')
-    train_root = root / 'train' if (root / 'train').is_dir() else root
-    names = tuple(name for name in _folders(train_root) if name not in UNLABELLED)
+    top, level = (layout := _layout(path)).top, layout.training
+    names = in_order(name for name in level.folders if not _is_any(name, UNLABELLED))
     if not names:
-        raise InputError(f'{train_root}: it has no class folders; one folder of images per class is needed')
+        raise InputError(f'{level.path}: it has no class folders; one folder of images per class is needed')
+    left_out, notes, unlabelled = [top.left_out, layout.beside], layout.notes, []
+    left_out += [level.left_out] if level is not top else []
     if split == 'train':
-        folder = train_root
-        unlabelled = [(NO_LABEL, place / name) for place in dict.fromkeys((train_root, root)) for name in UNLABELLED]
+        unlabelled = [place.name(name) for place in (level, top) for name in place.folders if _is_any(name, UNLABELLED)]
+    elif layout.test is None:
+        return None
     else:
-        folder = next((root / name for name in _TEST_NAMES if (root / name).is_dir()), root)
-        if root in (train_root, folder):
-            return None
-        unknown = set(_folders(folder)) - set(names)
-        if unknown:
-            raise InputError(f'{folder / min(unknown)}: {train_root} has no such class; classes: {", ".join(names)}')
-        unlabelled = []
-    folders = [*((label, folder / name) for label, name in enumerate(names)), *unlabelled]
-    present = [(label, place) for label, place in folders if place.is_dir()]
-    found = [(label, rank, file) for label, place in present for rank, file in enumerate(_images(place))]
-    most = max(limit // len(names), 1) if limit else len(found)
-    kept = np.array([row for row, (_, rank, _) in enumerate(found) if rank < most])
-    label = np.array([found[row][0] for row in kept], np.int32)
-    ids = np.array([found[row][2].relative_to(root).as_posix() for row in kept])
-    for name in ids.tolist():
-        if not name.isascii() and name != name.encode(errors='replace').decode():
-            raise InputError(f'{root / name}: the name is not UTF-8, as lists and reports need it; rename it')
-    columns = {'label': label, 'id': ids, 'row': kept}
-    return Dataset.of_files(lazy.Paths(root, ids), decoding, names, available=len(found), **columns)
+        level, left_out, notes = layout.test, [layout.test.left_out], ()
+        if unknown := set(level.folders) - set(names):
+            raise InputError(
+                f'{level.path}/{min(unknown)}: the training set has no such class; classes: {some(names, 20)}'
+            )
+    places = [(label, level.name(name)) for label, name in enumerate(names) if name in level.folders]
+    ids, label, rank = [], [], []
+    for number, name in [*places, *((NO_LABEL, name) for name in dict.fromkeys(unlabelled))]:
+        found = pictures.search(os.path.join(path, name), name)
+        images = _once(path, found)
+        if not images and number != NO_LABEL:
+            raise InputError(f'{path}/{name}: it has no images that Pillow reads; fill or remove the folder')
+        ids += images
+        label += [number] * len(images)
+        rank += range(len(images))
+        left_out.append(found.left_out)
+    pictures.warn(path, left_out, notes)
+    kept = np.flatnonzero(np.array(rank) < (max(limit // len(names), 1) if limit else len(ids)))
+    columns = {'label': np.array(label, np.int32)[kept], 'id': np.array(ids)[kept], 'row': kept}
+    return Dataset.of_files(lazy.Paths(path, columns['id']), decoding, names, available=len(ids), **columns)
 
 
-def _folders(folder: pathlib.Path) -> list[str]:
-    names = sorted(child.name for child in folder.iterdir() if child.is_dir() and child.name[0] != '.')
-    for name in names:
-        if not _images(folder / name):
-            raise InputError(f'{folder / name}: it has no images ({", ".join(SUFFIXES)}); fill or remove the folder')
-    return names
+class _Level(NamedTuple):
+    """A folder of class folders.
+
+    Attributes:
+      path: of the folder.
+      prefix: of the ids of its images, '' or 'train/'.
+      folders: names of the folders in it.
+      left_out: what else lies in it.
+    """
+
+    path: str
+    prefix: str
+    folders: list[str]
+    left_out: pictures.LeftOut
+
+    def name(self, folder: str) -> str:
+        return f'{self.prefix}{folder}'
+
+    def holding(self) -> list[str]:
+        """Those of the folders that hold images, in folders within them too."""
+        return [name for name in self.folders if _has_images(os.path.join(self.path, name))]
 
 
-def _images(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Images that are not hidden: macOS puts `._name.jpg` beside `name.jpg`."""
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith('.') and file.is_file()
-    )
+class _Layout(NamedTuple):
+    """What is where in a data set; `training` is `top` where there is no folder `train`."""
+
+    top: _Level
+    training: _Level
+    test: _Level | None
+    beside: pictures.LeftOut
+    notes: tuple[str, ...]
+
+
+def _layout(root: str) -> _Layout:
+    top = _level(root)
+    reserved = {name: _level(root, name) for name in top.folders if _is_any(name, (_TRAIN, *_TEST_NAMES))}
+    sets = {name: level for name, level in reserved.items() if level.holding()}
+    if train := _named(root, sets, (_TRAIN,)):
+        others = [name for name in top.holding() if not _is_any(name, (_TRAIN, *_TEST_NAMES, *UNLABELLED))]
+        if not (others and sets[train].left_out[_LOOSE]):
+            test = _named(root, sets, _TEST_NAMES)
+            beside = [name for name in top.holding() if name not in (train, test) and not _is_any(name, UNLABELLED)]
+            return _Layout(top, sets[train], sets.get(test), {_BESIDE: beside}, ())
+    for level in sets.values():
+        if not level.left_out[_LOOSE]:
+            raise InputError(
+                f'{level.path}: a test set, as it looks, but there are no class folders in {root}/{_TRAIN}; move them '
+                'there, or rename this folder'
+            )
+    classes = [name for name, level in reserved.items() if level.left_out[_LOOSE]]
+    return _Layout(top, top, None, {}, tuple(f'{name} holds images and is taken for a class' for name in classes))
+
+
+def _level(root: str, name: str = '') -> _Level:
+    level = _Level(os.path.join(root, name) if name else root, f'{name}/' if name else '', [], {})
+    level.left_out.update({_LOOSE: [], pictures.OTHER: [], pictures.HIDDEN: []})
+    for entry in pictures.entries(level.path):
+        if pictures.is_hidden(entry.name):
+            kind = pictures.HIDDEN
+        elif os.path.isdir(entry.path):
+            level.folders.append(entry.name)
+            continue
+        else:
+            kind = _LOOSE if pictures.is_image(entry.name) else pictures.OTHER
+        level.left_out[kind] += [level.name(entry.name)] * pictures.is_missed(entry.name)
+    return level
+
+
+def _named(root: str, sets: dict[str, _Level], names: tuple[str, ...]) -> str:
+    """The one of the `sets` with the first of these names, in any case of letters; '' if there is none."""
+    for wanted in names:
+        found = [name for name in sets if name.casefold() == wanted]
+        if len(found) > 1:
+            raise InputError(f'{root}: {found[0]} and {found[1]} are one name in two cases; rename one')
+        if found:
+            return found[0]
+    return ''
+
+
+def _is_any(name: str, names: tuple[str, ...]) -> bool:
+    return name.casefold() in names
+
+
+def _has_images(folder: str) -> bool:
+    return any(pictures.is_image(name) for _, _, names in os.walk(folder) for name in names if name[0] != '.')
+
+
+def _once(root: str, found: pictures.Found) -> list[str]:
+    """The images of a class without links to others of them, which count as left out."""
+    if not found.links:
+        return found.images
+    links, again = set(found.links), found.left_out[pictures.AGAIN]
+    folders = {os.path.dirname(name) for name in found.images}
+    real = {folder: os.path.realpath(os.path.join(root, folder)) for folder in folders}
+    files = (os.path.split(name) for name in found.images if name not in links)
+    seen = {os.path.join(real[folder], name) for folder, name in files}
+    for name in found.links:
+        target = os.path.realpath(os.path.join(root, name))
+        again += [name] if target in seen else []
+        seen.add(target)
+    left = set(again)
+    return [name for name in found.images if name not in left]

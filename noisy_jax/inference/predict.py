@@ -23,10 +23,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from noisy_jax import cli
+from noisy_jax.data import pictures
 from noisy_jax.data.decoding import decode
-from noisy_jax.data.folder import SUFFIXES
 from noisy_jax.errors import InputError, exit_status
-from noisy_jax.files import new_file
+from noisy_jax.files import lines, new_file
 from noisy_jax.inference.output import check_output
 from noisy_jax.workdir import WorkDir
 
@@ -104,14 +104,16 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
 
 
 def image_files(images: str) -> list[str]:
-    """The files that --images names, relative to the current folder; those of a folder are sorted.
+    """The files that --images names, relative to the current folder; those of a folder are in the order of its paths.
 
     Raises:
       InputError: nothing of this name, no image in it, a list that is empty or no text.
     """
     path = pathlib.Path(images)
     if path.is_dir():
-        files, fault = sorted(_walk(images)), f'no images in {images} ({", ".join(SUFFIXES)})'
+        found = pictures.search(images)
+        pictures.warn(images, [found.left_out])
+        files, fault = [os.path.join(images, name) for name in found.images], f'no images that Pillow reads in {images}'
     elif not path.is_file():
         files, fault = [], f'no such file or folder: {images}'
     elif path.suffix.lower() != '.txt':
@@ -119,34 +121,12 @@ def image_files(images: str) -> list[str]:
     else:
         fault = f'{images} is empty; paths of images, one a line, are needed'
         try:
-            files = list(filter(None, map(str.strip, path.read_text(encoding='utf-8-sig').splitlines())))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f'--images: {images} cannot be read as text ({error})') from error
+            files = list(filter(None, map(str.strip, lines(path))))
+        except InputError as error:
+            raise InputError(f'--images: {error}') from error
     if not files:
         raise InputError(f'--images: {fault}')
     return files
-
-
-def _walk(root: str) -> Iterator[str]:
-    """Images in `root` and all folders in it, those behind links too; hidden ones are left out.
-
-    Raises:
-      InputError: a folder that cannot be read.
-    """
-
-    def refuse(error: OSError) -> NoReturn:
-        raise InputError(f'--images: {error.filename} cannot be read ({error.strerror})') from error
-
-    seen = set()
-    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if name[0] != '.']
-        real = os.path.realpath(folder)
-        if real in seen:  # a link that leads in a circle
-            folders.clear()
-            continue
-        seen.add(real)
-        shown = [name for name in names if name[0] != '.' and os.path.splitext(name)[1].lower() in SUFFIXES]
-        yield from (os.path.join(folder, name) for name in shown)
 
 
 def _predictions(classifier: 'TrainedClassifier', files: list[str]) -> Iterator[tuple[str, np.ndarray | InputError]]:

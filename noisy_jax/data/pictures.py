@@ -1,0 +1,137 @@
+"""Which files in a folder are images: all that Pillow reads, in all folders in it. What is left out is counted."""
+
+import functools
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from PIL import Image
+
+from noisy_jax.errors import InputError, one_line, some
+
+# Kinds that Pillow knows by name only, needs another program for, or that are no pictures.
+_NO_PICTURES = ('BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF')
+_OF_SYSTEMS = ('.ds_store', 'thumbs.db', 'desktop.ini')  # which systems make themselves; nobody misses them
+_NAMED = 2  # of each kind that is left out
+
+# What is left out, one and several.
+OTHER = 'file of another kind', 'files of other kinds'
+HIDDEN = 'hidden file or folder', 'hidden files or folders'
+AGAIN = 'link to what is there already', 'links to what is there already'
+
+LeftOut = dict[tuple[str, str], list[str]]
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """Suffixes of image files in lower case, such as '.jpg'."""
+    opened = Image.registered_extensions().items()  # which fills OPEN
+    kinds = {*Image.OPEN, 'MPO'} - set(_NO_PICTURES)  # MPO is opened as JPEG
+    return frozenset(suffix for suffix, kind in opened if kind in kinds)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return os.path.splitext(name)[1].lower() in suffixes()
+
+
+class Found(NamedTuple):
+    """What a folder holds, by paths with `/`.
+
+    Attributes:
+      images: in the order of their paths, folder by folder.
+      links: those of them that are links themselves.
+      left_out: what is no image, by kind.
+    """
+
+    images: list[str]
+    links: list[str]
+    left_out: LeftOut
+
+
+def search(folder: str, name: str = '') -> Found:
+    """Images in a folder and all folders in it, those behind links too, each folder once.
+
+    Args:
+      folder: the folder.
+      name: what the paths found begin with, instead of `folder`; '': nothing.
+
+    Raises:
+      InputError: a folder cannot be read.
+    """
+    found, seen = Found([], [], {OTHER: [], HIDDEN: [], AGAIN: []}), set()
+    links: list[tuple[str, str]] = []
+
+    def visit(folder: str, name: str, real: str) -> None:
+        if real in seen:  # a link that leads in a circle, for example
+            found.left_out[AGAIN].append(name)
+            return
+        seen.add(real)
+        for entry in entries(folder):
+            path = f'{name}/{entry.name}' if name else entry.name
+            if is_hidden(entry.name):
+                found.left_out[HIDDEN] += [path] * is_missed(entry.name)
+            elif entry.is_symlink():
+                links.append((entry.path, path))
+            elif entry.is_dir():
+                visit(entry.path, path, os.path.join(real, entry.name))
+            elif is_image(entry.name) and entry.is_file():
+                found.images.append(path)
+            else:
+                found.left_out[OTHER] += [path] * is_missed(entry.name)
+
+    visit(folder, name, os.path.realpath(folder))
+    for link, path in links:  # after all folders that are none; more may come
+        if os.path.isdir(link):
+            visit(link, path, os.path.realpath(link))
+        elif is_image(path) and os.path.isfile(link):
+            found.images.append(path)
+            found.links.append(path)
+        else:
+            found.left_out[OTHER].append(path)
+    if links:
+        found.images.sort(key=lambda path: path.split('/'))
+    return found
+
+
+def entries(folder: str) -> list[os.DirEntry]:
+    """What a folder holds, by name.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f'{folder}: cannot be read ({error.strerror})') from error
+
+
+def is_hidden(name: str) -> bool:
+    return name.startswith('.')
+
+
+def is_missed(name: str) -> bool:
+    """Whether it is worth a word that a file is left out; macOS puts `._a.jpg` beside `a.jpg`."""
+    return not name.startswith('._') and name.lower() not in _OF_SYSTEMS
+
+
+def warn(folder: str, left_out: Iterable[LeftOut], notes: Sequence[str] = ()) -> None:
+    """Says in one warning what is left out of a folder, after the `notes`."""
+    kinds: LeftOut = {}
+    for part in left_out:
+        for kind, names in part.items():
+            kinds.setdefault(kind, []).extend(names)
+    counts = [
+        f'{len(names):,} {kind[len(names) > 1]} ({some(names, _NAMED)})' for kind, names in kinds.items() if names
+    ]
+    texts = [*notes, *([f'left out: {", ".join(counts)}'] if counts else [])]
+    if texts:
+        _say_once(one_line(f'{folder}: {"; ".join(texts)}'))
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    """A run loads its data several times; Python's own memory of warnings is emptied by other packages."""
+    warnings.warn(text, stacklevel=3)
