@@ -1,6 +1,8 @@
 """The exception for user errors, and how a command ends by it: one line on standard error, exit status 2."""
 
+import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,9 +22,14 @@ class InputError(ValueError):
         return one_line(super().__str__())
 
 
+def shown(text: str) -> str:
+    """The text with bytes of file names that are not UTF-8 as escape sequences, such as \\xfc."""
+    return re.sub('[\udc80-\udcff]', lambda byte: f'\\x{ord(byte[0]) - 0xDC00:x}', text)  # surrogateescape's
+
+
 def one_line(text: str) -> str:
     """The text with what cannot be shown, line breaks among it, as escape sequences."""
-    return ''.join(each if each.isprintable() else each.encode('unicode_escape').decode() for each in text)
+    return ''.join(each if each.isprintable() else each.encode('unicode_escape').decode() for each in shown(text))
 
 
 def some(names: Sequence[str], most: int) -> str:
@@ -48,12 +55,14 @@ def first_line(error: Exception) -> str:
 def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
     """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C.
 
-    Warnings take one line each.
+    Warnings take one line each, and names that are not UTF-8 are printed as they are.
 
     Returns:
       What `work` returned, or 0; 2 after a user error, for want of memory or where the system refuses a file, printed
       in one line; 130 after Ctrl-C; 141 when the reader of standard output (`| head`) has gone.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='surrogateescape')
     usual, warnings.formatwarning = warnings.formatwarning, lambda message, *_, **__: f'warning: {message}\n'
     try:
         return work() or 0

@@ -202,10 +202,10 @@ class WorkDir:
         self.save_table('labels', header, zip(*text, strict=True))
 
     def save_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Writes `<name>.csv`, e.g. 'data_issues'."""
+        """Writes `<name>.csv`, e.g. 'data_issues'; bytes of file names that are not UTF-8 stay."""
         file = io.StringIO(newline='')
-        csv.writer(file, lineterminator='\n').writerows([header, *rows])
-        self.save_bytes(f'{name}.csv', file.getvalue().encode())
+        files.write_csv(file, [header, *rows])
+        self.save_bytes(f'{name}.csv', file.getvalue().encode(errors='surrogateescape'))
 
     def load_table(self, name: str) -> list[dict[str, str]]:
         """Reads what `save_table` wrote: a row as {column: text}.
@@ -215,7 +215,7 @@ class WorkDir:
         """
         path = self.path / f'{name}.csv'
         try:
-            with path.open(encoding='utf-8', newline='') as file:
+            with path.open(encoding='utf-8', errors='surrogateescape', newline='') as file:
                 return list(csv.DictReader(file))
         except (OSError, ValueError, csv.Error) as error:
             raise InputError(f'{path} cannot be read ({error}); rerun the command of the run to write it') from error
@@ -230,7 +230,7 @@ class WorkDir:
         """
         path = self.path / 'labels.csv'
         try:
-            with path.open(encoding='utf-8', newline='') as file:
+            with path.open(encoding='utf-8', errors='surrogateescape', newline='') as file:
                 header, *rows = csv.reader(file)
             columns = dict(zip(header, map(np.array, zip(*rows, strict=True)), strict=True))
             for name, dtype in _COLUMN_TYPES.items():

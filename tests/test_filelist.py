@@ -1,6 +1,8 @@
 """Lists of files, in the layouts of WebVision and Clothing1M."""
 
+import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -170,6 +172,10 @@ def test_other_files_that_cannot_be_used(three):
     refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 3', 'unexpected end')
     _text(three / 'list.csv', 'a.png,cat', f'b c.png,{"x" * 131_073}')
     refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2', '131072')
+    _text(three / 'list.csv', 'a.png,"cat', 'b c.png,"dog', 'd/e.png,dog')  # marks that close each other
+    refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2')
+    _text(three / 'list.csv', 'a.png,"cat', 'dog"')
+    refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2', 'line break')
     _text(three / 'list.csv', 'path,label')
     refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'empty')
     _text(three / 'paths.txt', 'a.png')
@@ -182,6 +188,16 @@ def test_other_files_that_cannot_be_used(three):
     refused(lambda: _load(three / 'none'), 'data.path', three / 'none')
     refused(lambda: data.load('filelist', split='train', path='', list='list.txt'), 'data.path')
     refused(lambda: _load(three, list='a.png'), three / 'a.png', 'cannot be read as text')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other file systems have no such names')
+@pytest.mark.parametrize('name', ['list.txt', 'list.csv'])
+def test_names_that_are_not_utf8(three, name):
+    _image(three / os.fsdecode(b'gr\xfcn.png'))
+    separator = b',' if name == 'list.csv' else b' '
+    (three / name).write_bytes(separator.join((b'gr\xfcn.png', b'k\xe4fer\n')))
+    found = _load(three, list=name)
+    assert (found.id.tolist(), found.class_names) == (['gr\udcfcn.png'], ('k\udce4fer',))
 
 
 def test_a_list_in_the_current_folder(three, monkeypatch):

@@ -57,7 +57,7 @@ def labels_file(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tup
 
 def _find(folder: WorkDir, index: int) -> int:
     """The line of labels.csv, in which rows can have any order, that has `index`."""
-    with (folder.path / 'labels.csv').open(encoding='utf-8', newline='') as file:
+    with (folder.path / 'labels.csv').open(encoding='utf-8', errors='surrogateescape', newline='') as file:
         reader = csv.DictReader(file)
         return next(reader.line_num for row in reader if int(row['index']) == index)
 

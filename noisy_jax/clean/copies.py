@@ -1,6 +1,5 @@
 """Writes the corrected data set, in the form that the originals have."""
 
-import csv
 import os
 import pathlib
 import shutil
@@ -15,7 +14,7 @@ from noisy_jax.clean.originals import Originals
 from noisy_jax.data import arrays
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.errors import InputError
-from noisy_jax.files import open_text
+from noisy_jax.files import open_text, write_csv
 
 _CHUNK_BYTES = 2**25  # of arrays that are copied
 
@@ -100,7 +99,7 @@ def write(
     else:
         _arrays(out, changes, originals)
     with open_text(files.new('changes.csv')) as text:
-        _write_csv(text, CHANGES_HEADER, changes.rows())
+        write_csv(text, [CHANGES_HEADER, *changes.rows()])
     return files.linked
 
 
@@ -111,11 +110,7 @@ def write_list(file: TextIO, changes: Changes, originals: Originals | None) -> N
         place = {name: row for row, name in enumerate(originals.train.id)}
         rows += [(originals.train.id[row], '') for row in originals.unlabelled]
         rows.sort(key=lambda row: place[row[0]])
-    _write_csv(file, ('path', 'label'), rows)
-
-
-def _write_csv(file: TextIO, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    csv.writer(file, lineterminator='\n').writerows([header, *rows])
+    write_csv(file, [('path', 'label'), *rows])
 
 
 def _folder(files: Files, changes: Changes, originals: Originals) -> None:
@@ -147,7 +142,8 @@ def _file_list(files: Files, test_path: str, changes: Changes, originals: Origin
     if test is not None:
         files.place_rows(test, np.arange(len(test)), test_path)
         with open_text(files.new('test.csv')) as text:
-            _write_csv(text, ('path', 'label'), zip(test.id, np.array(test.class_names)[test.label], strict=True))
+            rows = zip(test.id, np.array(test.class_names)[test.label], strict=True)
+            write_csv(text, [('path', 'label'), *rows])
 
 
 def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:

@@ -114,7 +114,10 @@ def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str,
         if len(words) != wanted or not all(needed):
             need = 'a path and a label' if labelled else 'a single path'
             raise InputError(f'{file}, line {line}: {" ".join(words)!r} is not {need}')
-        rows.append((line, words[0], words[1] if labelled else ''))
+        label = words[1] if labelled else ''
+        if '\n' in label or '\r' in label:
+            raise InputError(f'{file}, line {line}: its label has a line break; a quotation mark may be missing')
+        rows.append((line, words[0], label))
     if not rows:
         raise InputError(
             f'{file}: the list is empty; {"a path and a label" if labelled else "a path"} per line is needed'

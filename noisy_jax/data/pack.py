@@ -117,7 +117,7 @@ def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:
 
 def _fingerprint(dataset: Dataset) -> str:
     """Identifies everything but the pixels: a pack resumes with the data that it began with."""
-    names = '\n'.join((*dataset.class_names, *dataset.id)).encode()
+    names = '\n'.join((*dataset.class_names, *dataset.id)).encode(errors='surrogateescape')
     true = b'' if dataset.true_label is None else dataset.true_label.tobytes()
     return f'{len(dataset)} images, {zlib.crc32(names + dataset.label.tobytes() + true):08x}'
 

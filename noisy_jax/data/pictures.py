@@ -12,7 +12,7 @@ from noisy_jax.errors import InputError, one_line, some
 
 # Kinds that Pillow knows by name only, needs another program for, or that are no pictures.
 _NO_PICTURES = ('BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF')
-_OF_SYSTEMS = ('.ds_store', 'thumbs.db', 'desktop.ini')  # which systems make themselves; nobody misses them
+_MADE = ('.ds_store', 'thumbs.db', 'desktop.ini', 'changes.csv')  # by systems, and by our clean
 _NAMED = 2  # of each kind that is left out
 
 # What is left out, one and several.
@@ -114,7 +114,7 @@ def is_hidden(name: str) -> bool:
 
 def is_missed(name: str) -> bool:
     """Whether it is worth a word that a file is left out; macOS puts `._a.jpg` beside `a.jpg`."""
-    return not name.startswith('._') and name.lower() not in _OF_SYSTEMS
+    return not name.startswith('._') and name.lower() not in _MADE
 
 
 def warn(folder: str, left_out: Iterable[LeftOut], notes: Sequence[str] = ()) -> None:

@@ -1,6 +1,7 @@
 """What a run found, read from its work directory: the numbers that page and plots show."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from noisy_jax import schedule
-from noisy_jax.errors import InputError, first_line
+from noisy_jax.errors import InputError, first_line, shown
 from noisy_jax.labels import judges, selection
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.labels.mixtures import VARIANCE_FLOOR
@@ -67,15 +68,16 @@ class Findings(LabelIssues):
             data=folder.load_json('data'),
             summary=folder.load_json('summary'),
             epochs=epochs,
-            id=ids,
+            id=np.array([shown(name) for name in ids.tolist()]),
             loss=selection.scaled_mean(
                 judges.suspicion(issues.probabilities, issues.given) if issues.verdict else issues.losses
             ),
         )
 
-    @property
+    @functools.cached_property
     def classes(self) -> list[str]:
-        return self.data['classes']
+        """Names as the page shows them, as those of `id`."""
+        return [shown(name) for name in self.data['classes']]
 
     @property
     def title(self) -> str:

@@ -107,7 +107,7 @@ def _originals(folder: WorkDir, settings: dict[str, Any]) -> str | None:
     root = pathlib.Path(settings['path'])
     root = root.parent if root.is_file() else root
     try:
-        return urllib.parse.quote(pathlib.Path(os.path.relpath(root, folder.path)).as_posix()) + '/'
+        return urllib.parse.quote(os.fsencode(pathlib.Path(os.path.relpath(root, folder.path)).as_posix())) + '/'
     except ValueError:  # on another drive
         return root.absolute().as_uri() + '/'
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from noisy_jax.errors import one_line
 from noisy_jax.report.charts import ACCURACIES, BINS
 from noisy_jax.report.findings import Findings
 from noisy_jax.workdir import WorkDir
@@ -106,11 +107,18 @@ def _confusion(findings: Findings) -> 'Figure':
         image = axes.imshow(matrix, vmin=0, vmax=1, cmap='Blues', interpolation='nearest')
         axes.set(title=title, xlabel=across, ylabel=down)
         if len(classes) <= _CONFUSED:
-            names = [name.replace('$', r'\$') for name in classes]  # matplotlib reads mathematics between dollars
+            names = [
+                one_line(name).replace('$', r'\$') for name in classes
+            ]  # matplotlib reads mathematics between dollars
             axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=8)
             axes.set_yticks(range(len(classes)), names, fontsize=8)
         figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
+
+
+def _plain(name: str) -> str:
+    """The name of a class for matplotlib, which reads mathematics between dollars."""
+    return one_line(name).replace('$', r'\$')
 
 
 def _map(findings: Findings, rows: np.ndarray, places: np.ndarray) -> 'Figure':
@@ -126,7 +134,7 @@ def _map(findings: Findings, rows: np.ndarray, places: np.ndarray) -> 'Figure':
         known = np.unique(findings.given[rows])
         patches = drawn.legend_elements(num=list(known))[0]
         for patch, label in zip(patches, known, strict=False):
-            patch.set_label(findings.classes[label].replace('$', r'\$'))
+            patch.set_label(_plain(findings.classes[label]))
         handles = [*handles, *patches]
     axes.legend(handles=handles, fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
     return figure

@@ -4,6 +4,7 @@ import html
 from typing import Any
 
 from noisy_jax import schedule
+from noisy_jax.errors import shown
 from noisy_jax.report import tables
 from noisy_jax.report.findings import Findings
 
@@ -159,4 +160,4 @@ def _accuracy(findings: Findings) -> str:
 
 def escape(text: Any) -> str:
     """The text as HTML that shows it."""
-    return html.escape(str(text))
+    return html.escape(shown(str(text)))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.errors import shown
 
 _FLUSH_SECONDS = 20
 _COLUMNS, _ROWS = 8, 3  # of the images with label issues that are shown
@@ -56,7 +57,7 @@ class Board:
         for place, row in enumerate(rows):
             names = (labelled.class_names[label] for label in (labelled.label[row], suggested[row]))
             where = f'{place // _COLUMNS + 1}, {place % _COLUMNS + 1}'
-            lines.append(f'{where} | {" → ".join(names)} | {clean_probability[row]:.3f} | {labelled.id[row]}')
+            lines.append(shown(f'{where} | {" → ".join(names)} | {clean_probability[row]:.3f} | {labelled.id[row]}'))
         self._writer.add_text('labels/suspects', '\n'.join(lines), 0)
 
     def close(self) -> None:
