@@ -192,6 +192,8 @@ _LABELS = np.arange(12) % 3
         ({'true_labels': _LABELS + 1}, ('true_labels[2]', "'3'", '3 classes: 0, 1, 2')),
         ({'labels': np.array(['cat', 'dog'] * 6), 'class_names': np.array(['cat'])}, ('labels[1]', "'dog'", 'cat')),
         ({'class_names': np.array(['cat', 'dog', ' cat'])}, ('class_names[2]', "' cat'", 'class_names[0]')),
+        ({'ids': np.array(['\ud800'] * 12)}, ('ids', 'no text')),
+        ({'ids': np.array([b'\xff'] * 12)}, ('ids', 'no text')),
         ({'class_names': np.array(['cat', '', 'eel'])}, ('class_names[1]', 'no name')),
         ({'class_names': np.array([['cat', 'dog', 'eel']])}, ('class_names', '(1, 3)')),
         ({'labels': np.arange(11) % 3}, ('labels', '(11,)', '12')),

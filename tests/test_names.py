@@ -2,13 +2,14 @@
 
 import csv
 import os
+import warnings
 
 import numpy as np
 import pytest
 from reported import read_data, run_of
 
 from noisy_jax.clean.changes import decide, unchanged
-from noisy_jax.errors import InputError, shown
+from noisy_jax.errors import InputError, exit_status, shown
 from noisy_jax.report import plots
 from noisy_jax.report.findings import Findings
 from noisy_jax.workdir import WorkDir
@@ -19,6 +20,13 @@ NAMES = ('k\udce4fer', 'x\ry', 'a,"b"\r\nc', 'Söhne')  # the first as Python re
 def test_what_is_shown_of_a_name():
     assert shown('k\udce4fer Söhne 💀\n') == 'k\\xe4fer Söhne 💀\n'
     assert str(InputError('k\udce4fer Söhne\r\n')) == 'k\\xe4fer Söhne\\r\\n'
+
+
+def test_a_command_prints_names_as_they_are(capsysbinary):
+    warned = {}
+    assert exit_status(lambda: print('k\udce4fer', warned.update(text=warnings.formatwarning('so', *[None] * 3)))) == 0
+    assert capsysbinary.readouterr().out == b'k\xe4fer None\n'
+    assert warned['text'] == 'warning: so\n'
 
 
 @pytest.fixture(scope='module')

@@ -47,7 +47,11 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
         true = _numbers(arrays, 'true_labels', path, len(images), names, numbered=numbered)
     ids = arrays.get(f'{prefix}ids')
     try:
-        dataset = Dataset(images, label, names, true_label=true, id=None if ids is None else ids.astype(str))
+        ids = ids if ids is None else ids.astype(str)
+        '\n'.join((*names, *(() if ids is None else ids.ravel()))).encode(errors='surrogateescape')
+        dataset = Dataset(images, label, names, true_label=true, id=ids)
+    except UnicodeError as error:
+        raise InputError(f'{path}: {prefix}ids or names of classes are no text ({error})') from error
     except InputError as error:
         raise InputError(f'{path}: {prefix}{error}') from error
     dataset = dataset.take(balanced(label, limit, len(names))) if limit else dataset

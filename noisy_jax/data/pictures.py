@@ -1,5 +1,6 @@
 """Which files in a folder are images: all that Pillow reads, in all folders in it. What is left out is counted."""
 
+import collections
 import functools
 import os
 import warnings
@@ -40,7 +41,7 @@ class Found(NamedTuple):
     """What a folder holds, by paths with `/`.
 
     Attributes:
-      images: in the order of their paths, folder by folder.
+      images: in the order of their paths, name by name.
       links: those of them that are links themselves.
       left_out: what is no image, by kind.
     """
@@ -61,12 +62,22 @@ def search(folder: str, name: str = '') -> Found:
       InputError: a folder cannot be read.
     """
     found, seen = Found([], [], {OTHER: [], HIDDEN: [], AGAIN: []}), set()
-    links: list[tuple[str, str]] = []
-
-    def visit(folder: str, name: str, real: str) -> None:
-        if real in seen:  # a link that leads in a circle, for example
+    folders, links = collections.deque([(folder, name)]), collections.deque()
+    while folders or links:
+        if not folders:  # links come after all that are none
+            link, path = links.popleft()
+            if os.path.isdir(link):
+                folders.append((link, path))
+            elif is_image(path) and os.path.isfile(link):
+                found.images.append(path)
+                found.links.append(path)
+            else:
+                found.left_out[OTHER].append(path)
+            continue
+        folder, name = folders.popleft()
+        if (real := os.path.realpath(folder)) in seen:  # a link that leads in a circle, for example
             found.left_out[AGAIN].append(name)
-            return
+            continue
         seen.add(real)
         for entry in entries(folder):
             path = f'{name}/{entry.name}' if name else entry.name
@@ -75,23 +86,12 @@ def search(folder: str, name: str = '') -> Found:
             elif entry.is_symlink():
                 links.append((entry.path, path))
             elif entry.is_dir():
-                visit(entry.path, path, os.path.join(real, entry.name))
+                folders.append((entry.path, path))
             elif is_image(entry.name) and entry.is_file():
                 found.images.append(path)
             else:
                 found.left_out[OTHER] += [path] * is_missed(entry.name)
-
-    visit(folder, name, os.path.realpath(folder))
-    for link, path in links:  # after all folders that are none; more may come
-        if os.path.isdir(link):
-            visit(link, path, os.path.realpath(link))
-        elif is_image(path) and os.path.isfile(link):
-            found.images.append(path)
-            found.links.append(path)
-        else:
-            found.left_out[OTHER].append(path)
-    if links:
-        found.images.sort(key=lambda path: path.split('/'))
+    found.images.sort(key=lambda path: path.split('/'))
     return found
 
 
