@@ -1,8 +1,8 @@
 """Loader of class folders: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or PATH/CLASS/*.jpg without a test set.
 
-PATH/train is the training set if folders with images lie in it, and beside it PATH/test, val or validation is the test
-set, in any case of letters. If it holds images itself, and nothing else or beside other folders of images, it is a
-class, which a warning says.
+PATH/train is the training set if folders with images lie in it (and, where it holds images itself too, no classes lie
+beside it), and PATH/test, val or validation then the test set; in any case of letters. Else folders of these names that
+hold images are classes, which a warning says.
 
 Images of a class may lie in folders within its folder. A folder `unlabelled` (or `unlabeled`) in PATH or PATH/train is
 no class: its images have no label. A warning counts what is left out, such as images beside the class folders.
@@ -134,7 +134,7 @@ def _level(root: str, name: str = '') -> _Level:
     for entry in pictures.entries(level.path):
         if pictures.is_hidden(entry.name):
             kind = pictures.HIDDEN
-        elif os.path.isdir(entry.path):
+        elif entry.is_dir() if not entry.is_symlink() else os.path.isdir(entry.path):
             level.folders.append(entry.name)
             continue
         else:
