@@ -1,12 +1,14 @@
 """Inputs that once crashed, ate the memory or were taken silently: each is refused in one line, or read rightly."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from conftest import refused
 from PIL import Image, ImageOps
 
 from noisy_jax import data
-from noisy_jax.data import decoding
+from noisy_jax.data import decoding, pixels
 from noisy_jax.data.dataset import Dataset, split
 from noisy_jax.errors import InputError
 
@@ -116,3 +118,17 @@ def test_images_are_made_upright_also_where_another_tag_is_odd(tmp_path, orienta
         Image.fromarray(pixels).save(file, exif=exif_of_number)
     np.testing.assert_array_equal(decoding.decode(file), expected)
     assert decoding.decoded_shape(file) == expected.shape
+
+
+def test_statistics_are_counted_without_floats_of_all_pixels():
+    images = np.random.default_rng(0).integers(0, 200, (300, 32, 32, 3), np.uint8)
+    images[..., 1] //= 3
+    rows = np.arange(0, 300, 2)
+    floats = images[rows] / 255
+    tracemalloc.start()
+    mean, std = pixels.statistics(images, rows, 32)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(mean, floats.mean((0, 1, 2)).round(4))
+    np.testing.assert_array_equal(std, floats.std((0, 1, 2)).round(4))
+    assert peak < images.nbytes < floats.nbytes

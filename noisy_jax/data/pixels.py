@@ -5,10 +5,12 @@ import math
 
 import numpy as np
 
+from noisy_jax.data import lazy
 from noisy_jax.errors import InputError
 
 _CHUNK = 4096  # rows scaled at a time
 _ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
+_AT_A_TIME = 64  # images counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +81,25 @@ class Pixels:
                 raise InputError(f'X: numbers from {low:g} to {high:g}; bytes or [0, 1] are needed, as in training')
         part = np.clip(rows.astype(np.float64), self.low, self.high)
         return np.round((part - self.low) * (255 / (self.high - self.low)))
+
+
+def statistics(images: lazy.Images, rows: np.ndarray, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels in [0, 1], one per channel, of the images at `rows` scaled to `size`.
+
+    The values are counted, a few images at a time: exact, and without the pixels as floats.
+    """
+    channels = images.shape[-1]
+    counts = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(rows), _AT_A_TIME):
+        part = rows[start : start + _AT_A_TIME]
+        in_memory = isinstance(images, np.ndarray)
+        chosen = lazy.scaled(images[part], size) if in_memory else lazy.scaled(images, size)[part]
+        for image in chosen:
+            counts += [np.bincount(values, minlength=256) for values in image.reshape(-1, channels).T]
+    values = np.arange(256) / 255
+    mean = counts @ values / counts.sum(1)
+    std = np.sqrt((counts * np.square(values - mean[:, None])).sum(1) / counts.sum(1))
+    return tuple(np.round(mean, 4).tolist()), tuple(np.maximum(np.round(std, 4), 1e-3).tolist())
 
 
 def _check(image_shape: tuple[int, ...], values: int) -> None:

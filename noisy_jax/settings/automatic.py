@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import config as config_lib
 from noisy_jax import data, losses
-from noisy_jax.data import lazy
+from noisy_jax.data import lazy, pixels
 from noisy_jax.data.dataset import NO_LABEL, Dataset, spread
 from noisy_jax.errors import InputError
 from noisy_jax.labels.cross_fit import fewest_fitted
@@ -208,7 +208,7 @@ def choose(
     if earlier:
         title, found = '', {key: (earlier[key], 'chosen before') for key in keys}
     else:
-        title, found = _choose_from_data(config, given, weights)
+        title, found = _choose_from_data(config, keys, given, weights)
     values = {key: found[key] for key in keys}
     chosen = config.copy_and_resolve_references()
     chosen.update_from_flattened_dict({key: value for key, (value, _) in values.items()})
@@ -235,9 +235,9 @@ def _weights(model: ConfigDict) -> Pretrained | None:
 
 
 def _choose_from_data(
-    config: ConfigDict, given: tuple[Dataset, Dataset | None] | None, weights: Pretrained | None
+    config: ConfigDict, keys: list[str], given: tuple[Dataset, Dataset | None] | None, weights: Pretrained | None
 ) -> tuple[str, dict[str, tuple[Any, str]]]:
-    """A title, and a value and its reason for each of KEYS."""
+    """A title, and a value and its reason for each of `keys` at least."""
     loader, size = config.data.name, config.data.image_size
     if loader == 'auto':
         loader = 'arrays' if given else data.kind_of(config.data.path, config.data.list)
@@ -252,8 +252,11 @@ def _choose_from_data(
     size = found['data.image_size'][0] if size == -1 else size
     if weights and weights.mean:
         mean, std, why = weights.mean, weights.std, 'as the encoder of model.weights had it'
+    elif {'data.mean', 'data.std'}.isdisjoint(keys):
+        mean, std, why = config.data.mean, config.data.std, 'given'
     else:
-        mean, std, why = *_statistics(images, size or facts.side), 'of the pixels'
+        rows = spread(len(images), _LOOKED_AT)
+        mean, std, why = *pixels.statistics(images.image, rows, size or facts.side), 'of the pixels'
     found['data.name'] = loader, 'by data.path'
     found['data.mean'], found['data.std'] = (mean, why), (std, why)
     return _title(config, images, facts), found
@@ -277,18 +280,6 @@ def _facts(images: Dataset, devices: int, effort: str) -> Facts:
         accelerator=jax.default_backend() != 'cpu',
         effort=effort,
     )
-
-
-def _statistics(images: Dataset, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the pixels in [0, 1], one per channel, of some images at their final size."""
-    rows = spread(len(images), _LOOKED_AT)
-    if isinstance(images.image, lazy.Files):  # all of which an error looks at that names the broken ones
-        chosen = lazy.scaled(images.image, size)[rows]
-    else:
-        chosen = lazy.scaled(lazy.take(images.image, rows), size)[:]
-    pixels = chosen.astype(np.float64) / 255
-    mean, std = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))
-    return tuple(np.round(mean, 4).tolist()), tuple(np.maximum(np.round(std, 4), 1e-3).tolist())
 
 
 def _title(config: ConfigDict, images: Dataset, facts: Facts) -> str:
