@@ -50,6 +50,24 @@ def digest(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
+def reserve(path: pathlib.Path) -> None:
+    """Takes the space of a file that is to be written through memory: a full disk would end the process by a signal.
+
+    Raises:
+      OSError: the disk has no space for it; the file is removed.
+    """
+    if not hasattr(os, 'posix_fallocate'):
+        return
+    try:
+        with path.open('r+b') as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # some file systems cannot
+            return
+        path.unlink()
+        raise
+
+
 def open_text(path: pathlib.Path, mode: str = 'w') -> TextIO:
     """A text file to write, whose lines may hold file names: bytes that are not UTF-8 stay."""
     return path.open(mode, encoding='utf-8', errors='surrogateescape', newline='')

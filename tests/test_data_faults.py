@@ -1,5 +1,7 @@
 """Inputs that once crashed, ate the memory or were taken silently: each is refused in one line, or read rightly."""
 
+import errno
+import os
 import tracemalloc
 
 import numpy as np
@@ -8,9 +10,11 @@ from conftest import refused
 from PIL import Image, ImageOps
 
 from noisy_jax import data
-from noisy_jax.data import decoding, pixels
+from noisy_jax.clean import copies
+from noisy_jax.data import decoding, pack, pixels
 from noisy_jax.data.dataset import Dataset, split
 from noisy_jax.errors import InputError
+from noisy_jax.files import new_folder
 
 IMAGES = np.zeros((10, 4, 4, 3), np.uint8)
 LABELS = np.arange(10) % 2
@@ -132,3 +136,34 @@ def test_statistics_are_counted_without_floats_of_all_pixels():
     np.testing.assert_array_equal(mean, floats.mean((0, 1, 2)).round(4))
     np.testing.assert_array_equal(std, floats.std((0, 1, 2)).round(4))
     assert peak < images.nbytes < floats.nbytes
+
+
+def test_a_full_disk_is_told_before_arrays_are_written(tmp_path, monkeypatch):
+    """Writing through memory would end the process by a signal."""
+    np.savez(tmp_path / 'a.npz', images=IMAGES, labels=LABELS)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'posix_fallocate', full, raising=False)
+    settings = {'name': 'arrays', 'path': str(tmp_path / 'a.npz')}
+    refused(lambda: pack.pack(tmp_path / 'out', **settings), '--out', tmp_path / 'out', 'No space left', 'rerun')
+
+    def copied():
+        with new_folder(tmp_path / 'copy') as folder:
+            copies._write_images(folder / 'images.npy', IMAGES)
+
+    refused(copied, '--out', tmp_path / 'copy', 'No space left')
+    monkeypatch.undo()
+    pack.pack(tmp_path / 'out', **settings)
+    np.testing.assert_array_equal(np.load(tmp_path / 'out' / 'images.npy'), IMAGES)
+
+
+def test_a_disk_that_cannot_take_space_ahead_is_written_to(tmp_path, monkeypatch):
+    def unable(*_):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    np.savez(tmp_path / 'a.npz', images=IMAGES, labels=LABELS)
+    monkeypatch.setattr(os, 'posix_fallocate', unable, raising=False)
+    pack.pack(tmp_path / 'out', name='arrays', path=str(tmp_path / 'a.npz'))
+    np.testing.assert_array_equal(np.load(tmp_path / 'out' / 'images.npy'), IMAGES)

@@ -13,8 +13,9 @@ from noisy_jax.clean.changes import CHANGES_HEADER, Changes
 from noisy_jax.clean.originals import Originals
 from noisy_jax.data import arrays
 from noisy_jax.data.dataset import NO_LABEL, Dataset
+from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
-from noisy_jax.files import open_text, write_csv
+from noisy_jax.files import open_text, reserve, write_csv
 
 _CHUNK_BYTES = 2**25  # of arrays that are copied
 
@@ -155,13 +156,18 @@ def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:
     rows = np.sort(np.concatenate([kept, originals.unlabelled]))
     splits = {'': train.replace(label=label).take(rows)} | ({} if test is None else {'test_': test})
     for prefix, dataset in splits.items():
-        images = np.lib.format.open_memmap(out / f'{prefix}images.npy', 'w+', np.uint8, dataset.image.shape)
-        chunk = max(_CHUNK_BYTES // dataset.image[:1].nbytes, 1)
-        for start in _progress(range(0, len(dataset), chunk)):
-            images[start : start + chunk] = dataset.image[start : start + chunk]
-        images.flush()
+        _write_images(out / f'{prefix}images.npy', dataset.image)
         arrays.save_labels(out, dataset, prefix)
     np.save(out / 'class_names.npy', np.array(changes.class_names))
+
+
+def _write_images(file: pathlib.Path, images: Images) -> None:
+    written = np.lib.format.open_memmap(file, 'w+', np.uint8, images.shape)
+    reserve(file)
+    chunk = max(_CHUNK_BYTES // images[:1].nbytes, 1)
+    for start in _progress(range(0, len(images), chunk)):
+        written[start : start + chunk] = images[start : start + chunk]
+    written.flush()
 
 
 def _key(target: str) -> str:

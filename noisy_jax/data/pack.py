@@ -86,13 +86,18 @@ def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
             raise InputError(
                 f'--out: {folder} was begun with {name} {before!r}, now it is {now!r}; take the same or another folder'
             )
-    _note(folder, state)
-    for prefix, dataset in splits.items():
-        _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state)
-    np.save(folder / 'class_names.npy', np.array(train.class_names))
-    for prefix, dataset in reversed(splits.items()):  # the last file makes the folder readable
-        arrays.save_labels(folder, dataset, prefix)
-    _note(folder, state | {'complete': True})
+    try:
+        _note(folder, state)
+        for prefix, dataset in splits.items():
+            _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state)
+        np.save(folder / 'class_names.npy', np.array(train.class_names))
+        for prefix, dataset in reversed(splits.items()):  # the last file makes the folder readable
+            arrays.save_labels(folder, dataset, prefix)
+        _note(folder, state | {'complete': True})
+    except OSError as error:
+        raise InputError(
+            f'--out: {folder} cannot be written ({error.strerror}); rerun the same command to resume'
+        ) from error
     print(
         f'{folder}: {len(train)} training images, {len(test or ())} test images; --config.data.name=arrays reads them'
     )
@@ -142,6 +147,7 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
             )
     else:
         images = np.lib.format.open_memmap(part, mode='w+', dtype=np.uint8, shape=shape)
+        files.reserve(part)
     chunk = max(_CHUNK_BYTES // int(np.prod(shape[1:])), 1)
     with tqdm(total=len(dataset), initial=done, desc=name, unit='image', disable=None) as bar:
         for start in range(done, len(dataset), chunk):
@@ -156,10 +162,7 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
 
 
 def _note(folder: pathlib.Path, state: dict[str, Any]) -> None:
-    try:
-        files.write(folder / _STATE, json.dumps(state, indent=1).encode())
-    except OSError as error:
-        raise InputError(f'--out: {folder} cannot be written ({error.strerror})') from error
+    files.write(folder / _STATE, json.dumps(state, indent=1).encode())
 
 
 if __name__ == '__main__':
