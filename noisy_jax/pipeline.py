@@ -88,9 +88,8 @@ def _run(
     _check_batches(config, splits, mesh)
     context = Context.create(config, splits, mesh, options, network)
     _claim(folder, context)
-    if splits.broken and mesh_lib.is_main() and not quiet:
-        left_out = f'{splits.broken} broken image{"" if splits.broken == 1 else "s"} left out'
-        print(f'{left_out}; data_issues.csv will say what is wrong with each', file=sys.stderr, flush=True)
+    for note in splits.notes if mesh_lib.is_main() and not quiet else ():
+        print(note, file=sys.stderr, flush=True)
     board = _board(folder, context)
     summary = _header(config, mesh) | {'noise': splits.noise, 'phases': []}
     with _session(context, MetricWriter(folder.metrics, board), options, quiet) as session:

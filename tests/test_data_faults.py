@@ -1,12 +1,15 @@
 """Inputs that once crashed, ate the memory or were taken silently: each is refused in one line, or read rightly."""
 
+import concurrent.futures
 import errno
 import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
 import pytest
-from conftest import refused
+from conftest import environment, refused
 from PIL import Image, ImageOps
 
 from noisy_jax import data
@@ -96,14 +99,6 @@ def test_hidden_files_and_folders_named_as_images_are_left_out(tmp_path):
     assert data.load('folder', split='train', path=str(tmp_path)).id.tolist() == ['cat/1.png']
 
 
-def test_floats_up_to_one_are_shares_of_white(tmp_path):
-    """Pillow's mode F says nothing of its range: photographs have 0 to 1, measurements as many levels as 16 bits."""
-    shares = np.array([[0, 0.5], [1, -0.1]], np.float32)
-    for name, values in (('shares', shares), ('levels', shares * 65535)):
-        Image.fromarray(values).save(tmp_path / f'{name}.tif')
-        np.testing.assert_array_equal(decoding.decode(tmp_path / f'{name}.tif')[..., 0], [[0, 128], [255, 0]])
-
-
 @pytest.mark.parametrize('orientation', [None, *range(1, 9), 77])
 @pytest.mark.parametrize('is_odd', [False, True], ids=['good', 'odd'])
 def test_images_are_made_upright_also_where_another_tag_is_odd(tmp_path, orientation, is_odd):
@@ -122,6 +117,66 @@ def test_images_are_made_upright_also_where_another_tag_is_odd(tmp_path, orienta
         Image.fromarray(pixels).save(file, exif=exif_of_number)
     np.testing.assert_array_equal(decoding.decode(file), expected)
     assert decoding.decoded_shape(file) == expected.shape
+
+
+KINDS = {'L': {}, 'RGB': {}, 'P': {'transparency': 3}, 'RGBA': {}, 'CMYK': {}, '1': {}}
+
+
+@pytest.mark.parametrize('mode', KINDS)
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_large_image_is_converted_in_strips_to_the_same_bits(tmp_path, monkeypatch, mode, orientation):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (31, 53, 4), np.uint8)[..., :3])
+    image = image.quantize(17) if mode == 'P' else image.convert(mode)
+    file, exif = tmp_path / ('a.jpg' if mode == 'CMYK' else 'a.png'), Image.Exif()
+    exif[0x0112] = orientation
+    image.save(file, exif=exif, **KINDS[mode])
+    sizes = (0, 16, 40)
+    expected = [decoding.decode(file, size) for size in sizes]
+    monkeypatch.setattr(decoding, '_STRIP', 200)
+    for size, whole in zip(sizes, expected, strict=True):
+        np.testing.assert_array_equal(decoding.decode(file, size), whole)
+
+
+def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
+    for side in (3, 4):
+        Image.new('RGB', (side, side)).save(tmp_path / f'{side}.png')
+    monkeypatch.setattr(decoding, '_LARGE', 15)
+
+    def alone(side):
+        return decoding.decode(tmp_path / f'{side}.png', then=lambda _: decoding._ONE_LARGE.locked())
+
+    assert not alone(3)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(alone, [4] * 8)) == [True] * 8
+    assert not alone(3)
+
+
+def test_more_pixels_than_pillows_limit(tmp_path):
+    """Half of that is a warning of Pillow's without the file's name."""
+    Image.fromarray(IMAGES[0]).save(tmp_path / 'a.png')
+    code = (
+        'import sys; from PIL import Image; from noisy_jax.data.decoding import decode\n'
+        'Image.MAX_IMAGE_PIXELS = int(sys.argv[1]); print(decode(sys.argv[2]).shape)'
+    )
+    done = [
+        subprocess.run(
+            [sys.executable, '-W', 'error', '-c', code, limit, str(tmp_path / 'a.png')],
+            capture_output=True,
+            text=True,
+            env=environment(),
+        )
+        for limit in ('10', '7')
+    ]
+    assert done[0].stdout == '(4, 4, 3)\n', done[0].stderr
+    assert 'a.png: not a whole image (more than 14 pixels' in done[1].stderr
+
+
+def test_a_tiff_tells_its_upright_shape(tmp_path):
+    """Pillow turns the size of TIFF on its own."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((2, 5, 3), np.uint8)).save(tmp_path / 'a.tif', exif=exif)
+    assert decoding.decoded_shape(tmp_path / 'a.tif') == decoding.decode(tmp_path / 'a.tif').shape == (5, 2, 3)
 
 
 def test_statistics_are_counted_without_floats_of_all_pixels():

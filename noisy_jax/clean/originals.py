@@ -9,6 +9,7 @@ import numpy as np
 
 from noisy_jax import data
 from noisy_jax.data.dataset import NO_LABEL, Dataset
+from noisy_jax.data.decoding import Levels
 from noisy_jax.errors import InputError
 
 KINDS = ('folder', 'filelist', 'arrays')  # of data.name: what can be copied
@@ -50,6 +51,7 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
             '--data names the place'
         )
     everything = {'limit': 0, 'test_limit': 0, 'max_classes': 0, 'workers': 0}  # also where the run used a part
+    everything['levels'] = Levels(0.0, 1.0)  # any, as no pixel is used
     train, test = (data.load_undecoded(settings | everything, split) for split in ('train', 'test'))
     rows = {name: row for row, name in enumerate(train.id)}
     if len(rows) < len(train):

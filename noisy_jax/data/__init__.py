@@ -65,6 +65,16 @@ def load_split(settings: Mapping[str, Any], split: str) -> Dataset | None:
     return load(settings['name'], split=split, **{**settings, 'limit': limit})
 
 
+def load_splits(settings: Mapping[str, Any]) -> tuple[Dataset, Dataset | None]:
+    """The training set and the test set (None where there is none), whose deep images have the levels of the first.
+
+    Raises:
+      InputError: as `load`.
+    """
+    train = load_split(settings, 'train')
+    return train, load_split({**settings, 'levels': train.levels}, 'test')
+
+
 def load_undecoded(settings: Mapping[str, Any], split: str) -> Dataset | None:
     """As `load_split`, but files stay files, which may have any sizes, and arrays have their own size."""
     size = 0 if settings['name'] == 'arrays' else 1  # any size tells the loader that those of the files may differ

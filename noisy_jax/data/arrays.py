@@ -8,8 +8,10 @@ import numpy as np
 
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset, balanced, in_order
+from noisy_jax.data.decoding import Levels
 from noisy_jax.errors import InputError, first_line, some
 
+_LEVELS = 'noisy_jax_levels'  # of deep image files that `pack` read: what predict needs for others
 _NEEDED = 'an .npz file or a folder of .npy files is needed'
 
 
@@ -46,6 +48,9 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     if split == 'train' and 'true_labels' in arrays:
         true = _numbers(arrays, 'true_labels', path, len(images), names, numbered=numbered)
     ids = arrays.get(f'{prefix}ids')
+    levels = arrays.get(_LEVELS)
+    if levels is not None and (levels.shape != (2,) or levels.dtype.kind not in 'iuf'):
+        raise InputError(f'{path}: {_LEVELS} is {levels.dtype} {levels.shape}; the two numbers of `pack` are needed')
     try:
         ids = ids if ids is None else ids.astype(str)
         '\n'.join((*names, *(() if ids is None else ids.ravel()))).encode(errors='surrogateescape')
@@ -55,11 +60,14 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     except InputError as error:
         raise InputError(f'{path}: {prefix}{error}') from error
     dataset = dataset.take(balanced(label, limit, len(names))) if limit else dataset
-    return dataset.replace(image=lazy.scaled(dataset.image, image_size))
+    levels = None if levels is None else Levels(*levels.tolist())
+    return dataset.replace(image=lazy.scaled(dataset.image, image_size), levels=levels)
 
 
 def save_labels(folder: pathlib.Path, dataset: Dataset, prefix: str = '') -> None:
-    """Writes ids, true labels where known and labels as `load` reads them; `prefix` is 'test_' for the test set."""
+    """Writes ids, true labels and levels where known, and labels, as `load` reads them; `prefix`: 'test_' or ''."""
+    if dataset.levels:
+        np.save(folder / f'{_LEVELS}.npy', dataset.levels)
     for name, array in (('ids', dataset.id), ('true_labels', dataset.true_label), ('labels', dataset.label)):
         if array is not None:
             np.save(folder / f'{prefix}{name}.npy', array)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data import lazy
+from noisy_jax.data.decoding import Levels
 from noisy_jax.errors import InputError
 
 NO_LABEL = -1  # label of an image that only pre-training sees
@@ -29,6 +30,7 @@ class Dataset:
         by default.
       available: how many images the loader has; N by default.
       broken: (id, what is wrong) of each image that was left out because it cannot be read.
+      levels: which values of deep images (grey, more than 8 bits) became black and white; None without such images.
 
     Raises:
       InputError: shapes do not match, a label is out of range, or two classes have one name.
@@ -43,6 +45,7 @@ class Dataset:
     row: np.ndarray | None = None
     available: int | None = None
     broken: tuple[tuple[str, str], ...] = ()
+    levels: Levels | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.dtype != np.uint8 or not len(self.image):
@@ -89,7 +92,9 @@ class Dataset:
         found = lazy.images(encoded, decoding)
         broken = tuple((str(columns['id'][row]), reason) for row, reason in found.broken.items())
         whole = {name: values if values is None else values[found.rows] for name, values in columns.items()}
-        return cls(found.images, class_names=class_names, available=available, broken=broken, **whole)
+        return cls(
+            found.images, class_names=class_names, available=available, broken=broken, levels=found.levels, **whole
+        )
 
     def __len__(self) -> int:
         return len(self.image)

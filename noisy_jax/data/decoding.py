@@ -1,8 +1,17 @@
-"""Decodes one image (JPEG, PNG, ...) to a uint8 array."""
+"""Decodes one image (JPEG, PNG, ...) to a uint8 array.
 
+Large images are decoded one at a time and converted in strips: Pillow's own limit of 179 million pixels is then one of
+1.4 GB. The bits are those of a conversion at once.
+"""
+
+import concurrent.futures
+import contextlib
 import pathlib
 import struct
-from typing import BinaryIO
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -28,8 +37,33 @@ class BrokenImage(InputError):
         return one_line(f'{self.name}: not a whole image ({self.reason}); repair or remove it')
 
 
+class TooDeep(InputError):
+    """An image of more than 8 bits where it is not known which values are black and white."""
+
+    def __str__(self) -> str:
+        return one_line(f'{self.args[0]}: more than 8 bits a channel, as no training image has; convert it to 8 bits')
+
+
+class Levels(NamedTuple):
+    """Which values of deep images (grey ones of more than 8 bits) become black and white; others are clipped."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f'pixels of more than 8 bits, from {self.low:g} to {self.high:g}, are scaled to 0..255'
+
+
+# Pillow's warning of half of its limit names no file; such images are decoded, those above the limit refused.
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+
+_STRIP = 2**22  # pixels that are converted at a time
+_LARGE = 2**25  # pixels above which one image at a time is decoded
+_ONE_LARGE = threading.Lock()
+_ANY = Levels(0.0, 1.0)
 _FAULTS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
-_ORIENTATION = 0x0112  # tag of EXIF; values from 5 to 8 swap width and height
+_ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101  # tags of EXIF and TIFF
+_SWAPPING, _REVERSING = (5, 6, 7, 8), (3, 4, 7, 8)  # width and height; the top row comes from the far side
 # Transposition that makes an image upright. Pillow's `exif_transpose` rewrites EXIF and fails at any odd tag.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -42,69 +76,184 @@ _UPRIGHT = {
 }
 
 
-def decode(file: File, size: int = 0, name: str = '') -> np.ndarray:
-    """Decodes an image to uint8 [H, W, 3], or [H, W, 1] if it is grey.
+def decode(
+    file: File,
+    size: int = 0,
+    name: str = '',
+    levels: Levels | None = None,
+    then: Callable[[np.ndarray], Any] | None = None,
+) -> Any:
+    """Decodes an image, the first of several in a file, to uint8 [H, W, 3], or [H, W, 1] if it is grey.
 
-    Transparency becomes white, EXIF orientation is applied, 16 bits and floats are scaled to 8 bits.
+    Transparency becomes white, EXIF orientation is applied.
 
     Args:
       file: path or open file.
       size: pixels of a side, see `fit_array`; 0: as it is.
       name: how errors call the image; '': `file`.
+      levels: the range of deep images.
+      then: makes something smaller of the image, which is returned instead.
 
     Raises:
-      BrokenImage: the image is damaged, incomplete or of an unknown kind.
+      BrokenImage: the image is damaged, incomplete or of an unknown kind, holds NaN or infinite values, or has more
+        pixels than Pillow's limit.
+      TooDeep: it is deep, and there are no levels.
     """
-    try:
-        with Image.open(file) as image:
-            image.load()
-            turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-            array = np.asarray(_flatten(image if turn is None else image.transpose(turn)))
-    except _FAULTS as error:
-        raise _broken(name or file, error) from error
-    return fit_array(array if array.ndim == 3 else array[..., None], size)
+
+    def work() -> Any:
+        image.load()
+        array = _pixels(image, size, levels)
+        return array if then is None else then(array)
+
+    with _opened(file, name, levels) as image:
+        return _in_turn(image, work)
 
 
-def decoded_shape(file: File, size: int = 0, name: str = '') -> tuple[int, int, int]:
+def decoded_shape(file: File, size: int = 0, name: str = '', levels: Levels | None = None) -> tuple[int, int, int]:
     """(H, W, C) that `decode` would return, from the header of the file.
 
     Without `size` a PNG is read to its end: its orientation may follow the pixels.
 
     Raises:
       BrokenImage: the file is no image.
+      TooDeep: as `decode`.
     """
-    try:
-        with Image.open(file) as image:
-            channels = 1 if _is_grey(image) else 3
-            width, height = image.size
-            if not size and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
-                width, height = height, width
-            return (size, size, channels) if size else (height, width, channels)
-    except _FAULTS as error:
-        raise _broken(name or file, error) from error
+    with _opened(file, name, levels) as image:
+        channels = 1 if _is_grey(image) else 3
+        if size:
+            return size, size, channels
+        tags = getattr(image, 'tag_v2', {})  # of TIFF, whose `size` Pillow turns, in some of its versions
+        width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)
+        swaps = image.getexif().get(_ORIENTATION) in _SWAPPING
+        return (width, height, channels) if swaps else (height, width, channels)
+
+
+def levels_of(file: File, size: int = 0, name: str = '', levels: Levels | None = None) -> Levels | None:
+    """The lowest and the highest value of a deep image; None of another one, of which only the header is read.
+
+    `size` and `levels` do not matter.
+
+    Raises:
+      BrokenImage: as `decode`.
+    """
+
+    def work() -> Levels:
+        image.load()
+        found = [(values.min(), values.max()) for values in map(_numbers, _strips(image))]
+        low, high = np.array(found, np.float64).T
+        return Levels(float(low.min()), float(high.max()))
+
+    with _opened(file, name, _ANY) as image:
+        return _in_turn(image, work) if _is_deep(image) else None
 
 
 def fit_array(image: np.ndarray, size: int) -> np.ndarray:
     """Scales uint8 [H, W, C] by its shorter side and crops the centre: [size, size, C]; size 0: as it is."""
     if not size or image.shape[:2] == (size, size):
         return image
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    array = np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR))
-    return array.reshape(size, size, -1)
+    return _array(_fitted(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), size))
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+@contextlib.contextmanager
+def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Image]:
+    """An image of which the header is read; what is found wrong with it within the block is a BrokenImage."""
+    try:
+        with Image.open(file) as image:
+            if levels is None and _is_deep(image):
+                raise TooDeep(str(name or file))
+            yield image
+    except InputError:
+        raise
+    except _FAULTS as error:
+        raise _broken(name or file, error) from error
+
+
+def _in_turn(image: Image.Image, work: Callable[[], Any]) -> Any:
+    """What `work` returns; that on a large image waits for its turn."""
+    if image.width * image.height <= _LARGE:
+        return work()
+    # In a thread of its own, as the next one gets the memory that it frees: glibc keeps that for threads.
+    with _ONE_LARGE, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+def _pixels(image: Image.Image, size: int, levels: Levels | None) -> np.ndarray:
+    """A loaded image as `decode` returns it."""
+    turn = image.getexif().get(_ORIENTATION, 1)
+    width, height = image.size if turn not in _SWAPPING else image.size[::-1]
+    strips = (_flatten(strip, levels) for strip in _strips(image, turn))
+    if width * height <= _STRIP:
+        whole = next(strips)
+    elif not size:
+        return _joined(strips, (height, width, 1 if _is_grey(image) else 3))
+    elif turn not in _UPRIGHT and _is_plain(image):
+        whole = image
+    else:
+        whole, top = Image.new('L' if _is_grey(image) else 'RGB', (width, height)), 0
+        for strip in strips:
+            whole.paste(strip, (0, top))
+            top += strip.height
+    return _array(_fitted(whole, size))
+
+
+def _strips(image: Image.Image, turn: int = 1) -> Iterator[Image.Image]:
+    """The rows of the upright image, in parts of `_STRIP` pixels; `turn` is its EXIF orientation."""
+    width, height = image.size if turn not in _SWAPPING else image.size[::-1]
+    rows = max(_STRIP // width, 1)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        first, last = (height - bottom, height - top) if turn in _REVERSING else (top, bottom)
+        box = (first, 0, last, width) if turn in _SWAPPING else (0, first, width, last)
+        strip = image if rows >= height else image.crop(box)
+        yield strip.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else strip
+
+
+def _joined(strips: Iterator[Image.Image], shape: tuple[int, int, int]) -> np.ndarray:
+    """Strips as one array, which Pillow would make by way of a copy."""
+    result, top = np.empty(shape, np.uint8), 0
+    for strip in strips:
+        result[top : top + strip.height] = _array(strip)
+        top += strip.height
+    return result
+
+
+def _fitted(picture: Image.Image, size: int) -> Image.Image:
+    if not size or picture.size == (size, size):
+        return picture
+    return ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
+
+
+def _array(picture: Image.Image) -> np.ndarray:
+    """uint8 [H, W, C]."""
+    array = np.asarray(picture)
+    return array if array.ndim == 3 else array[..., None]
+
+
+def _numbers(image: Image.Image) -> np.ndarray:
+    """The values of a deep image [H, W]; ValueError: one is not finite."""
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise ValueError('NaN or infinite pixels')
+    return values
+
+
+def _flatten(image: Image.Image, levels: Levels | None) -> Image.Image:
     """Converts any mode to 'L' or 'RGB'."""
-    if image.mode in ('L', 'RGB') and 'transparency' not in image.info:
+    if _is_plain(image):
         return image
     if _is_deep(image):  # which Pillow's own conversion would clip
-        values = np.maximum(np.asarray(image, np.float64), 0)
-        white = 1 if image.mode == 'F' and values.max() <= 1 else max(values.max(), 65535)
-        return Image.fromarray(np.round(values * (255 / white)).astype(np.uint8))
+        low, high = levels
+        values = np.clip(_numbers(image).astype(np.float64), low, high) - low
+        return Image.fromarray(np.round(values * (255 / ((high - low) or 1))).astype(np.uint8))
     if 'A' in image.getbands() or 'transparency' in image.info:
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
     return image.convert('L' if _is_grey(image) else 'RGB')
+
+
+def _is_plain(image: Image.Image) -> bool:
+    """Whether `_flatten` returns the image itself."""
+    return image.mode in ('L', 'RGB') and 'transparency' not in image.info
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -118,5 +267,8 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def _broken(name: object, error: Exception) -> BrokenImage:
-    unknown = isinstance(error, UnidentifiedImageError)  # its text repeats the name
-    return BrokenImage(name, 'of no kind that is known' if unknown else ' '.join(str(error).split()))
+    if isinstance(error, UnidentifiedImageError):  # its text repeats the name
+        return BrokenImage(name, 'of no kind that is known')
+    if isinstance(error, Image.DecompressionBombError):
+        return BrokenImage(name, f'more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, which are not read')
+    return BrokenImage(name, ' '.join(str(error).split()))

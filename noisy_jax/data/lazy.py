@@ -26,13 +26,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax.data.decoding import BrokenImage, File, decode, decoded_shape, fit_array
+from noisy_jax.data.decoding import BrokenImage, File, Levels, TooDeep, decode, decoded_shape, fit_array, levels_of
 from noisy_jax.errors import InputError, some
 
 _SHARE = 16  # images per task: enough to outweigh its dispatch, few enough to divide a batch among the workers
 _PATIENCE = 3  # seconds before a progress bar appears
 NAMED = 10  # broken images that an error names; it counts the others
 BROKEN = ('refuse', 'leave_out')  # what becomes of them
+FIND = 'find'
 _QUIET = contextvars.ContextVar('quiet', default=False)  # no bars at all; they are for terminals only
 
 
@@ -46,6 +47,8 @@ class Decoding(NamedTuple):
         they are needed.
       workers: processes that decode; 0: threads of this process.
       headers: whether files are looked into now; if not, they may have any sizes, and only `original` reads them.
+      levels: which values of deep images become black and white; FIND: the lowest and the highest of all of them, whose
+        pixels are read once for that; None: there is no deep image.
       broken: one of BROKEN. Those that stay files are decoded once to leave out the broken ones, which takes as long as
         an epoch of reading; to refuse them, their headers are read, and the pixels when they are needed.
     """
@@ -54,6 +57,7 @@ class Decoding(NamedTuple):
     memory_bytes: int = 2**33
     workers: int = 0
     headers: bool = True
+    levels: Levels | str | None = FIND
     broken: str = BROKEN[0]
 
 
@@ -62,10 +66,11 @@ DEFAULT = Decoding()
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Stored images, one for each of `rows` [N] of `place`; parts are sent to worker processes."""
+    """Stored images, one for each of `rows` [N] of `place`, the deep ones with `levels`; parts are sent to workers."""
 
     place: Any
     rows: np.ndarray
+    levels: Levels | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -141,9 +146,16 @@ class Files(_Lazy):
             raise _refusal(self._source, _broken(self._source, 0))
         return shapes
 
-    def original(self, row: int) -> np.ndarray:
-        """The image as it is stored, uint8 [H, W, 3], or [H, W, 1] if it is grey."""
-        return decode(self._source.open(row), name=self._source.name(row))
+    def original(self, row: int, then: Callable[[np.ndarray], Any]) -> Any:
+        """What `then` makes of the image as it is stored, uint8 [H, W, 3], or [H, W, 1] if it is grey."""
+        source = self._source
+        return decode(source.open(row), name=source.name(row), levels=source.levels, then=then)
+
+    def with_levels(self) -> tuple[Self, Levels | None]:
+        """The same with levels for the deep ones among them, whose pixels are read for that; and these levels."""
+        levels = _levels(self._source)[0]
+        source = dataclasses.replace(self._source, levels=levels)
+        return type(self)(source, self.shape[1:], self._size, self._workers), levels
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         chosen = self._source.take(rows)
@@ -178,13 +190,13 @@ def take(images: Images, rows: np.ndarray) -> Images:
     return images.take(rows) if isinstance(images, _Lazy) else images[rows]
 
 
-def original(images: Images, row: int) -> np.ndarray:
-    """The image at this row in its own size, uint8 [H, W, C].
+def original(images: Images, row: int, then: Callable[[np.ndarray], Any]) -> Any:
+    """What `then` makes of the image at this row in its own size, uint8 [H, W, C].
 
     Raises:
       InputError: its file is damaged, incomplete or of an unknown kind.
     """
-    return images.original(row) if isinstance(images, Files) else images[row]
+    return images.original(row, then) if isinstance(images, Files) else then(images[row])
 
 
 def scaled(images: Images, size: int) -> Images:
@@ -204,11 +216,13 @@ class Found(NamedTuple):
       images: uint8 [M, H, W, C].
       rows: int [M], which of all they are.
       broken: what is wrong with each of the others, by its row.
+      levels: which values of deep images become black and white; None where there is no deep one.
     """
 
     images: Images
     rows: np.ndarray
     broken: dict[int, str]
+    levels: Levels | None = None
 
 
 def images(encoded: Encoded, decoding: Decoding) -> Found:
@@ -220,9 +234,35 @@ def images(encoded: Encoded, decoding: Decoding) -> Found:
     Raises:
       InputError: images are broken, all of them or where that is refused, or one has another size than the first.
     """
-    size, memory_bytes, workers = decoding[:3]
     if not decoding.headers:
-        return Found(Files(encoded, (0, 0, 3), workers=workers), np.arange(len(encoded)), {})
+        return Found(Files(encoded, (0, 0, 3), workers=decoding.workers), np.arange(len(encoded)), {})
+    if decoding.levels != FIND:
+        encoded = dataclasses.replace(encoded, levels=decoding.levels)
+    try:
+        return _read(encoded, decoding)._replace(levels=encoded.levels)
+    except TooDeep:
+        if decoding.levels != FIND:
+            raise
+    levels, broken = _levels(encoded)
+    encoded = dataclasses.replace(encoded, levels=levels or Levels(0.0, 1.0))  # all deep ones may be broken
+    if broken and decoding.broken == 'refuse':
+        raise _refusal(encoded, _broken(encoded, decoding.image_size))
+    return _read(encoded, decoding)._replace(levels=levels)
+
+
+def _levels(encoded: Encoded) -> tuple[Levels | None, list[BrokenImage]]:
+    """The lowest and the highest value of all deep images, None without any; and those found broken on the way."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        read = _watched(encoded, _mapped(pool, levels_of, 0, encoded), 'reading the range of pixels')
+        found = [each for _, each in read if each is not None]
+    broken = [each for each in found if _is_broken(each)]
+    ranges = [each for each in found if not _is_broken(each)]
+    return (Levels(min(ranges)[0], max(high for _, high in ranges)) if ranges else None), broken
+
+
+def _read(encoded: Encoded, decoding: Decoding) -> Found:
+    """As `images`, with the levels of `encoded`."""
+    size, memory_bytes, workers = decoding[:3]
     refuses = decoding.broken == 'refuse'
     first, (height, width, _) = _first_whole(encoded, size)
     if len(encoded) * height * width * 3 > memory_bytes:
@@ -257,9 +297,9 @@ def _first_whole(encoded: Encoded, size: int) -> tuple[int, tuple[int, int, int]
     raise _refusal(encoded, _broken(encoded, size))
 
 
-def _shape(file: File, size: int, name: str) -> tuple[int, int, int]:
+def _shape(file: File, size: int, name: str, levels: Levels | None) -> tuple[int, int, int]:
     """As `decoded_shape`, of an image whose pixels can be read."""
-    return decode(file, size, name).shape
+    return decode(file, size, name, levels).shape
 
 
 def _whole(count: int, broken: dict[int, str]) -> np.ndarray:
@@ -295,7 +335,7 @@ def _is_broken(found: Any) -> bool:
 def _common_shape(encoded: Encoded, decoding: Decoding, first: int) -> tuple[tuple[int, int, int], dict[int, str]]:
     """(H, W, C) that all images have, and what is wrong with each that is broken; read as `Decoding` says."""
     size, read = decoding.image_size, _shape if decoding.broken == 'leave_out' else decoded_shape
-    expected, channels, broken = read(encoded.open(first), size, encoded.name(first))[:2], 1, {}
+    expected, channels, broken = read(encoded.open(first), size, encoded.name(first), encoded.levels)[:2], 1, {}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for row, shape in _watched(encoded, _mapped(pool, read, size, encoded), 'reading images'):
             if _is_broken(shape):
@@ -345,7 +385,7 @@ def _decoded(encoded: Encoded, size: int, workers: int) -> Iterator[np.ndarray |
 
 
 def _mapped(pool: concurrent.futures.Executor, read: Callable, size: int, encoded: Encoded) -> Iterator[Any]:
-    """What `read` (`decode`, `decoded_shape` or `_shape`) gives for every image in order, or its BrokenImage."""
+    """What `read` (`decode` or another with its arguments) gives for every image in order, or its BrokenImage."""
     shares = (encoded.take(rows) for rows in np.split(np.arange(len(encoded)), range(_SHARE, len(encoded), _SHARE)))
     return itertools.chain.from_iterable(pool.map(functools.partial(_each, read, size), shares))
 
@@ -357,7 +397,7 @@ def _each(read: Callable, size: int, encoded: Encoded) -> list[Any]:
 def _attempt(read: Callable, size: int, encoded: Encoded, row: int) -> Any:
     """What `read` gives for an image, or the BrokenImage that it raises."""
     try:
-        return read(encoded.open(row), size, encoded.name(row))
+        return read(encoded.open(row), size, encoded.name(row), encoded.levels)
     except BrokenImage as error:
         return error
 

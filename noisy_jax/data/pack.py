@@ -74,7 +74,9 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
 def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes or resumes in a folder that is locked."""
     state = _unfinished(folder)
-    train, test = (data.load_split(settings | {'memory_bytes': 0}, split) for split in ('train', 'test'))
+    train, test = data.load_splits(settings | {'memory_bytes': 0})
+    if train.levels:
+        print(train.levels, file=sys.stderr)
     splits = {'': train, 'test_': test} if test is not None else {'': train}
     made_of = {name: value for name, value in settings.items() if name != 'workers'}
     made_of |= {f'{prefix}images': _fingerprint(dataset) for prefix, dataset in splits.items()}

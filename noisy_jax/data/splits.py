@@ -38,9 +38,12 @@ class Splits:
     embeddings: np.ndarray | None
 
     @property
-    def broken(self) -> int:
-        """How many image files of training and test set were left out, as they cannot be read."""
-        return len(self.labelled.broken) + (len(self.test.broken) if self.test else 0)
+    def notes(self) -> list[str]:
+        """What there is to say of how the image files were read, a line each."""
+        broken = len(self.labelled.broken) + (len(self.test.broken) if self.test else 0)
+        left_out = f'{broken} broken image{"" if broken == 1 else "s"} left out'
+        notes = [f'{left_out}; data_issues.csv will say what is wrong with each'] if broken else []
+        return notes + ([str(self.labelled.levels)] if self.labelled.levels else [])
 
     @property
     def description(self) -> dict[str, Any]:
@@ -48,6 +51,7 @@ class Splits:
         return {
             'classes': list(self.labelled.class_names),
             'image_shape': list(self.labelled.image.shape[1:]),  # H, W, C
+            'levels': self.labelled.levels,  # of deep images; else null
             'images': len(self.labelled),
             'held_out': len(self.valid_rows),
             'unlabelled': len(self.pool) - len(self.train),
@@ -73,7 +77,7 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     if given:
         everything, test = (part and part.replace(image=lazy.scaled(part.image, settings.image_size)) for part in given)
     else:
-        everything, test = (data.load_split(settings, name) for name in ('train', 'test'))
+        everything, test = data.load_splits(settings)
     channels = everything.image.shape[-1]
     for field in ('mean', 'std'):
         if len(settings[field]) != channels:

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from noisy_jax import cli, data, files
+from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.embed import backbone, pictures
 from noisy_jax.embed.backbone import Backbone
@@ -81,12 +82,18 @@ def embed(images: str, out: str, load: Callable[[], Backbone], batch: int = 32) 
 
 
 def _embed(dataset: Dataset, out: str, network: Backbone, batch: int) -> None:
+    pixels, made_of = dataset.image, network.made_of
+    if isinstance(pixels, lazy.Files):
+        pixels, levels = pixels.with_levels()
+        if levels:
+            print(levels, file=sys.stderr)
+            made_of = made_of | {'levels': levels}
     ids = dataset.id.tolist()
-    table = Table(pathlib.Path(out), ids, network.made_of, network.width, batch)
+    table = Table(pathlib.Path(out), ids, made_of, network.width, batch)
     resumed = f', resumed after {table.done}' if table.done else ''
     print(f'{len(ids)} images, {network.width} features each, on {network.device}{resumed}', file=sys.stderr)
     batches = [np.arange(start, min(start + batch, len(ids))) for start in range(table.done, len(ids), batch)]
-    ready = pictures.prepared(dataset.image, network.prepare, batches)
+    ready = pictures.prepared(pixels, network.prepare, batches)
     with tqdm(total=len(ids), initial=table.done, desc='embedding', unit='image', disable=None, leave=False) as bar:
         for rows, inputs in zip(batches, ready, strict=True):
             features = network.embed(inputs)

@@ -23,12 +23,16 @@ def prepared(
     Raises:
       InputError: an image is broken; names all from its batch on that are, so that they can be repaired at once.
     """
+
+    def ready(image: np.ndarray) -> Any:
+        return prepare(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert('RGB'))
+
     ahead: collections.deque[Iterator[Any]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(thread_name_prefix='decode') as pool:
         try:
             for done in range(len(batches)):
                 for rows in batches[done + len(ahead) : done + 1 + _AHEAD]:
-                    ahead.append(pool.map(lambda row: prepare(_picture(images, row)), rows))
+                    ahead.append(pool.map(lambda row: lazy.original(images, row, ready), rows))
                 try:
                     batch = list(ahead.popleft())
                 except InputError as error:
@@ -38,17 +42,12 @@ def prepared(
             pool.shutdown(cancel_futures=True)
 
 
-def _picture(images: lazy.Images, row: int) -> Image.Image:
-    array = lazy.original(images, row)
-    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).convert('RGB')
-
-
 def _all_broken(images: lazy.Files, rows: np.ndarray, pool: concurrent.futures.Executor) -> InputError:
     """The error about all broken images among these rows, of which there is one at least."""
 
     def fault(row: int) -> InputError | None:
         try:
-            lazy.original(images, row)
+            lazy.original(images, row, np.shape)
         except InputError as error:
             return error
         return None

@@ -104,6 +104,7 @@ def _facts(classifier: 'TrainedClassifier') -> dict[str, Any]:
         'stem': None if small is None else ('small' if small else 'large'),
         'classes': list(classifier.class_names),
         'image_shape': list(classifier.image_shape),  # H, W, C
+        'levels': classifier.levels,
         'mean': list(classifier.config.data.mean),
         'std': list(classifier.config.data.std),
         'networks': 2 if 'second' in classifier.variables else 1,
@@ -135,7 +136,7 @@ def _programs(classifier: 'TrainedClassifier') -> dict[str, bytes]:
 
 _PROGRAMS = """\
 A classifier trained by noisy_jax. Images are uint8 [B, {height}, {width}, {channels}], any B; those of other
-sizes are first scaled by their shorter side and cropped in the middle.
+sizes are first scaled by their shorter side and cropped in the middle.{deep}
 
 classifier.stablehlo: images -> probabilities float32 [B, {count}], columns as "classes" in export.json.
 encoder.stablehlo: images -> embeddings float32 [B, D].
@@ -181,6 +182,9 @@ The classifier is two networks: classifier.stablehlo averages their probabilitie
 def _readme(facts: dict[str, Any]) -> str:
     height, width, channels = facts['image_shape']
     values = facts | {'height': height, 'width': width, 'channels': channels, 'count': len(facts['classes'])}
+    deep = ''
+    if facts['levels']:
+        deep = ' Files of more than 8 bits: values from\n{:g} to {:g} become 0 to 255.'.format(*facts['levels'])
     is_small, is_linear, changes = facts['stem'] == 'small', facts['classifier'] == 'linear', ''
     if is_small or channels != 3:
         window = '3, 1, 1' if is_small else '7, 2, 3'  # size, stride, padding
@@ -191,4 +195,4 @@ def _readme(facts: dict[str, Any]) -> str:
         changes += '    model.fc = torch.nn.Identity()  # this classifier is more than a linear layer\n'
     weights = _TORCH if facts['weights'] == 'torchvision' else _OWN
     text = _PROGRAMS + weights + (_PAIR if facts['networks'] == 2 else '')
-    return text.format(**values, changes=changes, result='logits' if is_linear else 'embeddings')
+    return text.format(**values, deep=deep, changes=changes, result='logits' if is_linear else 'embeddings')

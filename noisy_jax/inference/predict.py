@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from noisy_jax import cli
 from noisy_jax.data import pictures
-from noisy_jax.data.decoding import decode
+from noisy_jax.data.decoding import Levels, decode
 from noisy_jax.errors import InputError, exit_status
 from noisy_jax.files import lines, new_file, write_csv
 from noisy_jax.inference.output import check_output
@@ -130,7 +130,7 @@ def image_files(images: str) -> list[str]:
 def _predictions(classifier: 'TrainedClassifier', files: list[str]) -> Iterator[tuple[str, np.ndarray | InputError]]:
     """Each file with its probabilities [C] or the error of reading it; a few batches are in memory at a time."""
     size = classifier.config.eval_batch_size
-    read = functools.partial(_read, shape=classifier.image_shape)
+    read = functools.partial(_read, shape=classifier.image_shape, levels=classifier.levels)
     ahead: collections.deque[tuple[list[str], Iterator]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(thread_name_prefix='decode') as pool:
         try:
@@ -152,11 +152,11 @@ def _classified(
     return (image if isinstance(image, InputError) else next(probabilities) for image in images)
 
 
-def _read(file: str, shape: tuple[int, int, int]) -> np.ndarray | InputError:
+def _read(file: str, shape: tuple[int, int, int], levels: Levels | None = None) -> np.ndarray | InputError:
     """An image as the classifier takes it, uint8 [H, W, C], or the error of reading it."""
     height, width, channels = shape
     try:
-        image = decode(file, height if height == width else 0)
+        image = decode(file, height if height == width else 0, levels=levels)
     except InputError as error:
         return error
     if image.shape[:2] != (height, width):

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from noisy_jax import files, schedule
 from noisy_jax.config import from_json
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.decoding import Levels
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
 from noisy_jax.models.network import Network
@@ -38,6 +39,7 @@ class TrainedClassifier:
       config: of the run; `model`, `data.mean`, `data.std` and `eval_batch_size` are used.
       class_names: C names.
       image_shape: (H, W, C) of the images that it takes.
+      levels: which values of deep image files became black and white in training; None: there were none.
 
     Example:
       >>> classifier = TrainedClassifier.of_run('runs/photos')
@@ -48,6 +50,7 @@ class TrainedClassifier:
     config: ConfigDict
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
+    levels: Levels | None = None
 
     @classmethod
     def of_run(cls, workdir: str | os.PathLike) -> 'TrainedClassifier':
@@ -65,7 +68,8 @@ class TrainedClassifier:
                 why = f'its phases are {", ".join(config.phases)}'
             raise InputError(f'{folder.path}: this run has no classifier; {why}')
         data = folder.load_json('data')
-        return cls(_outcome(folder, phase), config, tuple(data['classes']), tuple(data['image_shape']))
+        names, shape = tuple(data['classes']), tuple(data['image_shape'])
+        return cls(_outcome(folder, phase), config, names, shape, _levels(data))
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> 'TrainedClassifier':
@@ -82,9 +86,10 @@ class TrainedClassifier:
             arrays = safetensors.numpy.load_file(path / _WEIGHTS)
             config = from_json(description['config'])
             names, shape = tuple(description['classes']), tuple(description['image_shape'])
+            levels = _levels(description)
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise InputError(f'{path}: no classifier that `save` wrote ({" ".join(str(error).split())})') from error
-        return cls(unflatten_dict(arrays, sep='/'), config, names, shape)
+        return cls(unflatten_dict(arrays, sep='/'), config, names, shape, levels)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes model.safetensors (arrays named 'params/encoder/...') and model.json: numbers and text, no code.
@@ -98,7 +103,7 @@ class TrainedClassifier:
         files.check_free(path, _DESCRIPTION, 'folder', (_WEIGHTS,))
         arrays = {name: np.ascontiguousarray(array) for name, array in flatten_dict(self.variables, sep='/').items()}
         shape, config = list(self.image_shape), self.config.to_dict()
-        description = {'classes': list(self.class_names), 'image_shape': shape, 'config': config}
+        description = {'classes': list(self.class_names), 'image_shape': shape, 'levels': self.levels, 'config': config}
         try:
             files.write(path / _WEIGHTS, safetensors.numpy.save(arrays))
             files.write(path / _DESCRIPTION, (json.dumps(description, indent=1) + '\n').encode())
@@ -148,6 +153,11 @@ class TrainedClassifier:
     def _evaluators(self) -> Any:
         mesh, options = mesh_lib.make_mesh(), compiling.compiler_options()
         return functools.cache(lambda size: Evaluator(self.network, self.normalise, mesh, size, options))
+
+
+def _levels(description: dict[str, Any]) -> Levels | None:
+    levels = description.get('levels')  # earlier versions have none
+    return levels and Levels(*map(float, levels))
 
 
 def _outcome(folder: WorkDir, phase: str) -> Variables:

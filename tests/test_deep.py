@@ -1,0 +1,123 @@
+"""Grey images of more than 8 bits keep their depth: the range of the training set becomes 0 to 255, everywhere."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import refused
+from PIL import Image
+from random_weights import random_classifier
+
+from noisy_jax import data
+from noisy_jax.data import lazy, pack, splits
+from noisy_jax.data.decoding import Levels, decode
+from noisy_jax.inference import predict
+from noisy_jax.inference.trained import TrainedClassifier
+from noisy_jax.settings import default
+
+LOW, HIGH = 3, 4095
+VALUES = np.linspace(LOW, HIGH, 4 * 16 * 16).round().astype(np.uint16).reshape(4, 16, 16)  # 12 bits
+MEMORY = [2**30, 0]
+
+
+def _scaled(values, low=LOW, high=HIGH):
+    return np.round((np.clip(values.astype(float), low, high) - low) / (high - low) * 255)[..., None]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Four deep images to train and two beyond their range to test, of two classes; a shallow one of each kind."""
+    for part, images in (('train', VALUES), ('test', np.stack([VALUES[0] * 0, VALUES[3] + 999]))):
+        for row, image in enumerate(images):
+            folder = tmp_path / part / 'ab'[row % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / (f'{row}.png' if row < 3 else f'{row}.tif'))
+    Image.fromarray(np.full((16, 16), 200, np.uint8)).save(tmp_path / 'train' / 'b' / '9.png')
+    return tmp_path
+
+
+def _config(root, **changes):
+    config = default()
+    config.noise.kind, config.data.mean, config.data.std = 'none', (0.5,), (0.25,)
+    config.data.update({'name': 'filelist', 'path': str(root), 'list': 'train.csv', 'test_list': 'test.csv', **changes})
+    for part in ('train', 'test'):
+        files = sorted((root / part).glob('*/*'), key=lambda file: file.name)
+        lines = [f'{file.relative_to(root)},{file.parent.name}\n' for file in files]
+        (root / f'{part}.csv').write_text(''.join(lines))
+    return config
+
+
+@pytest.mark.parametrize('memory_bytes', MEMORY)
+def test_all_levels_are_kept_in_training_and_test_set(root, memory_bytes):
+    loaded = splits.load(_config(root, memory_bytes=memory_bytes))
+    images = loaded.train.image[:]
+    np.testing.assert_array_equal(images[:4], _scaled(VALUES))
+    assert len(np.unique(images[:4])) == 256
+    assert (images[4] == 200).all()  # 8 bits are pixels already
+    assert loaded.train.levels == (LOW, HIGH)
+    np.testing.assert_array_equal(loaded.test.image[:], _scaled(np.stack([VALUES[0] * 0, VALUES[3] + 999])))
+    assert loaded.description['levels'] == (LOW, HIGH)
+    assert loaded.notes == ['pixels of more than 8 bits, from 3 to 4095, are scaled to 0..255']
+
+
+def test_without_deep_images_there_is_nothing_to_say(root):
+    for file in root.glob('train/*/[0-3].*'):
+        file.unlink()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(root / 'train' / 'a' / '8.png')
+    config = _config(root, test_list='')
+    assert splits.load(config).description['levels'] is None
+    assert splits.load(config).notes == []
+    config.data.test_list = 'test.csv'
+    refused(lambda: splits.load(config), root / 'test' / 'a' / '0.png', 'more than 8 bits', 'no training image')
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.int32])
+def test_floats_and_negative_numbers(tmp_path, dtype):
+    values = np.array([[-1000, -500], [0, 1000]], dtype)
+    Image.fromarray(values).save(tmp_path / 'a.tif')
+    found = decode(tmp_path / 'a.tif', levels=Levels(-1000, 1000))
+    np.testing.assert_array_equal(found[..., 0], [[0, 64], [128, 255]])
+    constant = decode(tmp_path / 'a.tif', levels=Levels(-2000, -2000))
+    assert not constant.any()
+
+
+@pytest.mark.parametrize('memory_bytes', MEMORY)
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_a_value_that_is_not_finite(root, memory_bytes, value):
+    image = VALUES[0].astype(np.float32)
+    image[3, 4] = value
+    Image.fromarray(image).save(root / 'train' / 'a' / '7.tif')
+    config = _config(root, memory_bytes=memory_bytes)
+    refused(lambda: splits.load(config), root / 'train' / 'a' / '7.tif', 'NaN')
+    config.data.broken = 'leave_out'
+    loaded = splits.load(config)
+    assert [name for name, _ in loaded.labelled.broken] == ['train/a/7.tif']
+    np.testing.assert_array_equal(loaded.train.image[:4], _scaled(VALUES))
+    assert len(loaded.notes) == 2
+
+
+def test_predict_scales_as_training_did(root, tmp_path):
+    file = str(root / 'test' / 'b' / '1.png')
+    classifier = dataclasses.replace(random_classifier((16, 16, 1), encoder='cnn_small'), levels=Levels(LOW, HIGH))
+    classifier.save(tmp_path / 'model')
+    levels = TrainedClassifier.load(tmp_path / 'model').levels
+    assert levels == (LOW, HIGH)
+    np.testing.assert_array_equal(predict._read(file, (16, 16, 1), levels), _scaled(VALUES[3] + 999))
+    assert 'more than 8 bits' in str(predict._read(file, (16, 16, 1)))
+
+
+def test_a_packed_set_knows_the_levels(root, tmp_path, capsys):
+    config = _config(root)
+    settings = {name: config.data[name] for name in ('name', 'path', 'list', 'test_list')}
+    pack.pack(tmp_path / 'packed', **settings)
+    assert 'from 3 to 4095' in capsys.readouterr().err
+    packed = data.load('arrays', split='train', path=str(tmp_path / 'packed'))
+    assert packed.levels == (LOW, HIGH)
+    np.testing.assert_array_equal(packed.image[:4], _scaled(VALUES))
+
+
+def test_images_that_are_embedded_have_the_range_of_all(root):
+    Image.fromarray(VALUES[3]).save(root / 'train' / 'b' / '3.png')
+    images, levels = data.load_unread(str(root)).image.with_levels()
+    assert levels == (LOW, HIGH)
+    np.testing.assert_array_equal(lazy.original(images, 0, np.asarray), _scaled(VALUES[0]))
