@@ -18,6 +18,7 @@ from noisy_jax.data import decoding, pack, pixels
 from noisy_jax.data.dataset import Dataset, split
 from noisy_jax.errors import InputError
 from noisy_jax.files import new_folder
+from noisy_jax.report import thumbnails
 
 IMAGES = np.zeros((10, 4, 4, 3), np.uint8)
 LABELS = np.arange(10) % 2
@@ -177,6 +178,27 @@ def test_a_tiff_tells_its_upright_shape(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(np.zeros((2, 5, 3), np.uint8)).save(tmp_path / 'a.tif', exif=exif)
     assert decoding.decoded_shape(tmp_path / 'a.tif') == decoding.decode(tmp_path / 'a.tif').shape == (5, 2, 3)
+
+
+@pytest.mark.parametrize('shape', [(10, 3, 16, 16), (10, 1, 28, 28), (10, 4, 5, 5)])
+def test_channels_first(tmp_path, shape):
+    images = np.zeros(shape, np.uint8)
+    words = str(shape), 'images.transpose(0, 2, 3, 1)'
+    refused(lambda: _arrays(tmp_path, images=images, labels=LABELS), 'a.npz', *words)
+    refused(lambda: Dataset(images, LABELS, ('a', 'b')), *words)
+
+
+def test_channels_that_are_no_colours():
+    """Each is scaled by itself: Pillow takes the last of four for transparency, and no five."""
+    image = np.random.default_rng(0).integers(0, 256, (12, 8, 5), np.uint8)
+    found = decoding.fit_array(image, 4)
+    for channel in range(5):
+        np.testing.assert_array_equal(
+            found[..., channel], decoding.fit_array(image[..., channel : channel + 1], 4)[..., 0]
+        )
+    np.testing.assert_array_equal(decoding.fit_array(image[..., :4], 4), found[..., :4])
+    assert thumbnails.data_uri(image, 8) == thumbnails.data_uri(image[..., :3], 8)
+    assert thumbnails.data_uri(image[..., :2], 8) == thumbnails.data_uri(image[..., :1], 8)
 
 
 def test_statistics_are_counted_without_floats_of_all_pixels():

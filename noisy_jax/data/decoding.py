@@ -151,6 +151,8 @@ def fit_array(image: np.ndarray, size: int) -> np.ndarray:
     """Scales uint8 [H, W, C] by its shorter side and crops the centre: [size, size, C]; size 0: as it is."""
     if not size or image.shape[:2] == (size, size):
         return image
+    if image.shape[-1] not in (1, 3):  # Pillow would take the last of two or four for transparency
+        return np.concatenate([fit_array(channel, size) for channel in np.split(image, image.shape[-1], -1)], -1)
     return _array(_fitted(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), size))
 
 

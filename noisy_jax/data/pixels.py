@@ -102,6 +102,11 @@ def statistics(images: lazy.Images, rows: np.ndarray, size: int) -> tuple[tuple[
     return tuple(np.round(mean, 4).tolist()), tuple(np.maximum(np.round(std, 4), 1e-3).tolist())
 
 
+def visible(images: np.ndarray) -> np.ndarray:
+    """The channels of [..., C] that a screen can show: the first three, or the first."""
+    return images[..., : 3 if images.shape[-1] >= 3 else 1]
+
+
 def _check(image_shape: tuple[int, ...], values: int) -> None:
     sizes = image_shape if isinstance(image_shape, (tuple, list)) else ()
     if len(sizes) not in (2, 3) or not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.pixels import visible
 from noisy_jax.errors import shown
 
 _FLUSH_SECONDS = 20
@@ -67,7 +68,7 @@ class Board:
         """uint8 [rows, columns, H, W, C]."""
         rows, columns, height, width, channels = grid.shape
         picture = grid.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
-        self._writer.add_image(tag, picture, 0, dataformats='HWC')
+        self._writer.add_image(tag, visible(picture), 0, dataformats='HWC')
 
 
 def is_installed() -> bool:
