@@ -10,7 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from conftest import environment, refused
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from noisy_jax import data
 from noisy_jax.clean import copies
@@ -170,6 +170,24 @@ def test_more_pixels_than_pillows_limit(tmp_path):
     ]
     assert done[0].stdout == '(4, 4, 3)\n', done[0].stderr
     assert 'a.png: not a whole image (more than 14 pixels' in done[1].stderr
+
+
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
+def test_formats_that_take_more_memory_have_half_of_the_limit(tmp_path, monkeypatch):
+    Image.fromarray(IMAGES[0]).save(tmp_path / 'a.webp')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 16)
+    assert decoding.decode(tmp_path / 'a.webp').shape == (4, 4, 3)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 15)
+    refused(lambda: decoding.decode(tmp_path / 'a.webp'), tmp_path / 'a.webp', 'more than 15 pixels')
+
+
+@pytest.mark.skipif(not features.check('avif'), reason='this Pillow reads no AVIF')
+def test_a_broken_avif_is_named(tmp_path):
+    """Its decoder raises RuntimeError."""
+    file = tmp_path / 'a.avif'
+    Image.fromarray(IMAGES[0]).save(file)
+    file.write_bytes(file.read_bytes().replace(b'av1C', b'av1X'))
+    refused(lambda: decoding.decode(file), file, 'not a whole image')
 
 
 def test_a_tiff_tells_its_upright_shape(tmp_path):

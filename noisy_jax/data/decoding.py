@@ -1,7 +1,7 @@
 """Decodes one image (JPEG, PNG, ...) to a uint8 array.
 
-Large images are decoded one at a time and converted in strips: Pillow's own limit of 179 million pixels is then one of
-1.4 GB. The bits are those of a conversion at once.
+Large images are decoded one at a time and converted in strips: Pillow's own limit of 179 million pixels, half of it for
+formats that take twice the memory, is then one of 1.4 GB. The bits are those of a conversion at once.
 """
 
 import concurrent.futures
@@ -59,9 +59,10 @@ warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 _STRIP = 2**22  # pixels that are converted at a time
 _LARGE = 2**25  # pixels above which one image at a time is decoded
+_HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several copies
 _ONE_LARGE = threading.Lock()
 _ANY = Levels(0.0, 1.0)
-_FAULTS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+_FAULTS = (OSError, SyntaxError, ValueError, RuntimeError, struct.error, Image.DecompressionBombError)
 _ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101  # tags of EXIF and TIFF
 _SWAPPING, _REVERSING = (5, 6, 7, 8), (3, 4, 7, 8)  # width and height; the top row comes from the far side
 # Transposition that makes an image upright. Pillow's `exif_transpose` rewrites EXIF and fails at any odd tag.
@@ -163,6 +164,9 @@ def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Imag
         with Image.open(file) as image:
             if levels is None and _is_deep(image):
                 raise TooDeep(str(name or file))
+            most = Image.MAX_IMAGE_PIXELS
+            if most and image.format in _HEAVY and image.width * image.height > most:
+                raise _too_large(name or file, most)
             yield image
     except InputError:
         raise
@@ -272,5 +276,9 @@ def _broken(name: object, error: Exception) -> BrokenImage:
     if isinstance(error, UnidentifiedImageError):  # its text repeats the name
         return BrokenImage(name, 'of no kind that is known')
     if isinstance(error, Image.DecompressionBombError):
-        return BrokenImage(name, f'more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, which are not read')
+        return _too_large(name, 2 * Image.MAX_IMAGE_PIXELS)
     return BrokenImage(name, ' '.join(str(error).split()))
+
+
+def _too_large(name: object, most: int) -> BrokenImage:
+    return BrokenImage(name, f'more than {most:,} pixels, which are not read')
