@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -70,6 +71,13 @@ def test_no_npz_does_not_advise_to_unpickle(tmp_path, content):
 def test_an_npy_file_as_path(tmp_path):
     np.save(tmp_path / 'a.npy', IMAGES)
     refused(lambda: data.load('arrays', split='train', path=str(tmp_path / 'a.npy')), 'a.npy', '.npz')
+
+
+def test_a_member_of_an_npz_that_is_no_array(tmp_path):
+    np.savez(tmp_path / 'a.npz', images=IMAGES)
+    with zipfile.ZipFile(tmp_path / 'a.npz', 'a') as archive:
+        archive.writestr('labels.npy', b'0, 1, 0, 1')
+    refused(lambda: data.load('arrays', split='train', path=str(tmp_path / 'a.npz')), 'a.npz', "no array 'labels'")
 
 
 def test_empty_arrays(tmp_path):

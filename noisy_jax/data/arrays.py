@@ -81,8 +81,8 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     arrays, file = {}, path
     try:
         if not path.is_dir():
-            with np.load(path) as archive:
-                return dict(archive)
+            with np.load(path) as archive:  # which gives the bytes of members of another kind
+                return {name: array for name, array in archive.items() if isinstance(array, np.ndarray)}
         for file in sorted(path.glob('*.npy')):
             arrays[file.stem] = np.load(file, mmap_mode='r')
     except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them
