@@ -104,6 +104,7 @@ def decode(
     def work() -> Any:
         image.load()
         array = _pixels(image, size, levels)
+        Image.Image.close(image)  # frees the pixels, and not the file of a caller as the override does
         return array if then is None else then(array)
 
     with _opened(file, name, levels) as image:
