@@ -1,7 +1,6 @@
 """Writing without traces of a failure: a file or folder takes its name when it is whole, `NAME.part` until then."""
 
 import contextlib
-import csv
 import errno
 import hashlib
 import os
@@ -9,8 +8,8 @@ import pathlib
 import shutil
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, TextIO, TypeVar
+from collections.abc import Callable, Collection, Iterator
+from typing import TextIO, TypeVar
 
 from noisy_jax.errors import InputError, some
 
@@ -89,12 +88,9 @@ def lines(path: str | os.PathLike) -> Iterator[str]:
         raise InputError(f'{path}: cannot be read as text ({error.strerror})') from error
 
 
-def write_csv(file: TextIO, rows: Iterable[Iterable[Any]]) -> None:
-    """Writes rows as CSV, which `csv.reader` reads back as they were where line breaks are left as they are."""
-    plain, quoted = (csv.writer(file, lineterminator='\n', quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
-    for row in map(tuple, rows):
-        has_return = any('\r' in cell for cell in row if isinstance(cell, str))  # which Python quotes since 3.13 only
-        (quoted if has_return else plain).writerow(row)
+def read_text(path: str | os.PathLike) -> TextIO:
+    """A text file to read as `open_text` wrote it, or a spreadsheet that begins it with a byte order mark."""
+    return open(path, encoding='utf-8-sig', errors='surrogateescape', newline='')
 
 
 def check_new(path: str | os.PathLike, *, resumes: bool = False) -> None:

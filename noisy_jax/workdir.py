@@ -1,7 +1,6 @@
 """The layout of a work directory; each file in it is written whole or not at all."""
 
 import contextlib
-import csv
 import errno
 import fnmatch
 import io
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax import files
+from noisy_jax import files, spreadsheet
 from noisy_jax.config import flatten, from_json
 from noisy_jax.errors import InputError, some
 
@@ -202,9 +201,9 @@ class WorkDir:
         self.save_table('labels', header, zip(*text, strict=True))
 
     def save_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Writes `<name>.csv`, e.g. 'data_issues'; bytes of file names that are not UTF-8 stay."""
+        """Writes `<name>.csv`, e.g. 'data_issues'; texts that a spreadsheet would run get an apostrophe in front."""
         file = io.StringIO(newline='')
-        files.write_csv(file, [header, *rows])
+        spreadsheet.write(file, [header, *rows])
         self.save_bytes(f'{name}.csv', file.getvalue().encode(errors='surrogateescape'))
 
     def load_table(self, name: str) -> list[dict[str, str]]:
@@ -215,9 +214,9 @@ class WorkDir:
         """
         path = self.path / f'{name}.csv'
         try:
-            with path.open(encoding='utf-8', errors='surrogateescape', newline='') as file:
-                return list(csv.DictReader(file))
-        except (OSError, ValueError, csv.Error) as error:
+            header, *rows = _rows(path)
+            return [dict(zip(header, row, strict=True)) for row in rows]
+        except (OSError, ValueError, spreadsheet.Error) as error:
             raise InputError(f'{path} cannot be read ({error}); rerun the command of the run to write it') from error
 
     def load_labels(self) -> dict[str, np.ndarray]:
@@ -230,13 +229,17 @@ class WorkDir:
         """
         path = self.path / 'labels.csv'
         try:
-            with path.open(encoding='utf-8', errors='surrogateescape', newline='') as file:
-                header, *rows = csv.reader(file)
+            header, *rows = _rows(path)
             columns = dict(zip(header, map(np.array, zip(*rows, strict=True)), strict=True))
             for name, dtype in _COLUMN_TYPES.items():
                 columns[name] = columns[name].astype(dtype)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, spreadsheet.Error) as error:
             raise InputError(f'{path} cannot be read ({error}); a finished run with a classifier writes it') from error
         columns['is_suspect'] = columns['is_suspect'] == 1
         order = columns['index'].argsort()
         return {name: values[order] for name, values in columns.items()}
+
+
+def _rows(path: pathlib.Path) -> list[list[str]]:
+    with files.read_text(path) as file:
+        return [row for _, row in spreadsheet.read(file) if row]

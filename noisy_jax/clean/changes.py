@@ -1,13 +1,14 @@
 """What becomes of each label: as a person decided, or as the run suggests."""
 
 import collections
-import csv
 import dataclasses
 import os
 
 import numpy as np
 
+from noisy_jax import spreadsheet
 from noisy_jax.errors import InputError, shown, some
+from noisy_jax.files import read_text
 
 DECISIONS_HEADER = ('index', 'id', 'given_label', 'decision', 'label')
 CHANGES_HEADER = ('index', 'id', 'given_label', 'new_label', 'reason')
@@ -114,13 +115,11 @@ def decide(changes: Changes, file: str | os.PathLike) -> Changes:
 def _rows(file: str | os.PathLike) -> list[tuple[int, list[str]]]:
     """(line, row) of each row below the header that is not empty."""
     try:
-        with open(file, encoding='utf-8-sig', newline='') as text:
-            reader = csv.reader(text)
-            header = next(reader, [])
-            rows = [(reader.line_num, row) for row in reader if row]
+        with read_text(file) as text:
+            (_, header), *rows = [(line, row) for line, row in spreadsheet.read(text) if row] or [(1, [])]
     except FileNotFoundError as error:
         raise InputError(f"--decisions: there is no {file}; the report's button downloads one") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, spreadsheet.Error) as error:
         raise InputError(f'--decisions: {file} cannot be read as CSV ({error})') from error
     if tuple(header) != DECISIONS_HEADER:
         raise InputError(f'{file}, line 1: {",".join(header)!r} found; {",".join(DECISIONS_HEADER)!r} is needed')

@@ -1,14 +1,14 @@
 """What `python -m noisy_jax.clean` refuses, before anything is written."""
 
-import csv
-
 import numpy as np
 
+from noisy_jax import spreadsheet
 from noisy_jax.clean import originals, target
 from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.messages import Request
 from noisy_jax.errors import InputError, some
+from noisy_jax.files import read_text
 from noisy_jax.workdir import LABELS_HEADER, WorkDir
 
 
@@ -57,9 +57,9 @@ def labels_file(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tup
 
 def _find(folder: WorkDir, index: int) -> int:
     """The line of labels.csv, in which rows can have any order, that has `index`."""
-    with (folder.path / 'labels.csv').open(encoding='utf-8', errors='surrogateescape', newline='') as file:
-        reader = csv.DictReader(file)
-        return next(reader.line_num for row in reader if int(row['index']) == index)
+    with read_text(folder.path / 'labels.csv') as file:
+        (_, header), *rows = spreadsheet.read(file)
+        return next(line for line, row in rows if row and int(row[header.index('index')]) == index)
 
 
 def probabilities(folder: WorkDir, changes: Changes) -> np.ndarray:

@@ -9,13 +9,14 @@ from typing import Any, TextIO
 import numpy as np
 from tqdm import tqdm
 
+from noisy_jax import spreadsheet
 from noisy_jax.clean.changes import CHANGES_HEADER, Changes
 from noisy_jax.clean.originals import Originals
 from noisy_jax.data import arrays
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
-from noisy_jax.files import open_text, reserve, write_csv
+from noisy_jax.files import open_text, reserve
 
 _CHUNK_BYTES = 2**25  # of arrays that are copied
 
@@ -100,7 +101,7 @@ def write(
     else:
         _arrays(out, changes, originals)
     with open_text(files.new('changes.csv')) as text:
-        write_csv(text, [CHANGES_HEADER, *changes.rows()])
+        spreadsheet.write(text, [CHANGES_HEADER, *changes.rows()])
     return files.linked
 
 
@@ -111,7 +112,7 @@ def write_list(file: TextIO, changes: Changes, originals: Originals | None) -> N
         place = {name: row for row, name in enumerate(originals.train.id)}
         rows += [(originals.train.id[row], '') for row in originals.unlabelled]
         rows.sort(key=lambda row: place[row[0]])
-    write_csv(file, [('path', 'label'), *rows])
+    spreadsheet.write(file, [('path', 'label'), *rows])
 
 
 def _folder(files: Files, changes: Changes, originals: Originals) -> None:
@@ -143,8 +144,8 @@ def _file_list(files: Files, test_path: str, changes: Changes, originals: Origin
     if test is not None:
         files.place_rows(test, np.arange(len(test)), test_path)
         with open_text(files.new('test.csv')) as text:
-            rows = zip(test.id, np.array(test.class_names)[test.label], strict=True)
-            write_csv(text, [('path', 'label'), *rows])
+            labels = np.array(test.class_names)[test.label]
+            spreadsheet.write(text, [('path', 'label'), *zip(test.id, labels, strict=True)])
 
 
 def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:

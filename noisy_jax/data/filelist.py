@@ -1,6 +1,5 @@
 """Loader of lists of image files: lines of `path label`, as WebVision and Clothing1M have them, or CSV."""
 
-import csv
 import dataclasses
 import os
 import pathlib
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from noisy_jax import spreadsheet
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, in_order, is_number
 from noisy_jax.errors import InputError, some
@@ -128,13 +128,11 @@ def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str,
 def _records(file: pathlib.Path, *, labelled: bool) -> Iterator[tuple[int, list[str]]]:
     """(line number, words) of each line, of a table each record."""
     if separator := _SEPARATORS.get(file.suffix.lower()):
-        # Strict: a quotation mark that is not closed would make one label of all that follows.
-        reader = csv.reader(lines(file), delimiter=separator, strict=True)
         try:
-            for row in reader:
-                yield reader.line_num, [word.strip() for word in row]
-        except csv.Error as error:
-            raise InputError(f'{file}, line {reader.line_num}: cannot be read as a table ({error})') from error
+            for line, row in spreadsheet.read(lines(file), separator):
+                yield line, [word.strip() for word in row]
+        except spreadsheet.Error as error:
+            raise InputError(f'{file}, {error}') from error
     else:
         for number, line in enumerate(lines(file), 1):
             yield number, [word.strip() for word in (line.rsplit(maxsplit=1) if labelled else [line])]

@@ -21,11 +21,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from noisy_jax import cli
+from noisy_jax import cli, spreadsheet
 from noisy_jax.data import pictures
 from noisy_jax.data.decoding import Levels, decode
 from noisy_jax.errors import InputError, exit_status
-from noisy_jax.files import lines, new_file, write_csv
+from noisy_jax.files import lines, new_file
 from noisy_jax.inference.output import check_output
 from noisy_jax.workdir import WorkDir
 
@@ -82,19 +82,19 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     counts, broken = collections.Counter(), 0
     bar = tqdm(total=len(files), desc='predicting', unit='image', disable=None, leave=False)
     with contextlib.nullcontext(sys.stdout) if out == '-' else new_file(out) as text, bar:
-        write_csv(text, [['path', 'label', 'probability', *every]])
+        spreadsheet.write(text, [('path', 'label', 'probability', *every)])
         for file, found in _predictions(classifier, files):
             bar.update()
             if isinstance(found, InputError):
                 broken += 1
                 if broken <= _NAMED:
                     tqdm.write(f'warning: {found}', file=sys.stderr)
-                write_csv(text, [[file, '', '', *([''] * len(every))]])
+                spreadsheet.write(text, [(file, '', '', *([''] * len(every)))])
             else:
                 best = found.argmax()
                 counts[names[best]] += 1
                 shown = [found[best], *(found if every else ())]
-                write_csv(text, [[file, names[best], *map('{:.6f}'.format, shown)]])
+                spreadsheet.write(text, [(file, names[best], *map('{:.6f}'.format, shown))])
         if not counts:
             raise InputError(f'--images: {images}: none of the {len(files)} images could be read')
     _summarise(out, counts, broken)

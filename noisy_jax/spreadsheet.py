@@ -1,0 +1,61 @@
+"""CSV files whose cells a spreadsheet shows but never runs, and that are read back as they were.
+
+A cell that a spreadsheet would take for a formula gets an apostrophe in front
+(https://owasp.org/www-community/attacks/CSV_Injection). The page of the report does the same (report/assets/csv.js).
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+Error = csv.Error  # of `read`
+
+# A formula, or what looks like one that has got its apostrophe already; plain numbers such as -1 do nothing.
+_GUARDED = re.compile(r"'?(?![+-][0-9]+(\.[0-9]+)?\Z)[=+\-@\t\r\n]|''")
+
+
+def safe_cell(text: str) -> str:
+    """The text as it is written.
+
+    Example:
+      >>> safe_cell('=1+1'), safe_cell('cat'), safe_cell('-1')
+      ("'=1+1", 'cat', '-1')
+    """
+    return f"'{text}" if _GUARDED.match(text) else text
+
+
+def as_it_was(cell: str) -> str:
+    """The text that `safe_cell` got."""
+    return cell[1:] if cell.startswith("'") and _GUARDED.match(cell[1:]) else cell
+
+
+def write(file: TextIO, rows: Iterable[Iterable[Any]]) -> None:
+    """Writes rows of texts and numbers."""
+    safe = ([safe_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(_Lines(file), lineterminator='\r\n').writerows(safe)
+
+
+class _Lines:
+    """Ends lines by \\n, for a writer that quotes what it takes for an end of a line: \\r too."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> None:
+        self._file.write(line.removesuffix('\r\n') + '\n')
+
+
+def read(lines: Iterable[str], separator: str = ',') -> Iterator[tuple[int, list[str]]]:
+    """The number of its last line, and the cells, of each row; of an empty line there are none.
+
+    Raises:
+      Error: it is no CSV; names the line.
+    """
+    # Strict: a quotation mark that is not closed would make one cell of all that follows.
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, [as_it_was(cell) for cell in row]
+    except Error as error:
+        raise Error(f'line {reader.line_num}: cannot be read as a table ({error})') from error
