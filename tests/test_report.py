@@ -1,7 +1,9 @@
 """report.html and plots/ of a run: what they say, without a browser."""
 
 import base64
+import hashlib
 import html
+import html.parser
 import io
 import json
 import pathlib
@@ -75,6 +77,22 @@ def test_a_run_leaves_a_report_of_its_numbers(trained):
     assert 'except the held-out ones' in text
     assert all(f'<figcaption>{phase["name"]}<' in (folder / 'report.html').read_text() for phase in summary['phases'])
     assert len(data['map']['x']) == 300
+
+
+def test_the_policy_knows_the_style_and_the_script_of_the_page_alone(judged):
+    source = (judged / 'report.html').read_text(encoding='utf-8')
+    policy = re.search('http-equiv="Content-Security-Policy" content="([^"]*)"', source)[1]
+    rules = dict(rule.split(maxsplit=1) for rule in policy.split('; '))
+    for tag in ('style', 'script'):
+        found = re.findall(f'<{tag}>(.*?)</{tag}>', source, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(found[0].encode()).digest()).decode()
+        assert (len(found), rules[f'{tag}-src']) == (1, f"'sha256-{digest}'")
+    assert rules['default-src'] == rules['base-uri'] == rules['form-action'] == "'none'"
+    reader, attributes = html.parser.HTMLParser(), set()
+    reader.handle_starttag = lambda _, found: attributes.update(dict(found))
+    reader.feed(source)
+    assert 'class' in attributes
+    assert not [name for name in attributes if name == 'style' or name.startswith('on')]
 
 
 def test_the_gallery_shows_the_most_suspicious_images(trained):

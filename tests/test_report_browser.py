@@ -1,6 +1,5 @@
 """report.html as a person uses it, in headless Chromium without a network."""
 
-import csv
 import json
 import os
 import re
@@ -11,6 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from reported import HOSTILE, read_data, run_of, with_data_issues
+
+from noisy_jax import spreadsheet
+from noisy_jax.clean.changes import decide, unchanged
+from noisy_jax.files import open_text, read_text
+from noisy_jax.workdir import WorkDir
 
 webdriver = pytest.importorskip('selenium.webdriver', reason='the report is tried in a browser by selenium, not found')
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -93,9 +97,9 @@ class Page:
 
     def load(self, rows, header='index,id,given_label,decision,label'):
         path = self.downloads / 'loaded.csv'
-        with path.open('w', encoding='utf-8', newline='') as file:
+        with open_text(path) as file:
             file.write(header + '\n')
-            csv.writer(file).writerows(rows)
+            spreadsheet.write(file, rows)
         before = self.notice()
         self.find('#load-file').send_keys(str(path))
         self.wait(lambda: self.notice() != before or self.find('#ask').is_displayed())
@@ -112,8 +116,8 @@ class Page:
         path.unlink(missing_ok=True)
         self.click('#download')
         WebDriverWait(self.driver, 20, poll_frequency=0.05).until(lambda _: path.exists())
-        with path.open(encoding='utf-8', newline='') as file:
-            return list(csv.reader(file))
+        with read_text(path) as file:
+            return [row for _, row in spreadsheet.read(file)]
 
 
 @pytest.fixture(scope='module')
@@ -517,7 +521,8 @@ def test_similar_and_typical_images_are_beside_a_large_one(page, by_judge):
         assert card.endswith(HOSTILE[votes.argmax()])
     assert page.js('return document.querySelectorAll("#large b").length') == 0  # names run nothing
     page.press(Keys.ESCAPE)
-    assert page.js('return document.querySelectorAll("#large-evidence img").length') == 0
+    # The event of closing comes after that of the key.
+    page.wait(lambda: not page.js('return document.querySelectorAll("#large-evidence img").length'))
 
 
 def test_large_images_step_through_what_is_left(page, data):
@@ -952,3 +957,47 @@ def test_what_else_is_wrong_is_looked_at_and_decided_on(page, tmp_path):
         assert page.js('return document.documentElement.scrollWidth') == 360
     finally:
         page.devtools('Emulation.clearDeviceMetricsOverride')
+
+
+def test_nothing_runs_but_the_scripts_of_the_page(browser, folder):
+    browser.open(folder)
+    found = browser.js("""
+        const script = document.createElement('script');
+        script.textContent = 'window.ran = "script"';
+        document.body.append(script);
+        document.body.insertAdjacentHTML('beforeend', '<p id="probe" onclick="ran = 1" style="color: #f00">probe</p>');
+        const probe = document.getElementById('probe');
+        probe.click();
+        return [window.ran ?? 'nothing', getComputedStyle(probe).color === 'rgb(255, 0, 0)'];
+    """)
+    assert found == ['nothing', False]
+
+
+def test_names_that_cannot_be_shown_are_exact_in_the_csv(page, tmp_path):
+    """Classes that turn text round, are no UTF-8 or look like a formula; files in a folder of such a name."""
+    names, start = ('safe\u202egnp', 'caf\udce9', '=1+1', "'=1"), '=\udcfc\x1b/'
+    root = tmp_path / 'photos'
+    (root / start).mkdir(parents=True)
+    work = run_of(tmp_path / 'work', names=names, images=40, prefix=start, data=('folder', root))
+    data, folder = read_data(work), WorkDir(work)
+    Image.new('RGB', (20, 10)).save(root / data['gallery']['id'][0], 'png')
+    page.open(work)
+    shown = ['safe\\u202egnp', 'caf\\udce9', '=1+1', "'=1"]
+    for selector in ('#classes button.link', '#map-legend button'):
+        found = page.js('return [...document.querySelectorAll(arguments[0])].map((each) => each.textContent)', selector)
+        assert found == shown
+    assert page.text('.card .file').startswith('=\\udcfc\\u001b/0')
+    page.focus(0)
+    page.press(Keys.ENTER)
+    page.wait(lambda: page.text('#large-source').startswith('Original, 20'))
+    page.press(Keys.ESCAPE)
+    page.choose('scope', 'all on this page')
+    page.click('#select-all')
+    page.click('[data-bulk=accept]')
+    page.confirm()
+    rows = page.download()[1:]
+    assert [row[1] for row in rows] == sorted(data['gallery']['id'])
+    changes = decide(unchanged(folder.load_labels(), names), page.downloads / 'reviewed.csv')
+    assert changes.new.tolist() == [names[label] for label in np.load(work / 'pred_probs.npy').argmax(1)]
+    page.load(rows)
+    assert page.notice() == 'loaded.csv: 0 decisions loaded, 40 were made here already.'

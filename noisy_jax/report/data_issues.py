@@ -9,7 +9,7 @@ from noisy_jax.labels.data_issues import BETWEEN, BROKEN, DUPLICATE, FLAT, NAME,
 from noisy_jax.labels.duplicates import EXACT, MIRRORED, NEAR, SIDE
 from noisy_jax.report import tables
 from noisy_jax.report.thumbnails import data_uri
-from noisy_jax.report.wording import count, escape
+from noisy_jax.report.wording import count, escape, file_path
 from noisy_jax.workdir import WorkDir
 
 _GROUPS, _AT_FIRST = 24, 8  # of a kind that are on the page, and that are seen at first
@@ -118,10 +118,11 @@ def _image(row: Row, uri: str, place: int, loader: str) -> str:
     name, label, test = escape(row['id']), escape(row['label']), row['split'] == 'test'
     where = f'{label}, test set' if test else label
     # Ids of a list's test images may be paths in another folder.
-    is_file = ' data-is-file="1"' if loader == 'folder' or (loader == 'filelist' and not test) else ''
+    is_file = loader == 'folder' or (loader == 'filelist' and not test)
+    path = f' data-path="{file_path(row["id"])}"' if is_file else ''
     at = '' if test else f' data-row="{place}"'
     return (
-        f'<button type="button" class="look" data-file="{name}" data-about="{where}"{at}{is_file} title="{name}">'
+        f'<button type="button" class="look" data-file="{name}" data-about="{where}"{at}{path} title="{name}">'
         f'<img src="{uri}" alt="{name}, labelled {where}">{where}<small>{name}</small></button>'
     )
 

@@ -103,7 +103,7 @@ def _matrix(names: list[str], shares: np.ndarray, texts: list[list[str]], captio
     rows = []
     for row, name in enumerate(names):
         cells = ''.join(
-            f'<td class="{"same" if row == column else "other"}" style="--share:{share:.3f}">{text}</td>'
+            f'<td class="{"same" if row == column else "other"}" data-share="{share:.3f}">{text}</td>'
             for column, (share, text) in enumerate(zip(shares[row], texts[row], strict=True))
         )
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
@@ -192,4 +192,4 @@ def _cell(text: str, key: Any, kind: str = 'number') -> str:
 
 
 def _meter(share: float) -> str:
-    return f'{percent(share)}<span class="meter" style="--share:{share:.3f}"></span>'
+    return f'{percent(share)}<span class="meter" data-share="{share:.3f}"></span>'

@@ -1,6 +1,9 @@
 """The run in a few sentences, and how numbers are written, as HTML."""
 
 import html
+import os
+import re
+import urllib.parse
 from typing import Any
 
 from noisy_jax import schedule
@@ -9,6 +12,8 @@ from noisy_jax.report import tables
 from noisy_jax.report.findings import Findings
 
 _ANYTHING = 0.95  # width of an interval that says nothing
+# Control characters, bytes that are no UTF-8 and changes of direction, as in assets/names.js.
+_UNSEEN = re.compile('[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]')
 _SPACE = '\N{NO-BREAK SPACE}'
 
 
@@ -159,5 +164,10 @@ def _accuracy(findings: Findings) -> str:
 
 
 def escape(text: Any) -> str:
-    """The text as HTML that shows it."""
-    return html.escape(shown(str(text)))
+    """The text as HTML that shows it; what cannot be seen, or turns the text around it, as an escape sequence."""
+    return html.escape(_UNSEEN.sub(lambda found: f'\\u{ord(found[0]):04x}', shown(str(text))))
+
+
+def file_path(name: str) -> str:
+    """A path as part of a URL."""
+    return urllib.parse.quote(os.fsencode(name))

@@ -1,18 +1,25 @@
 // Decisions as CSV: the file that `python -m noisy_jax.clean` reads, written and loaded back.
 const COLUMNS = ['index', 'id', 'given_label', 'decision', 'label'];
 
-const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+// As in noisy_jax/spreadsheet.py: what a spreadsheet would run gets an apostrophe in front.
+const GUARDED = /^(?:'?(?![+-][0-9]+(?:\.[0-9]+)?$)[=+\-@\t\r\n]|'')/;
+const safeCell = (text) => (GUARDED.test(text) ? `'${text}` : text);
+const asItWas = (cell) => (cell.startsWith("'") && GUARDED.test(cell.slice(1)) ? cell.slice(1) : cell);
+
+const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+const cellOf = (value) => quoted(safeCell(String(value)));
+const exactlyGiven = (place) => exact.classes[images.given[place]];
 
 function decisionsAsCsv() {
   const rows = [...decisions.keys()]
     .sort((a, b) => images.index[a] - images.index[b])
-    .map((place) => [images.index[place], images.id[place], given(place), ...decisions.get(place)]);
-  return [COLUMNS, ...rows].map((row) => `${row.map(quoted).join(',')}\n`).join('');
+    .map((place) => [images.index[place], exact.id[place], exactlyGiven(place), ...decisions.get(place)]);
+  return [COLUMNS, ...rows].map((row) => `${row.map(cellOf).join(',')}\n`).join('');
 }
 
 $('download').addEventListener('click', () => {
   const link = element('a', { download: 'reviewed.csv' });
-  link.href = URL.createObjectURL(new Blob([decisionsAsCsv()], { type: 'text/csv' }));
+  link.href = URL.createObjectURL(new Blob(partsOf(decisionsAsCsv()), { type: 'text/csv' }));
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 });
@@ -22,7 +29,7 @@ function parseCsv(text) {
   const rows = [[]];
   let end = 0;
   for (const found of text.matchAll(/(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r?\n|$)/gy)) {
-    rows.at(-1).push(found[1]?.replaceAll('""', '"') ?? found[2]);
+    rows.at(-1).push(asItWas(found[1]?.replaceAll('""', '"') ?? found[2]));
     end = found.index + found[0].length;
     if (found[3] === '') break;
     if (found[3] !== ',') rows.push([]);
@@ -33,15 +40,15 @@ function parseCsv(text) {
 /** The decision of a row, or undefined if it is none of this run. */
 function decisionIn(place, kind, label) {
   if (kind === 'drop') return decisionOf(place, 'drop');
-  if (kind === 'keep' && ['', given(place)].includes(label)) return decisionOf(place, 'keep');
-  const number = data.classes.indexOf(label);
+  if (kind === 'keep' && ['', exactlyGiven(place)].includes(label)) return decisionOf(place, 'keep');
+  const number = exact.classes.indexOf(label);
   return kind === 'relabel' && number >= 0 ? decisionOf(place, 'other', number) : undefined;
 }
 
 /** Decisions by place, and how many rows cannot be applied, by reason; an image is known by its id alone. */
 function readRows(rows) {
   const byId = new Map();
-  for (const place of places) byId.set(images.id[place], byId.has(images.id[place]) ? undefined : place);
+  for (const place of places) byId.set(exact.id[place], byId.has(exact.id[place]) ? undefined : place);
   const found = new Map();
   const refused = { 'of an image that is not in this report': 0, 'with another given label': 0, 'without a decision of this run': 0 };
   const [unknown, other, broken] = Object.keys(refused);
@@ -50,7 +57,7 @@ function readRows(rows) {
     const place = byId.get(id);
     if (row.length !== COLUMNS.length || found.has(place)) refused[broken] += 1;
     else if (place === undefined) refused[unknown] += 1;
-    else if (label !== given(place)) refused[other] += 1;
+    else if (label !== exactlyGiven(place)) refused[other] += 1;
     else if (!decisionIn(place, ...choice)) refused[broken] += 1;
     else found.set(place, decisionIn(place, ...choice));
   }
@@ -91,9 +98,9 @@ $('load-file').addEventListener('change', async () => {
   const [file] = $('load-file').files;
   if (!file) return;
   try {
-    loadDecisions(file.name, await file.text());
+    loadDecisions(shown(file.name), textOf(new Uint8Array(await file.arrayBuffer())));
   } catch {
-    say(`${file.name} cannot be read.`);
+    say(`${shown(file.name)} cannot be read.`);
   }
   $('load-file').value = ''; // so that the same file can be chosen again
 });

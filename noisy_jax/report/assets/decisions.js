@@ -1,7 +1,7 @@
 // Decisions on images, which this browser keeps, and the history that undoes them.
 const images = data.gallery; // by column; an image is a place in them
 const places = images.index.map((_, place) => place);
-const decisions = new Map(); // place -> [decision, label]
+const decisions = new Map(); // place -> [decision, exact label]
 const past = []; // an entry per action: [place, decision before it or undefined] of each image that it changed
 const storageKey = `noisy_jax:${data.run}`;
 let isKept = true; // whether this browser stores decisions
@@ -24,7 +24,7 @@ function withStored(chosen, visit) {
 
 function readDecision(place, stored) {
   const found = stored[images.index[place]];
-  if (found && (found[0] === 'drop' || data.classes.includes(found[1]))) decisions.set(place, found);
+  if (found && (found[0] === 'drop' || exact.classes.includes(found[1]))) decisions.set(place, found);
 }
 
 function keepDecision(place, stored) {
@@ -37,7 +37,7 @@ function decisionOf(place, kind, other) {
   if (kind === 'clear') return undefined;
   if (kind === 'drop') return ['drop', ''];
   const label = { accept: images.suggested[place], keep: images.given[place], other }[kind];
-  return [label === images.given[place] ? 'keep' : 'relabel', data.classes[label]];
+  return [label === images.given[place] ? 'keep' : 'relabel', exact.classes[label]];
 }
 
 function set(changes) {

@@ -2,11 +2,8 @@
 // the gallery or, from its length on, of data.others.
 const beside = (column, place) => (place < places.length ? images[column][place] : data.others[column][place - places.length]);
 
-/** Where the file of an image is, as a URL; null where the data has none. */
-function fileOf(id) {
-  if (data.originals === null) return null;
-  return (id.startsWith('/') ? 'file://' : data.originals) + id.split('/').map(encodeURIComponent).join('/');
-}
+/** Where the file of an image is; null where the data has none. */
+const fileOf = (place) => urlOf(pathOf(place < places.length ? exact.id[place] : exact.others[place - places.length]));
 
 const similarTo = (place) => data.similar[place];
 
@@ -30,9 +27,9 @@ function besideRow(title, others, place) {
     const kind = label === images.given[place] ? 'given' : label === images.suggested[place] ? 'suggested' : '';
     const picture = element('img', { src: beside('image', other), alt: `${id}: ${data.classes[label]}`, title: id });
     picture.addEventListener('load', () => picture.classList.toggle('pixels', picture.naturalWidth <= 48));
-    const url = fileOf(id);
-    const shown = url === null ? picture : element('a', { href: url, target: '_blank', rel: 'noopener' }, picture);
-    return element('figure', {}, shown, element('figcaption', { class: kind }, data.classes[label]));
+    const url = fileOf(other);
+    const linked = url === null ? picture : element('a', { href: url, target: '_blank', rel: 'noopener' }, picture);
+    return element('figure', {}, linked, element('figcaption', { class: kind }, data.classes[label]));
   });
   return others.length ? [element('h4', {}, title), element('div', { class: 'beside' }, ...figures)] : [];
 }

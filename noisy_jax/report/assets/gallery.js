@@ -106,13 +106,13 @@ function makeCard(place) {
 
 function badgeOf(place) {
   const [decision, label] = decisions.get(place) ?? [];
-  return { relabel: `→ ${label}`, keep: 'kept', drop: 'dropped' }[decision] ?? '';
+  return { relabel: `→ ${shown(label ?? '')}`, keep: 'kept', drop: 'dropped' }[decision] ?? '';
 }
 
 /** Marks the button of the decision on an image. */
 function showKind(buttons, place) {
   const [decision, label] = decisions.get(place) ?? [];
-  const kind = decision === 'relabel' && label !== suggested(place) ? 'other'
+  const kind = decision === 'relabel' && label !== exact.classes[images.suggested[place]] ? 'other'
     : { relabel: 'accept', keep: 'keep', drop: 'drop' }[decision];
   for (const button of buttons.querySelectorAll('[data-decide]')) {
     button.setAttribute('aria-pressed', String(button.dataset.decide === kind));
@@ -142,8 +142,8 @@ function refreshAll() {
 }
 
 function showPage() {
-  const shown = new Map([...$('cards').querySelectorAll('.card')].map((card) => [placeOf(card), card]));
-  $('cards').replaceChildren(...onPage().map((place) => shown.get(place) ?? makeCard(place)));
+  const before = new Map([...$('cards').querySelectorAll('.card')].map((card) => [placeOf(card), card]));
+  $('cards').replaceChildren(...onPage().map((place) => before.get(place) ?? makeCard(place)));
   if (!listed.length) {
     const hidden = hidesDecided() && decisions.size ? ' Decided images are hidden.' : '';
     $('cards').append(element('li', { class: 'empty' }, `No image matches these filters.${hidden}`));

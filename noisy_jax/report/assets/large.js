@@ -4,7 +4,7 @@ let large = -1; // its place
 /** The thumbnail, and the file instead as soon as it has loaded. */
 function showPicture(place) {
   const picture = pictureOf(place);
-  const file = fileOf(images.id[place]);
+  const file = fileOf(place);
   $('large-picture').replaceChildren(picture);
   const source = (text) => $('large-source').replaceChildren(
     text, ...(file === null ? [] : [' ', element('a', { href: file, target: '_blank', rel: 'noopener' }, 'Open the file')]));

@@ -12,8 +12,8 @@ let looked; // place in the list of the image that is looked at, if it is there
 
 function look(button) {
   const picture = button.querySelector('img').cloneNode();
-  const { file, about, row, isFile } = button.dataset;
-  const url = isFile ? fileOf(file) : null;
+  const { file, about, row, path } = button.dataset;
+  const url = path === undefined ? null : urlOf(path);
   looked = row === undefined ? undefined : placeOfRow.get(Number(row));
   $('look-picture').replaceChildren(picture);
   $('look-id').textContent = file;

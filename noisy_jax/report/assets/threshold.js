@@ -83,6 +83,9 @@ document.body.classList.toggle('no-truth', !data.cuts.hits);
 document.body.classList.toggle('no-map', !data.map);
 showThreshold();
 
+// As styles written in the page they would be forbidden by its policy.
+for (const cell of document.querySelectorAll('[data-share]')) cell.style.setProperty('--share', cell.dataset.share);
+
 for (const table of document.querySelectorAll('table.sortable')) {
   const heads = [...table.tHead.rows[0].cells];
   table.tHead.addEventListener('click', (event) => {

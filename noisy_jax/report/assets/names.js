@@ -1,0 +1,33 @@
+// Names as the page shows them: what cannot be seen, or turns the text around it, as an escape sequence. The CSV and the
+// addresses of files have them exactly.
+const UNSEEN = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+const shown = (name) => name.replace(UNSEEN, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
+const exact = { classes: data.classes, id: data.gallery.id, others: data.others.id };
+data.classes = data.classes.map(shown);
+for (const table of [data.gallery, data.others, data.map ?? { id: [] }]) table.id = table.id.map(shown);
+
+// As in Python, a byte of a name that is not UTF-8 is a lone surrogate.
+const LONE = /\p{Cs}/u;
+const byteOf = (lone) => lone.charCodeAt(0) % 256;
+const SEQUENCES = /[\x00-\x7f]+|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}|[^]/g;
+
+const partsOf = (text) => text.split(/(\p{Cs})/u).map((part) => (LONE.test(part) ? Uint8Array.of(byteOf(part)) : part));
+
+function textOf(bytes) {
+  const utf8 = new TextDecoder('utf-8', { fatal: true });
+  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join('').replace(SEQUENCES, (found) => {
+    try {
+      return utf8.decode(Uint8Array.from(found, (each) => each.charCodeAt(0)));
+    } catch {
+      return Array.from(found, (each) => String.fromCharCode(0xdc00 + each.charCodeAt(0))).join('');
+    }
+  });
+}
+
+/** A path as part of a URL. */
+const pathOf = (name) => Array.from(name, (each) => (LONE.test(each) ? `%${byteOf(each).toString(16).padStart(2, '0')}`
+  : each === '/' ? each : encodeURIComponent(each))).join('');
+
+/** Where the file at a path, as part of a URL, is; null where the data has none. */
+const urlOf = (path) => (data.originals === null ? null : (path.startsWith('/') ? 'file://' : data.originals) + path);
