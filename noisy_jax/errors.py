@@ -10,16 +10,18 @@ from typing import Any
 
 _LONG = 200  # characters of a value that are shown
 
+_LONGEST = 2000  # letters of a message
+
 
 class InputError(ValueError):
     """A file, setting or command that cannot be used.
 
     The message is one line: it names the file or setting, says what was found and what is allowed. Line breaks and
-    other characters of a name that cannot be shown are escaped.
+    other characters of a name that cannot be shown are escaped; the middle of a very long one is left out.
     """
 
     def __str__(self) -> str:
-        return one_line(super().__str__())
+        return shortened(one_line(super().__str__()), _LONGEST)
 
 
 def shown(text: str) -> str:
@@ -30,6 +32,12 @@ def shown(text: str) -> str:
 def one_line(text: str) -> str:
     """The text with what cannot be shown, line breaks among it, as escape sequences."""
     return ''.join(each if each.isprintable() else each.encode('unicode_escape').decode() for each in shown(text))
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """The text; of one that is longer than `most`, both ends."""
+    half = most // 2
+    return text if len(text) <= most else f'{text[: most - half - 1]}…{text[-half:]}'
 
 
 def some(names: Sequence[str], most: int) -> str:
@@ -63,7 +71,7 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='surrogateescape')
-    usual, warnings.formatwarning = warnings.formatwarning, lambda message, *_, **__: f'warning: {message}\n'
+    usual, warnings.formatwarning = warnings.formatwarning, lambda message, *_, **__: f'warning: {one_line(str(message))}\n'
     try:
         return work() or 0
     except InputError as error:

@@ -21,7 +21,7 @@ from noisy_jax import cli
 from noisy_jax.clean import checks, copies, estimate, originals
 from noisy_jax.clean.changes import decide, suggest, unchanged
 from noisy_jax.clean.messages import Request, estimated, planned, written
-from noisy_jax.errors import exit_status
+from noisy_jax.errors import exit_status, one_line
 from noisy_jax.files import folders, new_file, new_folder
 from noisy_jax.labels.planted import Verdict
 from noisy_jax.workdir import WorkDir
@@ -111,7 +111,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
             estimate.after(least, dropped),
         )
     if not options.write:
-        _say([f'nothing is written yet; this writes {options.out}:\n  {command}'])
+        _say([f'nothing is written yet; this writes {options.out}:', f'  {command}'])
         return
     linked = 0
     with folders(pathlib.Path(options.out).parent, '--out'):
@@ -125,9 +125,9 @@ def clean(options: argparse.Namespace, command: str) -> None:
 
 
 def _say(lines: list[str]) -> None:
-    """Prints; a reader who has gone (`| head`) does not keep the copy from being written."""
+    """Prints lines; a reader who has gone (`| head`) does not keep the copy from being written."""
     try:
-        print('\n'.join(lines), flush=True)
+        print('\n'.join(map(one_line, lines)), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -14,6 +14,7 @@ DECISIONS_HEADER = ('index', 'id', 'given_label', 'decision', 'label')
 CHANGES_HEADER = ('index', 'id', 'given_label', 'new_label', 'reason')
 _DECISIONS = ('relabel', 'keep', 'drop')
 _DROPPED = ''
+_DIGITS = 18  # of an index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
     if len(row) != len(DECISIONS_HEADER):
         return f'{len(row)} values; {len(DECISIONS_HEADER)} are needed'
     number, name, given, decision, label = row
-    if not number.isdecimal() or int(number) >= len(changes.id):
+    if not number.isdecimal() or len(number) > _DIGITS or int(number) >= len(changes.id):
         return f'index {number!r} is not of this run; from 0 to {len(changes.id) - 1}'
     index = int(number)
     if index in lines:

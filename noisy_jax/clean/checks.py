@@ -86,7 +86,7 @@ def suggestions(changes: Changes, decided: Changes, after: Count, without: Count
     emptied = sorted(set(changes.emptied) - set(decided.emptied))
     if emptied:
         raise InputError(
-            f'no image would be left of {", ".join(emptied)}: the classifier of this run is not good enough; '
+            f'no image would be left of {some(emptied, 20)}: the classifier of this run is not good enough; '
             'train longer, lower --threshold, or take --decisions without --all-suspects'
         )
     if after.share > without.share + 1e-9:  # float64 sums in another order differ by less

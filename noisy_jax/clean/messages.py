@@ -11,7 +11,7 @@ import numpy as np
 from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import Originals
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, one_line, shortened
 from noisy_jax.workdir import WorkDir
 
 _SHOWN = 20  # classes in the table
@@ -67,7 +67,7 @@ def planned(request: Request, changes: Changes, found: Originals | None, estimat
     if request.noise != 'none':
         lines.append(f'given labels are those with the {request.noise} noise that the run added')
     lines += _table(changes)
-    pairs = [f'{given} -> {new} {count}' for (given, new), count in changes.pairs()]
+    pairs = [f'{shortened(given)} -> {shortened(new)} {count}' for (given, new), count in changes.pairs()]
     if pairs:
         more = f', {len(pairs) - _PAIRS} other pairs' if len(pairs) > _PAIRS else ''
         lines.append(f'relabelled: {", ".join(pairs[:_PAIRS])}{more}')
@@ -118,7 +118,8 @@ def _table(changes: Changes) -> list[str]:
         rows.sort(key=lambda row: row[2] - row[1])
         rows = [*rows[:_SHOWN], (f'... {len(rows) - _SHOWN} more',)]
     rows = [('class', 'given', 'kept', 'relabelled', 'dropped', 'after'), *rows, total]
-    width = max(len(str(row[0])) for row in rows)
+    rows = [(one_line(shortened(row[0])), *row[1:]) for row in rows]
+    width = max(len(row[0]) for row in rows)
     return [f'{row[0]:{width}}' + ''.join(f'{value:>12}' for value in row[1:]) for row in rows]
 
 

@@ -25,7 +25,7 @@ from noisy_jax.data import arrays
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.data.settings import DATA
-from noisy_jax.errors import InputError, exit_status, short
+from noisy_jax.errors import InputError, exit_status, one_line, short
 
 _STATE = 'pack.json'
 _CHUNK_BYTES = 2**25  # written between two saves of the state: what a kill costs
@@ -104,7 +104,7 @@ def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
         f'{folder}: {len(train)} training images, {len(test or ())} test images; --config.data.name=arrays reads them'
     )
     for name, reason in (fault for dataset in splits.values() for fault in dataset.broken):
-        print(f'left out: {name} ({reason})')
+        print(one_line(f'left out: {name} ({reason})'))
 
 
 def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from noisy_jax import cli, spreadsheet
 from noisy_jax.data import pictures
 from noisy_jax.data.decoding import Levels, decode
-from noisy_jax.errors import InputError, exit_status
+from noisy_jax.errors import InputError, exit_status, one_line, shortened
 from noisy_jax.files import lines, new_file
 from noisy_jax.inference.output import check_output
 from noisy_jax.workdir import WorkDir
@@ -172,7 +172,7 @@ def _summarise(out: str, counts: collections.Counter, broken: int) -> None:
     where = '' if out == '-' else f'{out}: '
     print(f'{where}{counts.total()} images classified', file=text)
     for name, count in counts.most_common(_NAMED):
-        print(f'  {name}: {count}', file=text)
+        print(f'  {one_line(shortened(name))}: {count}', file=text)
     if len(counts) > _NAMED:
         print(f'  {len(counts) - _NAMED} more classes', file=text)
     if broken:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from noisy_jax import schedule
+from noisy_jax.errors import one_line
 
 # Columns of a phase, where known. Without a test set: agreement with held-out labels, wrong ones among them.
 _COLUMNS = (
@@ -59,7 +60,7 @@ def render(summary: dict[str, Any]) -> str:
             lines.append(f'  by planted errors, {interval(*known)} of those listed are wrong')
     if found := data_issues(summary.get('data_issues', {})):
         lines += ['', f'in the data: {"; ".join(found)} (data_issues.csv)']
-    return '\n'.join(lines)
+    return '\n'.join(map(one_line, lines))
 
 
 def data_issues(numbers: dict[str, Any]) -> list[str]:
