@@ -71,7 +71,8 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='surrogateescape')
-    usual, warnings.formatwarning = warnings.formatwarning, lambda message, *_, **__: f'warning: {one_line(str(message))}\n'
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f'warning: {one_line(str(message))}\n'
     try:
         return work() or 0
     except InputError as error:

@@ -403,12 +403,20 @@ def test_narrow_intervals_have_a_decimal(low, high, text):
     assert interval(low, high).replace('\N{NO-BREAK SPACE}', ' ') == text
 
 
-def test_plots(judged):
+def test_plots(tmp_path):
     pytest.importorskip('matplotlib', reason='plots need matplotlib')
-    assert _draw(judged)
+    folder = run_of(tmp_path / 'work', names=('$cat', 'caf\udce9', 'dog' * 2000), images=60)  # the second is no UTF-8
+    assert _draw(folder)
     for name in ('accuracy_and_loss', 'clean_probability', 'confusion', 'map'):
-        with Image.open(judged / 'plots' / f'{name}.png') as image:
+        with Image.open(folder / 'plots' / f'{name}.png') as image:
             assert np.asarray(image.convert('L')).std() > 5, f'{name} is not empty'
+
+
+def test_long_names_of_classes_are_shortened(tmp_path):
+    run_of(tmp_path / 'work', names=('x' * 5000 + 'end', 'dog'), images=40)
+    seen = (tmp_path / 'work' / 'report.html').read_text().split('<script')[0]
+    assert f'>{"x" * 39}…{"x" * 37}end<' in seen
+    assert 'x' * 40 not in re.sub('data-sort="[^"]*"', '', seen)
 
 
 def test_without_matplotlib_there_are_no_plots(judged, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from noisy_jax.labels.data_issues import BETWEEN, BROKEN, DUPLICATE, FLAT, NAME,
 from noisy_jax.labels.duplicates import EXACT, MIRRORED, NEAR, SIDE
 from noisy_jax.report import tables
 from noisy_jax.report.thumbnails import data_uri
-from noisy_jax.report.wording import count, escape, file_path
+from noisy_jax.report.wording import class_name, count, escape, file_path
 from noisy_jax.workdir import WorkDir
 
 _GROUPS, _AT_FIRST = 24, 8  # of a kind that are on the page, and that are seen at first
@@ -115,7 +115,7 @@ def _item(about: str, members: list[Row], pictures: Callable[[Row], tuple[str, i
 
 
 def _image(row: Row, uri: str, place: int, loader: str) -> str:
-    name, label, test = escape(row['id']), escape(row['label']), row['split'] == 'test'
+    name, label, test = escape(row['id']), class_name(row['label']), row['split'] == 'test'
     where = f'{label}, test set' if test else label
     # Ids of a list's test images may be paths in another folder.
     is_file = loader == 'folder' or (loader == 'filelist' and not test)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisy_jax.errors import one_line
+from noisy_jax.errors import one_line, shortened
 from noisy_jax.report.charts import ACCURACIES, BINS
 from noisy_jax.report.findings import Findings
 from noisy_jax.workdir import WorkDir
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CONFUSED = 30  # classes up to which plots name them
+_LONGEST = 30  # letters of a class
 
 
 def write(folder: WorkDir, findings: Findings) -> bool:
@@ -107,18 +108,16 @@ def _confusion(findings: Findings) -> 'Figure':
         image = axes.imshow(matrix, vmin=0, vmax=1, cmap='Blues', interpolation='nearest')
         axes.set(title=title, xlabel=across, ylabel=down)
         if len(classes) <= _CONFUSED:
-            names = [
-                one_line(name).replace('$', r'\$') for name in classes
-            ]  # matplotlib reads mathematics between dollars
+            names = list(map(_drawn, classes))
             axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=8)
             axes.set_yticks(range(len(classes)), names, fontsize=8)
         figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
 
 
-def _plain(name: str) -> str:
-    """The name of a class for matplotlib, which reads mathematics between dollars."""
-    return one_line(name).replace('$', r'\$')
+def _drawn(name: str) -> str:
+    """A class as matplotlib takes it, which reads mathematics between dollars and draws only what can be shown."""
+    return one_line(shortened(name, _LONGEST)).replace('$', r'\$')
 
 
 def _map(findings: Findings, rows: np.ndarray, places: np.ndarray) -> 'Figure':
@@ -134,7 +133,7 @@ def _map(findings: Findings, rows: np.ndarray, places: np.ndarray) -> 'Figure':
         known = np.unique(findings.given[rows])
         patches = drawn.legend_elements(num=list(known))[0]
         for patch, label in zip(patches, known, strict=False):
-            patch.set_label(_plain(findings.classes[label]))
+            patch.set_label(_drawn(findings.classes[label]))
         handles = [*handles, *patches]
     axes.legend(handles=handles, fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
     return figure

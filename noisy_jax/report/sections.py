@@ -8,7 +8,7 @@ import numpy as np
 from noisy_jax import schedule
 from noisy_jax.report import charts
 from noisy_jax.report.findings import Findings
-from noisy_jax.report.wording import count, escape, noise_rate, percent
+from noisy_jax.report.wording import class_name, count, escape, noise_rate, percent
 
 _MATRIX = 20  # classes up to which a matrix is readable
 _TOP = 100  # confusions to list if there are more classes
@@ -67,8 +67,8 @@ def classes(findings: Findings) -> str:
         size, suspects = int(of_class.sum()), int(suspect[of_class].sum())
         noise = float(1 - findings.clean_probability[of_class].mean()) if size else 0.0
         other = findings.classes[off[number].argmax()] if off[number].any() else ''
-        confused = f'{escape(other)} <small>({count(int(off[number].max()))})</small>' if other else 'none'
-        button = f'<button type="button" class="link" data-given="{number}">{escape(name)}</button>'
+        confused = f'{class_name(other)} <small>({count(int(off[number].max()))})</small>' if other else 'none'
+        button = f'<button type="button" class="link" data-given="{number}">{class_name(name)}</button>'
         cells = _cell(count(size), size) + _cell(count(suspects), suspects) + _cell(_meter(noise), f'{noise:.6f}')
         cells += _cell(confused, other, 'text')
         rows.append(f'<tr><th scope="row" data-sort="{escape(name)}">{button}</th>{cells}</tr>')
@@ -106,9 +106,9 @@ def _matrix(names: list[str], shares: np.ndarray, texts: list[list[str]], captio
             f'<td class="{"same" if row == column else "other"}" data-share="{share:.3f}">{text}</td>'
             for column, (share, text) in enumerate(zip(shares[row], texts[row], strict=True))
         )
-        rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{class_name(name)}</th>{cells}</tr>')
     corner = f'<th class="corner">{sides[0]} ↓<br>{sides[1]} →</th>'
-    head = corner + ''.join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
+    head = corner + ''.join(f'<th scope="col"><span>{class_name(name)}</span></th>' for name in names)
     return _table('class="matrix"', caption, head, rows)
 
 
@@ -122,7 +122,7 @@ def _top_confusions(findings: Findings) -> str:
         if not number:
             break
         noise, share = findings.noise_matrix[suggested, given], number / sizes[given]
-        cells = [_cell(escape(names[label]), names[label], 'text') for label in (given, suggested)]
+        cells = [_cell(class_name(names[label]), names[label], 'text') for label in (given, suggested)]
         cells += [_cell(count(number), number), *(_cell(percent(value), f'{value:.6f}') for value in (share, noise))]
         rows.append(f'<tr>{"".join(cells)}</tr>')
     heads = ('given', 'suggested', 'images', 'share of the given class', 'estimated P(given | suggested is right)')

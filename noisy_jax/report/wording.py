@@ -7,7 +7,7 @@ import urllib.parse
 from typing import Any
 
 from noisy_jax import schedule
-from noisy_jax.errors import shown
+from noisy_jax.errors import shortened, shown
 from noisy_jax.report import tables
 from noisy_jax.report.findings import Findings
 
@@ -166,6 +166,11 @@ def _accuracy(findings: Findings) -> str:
 def escape(text: Any) -> str:
     """The text as HTML that shows it; what cannot be seen, or turns the text around it, as an escape sequence."""
     return html.escape(_UNSEEN.sub(lambda found: f'\\u{ord(found[0]):04x}', shown(str(text))))
+
+
+def class_name(name: str) -> str:
+    """The name of a class as HTML, of a long one both ends."""
+    return escape(shortened(name))
 
 
 def file_path(name: str) -> str:

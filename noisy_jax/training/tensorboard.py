@@ -9,7 +9,7 @@ import numpy as np
 
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.pixels import visible
-from noisy_jax.errors import shown
+from noisy_jax.errors import one_line, shortened
 
 _FLUSH_SECONDS = 20
 _COLUMNS, _ROWS = 8, 3  # of the images with label issues that are shown
@@ -57,8 +57,9 @@ class Board:
         lines = ['row, column | given → suggested | clean probability | image', '---|---|---|---']
         for place, row in enumerate(rows):
             names = (labelled.class_names[label] for label in (labelled.label[row], suggested[row]))
+            given, new, name = (one_line(shortened(text)).replace('|', r'\|') for text in (*names, labelled.id[row]))
             where = f'{place // _COLUMNS + 1}, {place % _COLUMNS + 1}'
-            lines.append(shown(f'{where} | {" → ".join(names)} | {clean_probability[row]:.3f} | {labelled.id[row]}'))
+            lines.append(f'{where} | {given} → {new} | {clean_probability[row]:.3f} | {name}')
         self._writer.add_text('labels/suspects', '\n'.join(lines), 0)
 
     def close(self) -> None:

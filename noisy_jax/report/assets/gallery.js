@@ -106,7 +106,7 @@ function makeCard(place) {
 
 function badgeOf(place) {
   const [decision, label] = decisions.get(place) ?? [];
-  return { relabel: `→ ${shown(label ?? '')}`, keep: 'kept', drop: 'dropped' }[decision] ?? '';
+  return { relabel: `→ ${classShown(label ?? '')}`, keep: 'kept', drop: 'dropped' }[decision] ?? '';
 }
 
 /** Marks the button of the decision on an image. */

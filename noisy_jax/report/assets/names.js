@@ -1,10 +1,17 @@
-// Names as the page shows them: what cannot be seen, or turns the text around it, as an escape sequence. The CSV and the
-// addresses of files have them exactly.
+// Names as the page shows them: what cannot be seen, or turns the text around it, as an escape sequence, and of long classes
+// both ends. The CSV and the addresses of files have them exactly.
 const UNSEEN = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 const shown = (name) => name.replace(UNSEEN, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
 const exact = { classes: data.classes, id: data.gallery.id, others: data.others.id };
-data.classes = data.classes.map(shown);
+const LONGEST = 80;
+function shortened(name) {
+  const letters = [...name];
+  return letters.length <= LONGEST ? name : [...letters.slice(0, LONGEST / 2 - 1), '…', ...letters.slice(-LONGEST / 2)].join('');
+}
+
+const classShown = (name) => shown(shortened(name));
+data.classes = data.classes.map(classShown);
 for (const table of [data.gallery, data.others, data.map ?? { id: [] }]) table.id = table.id.map(shown);
 
 // As in Python, a byte of a name that is not UTF-8 is a lone surrogate.
