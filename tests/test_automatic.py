@@ -101,6 +101,12 @@ def test_a_folder_of_photographs(tmp_path):
     assert title.endswith('; data.limit leaves out 2 of 7'), 'nothing is left out silently'
 
 
+def test_names_of_classes_cannot_steer_the_terminal():
+    images = Dataset(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 0, 1]), ('\x1b[2J', 'x' * 500))
+    title = automatic.choose(own_images(), None, (images, None))[1].splitlines()[0]
+    assert title == rf'3 images of 2 classes (\x1b[2J 2, {"x" * 39}…{"x" * 40} 1)'
+
+
 def test_quick_trains_nothing(tmp_path):
     root = _pictures(tmp_path / 'photos', [(60, 40)] * 3)
     chosen, table = automatic.choose(own_images(data__path=str(root), effort='quick'))

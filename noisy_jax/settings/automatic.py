@@ -18,7 +18,7 @@ from noisy_jax import config as config_lib
 from noisy_jax import data, losses
 from noisy_jax.data import lazy, pixels
 from noisy_jax.data.dataset import NO_LABEL, Dataset, spread
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, one_line, shortened
 from noisy_jax.labels.cross_fit import fewest_fitted
 from noisy_jax.models.pretrained import Pretrained
 from noisy_jax.models.resnet import RESNETS
@@ -284,7 +284,7 @@ def _facts(images: Dataset, devices: int, effort: str) -> Facts:
 
 def _title(config: ConfigDict, images: Dataset, facts: Facts) -> str:
     counts = np.bincount(images.label[images.label != NO_LABEL], minlength=facts.classes)
-    largest = [f'{images.class_names[row]} {counts[row]}' for row in np.argsort(-counts, kind='stable')[:5]]
+    largest = [f'{shortened(images.class_names[row])} {counts[row]}' for row in np.argsort(-counts, kind='stable')[:5]]
     more = ', ...' if facts.classes > 5 else ''
     unlabelled = f', {facts.unlabelled} without a label' if facts.unlabelled else ''
     where = f'{config.data.path}: ' if config.data.path else ''
@@ -307,4 +307,4 @@ def _table(title: str, values: Mapping[str, tuple[Any, str]]) -> str:
         key = f'{phase}.{name}' if phase in PHASES else name
         also = f' (also {", ".join(others)})' if others else ''
         text.append(f'  {key:<34} {value:<26} {why}{also}'.rstrip())
-    return '\n'.join(text)
+    return '\n'.join(map(one_line, text))
