@@ -5,7 +5,8 @@
 
 (the same as python -m noisy_jax.main)
 
---config=FILE or --config=FILE:ARGUMENT   a config file, or just the name of one in configs/
+--config=FILE or --config=FILE:ARGUMENT   a config file, or just the name of one in configs/; it is Python that is run,
+                                          so take only one that you trust
 --config.KEY=VALUE                        changes one setting; configs/README.md lists them all
 --workdir=FOLDER                          gets everything the run writes: a new or empty folder outside of the data;
                                           rerun the same command to resume

@@ -12,10 +12,11 @@ from noisy_jax.settings import RUN, sections
 
 _HEAD = """# Settings
 
-Change one by `--config.KEY=VALUE`, or in a file like those beside this one. A wrong key or value is refused before
-anything runs. Defaults are the paper's for CIFAR-10; the files of this folder change some. Each takes an argument,
-`--config=FILE:loss=ce,rate=0.8`: `loss`, `noise`, `rate`, `phases` (`base`, `pretrained`, `finetuned`, `all`) and what
-it gives `presets.begin` by name, as `data` (the loader) and `smoke`, a run of minutes on a CPU.
+Change one by `--config.KEY=VALUE`, or in a file like those beside this one; it is Python that is run, so take only one
+that you trust. A wrong key or value is refused before anything runs. Defaults are the paper's for CIFAR-10; the files
+of this folder change some. Each takes an argument, `--config=FILE:loss=ce,rate=0.8`: `loss`, `noise`, `rate`, `phases`
+(`base`, `pretrained`, `finetuned`, `all`) and what it gives `presets.begin` by name, as `data` (the loader) and
+`smoke`, a run of minutes on a CPU.
 
 `own_images.py` leaves settings to the data: a number as `-1`, a word as `'auto'`, a tuple as `()`. Any config may do so
 with those in `KEYS` of `noisy_jax/settings/automatic.py`. The choices are shown before training and saved in the work

@@ -27,7 +27,8 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
     """Loads the images of a list, in its order.
 
     Each line of a list is a path, white space and a label. `.csv` and `.tsv` files have the columns path and label, an
-    optional header, and an empty label for images that only pre-training sees. Empty lines are skipped. A file may
+    optional header, and an empty label for images that only pre-training sees; in them, an apostrophe that keeps a
+    spreadsheet from running a cell (`noisy_jax.spreadsheet`) is no part of it. Empty lines are skipped. A file may
     occur once, by whatever path: a copy could be held out while the other is trained on, and would count twice.
 
     Labels are names, as written: 007 and 7 are two classes. The classes are the labels of the training list, by value

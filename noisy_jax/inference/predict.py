@@ -2,9 +2,9 @@
 
   python -m noisy_jax.predict --workdir=runs/photos --images=new/ --out=predictions.csv
 
-The CSV has a row per image: path,label,probability. An image that cannot be read does not stop the others: its row has
-no label, a warning names it, and the exit status is 1. For arrays in Python, see TrainedClassifier in
-noisy_jax/inference/trained.py.
+The CSV has a row per image: path,label,probability; a text that a spreadsheet would run gets an apostrophe in front. An
+image that cannot be read does not stop the others: its row has no label, a warning names it, and the exit status is 1.
+For arrays in Python, see TrainedClassifier in noisy_jax/inference/trained.py.
 """
 
 import collections
