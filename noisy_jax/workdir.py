@@ -206,16 +206,16 @@ class WorkDir:
         spreadsheet.write(file, [header, *rows])
         self.save_bytes(f'{name}.csv', file.getvalue().encode(errors='surrogateescape'))
 
-    def load_table(self, name: str) -> list[dict[str, str]]:
-        """Reads what `save_table` wrote: a row as {column: text}.
+    def load_table(self, name: str, header: Sequence[str]) -> list[dict[str, str]]:
+        """Reads what `save_table` wrote with this `header`: a row as {column: text}.
 
         Raises:
           InputError: the file is missing or broken.
         """
         path = self.path / f'{name}.csv'
         try:
-            header, *rows = _rows(path)
-            return [dict(zip(header, row, strict=True)) for row in rows]
+            found, rows = _table(path, header)
+            return [dict(zip(found, row, strict=True)) for row in rows]
         except (OSError, ValueError, spreadsheet.Error) as error:
             raise InputError(f'{path} cannot be read ({error}); rerun the command of the run to write it') from error
 
@@ -229,17 +229,22 @@ class WorkDir:
         """
         path = self.path / 'labels.csv'
         try:
-            header, *rows = _rows(path)
+            header, rows = _table(path, LABELS_HEADER)
             columns = dict(zip(header, map(np.array, zip(*rows, strict=True)), strict=True))
             for name, dtype in _COLUMN_TYPES.items():
                 columns[name] = columns[name].astype(dtype)
-        except (OSError, ValueError, KeyError, spreadsheet.Error) as error:
+        except (OSError, ValueError, OverflowError, spreadsheet.Error) as error:
             raise InputError(f'{path} cannot be read ({error}); a finished run with a classifier writes it') from error
         columns['is_suspect'] = columns['is_suspect'] == 1
         order = columns['index'].argsort()
         return {name: values[order] for name, values in columns.items()}
 
 
-def _rows(path: pathlib.Path) -> list[list[str]]:
+def _table(path: pathlib.Path, needed: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns, those `needed` among them, and the rows."""
     with files.read_text(path) as file:
-        return [row for _, row in spreadsheet.read(file) if row]
+        header, *rows = [row for _, row in spreadsheet.read(file) if row] or [[]]
+    for name in needed:
+        if name not in header:
+            raise ValueError(f'it has no column {name}')
+    return header, rows

@@ -127,7 +127,7 @@ def with_data_issues(path, root):
     folder.save_json('summary', folder.load_json('summary') | {'data_issues': numbers})
     shown = section(folder, {'train': (ids, pixels)}, thumbnail=96)
     page.write(folder, Findings.load(folder), pixels, gallery=60, thumbnail=96, data_issues=shown)
-    rows = [row['id'] for row in folder.load_table('data_issues')]
+    rows = [row['id'] for row in folder.load_table(data_issues.NAME, data_issues.HEADER)]
     return path, rows
 
 

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+from conftest import refused
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from test_automatic import own_images
@@ -227,3 +228,11 @@ def test_names_cannot_break_out_of_the_section_and_much_is_cut(tmp_path):
     folder.save_json('data', {'image_shape': [31, 40, 3]})
     shown = section(folder, {'train': (ids, part.images)}, thumbnail=16)
     assert 'Of images below 32 pixels, only equal ones were looked for' in shown
+    table = tmp_path / 'data_issues.csv'
+    whole = table.read_text()
+    for content, word in (
+        (whole.replace('&0"', '&x"'), '&x is no image of the train set'),
+        (whole[3:], 'no column issue'),
+    ):
+        table.write_text(content)
+        refused(lambda: section(folder, {'train': (ids, part.images)}, thumbnail=16), 'data_issues.csv', word)

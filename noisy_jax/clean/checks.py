@@ -9,7 +9,7 @@ from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.messages import Request
 from noisy_jax.errors import InputError, some
 from noisy_jax.files import read_text
-from noisy_jax.workdir import LABELS_HEADER, WorkDir
+from noisy_jax.workdir import WorkDir
 
 
 def options(request: Request, folder: WorkDir) -> None:
@@ -40,8 +40,8 @@ def options(request: Request, folder: WorkDir) -> None:
 def labels_file(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> None:
     """Refuses labels.csv with rows missing, or with values that the run cannot have written."""
     path = folder.path / 'labels.csv'
-    if not set(LABELS_HEADER) <= labels.keys() or not np.array_equal(labels['index'], np.arange(len(labels['index']))):
-        raise InputError(f'{path}: rows or columns are missing; rerun the command of the run to write it')
+    if not np.array_equal(labels['index'], np.arange(len(labels['index']))):
+        raise InputError(f'{path}: rows are missing; rerun the command of the run to write it')
     named = some(class_names, 20)
     share = labels['clean_probability']
     for column, fits, allowed in (

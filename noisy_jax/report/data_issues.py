@@ -5,7 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax.labels.data_issues import BETWEEN, BROKEN, DUPLICATE, FLAT, NAME, OVERLAP, STRANGER, TWO_LABELS
+from noisy_jax.errors import InputError
+from noisy_jax.labels.data_issues import (
+    BETWEEN,
+    BROKEN,
+    DUPLICATE,
+    FLAT,
+    HEADER,
+    NAME,
+    OVERLAP,
+    STRANGER,
+    TWO_LABELS,
+)
 from noisy_jax.labels.duplicates import EXACT, MIRRORED, NEAR, SIDE
 from noisy_jax.report import tables
 from noisy_jax.report.thumbnails import data_uri
@@ -30,7 +41,7 @@ def section(folder: WorkDir, sets: Mapping[str, Set], *, thumbnail: int) -> str:
     Raises:
       InputError: data_issues.csv or summary.json is missing or broken.
     """
-    rows, numbers = folder.load_table(NAME), folder.issues['data_issues']
+    rows, numbers = folder.load_table(NAME, HEADER), folder.issues['data_issues']
     loader = folder.load_json('config')['data']['name']
     groups, hidden = _groups(rows)
     pictures = _pictures([row for _, _, members in groups for row in members], sets, thumbnail)
@@ -102,7 +113,16 @@ def _pictures(rows: list[Row], sets: Mapping[str, Set], thumbnail: int) -> Calla
         shown = images[np.array(places)] if places else ()
         for place, image in zip(places, shown, strict=True):
             uris[split, str(ids[place])] = data_uri(image, thumbnail), place
-    return lambda row: uris[row['split'], row['id']]
+
+    def picture(row: Row) -> tuple[str, int]:
+        if (row['split'], row['id']) not in uris:
+            raise InputError(
+                f'{NAME}.csv: {row["id"]} is no image of the {row["split"]} set of this run; rerun the command of the '
+                'run to write it'
+            )
+        return uris[row['split'], row['id']]
+
+    return picture
 
 
 def _list(items: list[str]) -> str:
