@@ -26,12 +26,18 @@ class InputError(ValueError):
 
 def shown(text: str) -> str:
     """The text with bytes of file names that are not UTF-8 as escape sequences, such as \\xfc."""
-    return re.sub('[\udc80-\udcff]', lambda byte: f'\\x{ord(byte[0]) - 0xDC00:x}', text)  # surrogateescape's
+    return re.sub('[\udc80-\udcff]', lambda byte: escaped(byte[0]), text)
 
 
 def one_line(text: str) -> str:
     """The text with what cannot be shown, line breaks among it, as escape sequences."""
-    return ''.join(each if each.isprintable() else each.encode('unicode_escape').decode() for each in shown(text))
+    return ''.join(each if each.isprintable() else escaped(each) for each in text)
+
+
+def escaped(letter: str) -> str:
+    """A letter as an escape sequence; one that stands for a byte of a name that is not UTF-8 as that byte, `\\xfc`."""
+    byte = ord(letter) - 0xDC00  # as in surrogateescape
+    return f'\\x{byte:x}' if 0x80 <= byte <= 0xFF else letter.encode('unicode_escape').decode()
 
 
 def shortened(text: str, most: int = 80) -> str:

@@ -18,7 +18,7 @@ from noisy_jax.report.tables import render
         ('\x1b[31mred\x1b[0m', r'\x1b[31mred\x1b[0m'),
         ('safe\u202egnp.exe', r'safe\u202egnp.exe'),
         ('two\r\nlines', r'two\r\nlines'),
-        ('caf\udce9', r'caf\udce9'),
+        ('caf\udce9', r'caf\xe9'),
         ('Söhne 猫 🐈', 'Söhne 猫 🐈'),
     ],
 )

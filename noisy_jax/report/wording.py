@@ -7,7 +7,7 @@ import urllib.parse
 from typing import Any
 
 from noisy_jax import schedule
-from noisy_jax.errors import shortened, shown
+from noisy_jax.errors import escaped, shortened
 from noisy_jax.report import tables
 from noisy_jax.report.findings import Findings
 
@@ -165,7 +165,7 @@ def _accuracy(findings: Findings) -> str:
 
 def escape(text: Any) -> str:
     """The text as HTML that shows it; what cannot be seen, or turns the text around it, as an escape sequence."""
-    return html.escape(_UNSEEN.sub(lambda found: f'\\u{ord(found[0]):04x}', shown(str(text))))
+    return html.escape(_UNSEEN.sub(lambda found: escaped(found[0]), str(text)))
 
 
 def class_name(name: str) -> str:
