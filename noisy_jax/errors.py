@@ -1,15 +1,18 @@
 """The exception for user errors, and how a command ends by it: one line on standard error, exit status 2."""
 
+import contextlib
 import io
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TextIO
 
+BROKEN_PIPE = 141  # exit status, as a shell has it for SIGPIPE
 _LONG = 200  # characters of a value that are shown
-
 _LONGEST = 2000  # letters of a message
 
 
@@ -66,36 +69,101 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+class Unheeded:
+    """A stream such as standard error, to which everything can be written after its reader (`2>&1 | head`) has gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except BrokenPipeError:
+            _to_nobody(self.stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            _to_nobody(self.stream)
+
+
+def _to_nobody(stream: TextIO) -> None:
+    """What is still in its buffer, and all that is to come."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which cleans up as Ctrl-C does."""
+
+
+@contextlib.contextmanager
+def _cleaning_up() -> Iterator[None]:
+    """SIGTERM is an exception within the block, unless the program has other plans for it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(*_: object) -> NoReturn:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
-    """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C.
+    """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C and SIGTERM.
+
+    Nothing ends because nobody reads standard error any more.
 
     Warnings take one line each, and names that are not UTF-8 are printed as they are.
 
     Returns:
       What `work` returned, or 0; 2 after a user error, for want of memory or where the system refuses a file, printed
-      in one line; 130 after Ctrl-C; 141 when the reader of standard output (`| head`) has gone.
+      in one line; 130 after Ctrl-C, 143 after SIGTERM; 141 when the reader of standard output (`| head`) has gone.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='surrogateescape')
+    unheeded = sys.stderr if isinstance(sys.stderr, Unheeded) else Unheeded(sys.stderr)
+    with contextlib.redirect_stderr(unheeded), _cleaning_up(), _short_warnings():
+        try:
+            status = work() or 0
+            sys.stdout.flush()  # here, where it can be said that nobody reads it
+            return status
+        except InputError as error:
+            return _refused(str(error))
+        except MemoryError as error:
+            return _refused(f'not enough memory ({first_line(error)})')
+        except KeyboardInterrupt as error:
+            print(stopped, file=sys.stderr, flush=True)
+            return 143 if isinstance(error, _Terminated) else 130
+        except BrokenPipeError:
+            _to_nobody(sys.stdout)
+            return BROKEN_PIPE
+        except OSError as error:  # permissions, names that are too long, a disk that is full
+            where = '' if error.filename is None else f'{error.filename}: '
+            return _refused(f'{where}{error.strerror or error}')
+
+
+def _refused(why: str) -> int:
+    print(f'error: {one_line(why)}', file=sys.stderr, flush=True)
+    return 2
+
+
+@contextlib.contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Warnings take one line each."""
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f'warning: {one_line(str(message))}\n'
     try:
-        return work() or 0
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr, flush=True)
-        return 2
-    except MemoryError as error:
-        print(f'error: not enough memory ({one_line(first_line(error))})', file=sys.stderr, flush=True)
-        return 2
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:  # permissions, names that are too long, a disk that is full
-        where = '' if error.filename is None else f'{error.filename}: '
-        print(f'error: {one_line(f"{where}{error.strerror or error}")}', file=sys.stderr, flush=True)
-        return 2
+        yield
     finally:
         warnings.formatwarning = usual

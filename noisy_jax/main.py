@@ -26,7 +26,7 @@ import shlex
 import sys
 
 from noisy_jax.cli import Parser
-from noisy_jax.errors import InputError, exit_status
+from noisy_jax.errors import BROKEN_PIPE, InputError, exit_status
 
 _STOPPED = 130  # exit status, as a shell has it for Ctrl-C
 
@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
         return 0
 
     status = exit_status(train)
-    if status not in (0, _STOPPED):
+    if status not in (0, _STOPPED, BROKEN_PIPE):
         mesh.leave(status)
     return status
 

@@ -105,14 +105,13 @@ def _run(
         board.close()
     summary['complete'] = True
     folder.save_json('summary', summary)
-    speaks = mesh_lib.is_main() and not quiet
-    if speaks and config.phases and not trained:
-        print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
-    if speaks:
-        print(tables.render(summary))
     if issues and config.report.page:
         results.write_report(folder, context, beliefs, issues)
-        if speaks:
+    if mesh_lib.is_main() and not quiet:  # last: the reader may have gone (`| head`)
+        if config.phases and not trained:
+            print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
+        print(tables.render(summary))
+        if issues and config.report.page:
             print(f'\n{folder.path}/report.html shows the label issues and lets you decide')
     return summary
 

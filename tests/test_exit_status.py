@@ -1,0 +1,71 @@
+"""How a command ends."""
+
+import contextlib
+import os
+import signal
+import sys
+
+import pytest
+
+from noisy_jax.errors import InputError, exit_status
+
+
+def _raises(error):
+    raise error
+
+
+def _signalled(number):
+    try:
+        signal.raise_signal(number)
+    finally:
+        print('cleaned up')
+
+
+@pytest.mark.parametrize(
+    ('work', 'status', 'said'),
+    [
+        (lambda: None, 0, ''),
+        (lambda: 1, 1, ''),
+        (lambda: _raises(InputError('two\nlines')), 2, 'error: two\\nlines\n'),
+        (lambda: _signalled(signal.SIGINT), 130, 'stopped; nothing was written\n'),
+        (lambda: _signalled(signal.SIGTERM), 143, 'stopped; nothing was written\n'),
+    ],
+)
+def test_a_status_and_a_line(capsys, work, status, said):
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert exit_status(work) == status
+    found = capsys.readouterr()
+    assert found.err == said
+    assert ('cleaned up' in found.out) == (status > 128)
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+@pytest.fixture
+def without_reader(monkeypatch):
+    """Makes a standard stream a pipe whose reader has gone."""
+    with contextlib.ExitStack() as stack:
+
+        def replace(name):
+            reader, writer = os.pipe()
+            os.close(reader)
+            monkeypatch.setattr(sys, name, stack.enter_context(open(writer, 'w', buffering=1)))
+
+        yield replace
+
+
+def test_work_goes_on_when_nobody_reads_standard_error(without_reader):
+    without_reader('stderr')
+    done = []
+
+    def work():
+        for _ in range(2):
+            print('a bar', file=sys.stderr, flush=True)
+        done.append('the report')
+
+    assert exit_status(work) == 0
+    assert done
+
+
+def test_a_broken_standard_output_is_a_status(without_reader):
+    without_reader('stdout')
+    assert exit_status(lambda: print('a table')) == 141
