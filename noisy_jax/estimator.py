@@ -136,7 +136,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
                 config = presets.for_estimator(self.get_params(deep=False), max(train.image.shape[1:3]))
                 pipeline.run(config, folder.path, (train, None), quiet=not self.verbose)
             except Stopped as stop:
-                raise KeyboardInterrupt(f'stopped in {stop}') from None
+                raise KeyboardInterrupt(str(stop)) from None
             self.classifier_ = TrainedClassifier.of_run(folder.path)
             issues = LabelIssues.load(folder)
         labelled = np.flatnonzero(label != NO_LABEL)

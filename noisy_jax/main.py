@@ -45,8 +45,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
+    from noisy_jax.training.signals import Stopped, end_at_signal, say_at_the_end  # here: --help needs no JAX
+
+    again = f'rerun to resume:\n{shlex.join(sys.orig_argv)}'
+    end_at_signal(_STOPPED, f'stopped; {again}')
     from noisy_jax import config as config_lib
-    from noisy_jax.settings import RENAMED  # here, so that --help needs no JAX
+    from noisy_jax.settings import RENAMED
 
     config = config_lib.load(options.config, RENAMED)
     for key, text in changes:
@@ -64,7 +68,7 @@ def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
         try:
             summary = pipeline.run(config, options.workdir, quiet=options.quiet)
         except Stopped as stop:
-            print(f'stopped in {stop}, saved; rerun to resume:\n{command}', file=sys.stderr)
+            say_at_the_end(f'{stop}; {again}')
             return _STOPPED
         if options.quiet and mesh.is_main():
             print(tables.render(summary))

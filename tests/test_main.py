@@ -198,6 +198,7 @@ def test_what_the_system_refuses(capsys, error, said):
 
 
 def test_the_installed_command_is_the_same(monkeypatch, capsys):
+    monkeypatch.setattr('noisy_jax.training.signals.end_at_signal', lambda *_: None)
     monkeypatch.setattr(
         sys, 'argv', ['noisy-jax', '--config=digits', '--workdir=W', '--config.contrast.optimizer.name=sgd']
     )

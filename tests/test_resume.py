@@ -96,6 +96,8 @@ def test_stop_signal_saves_in_the_middle_of_an_epoch(undisturbed, tmp_path):
     result = launch(tmp_path)
     assert result.returncode == 0, result.stderr
     assert _arrays(tmp_path) == _arrays(undisturbed)
+    metrics = [(folder / 'metrics.jsonl').read_text() for folder in (tmp_path, undisturbed)]
+    assert metrics[0] == metrics[1], 'means are over the whole epoch'
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from noisy_jax.training.signals import StopSignal
+from noisy_jax.training.signals import Stopped, StopSignal
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -101,14 +101,26 @@ def test_before_training(tmp_path):
     assert [path.name for path in (tmp_path / 'work').iterdir()] == ['lock']  # which the next run takes
 
 
-def test_within_a_program_the_second_is_as_it_was():
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as a program has it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with StopSignal() as stop:
-            signal.raise_signal(signal.SIGINT)
-            assert stop.requested
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    yield lambda: signal.raise_signal(signal.SIGINT)
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+def test_within_a_program_the_second_is_as_it_was(ctrl_c):
+    with StopSignal() as stop:
+        stop.saves = True
+        ctrl_c()
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            ctrl_c()
+
+
+def test_with_nothing_to_save_the_first_ends_what_is_done(ctrl_c):
+    with StopSignal():
+        with pytest.raises(Stopped):
+            ctrl_c()
+        with pytest.raises(KeyboardInterrupt):
+            ctrl_c()

@@ -5,6 +5,7 @@ import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from noisy_jax.training.metrics import Means
 from noisy_jax.training.session import Session
 from noisy_jax.training.stage import Stage
 from noisy_jax.training.state import TrainState
@@ -25,6 +26,7 @@ class Journal:
         self.record: dict[str, Any] = meta.get('record', {'seconds': 0.0, 'images': 0, 'image_seconds': 0.0})
         self.stages_done: list[str] = meta.get('stages_done', [])
         self._saved_stage: str | None = meta.get('stage')
+        self._epoch: dict[str, Any] | None = meta.get('epoch')
         self._offset = 0  # steps of the stages before this one
         self._start = time.monotonic() - self.record['seconds']
         position = meta['metrics_position'] if meta else session.metrics.start_of(self.name)
@@ -42,8 +44,15 @@ class Journal:
         """The saved state if the newest checkpoint is of this stage, else `state`."""
         return self.checkpoints.restore(state) if self._saved_stage == stage else state
 
-    def save(self, stage: str, state: TrainState) -> None:
-        self.checkpoints.save(self._offset + int(state.step), state, self.meta(stage))
+    def means(self, stage: str, steps: int) -> Means:
+        """The metrics of an epoch of which so many steps are done: those of a saved epoch go on."""
+        epoch = self._epoch if self._saved_stage == stage else None
+        return Means(epoch if epoch and epoch['steps'] == steps else None)
+
+    def save(self, stage: str, state: TrainState, epoch: Means | None = None) -> None:
+        """Saves the state; `epoch`: in the middle of one, its metrics so far."""
+        meta = self.meta(stage) | ({'epoch': epoch.saved()} if epoch else {})
+        self.checkpoints.save(self._offset + int(state.step), state, meta)
 
     def leave(self, stage: str, steps: int) -> None:
         """Records that the stage has finished after `steps` steps."""

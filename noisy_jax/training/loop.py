@@ -1,5 +1,6 @@
 """fit(): the only epoch loop."""
 
+import collections
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from noisy_jax.errors import InputError
 from noisy_jax.training.feed import Feed
 from noisy_jax.training.journal import Journal
 from noisy_jax.training.mesh import check_batch_size, in_any_process, place_like, replicate, shard, to_host
+from noisy_jax.training.metrics import Means
 from noisy_jax.training.session import Session
 from noisy_jax.training.signals import Stopped
 from noisy_jax.training.stage import Stage, Values
@@ -63,6 +65,17 @@ def _stop_asked(session: Session, step: int) -> bool:
     return step % _AGREE_EVERY == 0 and in_any_process(session.stop.requested)
 
 
+def _stopped(journal: Journal, stage: Stage, epoch: int) -> Stopped:
+    where = f'{journal.name}, stage {stage.name}, epoch {epoch + 1} of {stage.epochs}'
+    return Stopped(f'stopped in {where}, saved')
+
+
+def _fetch(ahead: collections.deque[dict], means: Means, *, but: int = 0) -> None:
+    """Adds the metrics of all steps but the newest to the means; waits for the devices to have done them."""
+    while len(ahead) > but:
+        means.add(to_host(ahead.popleft()))
+
+
 def fit(
     stage: Stage,
     step: Step,
@@ -105,27 +118,30 @@ def fit(
     for epoch in range(first // steps_per_epoch, stage.epochs):
         last = epoch + 1 == stage.epochs
         start, skip = time.monotonic(), max(first - epoch * steps_per_epoch, 0)
-        parts = []  # metrics of the steps, on the host once the devices are well past them
+        means, steps = journal.means(stage.name, skip), skip
+        ahead = collections.deque()  # metrics of steps that the devices may not have done yet
         for given in feed.of_epoch(seed, epoch, skip):
-            if _stop_asked(session, skip + len(parts)):
-                journal.save(stage.name, state)
-                raise Stopped(f'{journal.name}, stage {stage.name}, epoch {epoch + 1} of {stage.epochs}')
+            if _stop_asked(session, steps):
+                _fetch(ahead, means)
+                journal.save(stage.name, state, means)
+                raise _stopped(journal, stage, epoch)
             with jax.transfer_guard('disallow'):
                 state, metrics = run(state, feed.resident, given, key)
-            parts.append(metrics)
-            if len(parts) > _IN_FLIGHT:
-                parts[-1 - _IN_FLIGHT] = to_host(parts[-1 - _IN_FLIGHT])
+            session.stop.saves = True
+            ahead.append(metrics)
+            steps += 1
+            _fetch(ahead, means, but=_IN_FLIGHT)
             progress.step()
-        fetched = parts[:-_IN_FLIGHT] + to_host(parts[-_IN_FLIGHT:])
+        _fetch(ahead, means)
         seconds = time.monotonic() - start
-        values: Values = {name: float(np.mean([part[name] for part in fetched])) for name in fetched[0]}
+        values: Values = means.values()
         if not np.isfinite(values['loss']):
             raise InputError(
                 f'loss is {values["loss"]} in phase {journal.name}, stage {stage.name}, epoch {epoch + 1}: '
                 f'lower the learning rate of {journal.phase} in another work directory'
             )
         if epoch > first // steps_per_epoch or stage.epochs == 1:  # the first epoch also compiles
-            journal.record['images'] += len(parts) * stage.batch_size
+            journal.record['images'] += (steps - skip) * stage.batch_size
             journal.record['image_seconds'] += seconds
         if after_epoch:
             after, more = after_epoch(state, epoch)
@@ -138,7 +154,10 @@ def fit(
             last = journal.end(stage, epoch + 1)
         if (epoch + 1) % session.checkpoint_every == 0 or last:
             journal.save(stage.name, state)
+            session.stop.saves = False
         if last:
             break
+    if in_any_process(session.stop.requested):
+        raise _stopped(journal, stage, epoch)
     journal.leave(stage.name, journal.epochs(stage) * steps_per_epoch)
     return state

@@ -1,11 +1,38 @@
-"""metrics.jsonl: one JSON object a line; only process 0 writes."""
+"""Means of metrics over an epoch; metrics.jsonl: one JSON object a line; only process 0 writes."""
 
 import json
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from noisy_jax.training.mesh import is_main
 from noisy_jax.training.tensorboard import Board
+
+
+class Means:
+    """Means of the metrics of an epoch's steps.
+
+    Sums are of float64 and in the order of the steps, so that an epoch that was stopped and resumed, from `saved`, ends
+    with the bits of one that was not.
+    """
+
+    def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
+        self.steps: int = saved['steps'] if saved else 0
+        self._sums: dict[str, float] = dict(saved['sums']) if saved else {}
+
+    def add(self, metrics: Mapping[str, Any]) -> None:
+        """The metrics of one more step, each a number or an array of one."""
+        self.steps += 1
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+
+    def values(self) -> dict[str, float]:
+        return {name: value / self.steps for name, value in self._sums.items()}
+
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint in the middle of the epoch keeps, as JSON."""
+        return {'steps': self.steps, 'sums': dict(self._sums)}
 
 
 class MetricWriter:

@@ -1,39 +1,53 @@
 """Stopping on Ctrl-C or SIGTERM (a preempted machine): between two steps, so that nothing is lost, or at once."""
 
+import contextlib
 import os
+import select
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_PATIENCE = 8.0  # seconds in which the main thread can end by itself: most of 10, to finish what is being saved
 
 
-class Stopped(Exception):
-    """The run was asked to stop and has saved where it stands."""
+class Stopped(BaseException):
+    """The run was asked to stop; what it has trained is saved. No Exception, as KeyboardInterrupt is none."""
 
 
 class StopSignal:
-    """Within `with`, the first SIGINT or SIGTERM sets `requested`; a second one does what it did before."""
+    """Within `with`, the first SIGINT or SIGTERM raises Stopped; while `saves`, it only sets `requested`.
+
+    A second signal does what it did before.
+    """
+
+    _current: 'StopSignal | None' = None  # the one within its `with`
 
     def __init__(self) -> None:
         self.requested = False
+        self.saves = False  # whether steps were trained that are in no checkpoint: who did them saves and ends
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> 'StopSignal':
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 self._old[number] = signal.signal(number, self._handle)
+        self._outer, StopSignal._current = StopSignal._current, self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        StopSignal._current = self._outer
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         self._restore()
+        if not self.saves:
+            raise Stopped('stopped')
         _say('stopping after this step, saving ... (Ctrl-C again: at once)')
 
     def _restore(self) -> None:
@@ -41,20 +55,36 @@ class StopSignal:
             signal.signal(number, handler)
 
 
+_LAST_WORD = threading.RLock()  # the main thread and the one below may both come to say it
+_said = False
+
+
+def say_at_the_end(message: str) -> None:
+    """Says why this process ends, unless that was said."""
+    global _said
+    with _LAST_WORD:
+        if not _said:
+            _said = True
+            _say(message)
+
+
 def end_at_signal(status: int, message: str) -> None:
     """From now on SIGINT and SIGTERM end this process with `status` and `message`, without a traceback.
 
-    While the main thread is in compiled code it does not see a signal: there a second one ends the process.
+    While the main thread is in compiled code it does not see a signal: there the process ends a few seconds later,
+    unless there is something to save, and at a second signal.
     """
-    ending = threading.Lock()
 
     def end(*_: object) -> None:
-        if ending.acquire(blocking=False):  # the main thread and the one below may both come here
-            _say(message)
-            os._exit(status)
+        say_at_the_end(message)
+        os._exit(status)
 
     def watch() -> None:
         os.read(seen, 1)
+        if not select.select([seen], [], [], _PATIENCE)[0]:
+            if not (StopSignal._current and StopSignal._current.saves):
+                end()
+            _say('waiting for this step, or the program that is being compiled, to save (Ctrl-C again: at once)')
         os.read(seen, 1)
         end()
 
@@ -67,5 +97,6 @@ def end_at_signal(status: int, message: str) -> None:
 
 
 def _say(message: str) -> None:
-    """Past `sys.stderr`, which the signal may have interrupted."""
-    os.write(2, f'\n{message}\n'.encode())
+    """Past the buffer of `sys.stderr`, which the signal may have interrupted; to nobody where its reader has gone."""
+    with contextlib.suppress(OSError, ValueError):
+        os.write(sys.stderr.fileno(), f'\n{message}\n'.encode())

@@ -1,0 +1,25 @@
+"""Means over an epoch."""
+
+import json
+
+import numpy as np
+import pytest
+
+from noisy_jax.training.metrics import Means
+
+
+@pytest.mark.parametrize('stopped_after', [0, 1, 699])
+def test_an_epoch_that_was_stopped_has_the_bits_of_a_whole_one(stopped_after):
+    losses = np.random.default_rng(0).exponential(size=700).astype(np.float32)
+    whole, first = Means(), Means()
+    for number, loss in enumerate(losses):
+        whole.add({'loss': loss, 'accuracy': np.float32(number % 2)})
+        if number < stopped_after:
+            first.add({'loss': loss, 'accuracy': np.float32(number % 2)})
+    resumed = Means(json.loads(json.dumps(first.saved())))
+    assert resumed.steps == stopped_after
+    for number, loss in list(enumerate(losses))[stopped_after:]:
+        resumed.add({'loss': loss, 'accuracy': np.float32(number % 2)})
+    assert resumed.values() == whole.values()
+    assert whole.values()['accuracy'] == 0.5
+    assert whole.values()['loss'] == pytest.approx(losses.astype(np.float64).mean(), rel=1e-12)
