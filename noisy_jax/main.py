@@ -55,18 +55,15 @@ def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
     config = config_lib.load(options.config, RENAMED)
     for key, text in changes:
         config_lib.override(config, key, text, RENAMED)
-    from noisy_jax.training.signals import Stopped, end_at_signal
-
-    command = shlex.join(sys.orig_argv)
-    end_at_signal(_STOPPED, f'stopped; rerun to resume:\n{command}')
     from noisy_jax import pipeline
     from noisy_jax.report import tables
-    from noisy_jax.training import mesh
+    from noisy_jax.training import hosts, mesh
 
     def train() -> int:
-        mesh.join(options.coordinator, options.num_processes, options.process_id)
+        hosts.join(options.coordinator, options.num_processes, options.process_id)
         try:
-            summary = pipeline.run(config, options.workdir, quiet=options.quiet)
+            with hosts.together():
+                summary = pipeline.run(config, options.workdir, quiet=options.quiet)
         except Stopped as stop:
             say_at_the_end(f'{stop}; {again}')
             return _STOPPED
@@ -76,7 +73,7 @@ def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
 
     status = exit_status(train)
     if status not in (0, _STOPPED, BROKEN_PIPE):
-        mesh.leave(status)
+        hosts.leave(status)
     return status
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -21,11 +22,11 @@ _RUN = """
 import sys
 from tiny import config
 from noisy_jax import pipeline
-from noisy_jax.training import mesh
+from noisy_jax.training import hosts, mesh
 
 workdir, changes, *place = sys.argv[1:]
 if place:
-    mesh.join(place[0], 2, int(place[1]))
+    hosts.join(place[0], 2, int(place[1]))
 mesh._WORTH_SPREADING = 1  # small as they are, states are spread where the config says so
 pipeline.run(config(**eval(changes)), workdir)
 """
@@ -143,3 +144,57 @@ try:
     assert not (tmp_path / 'summary.json').exists()
     resumed = _start([tmp_path] * 2, 1, {'phases': ('base',)})
     assert [status for status, *_ in resumed] == [0, 0], resumed
+
+
+def _command(workdir, coordinator, process_id):
+    changes = {'data.limit': 200, 'data.test_limit': 50, 'base.batch_size': 64, 'base.epochs': 100_000}
+    command = [sys.executable, '-m', 'noisy_jax.main', '--config=digits:phases=base', f'--workdir={workdir}']
+    command += [f'--config.{key}={value}' for key, value in changes.items()]
+    command += [f'--coordinator={coordinator}', '--num_processes=2', f'--process_id={process_id}']
+    return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _one_line(process, word):
+    """It ends within a minute by an error of one line."""
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 2, said
+    errors = [line for line in said.splitlines() if not line.startswith('base ')]
+    assert len(errors) == 1, said
+    assert errors[0].startswith('error: ')
+    assert word in errors[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('lost', 'number'),
+    [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)],
+    ids=['first', 'other', 'silent'],
+)
+def test_a_lost_process_ends_the_other_with_one_line(tmp_path, lost, number):
+    coordinator = f'localhost:{_free_port()}'
+    processes = [_command(tmp_path, coordinator, process_id) for process_id in (0, 1)]
+    try:
+        for line in processes[0].stderr:
+            if 'for all phases' in line:  # it trains
+                break
+        processes[lost].send_signal(number)
+        _one_line(processes[1 - lost], 'another process of this run')
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('process_id', 'word'), [(0, 'not all 2 processes'), (1, 'no answer')])
+def test_the_others_do_not_come(tmp_path, process_id, word):
+    _one_line(_command(tmp_path, f'localhost:{_free_port()}', process_id), word)
+
+
+@pytest.mark.slow
+def test_two_processes_have_one_number(tmp_path):
+    coordinator = f'localhost:{_free_port()}'
+    first, second, third = (_command(tmp_path, coordinator, process_id) for process_id in (0, 1, 1))
+    _one_line(first, 'two processes have one --process_id')
+    for process in (second, third):
+        process.communicate(timeout=60)
+        assert process.returncode == 2

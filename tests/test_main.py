@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def call(capsys, monkeypatch):
     """The command within this process, whose signals and warnings stay as they are; it is in no cluster."""
 
-    def no_cluster(*_):
+    def no_cluster(*_, **__):
         raise ValueError
 
     monkeypatch.chdir(ROOT)
@@ -88,6 +88,28 @@ def test_help_names_the_options(call):
             ['--config=configs/digits.py', '--workdir=W', '--coordinator=h:1', '--num_processes=2', '--process_id=2'],
             ['--process_id: 2 is not allowed'],
         ),
+        *[
+            (
+                [
+                    '--config=configs/digits.py',
+                    '--workdir=W',
+                    f'--coordinator={c}',
+                    f'--num_processes={n}',
+                    f'--process_id={i}',
+                ],
+                [word],
+            )
+            for c, n, i, word in [
+                ('localhost', 2, 0, "'localhost' is not of the form HOST:PORT"),
+                ('localhost:abc', 2, 1, "'localhost:abc'"),
+                ('localhost:0', 2, 1, '1 to 65535'),
+                ('localhost:99999', 2, 1, '1 to 65535'),
+                (':5', 2, 1, "':5'"),
+                ('localhost:5', 0, 0, '--num_processes: 0 is not allowed; at least 1'),
+                ('localhost:5', 2, -1, '--process_id: -1 is not allowed; from 0 to 1'),
+                ('no such host:5', 2, 1, "'no such host'"),
+            ]
+        ],
     ],
 )
 def test_mistakes_on_the_command_line(call, arguments, words):

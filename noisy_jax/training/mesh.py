@@ -1,6 +1,5 @@
 """The mesh of devices, the processes that drive them, and the only way from the host to the devices and back."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,37 +13,6 @@ from noisy_jax.errors import InputError
 PyTree = Any
 
 _WORTH_SPREADING = 2**12  # elements: to send smaller arrays around costs more than their memory
-
-
-def join(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
-    """Makes this process one of several, before anything else of JAX; without arguments where JAX sees a cluster.
-
-    Args:
-      coordinator: 'host:port' of process 0.
-      num_processes: how many there are.
-      process_id: which of them this is, from 0.
-
-    Raises:
-      InputError: some of the three are missing, or the others cannot be reached.
-    """
-    given = [value is not None for value in (coordinator, num_processes, process_id)]
-    if any(given) and not all(given):
-        raise InputError('--coordinator, --num_processes and --process_id: give all three, or none on one host')
-    if all(given) and not 0 <= process_id < num_processes:
-        raise InputError(f'--process_id: {process_id} is not allowed; from 0 to {num_processes - 1}')
-    try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
-    except ValueError as error:  # no cluster (Cloud TPU, Slurm, ...) around this process: it is alone
-        if any(given):
-            raise InputError(f'--coordinator: {coordinator!r} cannot be used ({error})') from error
-    except RuntimeError as error:
-        raise InputError(f'--coordinator: {coordinator}: {str(error).splitlines()[0]}') from error
-
-
-def leave(status: int) -> None:
-    """Ends one of several processes at once: a usual exit waits for the others, who may wait for this one."""
-    if jax.distributed.is_initialized():
-        os._exit(status)
 
 
 def is_main() -> bool:

@@ -1,0 +1,185 @@
+"""Several processes as one run: how they find each other, and how each ends when another is lost."""
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+
+import jax
+
+from noisy_jax.errors import InputError, Unheeded, first_line
+
+_PATIENCE = 30  # seconds for all to come together; JAX's runtime takes 5 more
+_HEARTBEAT = 30  # seconds without a sign of life after which a process is lost
+
+# What JAX's runtime says before it aborts a process, and what an exception says of a connection that broke.
+_GIVES_UP = re.compile(r'Terminating process because the JAX distributed service.*?absl::Status: (.*)')
+_BROKEN = re.compile(r'gloo|nccl|socket closed|connection (reset|refused|closed)|heartbeat|barrier|coordination', re.I)
+_LOST = (
+    'another process of this run has ended or cannot be reached ({}); rerun the same command on every host to resume'
+)
+
+_ending = threading.Lock()
+_handlers = []  # that C may call, which does not count references
+
+
+def join(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
+    """Makes this process one of several, before anything else of JAX; without arguments where JAX sees a cluster.
+
+    From then on a lost process ends the others with one line and status 2, in about half a minute at most. JAX's
+    runtime would abort them, with the logs of its threads; TF_CPP_MIN_LOG_LEVEL=0 in the environment keeps it so.
+
+    Args:
+      coordinator: 'host:port' of process 0.
+      num_processes: how many there are.
+      process_id: which of them this is, from 0.
+
+    Raises:
+      InputError: some of the three are missing or cannot be used.
+    """
+    given = [value is not None for value in (coordinator, num_processes, process_id)]
+    if any(given) and not all(given):
+        raise InputError('--coordinator, --num_processes and --process_id: give all three, or none on one host')
+    settings = {'heartbeat_timeout_seconds': _HEARTBEAT, 'shutdown_timeout_seconds': _HEARTBEAT}
+    if all(given):
+        _check(coordinator, num_processes, process_id)
+        settings['initialization_timeout'] = _PATIENCE  # a cluster may take its time to start
+    joined = False
+
+    def says(reason: str) -> str:
+        if 'different incarnation' in reason:
+            return f'two processes have one --process_id, or one was started again ({reason})'
+        return _LOST.format(reason) if joined else _refusal(reason, coordinator, num_processes, process_id)
+
+    undo = _keep_quiet(says)
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id, **settings)
+    except ValueError as error:  # no cluster (Cloud TPU, Slurm, ...) around this process: it is alone
+        undo()
+        if any(given):
+            raise InputError(f'--coordinator: {coordinator!r} cannot be used ({error})') from error
+        return
+    except RuntimeError as error:
+        undo()
+        raise InputError(f'--coordinator: {coordinator}: {first_line(error)}') from error
+    joined = True
+
+
+def leave(status: int) -> None:
+    """Ends one of several processes at once: a usual exit waits for the others, who may wait for this one."""
+    if jax.distributed.is_initialized():
+        _end(status)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What one of several processes does; ends it at once where it fails, or where another is lost."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if jax.distributed.is_initialized():
+            if _BROKEN.search(str(error)):  # of JAX's it is a ValueError or a RuntimeError
+                _end(2, _LOST.format(first_line(error)))
+            _end(1, traceback.format_exc())
+        raise
+
+
+def _end(status: int, message: str = '') -> None:
+    """Ends this process; of several threads that come here, the first one does."""
+    if not _ending.acquire(blocking=False):
+        threading.Event().wait()
+    if message:
+        print(message if status == 1 else f'error: {message}', file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
+def _check(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Raises InputError for what JAX would find out late, or not at all."""
+    if num_processes < 1:
+        raise InputError(f'--num_processes: {num_processes} is not allowed; at least 1')
+    if not 0 <= process_id < num_processes:
+        raise InputError(f'--process_id: {process_id} is not allowed; from 0 to {num_processes - 1}')
+    host, _, port = coordinator.rpartition(':')
+    if not host or not re.fullmatch('[0-9]{1,5}', port, re.ASCII) or not 0 < int(port) < 2**16:
+        raise InputError(f'--coordinator: {coordinator!r} is not of the form HOST:PORT, with a port from 1 to 65535')
+    try:
+        socket.getaddrinfo(host.strip('[]'), int(port))
+    except (OSError, UnicodeError) as error:
+        raise InputError(f'--coordinator: {host!r} is no host that is known here ({error})') from error
+    if process_id == 0:
+        everywhere = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+        try:  # two servers may share a port, and would share the processes that come
+            socket.create_server(('', int(port)), family=everywhere).close()
+        except OSError as error:
+            raise InputError(
+                f'--coordinator: port {port} of this host cannot be used ({os.strerror(error.errno)}); is another '
+                'process with --process_id=0 running?'
+            ) from error
+
+
+def _refusal(reason: str, coordinator: str | None, num_processes: int | None, process_id: int | None) -> str:
+    """Why this process cannot join the others, of the reason that JAX's runtime has."""
+    if not reason.startswith('DEADLINE_EXCEEDED'):
+        return f'--process_id: {process_id} of {num_processes} is refused by process 0 at {coordinator} ({reason})'
+    if process_id == 0:
+        return f'--num_processes: not all {num_processes} processes came to {coordinator} within {_PATIENCE} seconds'
+    return (
+        f'--coordinator: no answer from {coordinator} within {_PATIENCE} seconds, or not all {num_processes} processes '
+        'came; run the same command on every host'
+    )
+
+
+def _keep_quiet(says: Callable[[str], str]) -> Callable[[], None]:
+    """Keeps back what others than Python write to standard error; an abort by JAX's runtime is one line, and status 2.
+
+    Its threads report a lost process by logs, a stack trace and abort(), in which Python has no say.
+
+    Args:
+      says: the message, of the reason that the runtime has.
+
+    Returns:
+      What undoes it.
+    """
+    # Of a command only: the streams of another program are its own. JAX sets the variable to 1 where it is not set.
+    if not isinstance(sys.stderr, Unheeded) or os.name != 'posix' or os.environ.get('TF_CPP_MIN_LOG_LEVEL') == '0':
+        return lambda: None
+    stream, before, terminal = sys.stderr, sys.stderr.stream, os.dup(2)
+    stream.flush()
+    kept = tempfile.TemporaryFile()  # noqa: SIM115
+    os.dup2(kept.fileno(), 2)
+    stream.stream = open(terminal, 'w', encoding='utf-8', errors='backslashreplace', buffering=1)  # noqa: SIM115
+
+    def aborted(number: int) -> None:
+        kept.seek(0)
+        said = kept.read()
+        if found := _GIVES_UP.search(said.decode(errors='replace')):
+            _end(2, says(found.group(1).strip()))
+        os.write(terminal, said)  # a fault of another kind: the process aborts when this returns
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
+    _handlers.append(handler)
+    set_handler = ctypes.CDLL(None).signal
+    set_handler.argtypes, set_handler.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    earlier = set_handler(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
+
+    def undo() -> None:
+        set_handler(signal.SIGABRT, earlier)
+        stream.flush()
+        os.dup2(terminal, 2)
+        stream.stream.close()
+        stream.stream = before
+        kept.close()
+
+    return undo
