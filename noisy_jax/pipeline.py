@@ -24,13 +24,12 @@ from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.models.network import Network
 from noisy_jax.report import tables
 from noisy_jax.settings import automatic, places
-from noisy_jax.training import compiling, memory, tensorboard
+from noisy_jax.training import compiling, memory, outcome, tensorboard
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.evaluate import views_of
 from noisy_jax.training.journal import Journal
-from noisy_jax.training.mesh import to_host
 from noisy_jax.training.metrics import MetricWriter
 from noisy_jax.training.progress import Progress
 from noisy_jax.training.session import Session
@@ -281,20 +280,13 @@ def _run_phase(
     """The belief after the phase, its record, and whether it was trained now rather than restored."""
     checkpoints = Checkpoints(folder.checkpoints(entry.name))
     try:
-        meta = checkpoints.meta
-        if meta.get('complete'):
-            arrays = {array: folder.load_array(f'labels/{entry.name}_{array}') for array in meta['arrays']}
-            after = dataclasses.replace(belief, variables=checkpoints.restore_outcome(), **arrays)
-            return _with_classifier(entry, after), meta['summary'], False
-        journal = Journal(entry.phase, session, checkpoints, entry.name)
-        after = phases.PHASES[entry.phase](context, belief, journal)
-        after = dataclasses.replace(after, variables=to_host(after.variables))
-        arrays = after.arrays_since(belief)
-        for kind, array in arrays.items():
-            folder.save_array(f'labels/{entry.name}_{kind}', array)
-        meta = {**journal.meta(None), 'complete': True, 'arrays': list(arrays), 'summary': journal.summary()}
-        checkpoints.save_outcome(journal.next_step, after.variables, meta)
-        return _with_classifier(entry, after), meta['summary'], True
+        if checkpoints.meta.get('complete'):
+            after, is_new = outcome.restore(folder, entry.name, checkpoints, context.splits, belief), False
+        else:
+            journal = Journal(entry.phase, session, checkpoints, entry.name)
+            after = phases.PHASES[entry.phase](context, belief, journal)
+            after, is_new = outcome.save(folder, journal, context.splits, belief, after), True
+        return _with_classifier(entry, after), checkpoints.meta['summary'], is_new
     finally:
         checkpoints.close()
 

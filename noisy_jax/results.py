@@ -37,11 +37,17 @@ def features(context: Context, beliefs: dict[str, Belief]) -> dict[str, np.ndarr
         encoders['own encoder'] = beliefs['pretrain'].variables
     # By all processes.
     found = {kind: context.evaluator.embed(encoder, labelled) for kind, encoder in encoders.items()}
-    if 'given encoder' in found and not np.isfinite(found['given encoder']).all():
-        raise InputError(
-            f'model.weights: features of {config.model.weights} are not finite for these images; take other weights, '
-            'or the data.mean and data.std that they need'
-        )
+    faults = {
+        'given encoder': (
+            f'model.weights: features of {config.model.weights}',
+            'take other weights, or the data.mean and data.std that they need',
+        ),
+        'own encoder': ('features of the phase pretrain', 'lower its learning rate in another work directory'),
+    }
+    for kind, rows in found.items():
+        if not np.isfinite(rows).all():
+            what, remedy = faults[kind]
+            raise InputError(f'{what} are not finite for these images; {remedy}')
     if context.splits.embeddings is not None:
         found['features from outside'] = context.splits.embeddings
     return {'classical features': classical.describe(labelled.image), **found} if is_main() else {}
@@ -80,12 +86,6 @@ def _verdict(
         features = {kind: Features(rows, config.seed) for kind, rows in known.items()}
         network = None
         if 'cross_fit' in beliefs and (left_out := beliefs['cross_fit'].left_out) is not None:
-            if left_out.shape != (2, len(labelled), labelled.num_classes) or not np.isfinite(left_out).all():
-                raise InputError(
-                    f'{folder.path}/labels/cross_fit_left_out.npy: {left_out.dtype} {left_out.shape} found; finite '
-                    f'probabilities [2, {len(labelled)}, {labelled.num_classes}] are needed; remove '
-                    'checkpoints/cross_fit to run the phase again'
-                )
             network = judges.of_networks(labelled.label, left_out)
         judged = {'folds': config.report.cross_fit, 'network': network}
         compared = judges.all_judges(features, labelled.num_classes, **judged)

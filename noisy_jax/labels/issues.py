@@ -51,7 +51,12 @@ class LabelIssues:
         """Writes labels.csv, its rows by `sort` ('index' or 'suspicion'), and what `load` needs of these arrays.
 
         `ids` are str [N], `class_names` C; the summary, labels/given.npy and labels/true.npy are the run's to write.
+
+        Raises:
+          InputError: probabilities are not finite; nothing is written.
         """
+        if not (np.isfinite(self.probabilities).all() and np.isfinite(self.clean_probability).all()):
+            raise InputError(f'{folder.path}: the probabilities of the labels are not finite; no list is made of them')
         names = np.array(class_names)
         columns = {
             'index': np.arange(len(self.given)),

@@ -5,6 +5,9 @@ import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from noisy_jax.errors import InputError
+from noisy_jax.training import leaves
+from noisy_jax.training.mesh import to_host
 from noisy_jax.training.metrics import Means
 from noisy_jax.training.session import Session
 from noisy_jax.training.stage import Stage
@@ -41,8 +44,12 @@ class Journal:
         return stage in self.stages_done and self._saved_stage != stage
 
     def restore(self, stage: str, state: TrainState) -> TrainState:
-        """The saved state if the newest checkpoint is of this stage, else `state`."""
-        return self.checkpoints.restore(state) if self._saved_stage == stage else state
+        """The saved state if the newest checkpoint is of this stage, else `state`; InputError: its weights diverged."""
+        if self._saved_stage != stage:
+            return state
+        saved = self.checkpoints.restore(state)
+        self._check(stage, saved)
+        return saved
 
     def means(self, stage: str, steps: int) -> Means:
         """The metrics of an epoch of which so many steps are done: those of a saved epoch go on."""
@@ -50,9 +57,24 @@ class Journal:
         return Means(epoch if epoch and epoch['steps'] == steps else None)
 
     def save(self, stage: str, state: TrainState, epoch: Means | None = None) -> None:
-        """Saves the state; `epoch`: in the middle of one, its metrics so far."""
+        """Saves the state; `epoch`: in the middle of one, its metrics so far.
+
+        Raises:
+          InputError: the weights diverged, as they can after a finite loss; no phase goes on from them.
+        """
+        self._check(stage, state)
         meta = self.meta(stage) | ({'epoch': epoch.saved()} if epoch else {})
         self.checkpoints.save(self._offset + int(state.step), state, meta)
+
+    def _check(self, stage: str, state: TrainState) -> None:
+        if found := leaves.not_finite(to_host(state.variables)):
+            raise self.diverged(f'NaN or infinite values of {found}', f', stage {stage}')
+
+    def diverged(self, what: str, where: str = '') -> InputError:
+        """The error that says what is not finite, and where within the phase."""
+        return InputError(
+            f'{what} in phase {self.name}{where}: lower the learning rate of {self.phase} in another work directory'
+        )
 
     def leave(self, stage: str, steps: int) -> None:
         """Records that the stage has finished after `steps` steps."""

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.errors import InputError
 from noisy_jax.training.feed import Feed
 from noisy_jax.training.journal import Journal
 from noisy_jax.training.mesh import check_batch_size, in_any_process, place_like, replicate, shard, to_host
@@ -91,7 +90,7 @@ def fit(
     the state and adds metrics.
 
     Raises:
-      InputError: the batch does not fit the data or the devices; the loss is not finite.
+      InputError: the batch does not fit the data or the devices; the loss or the weights are not finite.
       Stopped: a stop signal came; the state is saved.
     """
     if stage.epochs == 0:
@@ -136,10 +135,7 @@ def fit(
         seconds = time.monotonic() - start
         values: Values = means.values()
         if not np.isfinite(values['loss']):
-            raise InputError(
-                f'loss is {values["loss"]} in phase {journal.name}, stage {stage.name}, epoch {epoch + 1}: '
-                f'lower the learning rate of {journal.phase} in another work directory'
-            )
+            raise journal.diverged(f'loss is {values["loss"]}', f', stage {stage.name}, epoch {epoch + 1}')
         if epoch > first // steps_per_epoch or stage.epochs == 1:  # the first epoch also compiles
             journal.record['images'] += (steps - skip) * stage.batch_size
             journal.record['image_seconds'] += seconds

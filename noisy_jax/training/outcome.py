@@ -1,0 +1,82 @@
+"""What a phase ends with, on disk: its variables as a checkpoint, the arrays of its belief among the labels."""
+
+import dataclasses
+
+import numpy as np
+
+from noisy_jax.data.splits import Splits
+from noisy_jax.errors import InputError
+from noisy_jax.training import leaves
+from noisy_jax.training.checkpoints import Checkpoints
+from noisy_jax.training.context import Belief
+from noisy_jax.training.journal import Journal
+from noisy_jax.training.mesh import to_host
+from noisy_jax.workdir import WorkDir
+
+# Shapes of a belief's arrays: T images are trained on, V are held out, N have a label, C classes; *: any number.
+_SHAPES = {
+    'label': 'T',
+    'weight': 'T',
+    'probabilities': 'TC',
+    'valid_probabilities': 'VC',
+    'selection_losses': '*T',
+    'head_probabilities': 'TC',
+    'vote': 'T',
+    'left_out': '2NC',
+}
+
+
+def save(folder: WorkDir, journal: Journal, splits: Splits, before: Belief, after: Belief) -> Belief:
+    """Saves what a phase made of the belief `before`, with its record; returns `after` with NumPy arrays.
+
+    Raises:
+      InputError: weights or arrays are not finite; nothing is saved.
+    """
+    after = dataclasses.replace(after, variables=to_host(after.variables))
+    arrays = after.arrays_since(before)
+    if found := leaves.not_finite(after.variables):
+        raise journal.diverged(f'NaN or infinite values of {found}')
+    for kind, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise journal.diverged(f'NaN or infinite values of {kind}')
+    for kind, array in arrays.items():
+        folder.save_array(_name(journal.name, kind), array)
+    meta = {**journal.meta(None), 'complete': True, 'arrays': list(arrays), 'summary': journal.summary()}
+    journal.checkpoints.save_outcome(journal.next_step, after.variables, meta)
+    return after
+
+
+def restore(folder: WorkDir, name: str, checkpoints: Checkpoints, splits: Splits, before: Belief) -> Belief:
+    """The belief after the finished phase `name`.
+
+    Raises:
+      InputError: a file is missing, broken or not what the phase ended with.
+    """
+    arrays = {}
+    for kind in checkpoints.meta['arrays']:
+        array = folder.load_array(_name(name, kind))
+        if needed := _unlike(kind, array, splits):
+            raise InputError(
+                f'{folder.path}/{_name(name, kind)}.npy: {array.dtype} {array.shape} found; {needed} are needed; '
+                f'remove checkpoints/{name} to run the phase again'
+            )
+        arrays[kind] = array
+    return dataclasses.replace(before, variables=checkpoints.restore_outcome(), **arrays)
+
+
+def _name(phase: str, kind: str) -> str:
+    return f'labels/{phase}_{kind}'
+
+
+def _unlike(kind: str, array: np.ndarray, splits: Splits) -> str | None:
+    """What is needed instead of an array that is no such one for these images; None where it is."""
+    classes = splits.labelled.num_classes
+    sizes = {'T': len(splits.train), 'V': len(splits.valid or ()), 'N': len(splits.labelled), 'C': classes, '2': 2}
+    shape = [sizes.get(axis, axis) for axis in _SHAPES[kind]]
+    fits = array.ndim == len(shape) and all(w in ('*', n) for w, n in zip(shape, array.shape, strict=True))
+    if kind == 'label':
+        what, fits = f'classes from 0 to {classes - 1}', fits and array.dtype.kind == 'i'
+        fits = fits and not np.any((array < 0) | (array >= classes))
+    else:
+        what, fits = 'finite numbers', fits and array.dtype.kind == 'f' and np.isfinite(array).all()
+    return None if fits else f'{what} [{", ".join(map(str, shape))}]'

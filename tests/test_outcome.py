@@ -1,0 +1,97 @@
+"""What a phase ends with: finite weights and arrays, which come back as they were or not at all."""
+
+import types
+
+import numpy as np
+import pytest
+from conftest import refused
+
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.training import leaves, outcome
+from noisy_jax.training.checkpoints import Checkpoints
+from noisy_jax.training.context import Belief
+from noisy_jax.training.journal import Journal
+from noisy_jax.training.state import TrainState
+from noisy_jax.workdir import WorkDir
+
+TRAIN = Dataset(np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1]), ('a', 'b'))
+SPLITS = types.SimpleNamespace(train=TRAIN, labelled=TRAIN, valid=None)
+METRICS = types.SimpleNamespace(position=lambda: 0, start_of=lambda name: 0, rewind=lambda position: None)
+SESSION = types.SimpleNamespace(metrics=METRICS, seed=0)
+
+
+def _weights(value=1.0):
+    return {'params': {'kernel': np.array([value, 2], np.float32)}, 'batch_stats': {}}
+
+
+def _state(value=1.0):
+    return TrainState(np.array(3, np.int32), _weights(value)['params'], {}, (), {'loss_history': np.full(2, np.nan)})
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A work directory, and the journal of a phase `base` in it, which is closed at the end."""
+    folder = WorkDir(tmp_path)
+    checkpoints = Checkpoints(folder.checkpoints('base'))
+    yield folder, Journal('base', SESSION, checkpoints)
+    checkpoints.close()
+
+
+def test_the_first_array_that_is_not_finite_is_named():
+    tree = {'params': {'a': np.ones(2), 'b': np.array([0, np.inf])}, 'steps': np.int32(3)}
+    assert leaves.not_finite(tree) == 'params/b'
+    assert leaves.not_finite({'a': np.ones(2, np.float32), 'b': np.zeros(0)}) is None
+
+
+@pytest.mark.parametrize('value', [np.nan, -np.inf])
+def test_weights_that_diverged_after_the_last_loss_are_not_saved(work, value):
+    folder, journal = work
+    words = ('kernel', 'phase base', 'stage all', 'learning rate of base')
+    refused(lambda: journal.save('all', _state(value)), *words)
+    refused(
+        lambda: outcome.save(folder, journal, SPLITS, Belief.of(TRAIN), Belief.of(TRAIN, _weights(value))), 'kernel'
+    )
+    assert journal.checkpoints.step == -1
+
+
+def test_a_checkpoint_that_diverged_is_not_gone_on_with(work):
+    _, journal = work
+    journal.checkpoints.save(3, _state(np.nan), journal.meta('all'))
+    again = Journal('base', SESSION, journal.checkpoints)
+    refused(lambda: again.restore('all', _state()), 'kernel', 'learning rate of base')
+
+
+def test_outputs_that_are_not_finite_end_no_phase(work):
+    folder, journal = work
+    after = Belief(_weights(), TRAIN.label, TRAIN.weight, probabilities=np.full((4, 2), np.nan, np.float32))
+    refused(lambda: outcome.save(folder, journal, SPLITS, Belief.of(TRAIN), after), 'probabilities', 'phase base')
+    assert journal.checkpoints.step == -1
+
+
+def test_an_outcome_comes_back(work):
+    folder, journal = work
+    before = Belief.of(TRAIN)
+    after = Belief(_weights(), 1 - TRAIN.label, TRAIN.weight, probabilities=np.full((4, 2), 0.5, np.float32))
+    outcome.save(folder, journal, SPLITS, before, after)
+    found = outcome.restore(folder, 'base', journal.checkpoints, SPLITS, before)
+    np.testing.assert_array_equal(found.label, [1, 0, 1, 0])
+    np.testing.assert_array_equal(found.probabilities, after.probabilities)
+    np.testing.assert_array_equal(found.variables['params']['kernel'], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ('kind', 'array', 'needed'),
+    [
+        ('probabilities', np.zeros((3, 2)), 'finite numbers [4, 2]'),
+        ('probabilities', np.full((4, 2), np.nan), 'finite numbers [4, 2]'),
+        ('probabilities', np.zeros((4, 2), int), 'finite numbers [4, 2]'),
+        ('label', np.array([0, 1, 0, 2]), 'classes from 0 to 1 [4]'),
+        ('label', np.zeros(4), 'classes from 0 to 1 [4]'),
+        ('label', np.array(1), 'classes from 0 to 1 [4]'),
+    ],
+)
+def test_arrays_of_another_shape_type_or_range_are_named(tmp_path, kind, array, needed):
+    folder, checkpoints = WorkDir(tmp_path), types.SimpleNamespace(meta={'arrays': [kind]})
+    folder.save_array(f'labels/base_{kind}', array)
+    words = (f'labels/base_{kind}.npy', array.dtype, needed, 'checkpoints/base')
+    refused(lambda: outcome.restore(folder, 'base', checkpoints, SPLITS, Belief.of(TRAIN)), *words)
