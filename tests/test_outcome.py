@@ -1,12 +1,15 @@
 """What a phase ends with: finite weights and arrays, which come back as they were or not at all."""
 
+import json
 import types
 
+import jax
 import numpy as np
 import pytest
 from conftest import refused
 
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.training import checkpoints as checkpoints_lib
 from noisy_jax.training import leaves, outcome
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import Belief
@@ -77,6 +80,50 @@ def test_an_outcome_comes_back(work):
     np.testing.assert_array_equal(found.label, [1, 0, 1, 0])
     np.testing.assert_array_equal(found.probabilities, after.probabilities)
     np.testing.assert_array_equal(found.variables['params']['kernel'], [1, 2])
+    folder.save_array('labels/base_label', TRAIN.label)
+    words = 'labels/base_label.npy', 'not what the phase ended with'
+    refused(lambda: outcome.restore(folder, 'base', journal.checkpoints, SPLITS, before), *words)
+
+
+def test_a_digest_sees_every_bit_and_name():
+    tree = {'a': np.arange(6, dtype=np.float32), 'b': np.array(1)}
+    others = [{'c': tree['a'], 'b': tree['b']}, {**tree, 'a': tree['a'].reshape(2, 3)}, {'a': tree['a']}]
+    others += [{**tree, 'a': tree['a'].view(np.int32)}]
+    for bit in (0, 77, 191):
+        flipped = tree['a'].copy()
+        flipped.view(np.uint8)[bit // 8] ^= 1 << bit % 8
+        others.append({**tree, 'a': flipped})
+    assert len({leaves.digest(other) for other in (tree, *others)}) == 8
+    # Memory may be laid out otherwise.
+    assert leaves.digest({'a': np.asfortranarray(np.eye(3))}) == leaves.digest({'a': np.eye(3)})
+
+
+@pytest.mark.parametrize('kind', ['state', 'outcome'])
+def test_a_checkpoint_that_is_not_what_was_saved_is_refused(work, monkeypatch, kind):
+    """As after a flipped bit, which Orbax does not always notice."""
+    checkpoints, what = work[1].checkpoints, {'state': _state(2.0).replace(extra={}), 'outcome': _weights(2.0)}[kind]
+    signed = checkpoints_lib._signed
+    monkeypatch.setattr(checkpoints_lib, '_signed', lambda meta, tree: signed(meta, jax.tree.map(np.zeros_like, tree)))
+    if kind == 'state':
+        checkpoints.save(3, what, {'stage': 'all'})
+    else:
+        checkpoints.save_outcome(3, what, {'complete': True})
+    monkeypatch.undo()
+    restore = {'state': lambda: checkpoints.restore(what), 'outcome': checkpoints.restore_outcome}[kind]
+    refused(restore, 'checkpoints/base', 'checkpoint 3', 'not what was saved', 'remove this folder')
+
+
+def test_one_without_a_digest_is_taken(work, monkeypatch):
+    monkeypatch.setattr(checkpoints_lib, '_signed', lambda meta, tree: meta)
+    checkpoints = work[1].checkpoints
+    checkpoints.save_outcome(3, _weights(), {'complete': True})
+    np.testing.assert_array_equal(checkpoints.restore_outcome()['params']['kernel'], [1, 2])
+
+
+def test_the_digest_covers_the_meta():
+    meta = checkpoints_lib._signed({'record': {'seconds': 0.1, 'stopped_after_epoch': {}}}, _weights())
+    assert checkpoints_lib._signed(json.loads(json.dumps(meta)), _weights()) == meta
+    assert checkpoints_lib._signed({**meta, 'record': {'seconds': 0.2}}, _weights())['sha256'] != meta['sha256']
 
 
 @pytest.mark.parametrize(

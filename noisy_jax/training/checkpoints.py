@@ -1,21 +1,29 @@
 """Checkpoints of one phase (Orbax): its state while it trains, its final variables once it is finished.
 
-Every checkpoint carries a small JSON `meta`; commits are atomic, so that `meta` always describes the arrays. Orbax is
-used in this file only.
+Every checkpoint carries a small JSON `meta`; commits are atomic, so that `meta` always describes the arrays. A digest
+in it covers both, since Orbax does not notice a flipped bit; checkpoints of earlier versions lack it and are taken.
+Orbax is used in this file only.
 """
 
+import json
 import logging
 import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, first_line
+from noisy_jax.training import leaves
+from noisy_jax.training.mesh import to_host
 from noisy_jax.training.state import TrainState
 
 # Orbax logs every save at level INFO or WARNING; progress.py reports the run.
 logging.getLogger('absl').setLevel(logging.ERROR)
+
+
+_DIGEST = 'sha256'
 
 
 class Checkpoints:
@@ -42,21 +50,28 @@ class Checkpoints:
     def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
         """Saves beside the training; a step that is already there is left as it is."""
         if step > self.step:
-            self._save(step, meta, state=ocp.args.StandardSave(state))
+            # Arrays sharded over several processes would have to be gathered for it.
+            signed = _signed(meta, to_host(state)) if jax.process_count() == 1 else meta
+            self._save(step, signed, state=ocp.args.StandardSave(state))
 
     def save_outcome(self, step: int, outcome: dict[str, Any], meta: dict[str, Any]) -> None:
         """Saves a tree of arrays as the phase's last checkpoint and waits for it."""
-        self._save(step, meta, outcome=ocp.args.StandardSave(outcome))
+        self._save(step, _signed(meta, outcome), outcome=ocp.args.StandardSave(outcome))
         self._manager.wait_until_finished()
 
     def restore(self, template: TrainState) -> TrainState:
         """The newest state, with the shapes, types and placement of `template`."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        return self._restore(state=ocp.args.StandardRestore(abstract))['state']
+        state = self._restore(state=ocp.args.StandardRestore(abstract))['state']
+        if jax.process_count() == 1:
+            self._check(to_host(state))
+        return state
 
     def restore_outcome(self) -> dict[str, Any]:
         """The tree of `save_outcome`, as NumPy arrays."""
-        return self._restore(outcome=ocp.args.StandardRestore())['outcome']
+        outcome = self._restore(outcome=ocp.args.StandardRestore())['outcome']
+        self._check(outcome)
+        return outcome
 
     def close(self) -> None:
         """Waits for what is being saved."""
@@ -70,8 +85,20 @@ class Checkpoints:
         try:
             return self._manager.restore(self.step, args=ocp.args.Composite(**items))
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(
-                f'{self.folder}: checkpoint {self.step} cannot be read ({reason}); '
-                'remove this folder to run the phase again'
-            ) from error
+            raise self.unreadable(first_line(error)) from error
+
+    def _check(self, tree: Any) -> None:
+        if _DIGEST in self.meta and _signed(self.meta, tree) != self.meta:
+            raise self.unreadable('it is not what was saved')
+
+    def unreadable(self, reason: str) -> InputError:
+        """The error that says what is wrong with the newest checkpoint."""
+        which = f'{self.folder}: checkpoint {self.step}'
+        return InputError(f'{which} cannot be read ({reason}); remove this folder to run the phase again')
+
+
+def _signed(meta: dict[str, Any], tree: Any) -> dict[str, Any]:
+    """The `meta` of a tree of arrays on this host, with the digest of both."""
+    rest = {name: value for name, value in meta.items() if name != _DIGEST}
+    text = np.frombuffer(json.dumps(rest, sort_keys=True).encode(), np.uint8)
+    return {**rest, _DIGEST: leaves.digest({'meta': text, 'arrays': tree})}

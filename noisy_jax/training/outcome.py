@@ -41,7 +41,8 @@ def save(folder: WorkDir, journal: Journal, splits: Splits, before: Belief, afte
             raise journal.diverged(f'NaN or infinite values of {kind}')
     for kind, array in arrays.items():
         folder.save_array(_name(journal.name, kind), array)
-    meta = {**journal.meta(None), 'complete': True, 'arrays': list(arrays), 'summary': journal.summary()}
+    digests = {kind: leaves.digest(array) for kind, array in arrays.items()}
+    meta = {**journal.meta(None), 'complete': True, 'arrays': digests, 'summary': journal.summary()}
     journal.checkpoints.save_outcome(journal.next_step, after.variables, meta)
     return after
 
@@ -52,15 +53,17 @@ def restore(folder: WorkDir, name: str, checkpoints: Checkpoints, splits: Splits
     Raises:
       InputError: a file is missing, broken or not what the phase ended with.
     """
-    arrays = {}
-    for kind in checkpoints.meta['arrays']:
-        array = folder.load_array(_name(name, kind))
+    arrays, saved = {}, checkpoints.meta['arrays']
+    for kind in saved:  # with their digests, or in earlier versions their names alone
+        array = arrays[kind] = folder.load_array(_name(name, kind))
+        fault = None
         if needed := _unlike(kind, array, splits):
-            raise InputError(
-                f'{folder.path}/{_name(name, kind)}.npy: {array.dtype} {array.shape} found; {needed} are needed; '
-                f'remove checkpoints/{name} to run the phase again'
-            )
-        arrays[kind] = array
+            fault = f'{array.dtype} {array.shape} found; {needed} are needed'
+        elif isinstance(saved, dict) and saved[kind] != leaves.digest(array):
+            fault = 'it is not what the phase ended with'
+        if fault:
+            again = f'remove checkpoints/{name} to run the phase again'
+            raise InputError(f'{folder.path}/{_name(name, kind)}.npy: {fault}; {again}')
     return dataclasses.replace(before, variables=checkpoints.restore_outcome(), **arrays)
 
 
