@@ -201,7 +201,7 @@ def _fold(
 
 def _resolved(config: ConfigDict, folder: WorkDir, datasets: Given | None, quiet: bool) -> ConfigDict:
     """The config with what it leaves to the data chosen and printed, and validated again."""
-    earlier = settings.of_run(folder.load_json('config'), folder.path) if folder.is_claimed else None
+    earlier = settings.of_run(folder.load_config(), folder.path) if folder.is_claimed else None
     config, table = automatic.choose(config, earlier, datasets)
     if table and mesh_lib.is_main() and not quiet:
         print(table, file=sys.stderr, flush=True)

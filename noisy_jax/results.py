@@ -122,7 +122,7 @@ def write_report(folder: WorkDir, context: Context, beliefs: dict[str, Belief], 
     """
     labelled, settings = context.splits.labelled, context.config.report
     last, trains = schedule.last_classifier(beliefs), bool(context.config.phases)
-    if (last and not folder.has_array('labels/map')) or not trains:
+    if (last and not embedding_map.is_there(folder, len(labelled))) or not trains:
         rows = embedding_map.choose(found.by_suspicion)
         if last:
             features = context.evaluator.embed(beliefs[last].variables, labelled.take(rows))  # by all processes

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from noisy_jax import files, spreadsheet
+from noisy_jax import files, forms, spreadsheet
 from noisy_jax.config import flatten, from_json
-from noisy_jax.errors import InputError, some
+from noisy_jax.errors import InputError, first_line, some
 
 LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
@@ -26,6 +27,35 @@ _OWN = (
     *(_MARK, 'data.json', 'weights.json', 'images.json', 'summary.json', 'metrics.jsonl', 'labels', 'labels.csv'),
     *('data_issues.csv', 'pred_probs.npy', 'checkpoints', 'plots', 'report.html', 'tensorboard', files.LOCK),
 )
+_OTHER, _AGAIN = 'use another --workdir', 'rerun the command of the run to write it'
+# What is read of each JSON file, and what to do where that is not there.
+_FORMS: dict[str, tuple[forms.Form, str]] = {
+    'config': (dict, _OTHER),
+    'data': ({'classes': [str], 'image_shape': [int, int, int], 'unlabelled?': int}, _AGAIN),
+    'weights': ({'sha256': str}, _OTHER),
+    'summary': (
+        {
+            'complete?': bool,
+            'phases?': [{'name': str}],
+            'label_issues?': {
+                'threshold': float,
+                'estimated_noise_rate?': float,
+                'noise_rate_interval?': [float, float],
+                'judge?': str,
+                'trusted?': bool,
+                'why?': str,
+            },
+            'data_issues?': dict,
+        },
+        _AGAIN,
+    ),
+    'labels/judge': (
+        {'noise_rate': [float, float], 'judge': str, 'aurocs': dict, 'fault': str},
+        _AGAIN,
+    ),
+}
+_EPOCH = {'phase': str, 'stage?': str, 'epoch?': int, 'step?': int, 'loss': float}
+_NUMBERS = (int, float, type(None))  # NaN among them: of nothing, a mean is none
 _TEXT = {'pred_prob': '{:.6f}'.format, 'clean_probability': '{:.6f}'.format, 'is_suspect': int}
 
 
@@ -114,7 +144,7 @@ class WorkDir:
         if not self.is_claimed:
             self.save_bytes('config.json', json.dumps(config, indent=1, sort_keys=True).encode())
             return
-        before, now = (dict(flatten(from_json(values))) for values in (self.load_json('config'), config))
+        before, now = (dict(flatten(values)) for values in (self.load_config(), from_json(config)))
         # Earlier versions kept `~` in paths.
         before = {key: os.path.expanduser(value) if isinstance(value, str) else value for key, value in before.items()}
         before = dict(defaults or {}) | before
@@ -133,19 +163,20 @@ class WorkDir:
     @property
     def is_complete(self) -> bool:
         """Whether the run is finished."""
-        try:
-            return self.load_json('summary')['complete']
-        except (InputError, KeyError):
-            return False
+        return self._summary.get('complete', False)
 
     @property
     def issues(self) -> dict[str, Any]:
         """What summary.json says of label_issues and data_issues, as far as they are there."""
+        return {name: self._summary[name] for name in ('label_issues', 'data_issues') if name in self._summary}
+
+    @property
+    def _summary(self) -> dict[str, Any]:
+        """summary.json, or {}: the run writes it anew."""
         try:
-            summary = self.load_json('summary')
+            return self.load_json('summary')
         except InputError:
             return {}
-        return {name: summary[name] for name in ('label_issues', 'data_issues') if name in summary}
 
     def save_array(self, name: str, array: np.ndarray) -> None:
         """Writes `<name>.npy`, e.g. 'pred_probs' or 'labels/given'."""
@@ -153,17 +184,33 @@ class WorkDir:
         np.save(buffer, array)
         self.save_bytes(f'{name}.npy', buffer.getvalue())
 
-    def load_array(self, name: str) -> np.ndarray:
+    def load_array(
+        self, name: str, shape: tuple[int | None, ...] | None = None, kinds: str = 'iuf', remedy: str = _AGAIN
+    ) -> np.ndarray:
         """Reads what `save_array` wrote.
 
+        Args:
+          name: as there.
+          shape: that it must have, None for any length; without one, any shape.
+          kinds: the kinds of NumPy's types that it may have.
+          remedy: what to do where it is not that.
+
         Raises:
-          InputError: the file is missing or broken.
+          InputError: the file is missing, broken or something else.
         """
         path = self.path / f'{name}.npy'
         try:
-            return np.load(path)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f'{path} cannot be read: a finished phase wrote it; use another --workdir') from error
+            with path.open('rb') as file:
+                array = np.lib.format.read_array(file)
+        except Exception as error:  # damaged bytes raise many kinds
+            raise InputError(f'{path} cannot be read ({first_line(error)}); {remedy}') from error
+        lengths = array.shape if shape is None else shape
+        fits = array.ndim == len(lengths) and all(n in (None, m) for n, m in zip(lengths, array.shape, strict=True))
+        if not fits or array.dtype.kind not in kinds:
+            axes = ', '.join('*' if n is None else str(n) for n in lengths)
+            wanted = 'numbers' if shape is None else f'numbers [{axes}]'
+            raise InputError(f'{path}: {array.dtype} {array.shape} found, {wanted} are needed; {remedy}')
+        return array
 
     def has_array(self, name: str) -> bool:
         return (self.path / f'{name}.npy').exists()
@@ -173,16 +220,32 @@ class WorkDir:
         self.save_bytes(f'{name}.json', (json.dumps(value, indent=1) + '\n').encode())
 
     def load_json(self, name: str) -> dict[str, Any]:
-        """Reads 'config', 'data' or 'summary'.
+        """Reads what `save_json` wrote, such as 'config', 'data' or 'summary'.
 
         Raises:
-          InputError: the file is missing or broken.
+          InputError: the file is missing, broken or something else.
         """
-        path = self.path / f'{name}.json'
+        return forms.read(self.path / f'{name}.json', *_FORMS.get(name, (dict, _OTHER)))
+
+    def load_config(self) -> ConfigDict:
+        """The run's config; InputError: as `load_json`."""
+        saved = self.load_json('config')
         try:
-            return json.loads(path.read_text(encoding='utf-8'))
-        except (OSError, ValueError) as error:
-            raise InputError(f'{path} cannot be read as JSON ({error}); use another --workdir') from error
+            return from_json(saved)
+        except Exception as error:  # names that ConfigDict does not take raise many kinds
+            raise InputError(f'{self.path}/config.json: no config ({first_line(error)}); {_OTHER}') from error
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; InputError: one is broken."""
+        remedy = 'remove it, and the report has no curves'
+        try:
+            lines = [json.loads(line) for line in self.metrics.read_text(encoding='utf-8').splitlines()]
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f'{self.metrics} cannot be read ({first_line(error)}); {remedy}') from error
+        for number, line in enumerate(lines, 1):
+            if found := forms.fault(line, _EPOCH) or _odd(line):
+                raise InputError(f'{self.metrics}, line {number}: {found}; {remedy}')
+        return lines
 
     def save_bytes(self, name: str, content: bytes) -> None:
         """Writes a file as it is, e.g. 'report.html', if this is the process that writes."""
@@ -248,3 +311,9 @@ def _table(path: pathlib.Path, needed: Sequence[str]) -> tuple[list[str], list[l
         if name not in header:
             raise ValueError(f'it has no column {name}')
     return header, rows
+
+
+def _odd(line: dict[str, Any]) -> str | None:
+    """What is no number among the metrics of an epoch; None where all are, or unknown."""
+    values = {name: value for name, value in line.items() if name not in ('phase', 'stage')}
+    return next((f'{name} is {value!r}' for name, value in values.items() if type(value) not in _NUMBERS), None)

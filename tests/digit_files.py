@@ -52,7 +52,8 @@ def work_dir(work, train, suggested, unlabelled=0, **settings):
     )
     folder = WorkDir(work)
     folder.claim(config.to_dict())
-    folder.save_json('data', {'classes': list(train.class_names), 'images': len(train), 'unlabelled': unlabelled})
+    description = {'classes': list(train.class_names), 'image_shape': list(train.image.shape[1:])}
+    folder.save_json('data', {**description, 'images': len(train), 'unlabelled': unlabelled})
     folder.save_json('summary', {'label_issues': {'threshold': 0.5}})
     suspect = np.asarray(suggested) != train.label
     names = np.array(train.class_names)

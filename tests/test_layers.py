@@ -15,7 +15,7 @@ FLOORS = {
     **dict.fromkeys(('training', 'report', 'selection'), 4),
     **dict.fromkeys(('losses', 'models', 'data', 'labels'), 3),
     'workdir': 2,
-    **dict.fromkeys(('config', 'schedule', 'files', 'spreadsheet', 'cli'), 1),
+    **dict.fromkeys(('config', 'schedule', 'files', 'forms', 'spreadsheet', 'cli'), 1),
     'errors': 0,
 }
 

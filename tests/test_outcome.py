@@ -9,7 +9,6 @@ import pytest
 from conftest import refused
 
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.training import checkpoints as checkpoints_lib
 from noisy_jax.training import leaves, outcome
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import Belief
@@ -20,6 +19,7 @@ from noisy_jax.workdir import WorkDir
 TRAIN = Dataset(np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1]), ('a', 'b'))
 SPLITS = types.SimpleNamespace(train=TRAIN, labelled=TRAIN, valid=None)
 METRICS = types.SimpleNamespace(position=lambda: 0, start_of=lambda name: 0, rewind=lambda position: None)
+SUMMARY = {'seconds': 1.0, 'images_per_second': None}
 SESSION = types.SimpleNamespace(metrics=METRICS, seed=0)
 
 
@@ -102,8 +102,8 @@ def test_a_digest_sees_every_bit_and_name():
 def test_a_checkpoint_that_is_not_what_was_saved_is_refused(work, monkeypatch, kind):
     """As after a flipped bit, which Orbax does not always notice."""
     checkpoints, what = work[1].checkpoints, {'state': _state(2.0).replace(extra={}), 'outcome': _weights(2.0)}[kind]
-    signed = checkpoints_lib._signed
-    monkeypatch.setattr(checkpoints_lib, '_signed', lambda meta, tree: signed(meta, jax.tree.map(np.zeros_like, tree)))
+    signed = leaves.signed
+    monkeypatch.setattr(leaves, 'signed', lambda meta, tree: signed(meta, jax.tree.map(np.zeros_like, tree)))
     if kind == 'state':
         checkpoints.save(3, what, {'stage': 'all'})
     else:
@@ -114,16 +114,16 @@ def test_a_checkpoint_that_is_not_what_was_saved_is_refused(work, monkeypatch, k
 
 
 def test_one_without_a_digest_is_taken(work, monkeypatch):
-    monkeypatch.setattr(checkpoints_lib, '_signed', lambda meta, tree: meta)
+    monkeypatch.setattr(leaves, 'signed', lambda meta, tree: meta)
     checkpoints = work[1].checkpoints
     checkpoints.save_outcome(3, _weights(), {'complete': True})
     np.testing.assert_array_equal(checkpoints.restore_outcome()['params']['kernel'], [1, 2])
 
 
 def test_the_digest_covers_the_meta():
-    meta = checkpoints_lib._signed({'record': {'seconds': 0.1, 'stopped_after_epoch': {}}}, _weights())
-    assert checkpoints_lib._signed(json.loads(json.dumps(meta)), _weights()) == meta
-    assert checkpoints_lib._signed({**meta, 'record': {'seconds': 0.2}}, _weights())['sha256'] != meta['sha256']
+    meta = leaves.signed({'record': {'seconds': 0.1, 'stopped_after_epoch': {}}}, _weights())
+    assert leaves.signed(json.loads(json.dumps(meta)), _weights()) == meta
+    assert leaves.signed({**meta, 'record': {'seconds': 0.2}}, _weights())['sha256'] != meta['sha256']
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_the_digest_covers_the_meta():
     ],
 )
 def test_arrays_of_another_shape_type_or_range_are_named(tmp_path, kind, array, needed):
-    folder, checkpoints = WorkDir(tmp_path), types.SimpleNamespace(meta={'arrays': [kind]})
+    folder, checkpoints = WorkDir(tmp_path), types.SimpleNamespace(meta={'arrays': [kind], 'summary': SUMMARY})
     folder.save_array(f'labels/base_{kind}', array)
     words = (f'labels/base_{kind}.npy', array.dtype, needed, 'checkpoints/base')
     refused(lambda: outcome.restore(folder, 'base', checkpoints, SPLITS, Belief.of(TRAIN)), *words)

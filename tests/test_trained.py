@@ -1,7 +1,9 @@
 """A finished run's classifier on images: as in the run, from files of its own, and through pickle."""
 
 import dataclasses
+import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -99,6 +101,35 @@ def test_runs_whose_last_classifier_is_not_there(tmp_path):
         WorkDir(work).save_json('data', {'classes': ['a'], 'image_shape': [8, 8, 1]})
         refused(lambda work=work: TrainedClassifier.of_run(work), str(work), *words)
         assert not (work / 'checkpoints').exists()
+
+
+def _edited(file, **changes):
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ('name', 'changes', 'word'),
+    [
+        ('data.json', {'classes': ['a', 'b']}, 'params/classifier'),
+        ('data.json', {'image_shape': [8, 8, 3]}, 'params/encoder'),
+        ('data.json', {'image_shape': [8, 0, 1]}, '(8, 0, 1)'),
+        ('data.json', {'classes': 'ab'}, 'classes'),
+        ('config.json', {'model': {'encoder': 'resnet18'}}, 'another network'),
+        ('config.json', {'model': {'encoder': 3}}, 'config.model.encoder'),
+        ('config.json', {'phases': 'base'}, 'config.phases'),
+    ],
+)
+def test_edited_files_of_a_run(photos, tmp_path, name, changes, word):
+    work = shutil.copytree(photos.work, tmp_path / 'work')
+    _edited(work / name, **changes)
+    refused(lambda: TrainedClassifier.of_run(work), name, word)
+
+
+@pytest.mark.parametrize('changes', [{'classes': list('abcdefghij')}, {'sha256': '0'}, {'image_shape': [9, 9, 1]}])
+def test_an_edited_description(photos, tmp_path, changes):
+    TrainedClassifier.of_run(photos.work).save(tmp_path)
+    _edited(tmp_path / 'model.json', **changes)
+    refused(lambda: TrainedClassifier.load(tmp_path), tmp_path, 'not what `save` wrote')
 
 
 @pytest.mark.parametrize('name', ['model.json', 'model.safetensors'])

@@ -11,6 +11,8 @@ import numpy as np
 from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import Originals
+from noisy_jax.config import completed
+from noisy_jax.data.settings import DATA, NOISE
 from noisy_jax.errors import InputError, one_line, shortened
 from noisy_jax.workdir import WorkDir
 
@@ -41,12 +43,13 @@ class Request:
     @classmethod
     def of(cls, options: argparse.Namespace, folder: WorkDir) -> 'Request':
         """Reads the run's part; raises InputError where a file is missing or broken."""
-        config, data = folder.load_json('config'), folder.load_json('data')
-        settings, issues = config['data'], folder.load_json('summary').get('label_issues')
+        config = completed(folder.load_config(), {'data': DATA, 'noise': NOISE}, folder.path / 'config.json')
+        data, issues = folder.load_json('data'), folder.load_json('summary').get('label_issues')
         if not issues:
             raise InputError(f'{folder.path}: this run has no label issues; it is not finished or has no classifier')
-        settings['path'] = options.data or settings['path']
-        return cls(options, settings, config['noise']['kind'], issues, tuple(data['classes']), data['unlabelled'])
+        settings = config.data.to_dict() | {'path': options.data or config.data.path}
+        unlabelled = data.get('unlabelled', 0)
+        return cls(options, settings, config.noise.kind, issues, tuple(data['classes']), unlabelled)
 
     @property
     def distrust(self) -> str | None:

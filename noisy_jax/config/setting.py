@@ -91,6 +91,30 @@ def defaults(section: Section) -> ConfigDict:
     )
 
 
+def completed(saved: ConfigDict, section: Section, source: object) -> ConfigDict:
+    """The settings of `section` in a config that was saved; those that were added since have their default.
+
+    Raises:
+      InputError: a value that is not allowed; names the `source` too.
+    """
+    config = _completed(saved, section)
+    try:
+        validate(config, section)
+    except InputError as error:
+        raise InputError(f'{source}: {error}') from error
+    return config
+
+
+def _completed(saved: Any, section: Section) -> ConfigDict:
+    found = saved if isinstance(saved, ConfigDict) else {}
+    return ConfigDict(
+        {
+            name: found.get(name, item.default) if isinstance(item, Setting) else _completed(found.get(name), item)
+            for name, item in section.items()
+        }
+    )
+
+
 def validate(
     config: ConfigDict, section: Section, *, renamed: Mapping[str, str] | None = None, unchecked: Collection[str] = ()
 ) -> None:

@@ -6,13 +6,13 @@ A folder is looked up by id instead: `cat/1.npy` is the vector of the image `cat
 """
 
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
+from noisy_jax import forms
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError, first_line
 
@@ -54,13 +54,7 @@ def _ids(file: pathlib.Path) -> list[str] | None:
     place = origin(file)
     if not place.exists():
         return None
-    try:
-        return list(json.loads(place.read_text(encoding='utf-8'))['ids'])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(
-            f'{_SETTING}: {place} does not tell the ids of the rows of {file.name} ({first_line(error)}); '
-            'make both anew with noisy_jax.embed'
-        ) from error
+    return forms.read(place, {'ids': [str]}, 'make both anew with noisy_jax.embed')['ids']
 
 
 def _of_table(file: pathlib.Path, table: np.memmap, ids: list[str] | None, images: Dataset) -> np.ndarray:

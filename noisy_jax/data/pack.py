@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import cli, data, files
+from noisy_jax import cli, data, files, forms
 from noisy_jax.data import arrays
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
@@ -28,6 +28,7 @@ from noisy_jax.data.settings import DATA
 from noisy_jax.errors import InputError, exit_status, one_line, short
 
 _STATE = 'pack.json'
+_FORM = {'made_of': dict, 'done': {'images?': int, 'test_images?': int}, 'complete': bool}
 _CHUNK_BYTES = 2**25  # written between two saves of the state: what a kill costs
 _OTHERS = ('memory_bytes', 'valid_fraction', 'embeddings', 'mean', 'std')  # settings that do not change what is packed
 _DEFAULTS = {name: setting.default for name, setting in DATA.items() if name not in _OTHERS}
@@ -112,11 +113,7 @@ def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:
     files.check_free(folder, _STATE, '--out', (f'{_STATE}.part', files.LOCK))
     if not (folder / _STATE).exists():
         return None
-    try:
-        state = json.loads((folder / _STATE).read_text())
-        state = {'made_of': dict(state['made_of']), 'done': dict(state['done']), 'complete': bool(state['complete'])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{folder / _STATE}: not the state of a pack ({error}); remove the folder') from error
+    state = forms.read(folder / _STATE, _FORM, 'remove the folder')
     if state['complete']:
         raise InputError(f'--out: {folder} is a finished pack; choose another folder, or remove it')
     return state

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax import files
+from noisy_jax import files, forms
 from noisy_jax.data.embeddings import origin
-from noisy_jax.errors import InputError, first_line
+from noisy_jax.errors import InputError
 
 
 class Table:
@@ -94,13 +94,7 @@ class Table:
         place = origin(self._file)
         if not place.exists():
             return {}
-        try:
-            found = json.loads(place.read_text(encoding='utf-8'))
-            return found | {'ids': list(found['ids'])}
-        except (ValueError, LookupError, TypeError) as error:
-            raise InputError(
-                f'--out: {place} was not written by this command ({first_line(error)}); choose another name'
-            ) from error
+        return forms.read(place, {'ids': [str]}, 'choose another name for --out')
 
     def _refuse_other(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         if not before:

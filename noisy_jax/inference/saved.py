@@ -10,13 +10,24 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from noisy_jax import forms
 from noisy_jax.config import from_json
 from noisy_jax.data.pixels import Pixels
 from noisy_jax.errors import InputError
 from noisy_jax.inference.trained import TrainedClassifier
+from noisy_jax.training import leaves
 from noisy_jax.workdir import WorkDir
 
 _STATE, _ARRAYS = 'estimator', ('classes', 'label_issues', 'clean_probability')
+_REMEDY = 'take a folder that `save` wrote'
+_FORM = {
+    'parameters': dict,
+    'pixels': {'image_shape': [int, int, int], 'low': float, 'high': float},
+    'n_features_in_': int,
+    'feature_names_in_': [str],
+    'noise_rate_': float,
+    'labels_are_objects': bool,
+}
 
 
 def save(estimator: Any, folder: str | os.PathLike) -> None:
@@ -33,18 +44,19 @@ def save(estimator: Any, folder: str | os.PathLike) -> None:
     issues = _recoded(estimator.label_issues_, lambda labels: np.searchsorted(classes, labels))
     estimator.classifier_.save(folder)
     files = WorkDir(folder)
-    arrays = classes.astype(str) if state['labels_are_objects'] else classes, issues, estimator.clean_probability_
+    labels = classes.astype(str) if state['labels_are_objects'] else classes
+    arrays = [labels, issues, estimator.clean_probability_]
     for name, array in zip(_ARRAYS, arrays, strict=True):
         files.save_array(name, array)
-    files.save_json(_STATE, state)
+    files.save_json(_STATE, leaves.signed(state, arrays))
 
 
 def load(kind: type, folder: str | os.PathLike) -> Any:
     """As `NoisyLabelClassifier.load`, of the class `kind`."""
     path = pathlib.Path(os.path.expanduser(folder))
+    state = forms.read(path / f'{_STATE}.json', _FORM, _REMEDY)
     try:
-        state = json.loads((path / f'{_STATE}.json').read_text(encoding='utf-8'))
-        classes, issues, clean_probability = (np.load(path / f'{name}.npy') for name in _ARRAYS)
+        arrays = classes, issues, clean_probability = [np.load(path / f'{name}.npy') for name in _ARRAYS]
         estimator = kind(**from_json(state['parameters']))
         estimator._pixels = Pixels(**from_json(state['pixels']))
         estimator.n_features_in_, estimator.noise_rate_ = state['n_features_in_'], state['noise_rate_']
@@ -52,10 +64,17 @@ def load(kind: type, folder: str | os.PathLike) -> Any:
             estimator.feature_names_in_ = np.array(state['feature_names_in_'], object)
         estimator.classes_ = classes.astype(object) if state['labels_are_objects'] else classes
         estimator.label_issues_ = _recoded(issues, lambda codes: estimator.classes_[codes])
-    except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
+    except Exception as error:  # damaged bytes raise many kinds
         raise InputError(f'{path}: no estimator that `save` wrote ({" ".join(str(error).split())})') from error
+    if not leaves.is_as_signed(state, arrays):
+        raise InputError(f'{path}: {_STATE}.json and the arrays beside it are not what `save` wrote; {_REMEDY}')
     estimator.clean_probability_ = clean_probability
     estimator.classifier_ = TrainedClassifier.load(path)
+    height, width, channels = estimator._pixels.image_shape
+    size = estimator.classifier_.config.data.image_size
+    shape = (size or height, size or width, channels)
+    if len(classes) != len(estimator.classifier_.class_names) or shape != estimator.classifier_.image_shape:
+        raise InputError(f'{path}: model.json has other classes or images than {_STATE}.json and classes.npy')
     return estimator
 
 

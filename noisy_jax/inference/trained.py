@@ -7,27 +7,30 @@ import os
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from noisy_jax import files, schedule
-from noisy_jax.config import from_json
+from noisy_jax import files, forms, schedule, settings
+from noisy_jax.config import completed, from_json
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
 from noisy_jax.models.network import Network
-from noisy_jax.training import compiling, memory
+from noisy_jax.training import compiling, leaves, memory
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import create_network
 from noisy_jax.training.evaluate import Evaluator
-from noisy_jax.training.state import Variables
+from noisy_jax.training.state import SECOND, Variables
 from noisy_jax.training.steps import Normalise, normaliser
 from noisy_jax.workdir import WorkDir
 
 _WEIGHTS, _DESCRIPTION = 'model.safetensors', 'model.json'
+_FORM = {'classes': [str], 'image_shape': [int, int, int], 'config': dict}
+_REMEDY = 'take a folder that `save` wrote'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +63,7 @@ class TrainedClassifier:
           InputError: no work directory, or a run without a classifier or with an unfinished one.
         """
         folder = WorkDir.of_run(workdir)
-        config = from_json(folder.load_json('config'))
+        config = completed(folder.load_config(), settings.sections(), folder.path / 'config.json')
         phase = schedule.last_classifier(entry.name for entry in schedule.entries(config))
         if phase is None:
             why = 'it trained nothing; config.effort=normal trains one, in another work directory'
@@ -69,7 +72,9 @@ class TrainedClassifier:
             raise InputError(f'{folder.path}: this run has no classifier; {why}')
         data = folder.load_json('data')
         names, shape = tuple(data['classes']), tuple(data['image_shape'])
-        return cls(_outcome(folder, phase), config, names, shape, _levels(data))
+        found = cls(_outcome(folder, phase), config, names, shape, _levels(data))
+        found._check(f'{folder.path}/config.json and data.json')
+        return found
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> 'TrainedClassifier':
@@ -81,15 +86,19 @@ class TrainedClassifier:
         import safetensors.numpy
 
         path = pathlib.Path(os.path.expanduser(folder))
+        description = forms.read(path / _DESCRIPTION, _FORM, _REMEDY)
         try:
-            description = json.loads((path / _DESCRIPTION).read_text(encoding='utf-8'))
             arrays = safetensors.numpy.load_file(path / _WEIGHTS)
-            config = from_json(description['config'])
-            names, shape = tuple(description['classes']), tuple(description['image_shape'])
-            levels = _levels(description)
-        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            saved, levels = from_json(description['config']), _levels(description)
+        except Exception as error:  # damaged bytes raise many kinds
             raise InputError(f'{path}: no classifier that `save` wrote ({" ".join(str(error).split())})') from error
-        return cls(unflatten_dict(arrays, sep='/'), config, names, shape, levels)
+        if not leaves.is_as_signed(description, arrays):
+            raise InputError(f'{path}: {_WEIGHTS} and {_DESCRIPTION} are not what `save` wrote; {_REMEDY}')
+        config = completed(saved, settings.sections(), path / _DESCRIPTION)
+        names, shape = tuple(description['classes']), tuple(description['image_shape'])
+        found = cls(unflatten_dict(arrays, sep='/'), config, names, shape, levels)
+        found._check(path / _DESCRIPTION)
+        return found
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes model.safetensors (arrays named 'params/encoder/...') and model.json: numbers and text, no code.
@@ -104,6 +113,7 @@ class TrainedClassifier:
         arrays = {name: np.ascontiguousarray(array) for name, array in flatten_dict(self.variables, sep='/').items()}
         shape, config = list(self.image_shape), self.config.to_dict()
         description = {'classes': list(self.class_names), 'image_shape': shape, 'levels': self.levels, 'config': config}
+        description = leaves.signed(description, arrays)
         try:
             files.write(path / _WEIGHTS, safetensors.numpy.save(arrays))
             files.write(path / _DESCRIPTION, (json.dumps(description, indent=1) + '\n').encode())
@@ -135,6 +145,25 @@ class TrainedClassifier:
     @property
     def normalise(self) -> Normalise:
         return normaliser(tuple(self.config.data.mean), tuple(self.config.data.std))
+
+    def _check(self, described_by: object) -> None:
+        """InputError: the weights are not those of the network that files describe, or are not finite."""
+        height, width, channels = self.image_shape
+        if min(self.image_shape) < 1 or not self.class_names:
+            raise InputError(f'{described_by}: images {self.image_shape} of {len(self.class_names)} classes')
+        images = jax.ShapeDtypeStruct((1, height, width, channels), np.float32)
+        needed = jax.eval_shape(functools.partial(self.network.init, train=False), jax.random.key(0), images)
+        networks = [{kind: tree for kind, tree in self.variables.items() if kind != SECOND}]
+        for one in networks + ([self.variables[SECOND]] if SECOND in self.variables else []):
+            shapes = {name: np.shape(leaf) for name, leaf in flatten_dict(one, sep='/').items()}
+            for name, like in flatten_dict(needed, sep='/').items():
+                if shapes.get(name) != like.shape:
+                    raise InputError(
+                        f'{described_by}: the weights are of another network ({name} is {shapes.get(name)}, '
+                        f'{like.shape} is needed)'
+                    )
+        if found := leaves.not_finite(self.variables):
+            raise InputError(f'{described_by}: NaN or infinite values of {found}; no classifier')
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -9,12 +9,24 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from noisy_jax.errors import InputError
 from noisy_jax.labels.features import bounded
+from noisy_jax.workdir import WorkDir
 
 MOST = 2000  # images on the map
 _COMPONENTS = 30  # principal components that t-SNE starts from, as in van der Maaten and Hinton 2008, section 4.2
 _PERPLEXITY = 30.0
 _STEPS = 500
+
+
+def is_there(folder: WorkDir, images: int) -> bool:
+    """Whether labels/map_rows.npy and labels/map.npy are there, and whole: a map of some of so many images."""
+    try:
+        rows = folder.load_array('labels/map_rows', (None,), 'i')
+        places = folder.load_array('labels/map', (len(rows), 2), 'f')
+    except InputError:
+        return False
+    return bool(len(rows) and np.all((rows >= 0) & (rows < images)) and np.isfinite(places).all())
 
 
 def choose(by_suspicion: np.ndarray) -> np.ndarray:

@@ -42,10 +42,17 @@ class LabelIssues:
             threshold = found['threshold']
         except KeyError as error:
             raise InputError(f'{folder.path}: this run has no label issues; it trained no classifier') from error
-        true = folder.load_array('labels/true') if folder.has_array('labels/true') else None
-        given, probabilities = folder.load_array('labels/given'), folder.load_array('pred_probs')
+        given, true = folder.load_array('labels/given', (None,), 'i'), None
+        probabilities = folder.load_array('pred_probs', (len(given), None), 'f')
+        clean = folder.load_array(_CLEAN, (len(given),), 'f')
+        if folder.has_array('labels/true'):
+            true = folder.load_array('labels/true', (len(given),), 'i')
+        if not np.all((given >= 0) & (given < probabilities.shape[1])):
+            raise InputError(
+                f'{folder.path}/labels/given.npy: classes from 0 to {probabilities.shape[1] - 1} are needed'
+            )
         verdict = Verdict.load(folder) if 'judge' in found else None
-        return cls(given, probabilities, folder.load_array(_CLEAN), threshold, true, verdict)
+        return cls(given, probabilities, clean, threshold, true, verdict)
 
     def save(self, folder: WorkDir, ids: np.ndarray, class_names: tuple[str, ...], *, sort: str = 'index') -> None:
         """Writes labels.csv, its rows by `sort` ('index' or 'suspicion'), and what `load` needs of these arrays.

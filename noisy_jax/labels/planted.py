@@ -120,16 +120,13 @@ class Verdict:
     @classmethod
     def load(cls, folder: WorkDir) -> 'Verdict':
         """Reads what `save` wrote; InputError: a file is missing or broken."""
-        rest = folder.load_json(_FILE)
-        if set(rest) != set(_KEPT):
-            raise InputError(f'{folder.path}/{_FILE}.json has other keys than {", ".join(_KEPT)}; rerun the command')
-        probabilities, wrong = folder.load_array('pred_probs'), folder.load_array(_WRONG)
-        if wrong.shape != (3, len(probabilities)) or not np.all((wrong >= 0) & (wrong <= 1)):
+        kept, probabilities = folder.load_json(_FILE), folder.load_array('pred_probs', (None, None), 'f')
+        wrong = folder.load_array(_WRONG, (3, len(probabilities)), 'f')
+        if not np.all((wrong >= 0) & (wrong <= 1)):
             raise InputError(
-                f'{folder.path}/{_WRONG}.npy: {wrong.shape} found; probabilities [3, {len(probabilities)}] are needed; '
-                'rerun the command of the run to write them'
+                f'{folder.path}/{_WRONG}.npy: values outside 0 to 1; rerun the command of the run to write it'
             )
-        return cls(probabilities, wrong, **rest)
+        return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT})
 
     def save(self, folder: WorkDir) -> None:
         folder.save_array('pred_probs', self.probabilities)

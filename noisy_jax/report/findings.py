@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from noisy_jax import schedule
-from noisy_jax.errors import InputError, first_line, shown
+from noisy_jax.errors import InputError, shown
 from noisy_jax.labels import judges, selection
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.labels.mixtures import VARIANCE_FLOOR
@@ -56,18 +55,12 @@ class Findings(LabelIssues):
         issues, ids = LabelIssues.load(folder), folder.load_labels()['id']
         if len(ids) != len(issues.given):
             raise InputError(f'{folder.path}/labels.csv: rows are missing; rerun the command of the run to write it')
-        try:
-            epochs = [json.loads(line) for line in folder.metrics.read_text(encoding='utf-8').splitlines()]
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f'{folder.metrics} cannot be read ({first_line(error)}); remove it, and the report has no curves'
-            ) from error
         return cls(
             **{field.name: getattr(issues, field.name) for field in dataclasses.fields(issues)},
             config=folder.load_json('config'),
             data=folder.load_json('data'),
             summary=folder.load_json('summary'),
-            epochs=epochs,
+            epochs=folder.epochs(),
             id=np.array([shown(name) for name in ids.tolist()]),
             loss=selection.scaled_mean(
                 judges.suspicion(issues.probabilities, issues.given) if issues.verdict else issues.losses

@@ -209,7 +209,7 @@ def of_run(saved: Mapping[str, Any], workdir: str | os.PathLike) -> dict[str, An
     Raises:
       InputError: it has a setting that does not exist any more.
     """
-    before, now = (dict(config_lib.flatten(config)) for config in (config_lib.from_json(saved), default()))
+    before, now = (dict(config_lib.flatten(config)) for config in (saved, default()))
     gone = sorted(before.keys() - now.keys())
     if gone:
         raise InputError(

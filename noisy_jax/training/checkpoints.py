@@ -5,15 +5,14 @@ in it covers both, since Orbax does not notice a flipped bit; checkpoints of ear
 Orbax is used in this file only.
 """
 
-import json
 import logging
 import pathlib
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
+from noisy_jax import forms
 from noisy_jax.errors import InputError, first_line
 from noisy_jax.training import leaves
 from noisy_jax.training.mesh import to_host
@@ -23,7 +22,13 @@ from noisy_jax.training.state import TrainState
 logging.getLogger('absl').setLevel(logging.ERROR)
 
 
-_DIGEST = 'sha256'
+_META = {
+    'complete?': bool,
+    'stage?': (str, None),
+    'stages_done?': [str],
+    'record?': {'seconds': float, 'images': int, 'image_seconds': float},
+    'metrics_position?': int,
+}
 
 
 class Checkpoints:
@@ -45,18 +50,20 @@ class Checkpoints:
         """The JSON saved with the newest checkpoint, or {}."""
         if self._meta is None:
             self._meta = self._restore(meta=ocp.args.JsonRestore())['meta'] if self.step >= 0 else {}
+            if fault := forms.fault(self._meta, _META):
+                raise self.unreadable(fault)
         return self._meta
 
     def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
         """Saves beside the training; a step that is already there is left as it is."""
         if step > self.step:
             # Arrays sharded over several processes would have to be gathered for it.
-            signed = _signed(meta, to_host(state)) if jax.process_count() == 1 else meta
+            signed = leaves.signed(meta, to_host(state)) if jax.process_count() == 1 else meta
             self._save(step, signed, state=ocp.args.StandardSave(state))
 
     def save_outcome(self, step: int, outcome: dict[str, Any], meta: dict[str, Any]) -> None:
         """Saves a tree of arrays as the phase's last checkpoint and waits for it."""
-        self._save(step, _signed(meta, outcome), outcome=ocp.args.StandardSave(outcome))
+        self._save(step, leaves.signed(meta, outcome), outcome=ocp.args.StandardSave(outcome))
         self._manager.wait_until_finished()
 
     def restore(self, template: TrainState) -> TrainState:
@@ -88,17 +95,10 @@ class Checkpoints:
             raise self.unreadable(first_line(error)) from error
 
     def _check(self, tree: Any) -> None:
-        if _DIGEST in self.meta and _signed(self.meta, tree) != self.meta:
+        if not leaves.is_as_signed(self.meta, tree):
             raise self.unreadable('it is not what was saved')
 
     def unreadable(self, reason: str) -> InputError:
         """The error that says what is wrong with the newest checkpoint."""
         which = f'{self.folder}: checkpoint {self.step}'
         return InputError(f'{which} cannot be read ({reason}); remove this folder to run the phase again')
-
-
-def _signed(meta: dict[str, Any], tree: Any) -> dict[str, Any]:
-    """The `meta` of a tree of arrays on this host, with the digest of both."""
-    rest = {name: value for name, value in meta.items() if name != _DIGEST}
-    text = np.frombuffer(json.dumps(rest, sort_keys=True).encode(), np.uint8)
-    return {**rest, _DIGEST: leaves.digest({'meta': text, 'arrays': tree})}

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from noisy_jax import forms
 from noisy_jax.data.splits import Splits
 from noisy_jax.errors import InputError
 from noisy_jax.training import leaves
@@ -24,6 +25,7 @@ _SHAPES = {
     'vote': 'T',
     'left_out': '2NC',
 }
+_META = {'arrays': ([str], dict), 'summary': {'seconds': float, 'images_per_second': (float, None)}}
 
 
 def save(folder: WorkDir, journal: Journal, splits: Splits, before: Belief, after: Belief) -> Belief:
@@ -53,16 +55,20 @@ def restore(folder: WorkDir, name: str, checkpoints: Checkpoints, splits: Splits
     Raises:
       InputError: a file is missing, broken or not what the phase ended with.
     """
+    if fault := forms.fault(checkpoints.meta, _META):
+        raise checkpoints.unreadable(fault)
     arrays, saved = {}, checkpoints.meta['arrays']
+    if others := [kind for kind in saved if kind not in _SHAPES]:
+        raise checkpoints.unreadable(f'arrays has {others[0]!r}')
     for kind in saved:  # with their digests, or in earlier versions their names alone
-        array = arrays[kind] = folder.load_array(_name(name, kind))
+        again = f'remove checkpoints/{name} to run the phase again'
+        array = arrays[kind] = folder.load_array(_name(name, kind), remedy=again)
         fault = None
         if needed := _unlike(kind, array, splits):
             fault = f'{array.dtype} {array.shape} found; {needed} are needed'
         elif isinstance(saved, dict) and saved[kind] != leaves.digest(array):
             fault = 'it is not what the phase ended with'
         if fault:
-            again = f'remove checkpoints/{name} to run the phase again'
             raise InputError(f'{folder.path}/{_name(name, kind)}.npy: {fault}; {again}')
     return dataclasses.replace(before, variables=checkpoints.restore_outcome(), **arrays)
 
