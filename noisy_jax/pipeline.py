@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import files, phases, results, schedule, settings
 from noisy_jax.config import flatten
-from noisy_jax.data import lazy
+from noisy_jax.data import identity, lazy
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.splits import Splits
@@ -233,15 +233,17 @@ def _claim(folder: WorkDir, context: Context) -> None:
     splits = context.splits
     defaults = dict(flatten(settings.default()))
     folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults)
+    identity.check(folder, splits)
     for name, labels in (('labels/given', splits.labelled.label), ('labels/true', splits.labelled.true_label)):
         if labels is None:
             continue
         if not folder.has_array(name):
             folder.save_array(name, labels)
-        elif not np.array_equal(folder.load_array(name), labels):
-            raise InputError(
-                f'{folder.path}/{name}.npy: the data has changed since this run began; use another --workdir'
-            )
+        else:
+            before = folder.load_array(name, labels.shape, 'i', 'use another --workdir')
+            for row in np.flatnonzero(before != labels):
+                label = f'the {name[7:]} label of image {row}, {splits.labelled.id[row]}'
+                raise identity.changed(folder, f'{label}, was {before[row]}, is {labels[row]}')
     _check_weights(folder, context.config.model.weights)
     folder.save_json('data', splits.description)
     mesh_lib.wait_for_all('workdir')

@@ -122,7 +122,8 @@ def write_report(folder: WorkDir, context: Context, beliefs: dict[str, Belief], 
     """
     labelled, settings = context.splits.labelled, context.config.report
     last, trains = schedule.last_classifier(beliefs), bool(context.config.phases)
-    if (last and not embedding_map.is_there(folder, len(labelled))) or not trains:
+    is_there = embedding_map.is_there(folder, len(labelled))  # the same in all processes
+    if (last and not is_there) or not trains:
         rows = embedding_map.choose(found.by_suspicion)
         if last:
             features = context.evaluator.embed(beliefs[last].variables, labelled.take(rows))  # by all processes
@@ -135,6 +136,8 @@ def write_report(folder: WorkDir, context: Context, beliefs: dict[str, Belief], 
         if is_main():
             folder.save_array('labels/map_rows', rows.astype(np.int32))
             folder.save_array('labels/map', embedding_map.lay_out(features, context.config.seed))
+    elif not is_there:
+        folder.remove('labels/map.npy')  # it may be damaged
     if is_main():
         findings, test = Findings.load(folder), context.splits.test
         sets = {'train': (labelled.id, labelled.image)} | ({'test': (test.id, test.image)} if test else {})

@@ -63,8 +63,9 @@ class WorkDir:
     """The files of one run.
 
     config.json; data.json (classes, image shape, numbers of images); weights.json (a digest of model.weights);
-    metrics.jsonl; labels/ (arrays of every phase); labels.csv; data_issues.csv; pred_probs.npy; summary.json;
-    checkpoints/; plots/; report.html; tensorboard/. While a run writes there, also lock.
+    metrics.jsonl; labels/ (arrays of every phase, and images.json: which images it began with); labels.csv;
+    data_issues.csv; pred_probs.npy; summary.json; checkpoints/; plots/; report.html; tensorboard/. While a run writes
+    there, also lock.
     """
 
     def __init__(self, path: str | os.PathLike, writes: bool = True) -> None:
@@ -251,6 +252,11 @@ class WorkDir:
         """Writes a file as it is, e.g. 'report.html', if this is the process that writes."""
         if self._writes:
             files.write(self.path / name, content)
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if there is one, and if this is the process that writes."""
+        if self._writes:
+            (self.path / name).unlink(missing_ok=True)
 
     def save_labels(self, columns: dict[str, np.ndarray], order: np.ndarray) -> None:
         """Writes labels.csv, a row per labelled training image.

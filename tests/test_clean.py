@@ -7,6 +7,7 @@ import pathlib
 import shlex
 import subprocess
 import sys
+import types
 
 import digit_files
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 from noisy_jax import data
 from noisy_jax.clean import __main__ as command
 from noisy_jax.clean import copies
-from noisy_jax.data import arrays, folder
+from noisy_jax.data import arrays, folder, identity
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.settings import default
 from noisy_jax.workdir import WorkDir
@@ -329,7 +330,7 @@ def test_estimated_numbers(pets, tmp_path, capsys, mode, after):
     assert capsys.readouterr().out.count(line) == 2
 
 
-@pytest.mark.parametrize('values', [{'estimated_noise_rate': 1.5}, {'noise_rate_interval': [0.1, 'x']}], ids=str)
+@pytest.mark.parametrize('values', [{'estimated_noise_rate': 1.5}, {'noise_rate_interval': [0.1, 3]}], ids=str)
 def test_a_rate_that_is_none(pets, tmp_path, capsys, values):
     label_issues(pets[1], **values)
     refused(capsys, clean_all(pets[1], tmp_path / 'new'), 'summary.json', 'from 0 to 1')
@@ -433,8 +434,51 @@ def test_labels_that_the_run_cannot_have_written(pets, tmp_path, capsys, column,
 
 def test_probabilities_of_another_run(pets, tmp_path, capsys):
     WorkDir(pets[1]).save_array('pred_probs', np.full((7, 2), 0.5))
-    refused(capsys, clean_all(pets[1], tmp_path / 'new'), 'pred_probs.npy', '(7, 2)', '(8, 2)')
+    refused(capsys, clean_all(pets[1], tmp_path / 'new'), 'pred_probs.npy', '(7, 2)', '[8, 2]')
     assert clean(pets[1], tmp_path / 'new', decisions_file(tmp_path / 'd.csv', *DECISIONS)) == 0
+
+
+def test_a_suggestion_that_is_not_of_the_probabilities(pets, tmp_path, capsys):
+    edit(pets[1], lambda row: row | ({'suggested_label': 'cat'} if row['id'] == 'dog/003.png' else {}))
+    refused(capsys, clean_all(pets[1], tmp_path / 'new', '--write'), 'pred_probs.npy', 'labels.csv')
+
+
+@pytest.fixture
+def noted(pets):
+    """The same as a run leaves it that notes what it begins with."""
+    root, work = pets
+    train = folder.load('train', str(root))
+    splits = types.SimpleNamespace(labelled=train, pool=train, test=None)
+    identity.check(WorkDir(work), splits)
+    WorkDir(work).save_array('labels/given', train.label)
+    return root, work
+
+
+def test_the_images_that_the_run_began_with_are_cleaned(noted, tmp_path):
+    assert clean_all(noted[1], tmp_path / 'new', '--write') == 0
+    assert clean_all(noted[1], tmp_path / 'list.csv', '--mode=csv', '--write') == 0
+
+
+def test_a_file_that_is_another_since_is_refused(noted, tmp_path, capsys):
+    file = noted[0] / 'cat' / '002.png'
+    file.write_bytes(file.read_bytes() + b'more')
+    status = clean_all(noted[1], tmp_path / 'new', '--write')
+    refused(capsys, status, 'the data has changed since this run began', 'cat/002.png is another image')
+    assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.parametrize(
+    ('column', 'value'), [('given_label', 'dog'), ('id', 'cat/002.png')], ids=['another class', 'another image']
+)
+def test_rows_that_are_not_those_of_the_run(noted, tmp_path, capsys, column, value):
+    edit(noted[1], lambda row: row | ({column: value} if row['id'] == 'cat/001.png' else {}))
+    refused(capsys, clean_all(noted[1], tmp_path / 'new', '--write'), 'labels.csv, line 3', column, value)
+
+
+def test_a_torn_list_is_refused(noted, tmp_path, capsys):
+    lines = (noted[1] / 'labels.csv').read_text().splitlines(True)
+    (noted[1] / 'labels.csv').write_text(''.join(lines[:-1]))
+    refused(capsys, clean_all(noted[1], tmp_path / 'new', '--write'), 'labels.csv', 'rows or columns are missing')
 
 
 def test_a_run_without_label_issues(pets, tmp_path, capsys):

@@ -222,7 +222,7 @@ def test_changed_data_is_refused(tmp_path):
         arrays = dict(archive)
     arrays['labels'] = np.roll(arrays['labels'], 1)
     np.savez(path, **arrays)
-    with pytest.raises(InputError, match='the data has changed'):
+    with pytest.raises(InputError, match='the data has changed since this run began: the given label of image '):
         pipeline.run(settings, tmp_path / 'work')
 
 

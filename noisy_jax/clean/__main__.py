@@ -89,7 +89,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
     before, without = estimate.before(wrong, request.issues), estimate.after(wrong, decided)
     changes, after = decided, without
     if options.all_suspects:
-        probabilities = checks.probabilities(folder, decided)
+        probabilities = checks.probabilities(folder, labels, request.class_names)
         dropped = suggest(decided, labels, drop=True, threshold=options.threshold)
         changes = dropped
         if options.mode != 'drop':
@@ -98,6 +98,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
     found = None
     if not request.is_list or (request.settings['name'] in originals.KINDS and request.unlabelled):
         found = originals.find(request.settings, changes.id)
+        checks.same_data(folder, request, changes, found)
     estimates = estimated(request, before, after)
     _say(planned(request, changes, found, estimates))
     if options.all_suspects:

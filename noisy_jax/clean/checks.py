@@ -7,6 +7,7 @@ from noisy_jax.clean import originals, target
 from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.messages import Request
+from noisy_jax.data import identity
 from noisy_jax.errors import InputError, some
 from noisy_jax.files import read_text
 from noisy_jax.workdir import WorkDir
@@ -39,20 +40,42 @@ def options(request: Request, folder: WorkDir) -> None:
 
 def labels_file(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> None:
     """Refuses labels.csv with rows missing, or with values that the run cannot have written."""
-    path = folder.path / 'labels.csv'
-    if not np.array_equal(labels['index'], np.arange(len(labels['index']))):
+    path, noted, given = folder.path / 'labels.csv', identity.recorded(folder), None
+    if folder.has_array('labels/given'):
+        given = folder.load_array('labels/given', (None,), 'i')
+    rows = len(given) if given is not None else len(labels['index'])
+    if not np.array_equal(labels['index'], np.arange(rows)):
         raise InputError(f'{path}: rows are missing; rerun the command of the run to write it')
     named = some(class_names, 20)
     share = labels['clean_probability']
-    for column, fits, allowed in (
+    found = [
         ('given_label', np.isin(labels['given_label'], class_names), f'a class of this run; {named}'),
         ('suggested_label', np.isin(labels['suggested_label'], class_names), f'a class of this run; {named}'),
         ('clean_probability', (share >= 0) & (share <= 1), 'a probability; from 0 to 1'),
-    ):
+    ]
+    # Runs of earlier versions noted less.
+    if noted and len(noted['train']['id']) == rows:
+        found.append(('id', labels['id'] == np.array(noted['train']['id'], str), 'the image of this row in the run'))
+    if given is not None:
+        known = np.array([*class_names, ''])[np.where((given >= 0) & (given < len(class_names)), given, -1)]
+        found.append(('given_label', labels['given_label'] == known, 'the label that the run was given'))
+    for column, fits, allowed in found:
         if not fits.all():
             index = int(np.argmin(fits))
             line, value = _find(folder, index), str(labels[column][index])
             raise InputError(f'{path}, line {line}: {column} {value!r} is not {allowed}')
+
+
+def same_data(folder: WorkDir, request: Request, changes: Changes, found: originals.Originals) -> None:
+    """Refuses originals that are others now than the run began with, as far as it noted them."""
+    noted, names = identity.recorded(folder), np.array([*found.train.class_names, 'unlabelled'])
+    if noted and noted['train']['mark'] and found.train.mark is not None:
+        for row in np.flatnonzero(found.train.mark[found.listed] != np.array(noted['train']['mark'])):
+            raise identity.changed(folder, f'{changes.id[row]} is another image')
+    if noted and request.noise == 'none':
+        now = names[found.train.label[found.listed]]  # NO_LABEL is the last
+        for row in np.flatnonzero(now != changes.given):
+            raise identity.changed(folder, f'the label of {changes.id[row]} was {changes.given[row]}, is {now[row]}')
 
 
 def _find(folder: WorkDir, index: int) -> int:
@@ -62,12 +85,13 @@ def _find(folder: WorkDir, index: int) -> int:
         return next(line for line, row in rows if row and int(row[header.index('index')]) == index)
 
 
-def probabilities(folder: WorkDir, changes: Changes) -> np.ndarray:
+def probabilities(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> np.ndarray:
     """Those of the classifier, float32 [N, C]; InputError where they are not there or not those of labels.csv."""
-    found, shape = folder.load_array('pred_probs'), (len(changes.id), len(changes.class_names))
-    if found.shape != shape or not np.all((found >= 0) & (found <= 1)):
+    found = folder.load_array('pred_probs', (len(labels['index']), len(class_names)), 'f')
+    suggested = np.array(class_names)[found.argmax(1)]
+    if not np.all((found >= 0) & (found <= 1)) or not np.array_equal(suggested, labels['suggested_label']):
         path = folder.path / 'pred_probs.npy'
-        raise InputError(f'{path}: shape {found.shape}; probabilities from 0 to 1 of shape {shape} are needed')
+        raise InputError(f'{path} is not of this labels.csv; rerun the command of the run to write both')
     return found
 
 

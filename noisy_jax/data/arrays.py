@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import Dataset, balanced, in_order
+from noisy_jax.data.dataset import Dataset, balanced, checksums, in_order
 from noisy_jax.data.decoding import Levels
 from noisy_jax.errors import InputError, first_line, some
 
@@ -54,7 +54,7 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     try:
         ids = ids if ids is None else ids.astype(str)
         '\n'.join((*names, *(() if ids is None else ids.ravel()))).encode(errors='surrogateescape')
-        dataset = Dataset(images, label, names, true_label=true, id=ids)
+        dataset = Dataset(images, label, names, true_label=true, id=ids, mark=checksums(images))
     except UnicodeError as error:
         raise InputError(f'{path}: {prefix}ids or names of classes are no text ({error})') from error
     except InputError as error:

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import heapq
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -31,6 +32,8 @@ class Dataset:
       available: how many images the loader has; N by default.
       broken: (id, what is wrong) of each image that was left out because it cannot be read.
       levels: which values of deep images (grey, more than 8 bits) became black and white; None without such images.
+      mark: int64 [N] by which another image of the same name is noticed: the size of its file, or a checksum; None:
+        nothing tells.
 
     Raises:
       InputError: shapes do not match, a label is out of range, or two classes have one name.
@@ -46,6 +49,7 @@ class Dataset:
     available: int | None = None
     broken: tuple[tuple[str, str], ...] = ()
     levels: Levels | None = None
+    mark: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.dtype != np.uint8 or not len(self.image):
@@ -58,6 +62,8 @@ class Dataset:
         self._set('weight', np.ones(count) if self.weight is None else self.weight, np.float32)
         self._set('id', np.arange(count).astype(str) if self.id is None else self.id, None)
         self._set('row', np.arange(count) if self.row is None else self.row, np.int64)
+        if self.mark is not None:
+            self._set('mark', self.mark, np.int64)
         object.__setattr__(self, 'available', self.available or count)
         self._set_labels('label', NO_LABEL)
         if self.true_label is not None:
@@ -93,6 +99,7 @@ class Dataset:
         """
         found = lazy.images(encoded, decoding)
         broken = tuple((str(columns['id'][row]), reason) for row, reason in found.broken.items())
+        columns['mark'] = encoded.sizes() if decoding.headers else None
         whole = {name: values if values is None else values[found.rows] for name, values in columns.items()}
         return cls(
             found.images, class_names=class_names, available=available, broken=broken, levels=found.levels, **whole
@@ -113,6 +120,7 @@ class Dataset:
         """The samples at these rows, in this order; images that are not in memory are not read."""
         true = None if self.true_label is None else self.true_label[indices]
         taken = {name: getattr(self, name)[indices] for name in ('label', 'weight', 'id', 'row')}
+        taken['mark'] = None if self.mark is None else self.mark[indices]
         return self.replace(image=lazy.take(self.image, indices), true_label=true, **taken)
 
     def order(self, seed: int, epoch: int, *, batch_size: int) -> np.ndarray:
@@ -214,6 +222,14 @@ def _shares(sizes: list[int], fraction: float, total: int, rng: np.random.Genera
         else:
             heapq.heappop(missing)
     return counts
+
+
+def checksums(images: lazy.Images, most: int = 256) -> np.ndarray:
+    """The `mark` of images in an array: of so many, spread evenly, and 0 of the others; int64 [N]."""
+    found = np.zeros(len(images), np.int64)
+    for row in spread(len(images), most):
+        found[row] = zlib.crc32(np.ascontiguousarray(images[row]))
+    return found
 
 
 def spread(count: int, most: int) -> np.ndarray:

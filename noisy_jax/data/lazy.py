@@ -87,6 +87,10 @@ class Encoded:
         """How errors call the image."""
         raise NotImplementedError
 
+    def sizes(self) -> np.ndarray | None:
+        """Bytes of each, int64 [N], 0 where there is no file; None where nobody knows without reading it."""
+        return None
+
 
 class Paths(Encoded):
     """Image files, `rows` are their paths (str) under the folder `place`."""
@@ -95,6 +99,15 @@ class Paths(Encoded):
         return os.path.join(self.place, self.rows[row])
 
     name = open
+
+    def sizes(self) -> np.ndarray:
+        def size(row: int) -> int:
+            try:
+                return os.stat(self.open(row)).st_size
+            except OSError:
+                return 0
+
+        return np.array([size(row) for row in range(len(self))], np.int64)
 
 
 class _Lazy:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import data
 from noisy_jax.data import embeddings, lazy, noise
-from noisy_jax.data.dataset import NO_LABEL, Dataset, split
+from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums, split
 from noisy_jax.errors import InputError
 
 
@@ -75,7 +75,7 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     settings = config.data
     read_embeddings = embeddings.reader(settings.embeddings)
     if given:
-        everything, test = (part and part.replace(image=lazy.scaled(part.image, settings.image_size)) for part in given)
+        everything, test = (part and _scaled(part, settings.image_size) for part in given)
     else:
         everything, test = data.load_splits(settings)
     channels = everything.image.shape[-1]
@@ -103,6 +103,11 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     pool = everything.take(np.sort(np.append(rows[train_rows], unlabelled))) if len(unlabelled) else train
     added = noise.describe(labelled, config.noise)
     return Splits(labelled, train_rows, valid_rows, train, valid, pool, test, added, outside)
+
+
+def _scaled(given: Dataset, size: int) -> Dataset:
+    mark = checksums(given.image) if given.mark is None else given.mark
+    return given.replace(image=lazy.scaled(given.image, size), mark=mark)
 
 
 def _check_test(test: Dataset, train: Dataset) -> None:

@@ -18,8 +18,8 @@ from noisy_jax.training import leaves
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.state import TrainState
 
-# Orbax logs every save at level INFO or WARNING; progress.py reports the run.
-logging.getLogger('absl').setLevel(logging.ERROR)
+# Orbax logs every save at level INFO or WARNING, and what it raises besides; progress.py reports the run.
+logging.getLogger('absl').setLevel(logging.CRITICAL)
 
 
 _META = {
@@ -92,6 +92,7 @@ class Checkpoints:
         try:
             return self._manager.restore(self.step, args=ocp.args.Composite(**items))
         except Exception as error:
+            logging.getLogger('asyncio').setLevel(logging.CRITICAL)  # tasks that failed beside it
             raise self.unreadable(first_line(error)) from error
 
     def _check(self, tree: Any) -> None:

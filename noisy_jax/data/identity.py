@@ -1,0 +1,89 @@
+"""Which images a run began with: their names in order, and cheaply what is in them, to notice that data has changed."""
+
+import json
+from typing import Any
+
+from noisy_jax import forms
+from noisy_jax.data.dataset import NO_LABEL, Dataset
+from noisy_jax.data.splits import Splits
+from noisy_jax.errors import InputError
+from noisy_jax.workdir import WorkDir
+
+_FILE = 'labels/images.json'
+_SET = {'id': list, 'mark': (list, None)}
+_FORM = {'classes': list, 'train': _SET, 'unlabelled': _SET, 'test': ({**_SET, 'label': list}, None)}
+
+
+def check(folder: WorkDir, splits: Splits) -> None:
+    """Notes the images of a run that begins; InputError: they are others than it began with.
+
+    A run that an earlier version began is taken as it is now.
+    """
+    now = _describe(splits)
+    before = recorded(folder)
+    if before is None:
+        folder.save_bytes(_FILE, json.dumps(now).encode())
+    elif found := difference(before, now):
+        raise changed(folder, found)
+
+
+def recorded(folder: WorkDir) -> dict[str, Any] | None:
+    """What `check` noted; None: an earlier version began the run."""
+    path = folder.path / _FILE
+    return forms.read(path, _FORM, 'remove it if the data is still the same') if path.exists() else None
+
+
+def changed(folder: WorkDir, how: str) -> InputError:
+    return InputError(f'{folder.path}: the data has changed since this run began: {how}; use another --workdir')
+
+
+def _describe(splits: Splits) -> dict[str, Any]:
+    unlabelled = splits.pool.label == NO_LABEL
+    test = splits.test and _names(splits.test, slice(None)) | {'label': splits.test.label.tolist()}
+    return {
+        'classes': list(splits.labelled.class_names),
+        'train': _names(splits.labelled, slice(None)),
+        'unlabelled': _names(splits.pool, unlabelled),
+        'test': test,
+    }
+
+
+def _names(images: Dataset, rows: Any) -> dict[str, Any]:
+    mark = None if images.mark is None else images.mark[rows].tolist()
+    return {'id': images.id[rows].tolist(), 'mark': mark}
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """The first difference of two descriptions, such as 'image 17 was cat/3.png, is cat/4.png'; None where equal."""
+    if before == now:
+        return None
+    if found := _first('class', before['classes'], now['classes']):
+        return found
+    for part, what in (('train', 'image'), ('unlabelled', 'unlabelled image'), ('test', 'test image')):
+        old, new = (side[part] or {'id': [], 'mark': None, 'label': []} for side in (before, now))
+        if found := _first(what, old['id'], new['id']):
+            return found
+        if old['mark'] and new['mark'] and (row := _unequal(old['mark'], new['mark'])) is not None:
+            return f'{what} {row}, {new["id"][row]}, is another one'
+        if part == 'test' and (row := _unequal(old['label'], new['label'])) is not None:
+            return f'the label of {what} {row}, {new["id"][row]}, was {old["label"][row]}, is {new["label"][row]}'
+    return None
+
+
+def _first(what: str, before: list, now: list) -> str | None:
+    row = _unequal(before, now)
+    if row is None:
+        return None
+    if row >= len(now):
+        return f'{what} {row}, {before[row]}, is not there'
+    if row >= len(before):
+        return f'{what} {row}, {now[row]}, is new'
+    return f'{what} {row} was {before[row]}, is {now[row]}'
+
+
+def _unequal(before: list, now: list) -> int | None:
+    """The first place where two lists differ."""
+    if before == now:
+        return None
+    same = min(len(before), len(now))
+    return next((row for row in range(same) if before[row] != now[row]), same)
