@@ -1,6 +1,7 @@
 """What a phase ends with: finite weights and arrays, which come back as they were or not at all."""
 
 import json
+import sys
 import types
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from conftest import refused
 
 from noisy_jax.data.dataset import Dataset
+from noisy_jax.training import checkpoints as checkpoints_lib
 from noisy_jax.training import leaves, outcome
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import Belief
@@ -118,6 +120,16 @@ def test_one_without_a_digest_is_taken(work, monkeypatch):
     checkpoints = work[1].checkpoints
     checkpoints.save_outcome(3, _weights(), {'complete': True})
     np.testing.assert_array_equal(checkpoints.restore_outcome()['params']['kernel'], [1, 2])
+
+
+def test_reads_beside_one_that_failed_print_nothing(monkeypatch):
+    """They end in other threads, once nobody waits for them any more."""
+    seen = []
+    monkeypatch.setattr(sys, 'unraisablehook', lambda said: seen.append(str(said.exc_value)))
+    checkpoints_lib._hush_other_reads()
+    for text in ('Event loop is closed', 'another fault'):
+        sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
+    assert seen == ['another fault']
 
 
 def test_the_digest_covers_the_meta():

@@ -7,6 +7,7 @@ Orbax is used in this file only.
 
 import logging
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -20,7 +21,6 @@ from noisy_jax.training.state import TrainState
 
 # Orbax logs every save at level INFO or WARNING, and what it raises besides; progress.py reports the run.
 logging.getLogger('absl').setLevel(logging.CRITICAL)
-
 
 _META = {
     'complete?': bool,
@@ -92,7 +92,7 @@ class Checkpoints:
         try:
             return self._manager.restore(self.step, args=ocp.args.Composite(**items))
         except Exception as error:
-            logging.getLogger('asyncio').setLevel(logging.CRITICAL)  # tasks that failed beside it
+            _hush_other_reads()
             raise self.unreadable(first_line(error)) from error
 
     def _check(self, tree: Any) -> None:
@@ -103,3 +103,10 @@ class Checkpoints:
         """The error that says what is wrong with the newest checkpoint."""
         which = f'{self.folder}: checkpoint {self.step}'
         return InputError(f'{which} cannot be read ({reason}); remove this folder to run the phase again')
+
+
+def _hush_other_reads() -> None:
+    """Where one read of Orbax has failed, those beside it fail too, and would print tracebacks."""
+    logging.getLogger('asyncio').setLevel(logging.CRITICAL)
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda said: None if str(said.exc_value) == 'Event loop is closed' else before(said)
