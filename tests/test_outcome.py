@@ -115,6 +115,19 @@ def test_a_checkpoint_that_is_not_what_was_saved_is_refused(work, monkeypatch, k
     refused(restore, 'checkpoints/base', 'checkpoint 3', 'not what was saved', 'remove this folder')
 
 
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / 'base').write_text('')
+    refused(lambda: Checkpoints(tmp_path / 'base'), tmp_path / 'base', 'remove it')
+
+
+@pytest.mark.parametrize('meta', [{'stages_done': 'all'}, {'complete': 1}, {'record': []}, {'metrics_position': 'x'}])
+def test_a_meta_of_another_form_is_named(work, meta):
+    checkpoints = work[1].checkpoints
+    checkpoints.save_outcome(3, _weights(), meta)
+    checkpoints._meta = None  # as of another process
+    refused(lambda: checkpoints.meta, 'checkpoint 3', *meta, 'remove this folder')
+
+
 def test_one_without_a_digest_is_taken(work, monkeypatch):
     monkeypatch.setattr(leaves, 'signed', lambda meta, tree: meta)
     checkpoints = work[1].checkpoints

@@ -35,8 +35,15 @@ class Checkpoints:
     """The newest checkpoint in a folder; steps count up within the phase."""
 
     def __init__(self, folder: pathlib.Path) -> None:
+        """InputError: the folder cannot be used."""
         self.folder = folder.absolute()
-        self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # Orbax takes a file for an empty folder
+            self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))
+        except Exception as error:
+            raise InputError(
+                f'{self.folder} cannot be read ({first_line(error)}); remove it to run the phase again'
+            ) from error
         self._meta: dict[str, Any] | None = None
 
     @property
