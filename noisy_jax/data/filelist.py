@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from noisy_jax import spreadsheet
-from noisy_jax.data import lazy
+from noisy_jax.data import lazy, pictures
 from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, in_order, is_number
 from noisy_jax.errors import InputError, some
 from noisy_jax.files import lines
@@ -236,13 +236,8 @@ def _refuse_copy(entries: _Entries, row: int, first: int) -> None:
 
 def _listing(folder: str) -> dict[str, int]:
     """The names in a folder, which of them are links; nothing where there is no folder."""
-    if not os.path.isdir(folder):
-        return {}
-    try:
-        with os.scandir(folder) as found:
-            return {entry.name: _LINK if entry.is_symlink() else _UNSEEN for entry in found}
-    except OSError as error:
-        raise InputError(f'{folder}: cannot be read ({error.strerror})') from error
+    found = pictures.entries(folder) if os.path.isdir(folder) else ()
+    return {entry.name: _LINK if entry.is_symlink() else _UNSEEN for entry in found}
 
 
 def _find(root: pathlib.Path, field: str, name: str) -> pathlib.Path:
