@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 import zipfile
 
@@ -151,13 +152,12 @@ def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
         Image.new('RGB', (side, side)).save(tmp_path / f'{side}.png')
     monkeypatch.setattr(decoding, '_LARGE', 15)
 
-    def alone(side):
-        return decoding.decode(tmp_path / f'{side}.png', then=lambda _: decoding._ONE_LARGE.locked())
+    def thread_of(side):
+        return decoding.decode(tmp_path / f'{side}.png', then=lambda _: threading.current_thread())
 
-    assert not alone(3)
+    assert thread_of(3) is threading.current_thread()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(alone, [4] * 8)) == [True] * 8
-    assert not alone(3)
+        assert len(set(pool.map(thread_of, [4] * 20))) == 1
 
 
 def test_more_pixels_than_pillows_limit(tmp_path):

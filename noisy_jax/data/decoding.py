@@ -8,7 +8,6 @@ import concurrent.futures
 import contextlib
 import pathlib
 import struct
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -60,7 +59,8 @@ warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 _STRIP = 2**22  # pixels that are converted at a time
 _LARGE = 2**25  # pixels above which one image at a time is decoded
 _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several copies
-_ONE_LARGE = threading.Lock()
+# One thread, which takes the memory again that it has freed: glibc keeps that for each thread.
+_large_images = concurrent.futures.ThreadPoolExecutor(1, 'large image')
 _ANY = Levels(0.0, 1.0)
 _FAULTS = (OSError, SyntaxError, ValueError, RuntimeError, struct.error, Image.DecompressionBombError)
 _ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101  # tags of EXIF and TIFF
@@ -179,9 +179,7 @@ def _in_turn(image: Image.Image, work: Callable[[], Any]) -> Any:
     """What `work` returns; that on a large image waits for its turn."""
     if image.width * image.height <= _LARGE:
         return work()
-    # In a thread of its own, as the next one gets the memory that it frees: glibc keeps that for threads.
-    with _ONE_LARGE, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        return pool.submit(work).result()
+    return _large_images.submit(work).result()
 
 
 def _pixels(image: Image.Image, size: int, levels: Levels | None) -> np.ndarray:
