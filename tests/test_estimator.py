@@ -239,6 +239,7 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({'image_shape': 8}, X, DIGIT, ('image_shape', '(H, W, C)')),
         ({'image_shape': (4, 16)}, X.reshape(-1, 8, 8), DIGIT, ('(8, 8)', '(4, 16)')),
         ({}, X.reshape(-1, 2, 2, 4, 4), DIGIT, ('(2, 2, 4, 4)', '(H, W, C)')),
+        ({}, X.reshape(-1, 1, 8, 8), DIGIT, ('(1797, 1, 8, 8)', 'channels first', 'transpose(0, 2, 3, 1)')),
         ({}, X, np.zeros(len(X)), ('y', 'one class')),
         ({}, X[:3], ['a', 1, 'b'], ('y', 'all strings or all numbers', 'int, str')),
         ({}, X[:3], np.array([True, 1, 0], object), ('y', 'bool, int')),

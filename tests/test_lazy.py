@@ -13,7 +13,7 @@ from conftest import refused
 from PIL import Image
 
 from noisy_jax import data, pipeline
-from noisy_jax.data import lazy
+from noisy_jax.data import lazy, workers
 from noisy_jax.data.dataset import Dataset, split
 from noisy_jax.training import feed, mesh
 from noisy_jax.training.checkpoints import Checkpoints
@@ -153,7 +153,7 @@ def test_worker_processes_give_the_same_and_name_what_is_broken(root, tmp_path):
     file.write_bytes(file.read_bytes()[:600])
     refused(lambda: broken.image[:], file, 'repair')
     # A worker that is ended from outside, and the next read.
-    pool = lazy._pool(1)
+    pool = workers.pool_of(1)
     os.kill(next(iter(pool._processes)), signal.SIGKILL)
     refused(lambda: [files.image[:] for _ in range(100)], 'config.data.workers', '1')
     np.testing.assert_array_equal(files.image[:3], eager.image[:3])

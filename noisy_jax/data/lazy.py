@@ -2,10 +2,6 @@
 
 `Files` and `Rows` behave like a read-only uint8 array [N, H, W, C], which reads when it is indexed by a row, a slice or
 an array of rows. Their images equal those in memory to the bit.
-
-Threads of this process decode (workers=0), or that many processes. Pillow releases the interpreter lock while it
-decodes: on two busy cores threads read 970 JPEGs of 256x256 a second, two processes 420. Processes can be worth their
-start on many cores with small images, since the Python code around Pillow does not run in parallel.
 """
 
 import concurrent.futures
@@ -14,11 +10,7 @@ import contextvars
 import dataclasses
 import functools
 import itertools
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple, Self
@@ -27,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from noisy_jax.data.decoding import BrokenImage, File, Levels, TooDeep, decode, decoded_shape, fit_array, levels_of
+from noisy_jax.data.workers import pool_of
 from noisy_jax.errors import InputError, some
 
 _SHARE = 16  # images per task: enough to outweigh its dispatch, few enough to divide a batch among the workers
@@ -388,9 +381,9 @@ def _check_size(encoded: Encoded, row: int, shape: tuple[int, ...], first: int, 
 def _decoded(encoded: Encoded, size: int, workers: int) -> Iterator[np.ndarray | BrokenImage]:
     """Yields all images in order, each uint8 [H, W, C] or the error that says what is wrong with it."""
     try:
-        yield from _mapped(_pool(workers), decode, size, encoded)
+        yield from _mapped(pool_of(workers), decode, size, encoded)
     except BrokenProcessPool as error:
-        _pool.cache_clear()
+        pool_of.cache_clear()
         raise InputError(
             f'config.data.workers: one of {workers} decoding processes was killed (out of memory?); '
             'set fewer, or 0 for threads'
@@ -413,26 +406,3 @@ def _attempt(read: Callable, size: int, encoded: Encoded, row: int) -> Any:
         return read(encoded.open(row), size, encoded.name(row), encoded.levels)
     except BrokenImage as error:
         return error
-
-
-@functools.lru_cache(maxsize=1)
-def _pool(workers: int) -> concurrent.futures.Executor:
-    """The executor that all data sets share; its processes start with the first task."""
-    if not workers:
-        return concurrent.futures.ThreadPoolExecutor(thread_name_prefix='decode')
-    # Processes are spawned: a fork of a process in which JAX runs threads may hang.
-    context = multiprocessing.get_context('spawn')
-    return concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_begin_worker)
-
-
-def _begin_worker() -> None:
-    """Makes a worker ignore signals, which its parent handles, and end with its parent even if that is killed."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
