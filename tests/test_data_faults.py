@@ -193,12 +193,19 @@ def test_formats_that_take_more_memory_have_half_of_the_limit(tmp_path, monkeypa
     refused(lambda: decoding.decode(tmp_path / 'a.webp'), tmp_path / 'a.webp', 'more than 15 pixels')
 
 
-@pytest.mark.skipif(not features.check('avif'), reason='this Pillow reads no AVIF')
-def test_a_broken_avif_is_named(tmp_path):
-    """Its decoder raises RuntimeError."""
-    file = tmp_path / 'a.avif'
+@pytest.mark.parametrize(
+    ('name', 'old', 'new'),
+    [('a.avif', b'av1C', b'av1X'), ('a.tif', b'\x11\x01\x04\x00', b'\x11\x01\x0b\x00')],  # offsets that are floats
+)
+def test_other_exceptions_of_decoders(tmp_path, name, old, new):
+    """AVIF's raises RuntimeError, that of TIFF TypeError."""
+    if name == 'a.avif' and not features.check('avif'):
+        pytest.skip('this Pillow reads no AVIF')
+    file = tmp_path / name
     Image.fromarray(IMAGES[0]).save(file)
-    file.write_bytes(file.read_bytes().replace(b'av1C', b'av1X'))
+    content = file.read_bytes()
+    assert old in content
+    file.write_bytes(content.replace(old, new))
     refused(lambda: decoding.decode(file), file, 'not a whole image')
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from noisy_jax.errors import InputError, one_line
+from noisy_jax.errors import InputError, first_line, one_line
 
 File = pathlib.Path | str | BinaryIO
 
@@ -102,7 +102,7 @@ def decode(
     """
 
     def work() -> Any:
-        image.load()
+        _load(image)
         array = _pixels(image, size, levels)
         Image.Image.close(image)  # frees the pixels, and not the file of a caller as the override does
         return array if then is None else then(array)
@@ -140,7 +140,7 @@ def levels_of(file: File, size: int = 0, name: str = '', levels: Levels | None =
     """
 
     def work() -> Levels:
-        image.load()
+        _load(image)
         found = [(values.min(), values.max()) for values in map(_numbers, _strips(image))]
         low, high = np.array(found, np.float64).T
         return Levels(float(low.min()), float(high.max()))
@@ -173,6 +173,13 @@ def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Imag
         raise
     except _FAULTS as error:
         raise _broken(name or file, error) from error
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except Exception as error:  # damaged bytes raise many kinds, TypeError among them
+        raise ValueError(first_line(error)) from error
 
 
 def _in_turn(image: Image.Image, work: Callable[[], Any]) -> Any:
