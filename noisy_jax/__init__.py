@@ -1,9 +1,16 @@
 """Image classification when the labels are partly wrong."""
 
 import importlib
+import signal
+import sys
 from typing import Any
 
 __all__ = ['NoisyLabelClassifier']
+
+# While `python -m noisy_jax.NAME` is imported, Ctrl-C ends it without a traceback; errors.py takes over.
+_is_command = sys.argv[:1] == ['-m'] and any(argument.startswith(f'{__name__}.') for argument in sys.orig_argv)
+if _is_command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def __getattr__(name: str) -> Any:

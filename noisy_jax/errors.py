@@ -1,6 +1,7 @@
 """The exception for user errors, and how a command ends by it: one line on standard error, exit status 2."""
 
 import contextlib
+import gc
 import io
 import os
 import re
@@ -9,7 +10,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn, TextIO
+from types import FrameType
+from typing import Any, TextIO
 
 BROKEN_PIPE = 141  # exit status, as a shell has it for SIGPIPE
 _LONG = 200  # characters of a value that are shown
@@ -98,25 +100,50 @@ def _to_nobody(stream: TextIO) -> None:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which cleans up as Ctrl-C does."""
+    """SIGTERM, where it is an exception."""
+
+
+_cleaning: list[bool] = []  # for every block of `cleans_up`
 
 
 @contextlib.contextmanager
-def _cleaning_up() -> Iterator[None]:
-    """SIGTERM is an exception within the block, unless the program has other plans for it."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def terminate(*_: object) -> NoReturn:
-        raise _Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
+def cleans_up() -> Iterator[None]:
+    """Within the block Ctrl-C and SIGTERM are exceptions, so that it can remove what it has begun to write."""
+    _cleaning.append(True)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is terminate:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _cleaning.pop()
+
+
+@contextlib.contextmanager
+def _ended_by_signals(stopped: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the process at once, unless the program has other plans for them, or `cleans_up`.
+
+    An exception would abort the import of a native library; in a garbage collection JAX would ignore it.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not _cleaning:
+            with contextlib.suppress(OSError, ValueError):
+                os.write(sys.stderr.fileno(), f'{stopped}\n'.encode())
+            os._exit(128 + number)
+        if frame and any(frame.f_code is getattr(callback, '__code__', None) for callback in gc.callbacks):
+            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()  # ask again
+            return
+        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+
+    numbers = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            if signal.getsignal(number) is interrupt:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
@@ -133,7 +160,7 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='surrogateescape')
     unheeded = sys.stderr if isinstance(sys.stderr, Unheeded) else Unheeded(sys.stderr)
-    with contextlib.redirect_stderr(unheeded), _cleaning_up(), _short_warnings():
+    with contextlib.redirect_stderr(unheeded), _ended_by_signals(stopped), _short_warnings():
         try:
             status = work() or 0
             sys.stdout.flush()  # here, where it can be said that nobody reads it

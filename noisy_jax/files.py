@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import TextIO, TypeVar
 
-from noisy_jax.errors import InputError, some
+from noisy_jax.errors import InputError, cleans_up, some
 
 try:
     import fcntl
@@ -267,13 +267,14 @@ def _new(path: str | os.PathLike, make: Callable[[pathlib.Path], Made]) -> Itera
     """What `make` makes; it fails where another command has just made the same, whose work stays."""
     check_new(path)
     part = partial(path)
-    try:
-        made = make(part)
+    with cleans_up():
         try:
-            yield made
-            part.rename(path)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f'--out: {path} cannot be written ({error})') from error
+            made = make(part)
+            try:
+                yield made
+                part.rename(path)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f'--out: {path} cannot be written ({error})') from error

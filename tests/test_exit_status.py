@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from noisy_jax.errors import InputError, exit_status
+from noisy_jax.errors import InputError, cleans_up, exit_status
 
 
 def _raises(error):
@@ -15,10 +15,11 @@ def _raises(error):
 
 
 def _signalled(number):
-    try:
-        signal.raise_signal(number)
-    finally:
-        print('cleaned up')
+    with cleans_up():
+        try:
+            signal.raise_signal(number)
+        finally:
+            print('cleaned up')
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from noisy_jax.training.signals import Stopped, StopSignal
+from noisy_jax.training.signals import StopSignal
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -118,9 +118,14 @@ def test_within_a_program_the_second_is_as_it_was(ctrl_c):
             ctrl_c()
 
 
-def test_with_nothing_to_save_the_first_ends_what_is_done(ctrl_c):
-    with StopSignal():
-        with pytest.raises(Stopped):
-            ctrl_c()
-        with pytest.raises(KeyboardInterrupt):
-            ctrl_c()
+def test_with_nothing_to_save_the_first_is_too(ctrl_c):
+    with StopSignal(), pytest.raises(KeyboardInterrupt):
+        ctrl_c()
+
+
+def test_within_one_that_waits_both_know(ctrl_c):
+    with StopSignal() as outer, StopSignal() as inner:
+        outer.saves = True
+        ctrl_c()
+        assert outer.requested
+        assert inner.requested

@@ -179,6 +179,7 @@ def _budget(seconds: float) -> Iterator[None]:
 def run_missing(todo: list[Cell], arguments: argparse.Namespace, results: pathlib.Path) -> list[Cell]:
     """Trains cell after cell until all are done or the budget is spent; returns those that are left."""
     with StopSignal() as stop, _budget(arguments.budget):
+        stop.saves = True
         for number, cell in enumerate(todo):
             try:
                 data = arrays_of(cell, arguments)

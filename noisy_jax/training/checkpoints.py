@@ -71,6 +71,10 @@ class Checkpoints:
     def save_outcome(self, step: int, outcome: dict[str, Any], meta: dict[str, Any]) -> None:
         """Saves a tree of arrays as the phase's last checkpoint and waits for it."""
         self._save(step, leaves.signed(meta, outcome), outcome=ocp.args.StandardSave(outcome))
+        self.wait()
+
+    def wait(self) -> None:
+        """Returns when what is being saved stands on the disk."""
         self._manager.wait_until_finished()
 
     def restore(self, template: TrainState) -> TrainState:

@@ -150,9 +150,10 @@ def fit(
             last = journal.end(stage, epoch + 1)
         if (epoch + 1) % session.checkpoint_every == 0 or last:
             journal.save(stage.name, state)
-            session.stop.saves = False
         if last:
             break
+    journal.checkpoints.wait()
+    session.stop.saves = False
     if in_any_process(session.stop.requested):
         raise _stopped(journal, stage, epoch)
     journal.leave(stage.name, journal.epochs(stage) * steps_per_epoch)

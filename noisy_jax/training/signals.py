@@ -13,21 +13,21 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 8.0  # seconds in which the main thread can end by itself: most of 10, to finish what is being saved
 
 
-class Stopped(BaseException):
-    """The run was asked to stop; what it has trained is saved. No Exception, as KeyboardInterrupt is none."""
+class Stopped(Exception):
+    """The run was asked to stop and has saved where it stands."""
 
 
 class StopSignal:
-    """Within `with`, the first SIGINT or SIGTERM raises Stopped; while `saves`, it only sets `requested`.
+    """Within `with`, the first SIGINT or SIGTERM sets `requested`; while `saves`, it does nothing else.
 
-    A second signal does what it did before.
+    A second one, and the first while there is nothing to save, do what they did before.
     """
 
     _current: 'StopSignal | None' = None  # the one within its `with`
 
     def __init__(self) -> None:
         self.requested = False
-        self.saves = False  # whether steps were trained that are in no checkpoint: who did them saves and ends
+        self.saves = False  # whether steps may be in no checkpoint: who trained them saves them and ends
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> 'StopSignal':
@@ -47,8 +47,8 @@ class StopSignal:
         self.requested = True
         self._restore()
         if not self.saves:
-            raise Stopped('stopped')
-        _say('stopping after this step, saving ... (Ctrl-C again: at once)')
+            return signal.raise_signal(number)
+        return _say('stopping after this step, saving ... (Ctrl-C again: at once)')
 
     def _restore(self) -> None:
         for number, handler in self._old.items():
