@@ -224,7 +224,7 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
     classifier, write = tiny(batch_size=32, workdir=tmp_path), MetricWriter.write
     with monkeypatch.context() as patched:
         patched.setattr(MetricWriter, 'write', lambda *a, **k: (write(*a, **k), signal.raise_signal(signal.SIGINT)))
-        with pytest.raises(KeyboardInterrupt, match='classify'):
+        with pytest.raises(KeyboardInterrupt, match='pretrain'):
             classifier.fit(X[:100], DIGIT[:100])
     assert not hasattr(classifier, 'classifier_')
     classifier.fit(X[:100], DIGIT[:100])
