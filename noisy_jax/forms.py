@@ -9,7 +9,8 @@ from typing import Any
 from noisy_jax.errors import InputError, first_line
 
 # A type; a tuple of forms, one of which is needed; [form] for a list of any length, [form, form] for one of so many;
-# {name: form} for an object that has these, 'name?' for what it may lack, and maybe others; None.
+# {name: form} for an object that has these, 'name?' for what it may lack, and maybe others; {str: form} for one of any
+# names; None.
 Form = Any
 _WHAT = {
     str: 'text',
@@ -58,6 +59,8 @@ def fault(value: Any, form: Form, at: str = '') -> str | None:
         if len(forms) != len(value):
             return f'{at.removeprefix(".") or "it"} has {len(value)} values, {len(forms)} are needed'
         inner = [(each, part, f'{at}[{place}]') for place, (each, part) in enumerate(zip(value, forms, strict=True))]
+    elif isinstance(form, dict) and str in form:
+        inner = [(each, form[str], f'{at}.{name}') for name, each in value.items()]
     elif isinstance(form, dict):
         known = {name.removesuffix('?'): part for name, part in form.items() if name[-1] != '?' or name[:-1] in value}
         if missing := [name for name in known if name not in value]:

@@ -50,7 +50,7 @@ _FORMS: dict[str, tuple[forms.Form, str]] = {
         _AGAIN,
     ),
     'labels/judge': (
-        {'noise_rate': [float, float], 'judge': str, 'aurocs': dict, 'fault': str},
+        {'noise_rate': [float, float], 'judge': str, 'aurocs': {str: float}, 'fault': str},
         _AGAIN,
     ),
 }

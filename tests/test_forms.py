@@ -40,6 +40,11 @@ def test_the_first_fault_and_its_place(changes, fault):
     assert len(found) < 100
 
 
+def test_an_object_of_any_names():
+    assert forms.fault({'a': 1, 'b': 0.5}, {str: float}) is None
+    assert forms.fault({'a': 1, 'b': []}, {str: float}) == 'b is [], a number is needed'
+
+
 @pytest.mark.parametrize('value', [None, [], 'x', 3, {}])
 def test_other_values_altogether(value):
     assert forms.fault(value, FORM) in ('name is missing', f'it is {value!r}, an object is needed')
