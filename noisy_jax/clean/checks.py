@@ -1,5 +1,7 @@
 """What `python -m noisy_jax.clean` refuses, before anything is written."""
 
+import itertools
+
 import numpy as np
 
 from noisy_jax import spreadsheet
@@ -55,7 +57,7 @@ def labels_file(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tup
     ]
     # Runs of earlier versions noted less.
     if noted and len(noted['train']['id']) == rows:
-        found.append(('id', labels['id'] == np.array(noted['train']['id'], str), 'the image of this row in the run'))
+        found.append(('id', _same(labels['id'], noted['train']['id']), 'the image of this row in the run'))
     if given is not None:
         known = np.array([*class_names, ''])[np.where((given >= 0) & (given < len(class_names)), given, -1)]
         found.append(('given_label', labels['given_label'] == known, 'the label that the run was given'))
@@ -70,12 +72,17 @@ def same_data(folder: WorkDir, request: Request, changes: Changes, found: origin
     """Refuses originals that are others now than the run began with, as far as it noted them."""
     noted, names = identity.recorded(folder), np.array([*found.train.class_names, 'unlabelled'])
     if noted and noted['train']['mark'] and found.train.mark is not None:
-        for row in np.flatnonzero(found.train.mark[found.listed] != np.array(noted['train']['mark'])):
+        for row in np.flatnonzero(~_same(found.train.mark[found.listed], noted['train']['mark'])):
             raise identity.changed(folder, f'{changes.id[row]} is another image')
     if noted and request.noise == 'none':
         now = names[found.train.label[found.listed]]  # NO_LABEL is the last
         for row in np.flatnonzero(now != changes.given):
             raise identity.changed(folder, f'the label of {changes.id[row]} was {changes.given[row]}, is {now[row]}')
+
+
+def _same(now: np.ndarray, noted: list) -> np.ndarray:
+    """Where values [N] are those that were noted, of which some may be missing: bool [N]."""
+    return np.array([each == other for each, other in itertools.zip_longest(now.tolist(), noted[: len(now)])])
 
 
 def _find(folder: WorkDir, index: int) -> int:

@@ -54,7 +54,7 @@ def _ids(file: pathlib.Path) -> list[str] | None:
     place = origin(file)
     if not place.exists():
         return None
-    return forms.read(place, {'ids': [str]}, 'make both anew with noisy_jax.embed')['ids']
+    return forms.read(place, {'ids': [str]}, 'make both files of data.embeddings anew with noisy_jax.embed')['ids']
 
 
 def _of_table(file: pathlib.Path, table: np.memmap, ids: list[str] | None, images: Dataset) -> np.ndarray:
