@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from conftest import refused
 from sklearn.datasets import load_digits
 
 from noisy_jax.data import noise
@@ -64,6 +65,37 @@ def test_a_work_directory_gives_the_same_issues_back(tmp_path):
     assert table['clean_probability'].tolist() == [0.9, 0.5, 1.0, 0.6]
     assert table['true_label'].tolist() == ['x', 'y', 'y', 'y']
     assert [row[0] for row in csv.reader((tmp_path / 'labels.csv').open())] == ['index', '1', '3', '0', '2']
+
+
+@pytest.mark.parametrize('what', ['probabilities', 'clean_probability'])
+def test_no_list_is_made_of_what_is_not_finite(tmp_path, what):
+    values = {'given': GIVEN, 'probabilities': PROBABILITIES, 'clean_probability': np.ones(4)}
+    values[what] = values[what] * np.array([1, np.nan]).repeat(2).reshape(-1, *[1] * (values[what].ndim - 1))
+    refused(lambda: LabelIssues(**values).save(WorkDir(tmp_path), np.arange(4), ('x', 'y')), 'not finite')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('name', 'array'),
+    [
+        ('pred_probs', PROBABILITIES * np.nan),
+        ('pred_probs', PROBABILITIES[:3]),
+        ('labels/given', np.full(4, 99)),
+        ('labels/given', GIVEN / 2),
+        ('labels/clean_probability', np.full(4, 1.5)),
+        ('labels/true', GIVEN[:3]),
+    ],
+)
+def test_an_edited_array_of_a_run_is_named(tmp_path, name, array):
+    folder = WorkDir(tmp_path)
+    issues = LabelIssues(GIVEN, PROBABILITIES, np.ones(4), true=GIVEN)
+    folder.save_array('labels/given', GIVEN)
+    folder.save_array('labels/true', GIVEN)
+    folder.save_json('summary', {'label_issues': issues.numbers})
+    issues.save(folder, np.arange(4), ('x', 'y'))
+    assert LabelIssues.load(folder).numbers == issues.numbers
+    folder.save_array(name, array)
+    refused(lambda: LabelIssues.load(folder), f'{name}.npy')
 
 
 @pytest.fixture(scope='module')

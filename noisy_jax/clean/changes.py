@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from noisy_jax import spreadsheet
-from noisy_jax.errors import InputError, shown, some
+from noisy_jax.errors import InputError, some
 from noisy_jax.files import read_text
 
 DECISIONS_HEADER = ('index', 'id', 'given_label', 'decision', 'label')
@@ -101,7 +101,6 @@ def decide(changes: Changes, file: str | os.PathLike) -> Changes:
       InputError: no such CSV, or one that does not fit the run; names the line.
     """
     new, decided = changes.new.copy(), changes.decided.copy()
-    names = {shown(name): name for name in changes.class_names}
     lines: dict[int, int] = {}
     for line, row in _rows(file):
         fault = _fault(row, changes, lines)
@@ -109,7 +108,7 @@ def decide(changes: Changes, file: str | os.PathLike) -> Changes:
             raise InputError(f'{file}, line {line}: {fault}')
         index, decision, label = int(row[0]), *row[3:]
         lines[index], decided[index] = line, True
-        new[index] = {'relabel': names.get(label, label), 'keep': changes.given[index], 'drop': _DROPPED}[decision]
+        new[index] = {'relabel': label, 'keep': changes.given[index], 'drop': _DROPPED}[decision]
     return dataclasses.replace(changes, new=new, decided=decided)
 
 
@@ -138,13 +137,13 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
     if index in lines:
         return f'index {index} is in line {lines[index]} too; once only'
     for field, found, wanted in (('id', name, changes.id[index]), ('given_label', given, changes.given[index])):
-        if found not in (wanted, shown(wanted)):  # the page shows bytes that are not UTF-8
+        if found != wanted:
             return f'{field} {found!r} is not that of this run, {wanted!r}; these decisions are for other data'
     if decision not in _DECISIONS:
         return f'decision {decision!r} is not allowed; one of {", ".join(_DECISIONS)}'
-    names = {name for each in changes.class_names for name in (each, shown(each))}
+    names = changes.class_names
     if decision == 'relabel' and label not in names:
-        return f'label {label!r} is not a class of this run; {some(changes.class_names, 20)}'
-    if decision == 'keep' and label not in ('', given, shown(given)):
+        return f'label {label!r} is not a class of this run; {some(names, 20)}'
+    if decision == 'keep' and label not in ('', given):
         return f'label {label!r}, but {given!r} is to be kept; relabel changes it'
     return ''

@@ -12,6 +12,7 @@ from noisy_jax.clean.messages import Request
 from noisy_jax.data import identity
 from noisy_jax.errors import InputError, some
 from noisy_jax.files import read_text
+from noisy_jax.labels.issues import MOST
 from noisy_jax.workdir import WorkDir
 
 
@@ -96,7 +97,7 @@ def probabilities(folder: WorkDir, labels: dict[str, np.ndarray], class_names: t
     """Those of the classifier, float32 [N, C]; InputError where they are not there or not those of labels.csv."""
     found = folder.load_array('pred_probs', (len(labels['index']), len(class_names)), 'f')
     suggested = np.array(class_names)[found.argmax(1)]
-    if not np.all((found >= 0) & (found <= 1)) or not np.array_equal(suggested, labels['suggested_label']):
+    if not np.all((found >= 0) & (found <= MOST)) or not np.array_equal(suggested, labels['suggested_label']):
         path = folder.path / 'pred_probs.npy'
         raise InputError(f'{path} is not of this labels.csv; rerun the command of the run to write both')
     return found

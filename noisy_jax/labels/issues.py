@@ -12,6 +12,7 @@ from noisy_jax.labels.planted import Verdict
 from noisy_jax.workdir import WorkDir
 
 _CLEAN = 'labels/clean_probability'
+MOST = 1 + 1e-6  # of a probability: the float32 mean of two networks can exceed 1 by some roundings of 6e-8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,9 @@ class LabelIssues:
             raise InputError(
                 f'{folder.path}/labels/given.npy: classes from 0 to {probabilities.shape[1] - 1} are needed'
             )
+        for name, shares in (('pred_probs', probabilities), (_CLEAN, clean)):
+            if not np.all((shares >= 0) & (shares <= MOST)):
+                raise InputError(f'{folder.path}/{name}.npy: values outside 0 to 1; rerun the command of the run')
         verdict = Verdict.load(folder) if 'judge' in found else None
         return cls(given, probabilities, clean, threshold, true, verdict)
 

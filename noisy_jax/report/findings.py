@@ -1,7 +1,6 @@
 """What a run found, read from its work directory: the numbers that page and plots show."""
 
 import dataclasses
-import functools
 import pathlib
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from noisy_jax import schedule
-from noisy_jax.errors import InputError, shown
+from noisy_jax.errors import InputError
 from noisy_jax.labels import judges, selection
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.labels.mixtures import VARIANCE_FLOOR
@@ -61,16 +60,15 @@ class Findings(LabelIssues):
             data=folder.load_json('data'),
             summary=folder.load_json('summary'),
             epochs=folder.epochs(),
-            id=np.array([shown(name) for name in ids.tolist()]),
+            id=ids,
             loss=selection.scaled_mean(
                 judges.suspicion(issues.probabilities, issues.given) if issues.verdict else issues.losses
             ),
         )
 
-    @functools.cached_property
+    @property
     def classes(self) -> list[str]:
-        """Names as the page shows them, as those of `id`."""
-        return [shown(name) for name in self.data['classes']]
+        return self.data['classes']
 
     @property
     def title(self) -> str:
