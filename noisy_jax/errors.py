@@ -4,7 +4,6 @@ import contextlib
 import gc
 import io
 import os
-import re
 import signal
 import sys
 import threading
@@ -27,11 +26,6 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         return shortened(one_line(super().__str__()), _LONGEST)
-
-
-def shown(text: str) -> str:
-    """The text with bytes of file names that are not UTF-8 as escape sequences, such as \\xfc."""
-    return re.sub('[\udc80-\udcff]', lambda byte: escaped(byte[0]), text)
 
 
 def one_line(text: str) -> str:

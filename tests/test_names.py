@@ -1,6 +1,5 @@
 """Names of images and classes with line breaks, quotation marks, or bytes that are not UTF-8, from loader to report."""
 
-import csv
 import os
 import warnings
 
@@ -8,17 +7,18 @@ import numpy as np
 import pytest
 from reported import read_data, run_of
 
-from noisy_jax.clean.changes import decide, unchanged
-from noisy_jax.errors import InputError, exit_status, shown
+from noisy_jax import spreadsheet
+from noisy_jax.clean.changes import DECISIONS_HEADER, decide, unchanged
+from noisy_jax.errors import InputError, exit_status
+from noisy_jax.files import open_text
 from noisy_jax.report import plots
 from noisy_jax.report.findings import Findings
-from noisy_jax.workdir import WorkDir
+from noisy_jax.workdir import LABELS_HEADER, WorkDir
 
 NAMES = ('k\udce4fer', 'x\ry', 'a,"b"\r\nc', 'Söhne')  # the first as Python reads the bytes of Latin-1
 
 
 def test_what_is_shown_of_a_name():
-    assert shown('k\udce4fer Söhne 💀\n') == 'k\\xe4fer Söhne 💀\n'
     assert str(InputError('k\udce4fer Söhne\r\n')) == 'k\\xe4fer Söhne\\r\\n'
 
 
@@ -37,7 +37,7 @@ def work(tmp_path_factory):
 
 
 def test_tables_are_read_back_as_they_were(work):
-    labels, rows = work.load_labels(), work.load_table('labels')
+    labels, rows = work.load_labels(), work.load_table('labels', LABELS_HEADER)
     assert labels['id'][7] == 'gr\udcfcn\r\n/00007 "&ä\'.jpg'
     assert set(labels['given_label']) == set(NAMES)
     np.testing.assert_array_equal(labels['given_label'], np.array(NAMES)[work.load_array('labels/given')])
@@ -48,16 +48,15 @@ def test_tables_are_read_back_as_they_were(work):
 
 def test_the_page_shows_bytes_that_are_no_text_and_clean_knows_them(work, tmp_path):
     data = read_data(work.path)
-    assert data['classes'] == ['k\\xe4fer', *NAMES[1:]]
-    assert data['gallery']['id'][0].startswith('gr\\xfcn\r\n/')
+    assert data['classes'] == [*NAMES]
+    assert data['gallery']['id'][0].startswith('gr\udcfcn\r\n/')
+    assert r'>k\xe4fer<' in (work.path / 'report.html').read_text()
     assert data['originals'] == '../f%FCr/'
     labels = work.load_labels()
     (row,) = np.flatnonzero(labels['given_label'] != NAMES[0])[:1]
     given = labels['given_label'][row]
-    with open(tmp_path / 'reviewed.csv', 'w', encoding='utf-8', newline='') as file:  # as the page's script does
-        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
-        writer.writerow(('index', 'id', 'given_label', 'decision', 'label'))
-        writer.writerow((row, shown(labels['id'][row]), given, 'relabel', data['classes'][0]))
+    with open_text(tmp_path / 'reviewed.csv') as file:  # as the page's script does
+        spreadsheet.write(file, [DECISIONS_HEADER, (row, labels['id'][row], given, 'relabel', NAMES[0])])
     changes = decide(unchanged(labels, NAMES), tmp_path / 'reviewed.csv')
     assert changes.rows() == [(row, labels['id'][row], given, NAMES[0], 'decision')]
 

@@ -113,7 +113,7 @@ def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:
     files.check_free(folder, _STATE, '--out', (f'{_STATE}.part', files.LOCK))
     if not (folder / _STATE).exists():
         return None
-    state = forms.read(folder / _STATE, _FORM, 'remove the folder')
+    state = forms.read(folder / _STATE, _FORM, 'it is not the state of a pack: remove the folder')
     if state['complete']:
         raise InputError(f'--out: {folder} is a finished pack; choose another folder, or remove it')
     return state
