@@ -121,7 +121,14 @@ def test_kept_and_read_back(fitted, kept, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'classes', [np.array([-1, 1], np.int8), np.array([0.5, 2.0]), np.array([b'a', b'b']), np.array(['a', 'b'], object)]
+    'classes',
+    [
+        np.arange(-5, 5, dtype=np.int8),
+        np.arange(10) / 2,
+        np.array(list('abcdefghij'), 'S'),
+        np.sort(NAMES).astype(object),
+    ],
+    ids=['int8', 'float', 'bytes', 'objects'],
 )
 def test_labels_of_every_type_are_saved(fitted, classes, tmp_path):
     other = clone(fitted).set_params(image_shape=(8, 8), unlabelled=np.nan, config=default(), workdir=tmp_path)
@@ -152,6 +159,8 @@ def refused_shape(fitted):
 def test_what_cannot_be_read_or_saved(fitted, tmp_path):
     refused(lambda: NoisyLabelClassifier.load(tmp_path / 'nothing'), tmp_path / 'nothing', 'save')
     fitted.save(tmp_path / 'half')
+    np.save(tmp_path / 'half' / 'clean_probability.npy', fitted.clean_probability_ / 2)
+    refused(lambda: NoisyLabelClassifier.load(tmp_path / 'half'), 'half', 'not what `save` wrote')
     (tmp_path / 'half' / 'estimator.json').write_text('{"parameters": {}}')
     refused(lambda: NoisyLabelClassifier.load(tmp_path / 'half'), 'half', 'save')
     with pytest.raises(NotFittedError):
