@@ -58,4 +58,4 @@ def read(lines: Iterable[str], separator: str = ',') -> Iterator[tuple[int, list
         for row in reader:
             yield reader.line_num, [as_it_was(cell) for cell in row]
     except Error as error:
-        raise Error(f'line {reader.line_num}: cannot be read as a table ({error})') from error
+        raise Error(f'line {reader.line_num}: {error}') from error

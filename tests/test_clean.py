@@ -478,7 +478,7 @@ def test_rows_that_are_not_those_of_the_run(noted, tmp_path, capsys, column, val
 def test_a_torn_list_is_refused(noted, tmp_path, capsys):
     lines = (noted[1] / 'labels.csv').read_text().splitlines(True)
     (noted[1] / 'labels.csv').write_text(''.join(lines[:-1]))
-    refused(capsys, clean_all(noted[1], tmp_path / 'new', '--write'), 'labels.csv', 'rows or columns are missing')
+    refused(capsys, clean_all(noted[1], tmp_path / 'new', '--write'), 'labels.csv', 'rows are missing')
 
 
 def test_a_run_without_label_issues(pets, tmp_path, capsys):

@@ -133,7 +133,7 @@ def _records(file: pathlib.Path, *, labelled: bool) -> Iterator[tuple[int, list[
             for line, row in spreadsheet.read(lines(file), separator):
                 yield line, [word.strip() for word in row]
         except spreadsheet.Error as error:
-            raise InputError(f'{file}, {error}') from error
+            raise InputError(f'{file}: cannot be read as a table ({error})') from error
     else:
         for number, line in enumerate(lines(file), 1):
             yield number, [word.strip() for word in (line.rsplit(maxsplit=1) if labelled else [line])]
