@@ -1,15 +1,23 @@
-"""The parser of all commands: its errors are user errors, one line without the usage."""
+"""How every command begins and ends: a parser whose errors take one line, and the exit status."""
 
 import argparse
-from typing import NoReturn
+import contextlib
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TextIO
 
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, first_line, one_line
+from noisy_jax.interrupts import Terminated, ended_by_signals
 
+BROKEN_PIPE = 141  # exit status, as a shell has it for SIGPIPE
 _LONG = 500  # characters; a message may repeat what was typed
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, but an error raises InputError; parse within `errors.exit_status`."""
+    """argparse's, but an error raises InputError; parse within `exit_status`."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f'{message if len(message) <= _LONG else f"{message[:_LONG]}..."}; see --help')
@@ -20,3 +28,81 @@ def of_command(name: str, description: str) -> Parser:
     return Parser(
         f'python -m noisy_jax.{name}', formatter_class=argparse.RawDescriptionHelpFormatter, description=description
     )
+
+
+class Unheeded:
+    """A stream such as standard error, to which everything can be written after its reader (`2>&1 | head`) has gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except BrokenPipeError:
+            _to_nobody(self.stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            _to_nobody(self.stream)
+
+
+def _to_nobody(stream: TextIO) -> None:
+    """What is still in its buffer, and all that is to come."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
+    """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C and SIGTERM.
+
+    Nothing ends because nobody reads standard error any more.
+
+    Warnings take one line each, and names that are not UTF-8 are printed as they are.
+
+    Returns:
+      What `work` returned, or 0; 2 after a user error, for want of memory or where the system refuses a file, printed
+      in one line; 130 after Ctrl-C, 143 after SIGTERM; 141 when the reader of standard output (`| head`) has gone.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='surrogateescape')
+    unheeded = sys.stderr if isinstance(sys.stderr, Unheeded) else Unheeded(sys.stderr)
+    with contextlib.redirect_stderr(unheeded), ended_by_signals(stopped), _short_warnings():
+        try:
+            status = work() or 0
+            sys.stdout.flush()  # here, where it can be said that nobody reads it
+            return status
+        except InputError as error:
+            return _refused(str(error))
+        except MemoryError as error:
+            return _refused(f'not enough memory ({first_line(error)})')
+        except KeyboardInterrupt as error:
+            print(stopped, file=sys.stderr, flush=True)
+            return 143 if isinstance(error, Terminated) else 130
+        except BrokenPipeError:
+            _to_nobody(sys.stdout)
+            return BROKEN_PIPE
+        except OSError as error:  # permissions, names that are too long, a disk that is full
+            where = '' if error.filename is None else f'{error.filename}: '
+            return _refused(f'{where}{error.strerror or error}')
+
+
+def _refused(why: str) -> int:
+    print(f'error: {one_line(why)}', file=sys.stderr, flush=True)
+    return 2
+
+
+@contextlib.contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Warnings take one line each."""
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f'warning: {one_line(str(message))}\n'
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual

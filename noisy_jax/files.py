@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import TextIO, TypeVar
 
-from noisy_jax.errors import InputError, cleans_up, some
+from noisy_jax.errors import InputError, some
+from noisy_jax.interrupts import cleans_up
 
 try:
     import fcntl

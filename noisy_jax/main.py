@@ -25,8 +25,8 @@ import argparse
 import shlex
 import sys
 
-from noisy_jax.cli import Parser
-from noisy_jax.errors import BROKEN_PIPE, InputError, exit_status
+from noisy_jax.cli import BROKEN_PIPE, Parser, exit_status
+from noisy_jax.errors import InputError
 
 _STOPPED = 130  # exit status, as a shell has it for Ctrl-C
 

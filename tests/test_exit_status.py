@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from noisy_jax.errors import InputError, cleans_up, exit_status
+from noisy_jax.cli import exit_status
+from noisy_jax.errors import InputError
+from noisy_jax.interrupts import cleans_up
 
 
 def _raises(error):

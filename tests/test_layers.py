@@ -16,7 +16,7 @@ FLOORS = {
     **dict.fromkeys(('losses', 'models', 'data', 'labels'), 3),
     'workdir': 2,
     **dict.fromkeys(('config', 'schedule', 'files', 'forms', 'spreadsheet', 'cli'), 1),
-    'errors': 0,
+    **dict.fromkeys(('errors', 'interrupts'), 0),
 }
 
 

@@ -11,9 +11,9 @@ from conftest import environment, refused_by_command
 from PIL import Image
 
 from noisy_jax.clean.__main__ import main as clean
+from noisy_jax.cli import exit_status
 from noisy_jax.data.pack import main as pack
 from noisy_jax.embed.__main__ import main as embed
-from noisy_jax.errors import exit_status
 from noisy_jax.inference.export import main as export
 from noisy_jax.inference.predict import main as predict
 from noisy_jax.main import main

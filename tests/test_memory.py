@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import refused, refused_by_command
 
-from noisy_jax.errors import exit_status
+from noisy_jax.cli import exit_status
 from noisy_jax.training import memory
 
 MORE_THAN_THERE_IS = 2**50

@@ -9,7 +9,8 @@ from reported import read_data, run_of
 
 from noisy_jax import spreadsheet
 from noisy_jax.clean.changes import DECISIONS_HEADER, decide, unchanged
-from noisy_jax.errors import InputError, exit_status
+from noisy_jax.cli import exit_status
+from noisy_jax.errors import InputError
 from noisy_jax.files import open_text
 from noisy_jax.report import plots
 from noisy_jax.report.findings import Findings

@@ -21,7 +21,7 @@ from noisy_jax import cli
 from noisy_jax.clean import checks, copies, estimate, originals
 from noisy_jax.clean.changes import decide, suggest, unchanged
 from noisy_jax.clean.messages import Request, estimated, planned, written
-from noisy_jax.errors import exit_status, one_line
+from noisy_jax.errors import one_line
 from noisy_jax.files import folders, new_file, new_folder
 from noisy_jax.labels.planted import Verdict
 from noisy_jax.workdir import WorkDir
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--write', action='store_true', help='writes; else only shows what would be written')
     again = ['python', '-m', 'noisy_jax.clean', *(sys.argv[1:] if argv is None else argv), '--write']
-    return exit_status(lambda: clean(parser.parse_args(argv), shlex.join(again)))
+    return cli.exit_status(lambda: clean(parser.parse_args(argv), shlex.join(again)))
 
 
 def clean(options: argparse.Namespace, command: str) -> None:

@@ -25,7 +25,7 @@ from noisy_jax.data import arrays
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.data.settings import DATA
-from noisy_jax.errors import InputError, exit_status, one_line, short
+from noisy_jax.errors import InputError, one_line, short
 
 _STATE = 'pack.json'
 _FORM = {'made_of': dict, 'done': {'images?': int, 'test_images?': int}, 'complete': bool}
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(
             f'--{name}', type=type(default), default=default, choices=DATA[name].choices, help=f'config.data.{name}'
         )
-    return exit_status(
+    return cli.exit_status(
         lambda: pack(**vars(parser.parse_args(argv))), stopped='stopped; rerun the same command to resume'
     )
 

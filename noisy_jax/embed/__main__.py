@@ -24,7 +24,7 @@ from noisy_jax.data.dataset import Dataset
 from noisy_jax.embed import backbone, pictures
 from noisy_jax.embed.backbone import Backbone
 from noisy_jax.embed.table import Table
-from noisy_jax.errors import InputError, exit_status
+from noisy_jax.errors import InputError
 from noisy_jax.files import check_new
 
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser.parse_args(argv)
         embed(options.images, options.out, lambda: backbone.load(options.model, options.weights), options.batch)
 
-    return exit_status(work, stopped='stopped; rerun the same command to resume')
+    return cli.exit_status(work, stopped='stopped; rerun the same command to resume')
 
 
 def embed(images: str, out: str, load: Callable[[], Backbone], batch: int = 32) -> None:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisy_jax import cli
-from noisy_jax.errors import exit_status
 from noisy_jax.files import new_folder
 from noisy_jax.inference.output import check_output
 from noisy_jax.workdir import WorkDir
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         export(TrainedClassifier.of_run(options.workdir), options.out)
 
-    return exit_status(work)
+    return cli.exit_status(work)
 
 
 def export(classifier: 'TrainedClassifier', out: str) -> None:

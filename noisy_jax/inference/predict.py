@@ -24,7 +24,7 @@ from tqdm import tqdm
 from noisy_jax import cli, spreadsheet
 from noisy_jax.data import pictures
 from noisy_jax.data.decoding import Levels, decode
-from noisy_jax.errors import InputError, exit_status, one_line, shortened
+from noisy_jax.errors import InputError, one_line, shortened
 from noisy_jax.files import lines, new_file
 from noisy_jax.inference.output import check_output
 from noisy_jax.workdir import WorkDir
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser.parse_args(argv)
         return int(predict(options.workdir, options.images, options.out, all_classes=options.all) > 0)
 
-    return exit_status(work, stopped='stopped')
+    return cli.exit_status(work, stopped='stopped')
 
 
 def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -> int:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from noisy_jax.errors import InputError, Unheeded, first_line
+from noisy_jax.cli import Unheeded
+from noisy_jax.errors import InputError, first_line
 
 _PATIENCE = 30  # seconds for all to come together; JAX's runtime takes 5 more
 _HEARTBEAT = 30  # seconds without a sign of life after which a process is lost
