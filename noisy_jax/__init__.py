@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ['NoisyLabelClassifier']
 
-# While `python -m noisy_jax.NAME` is imported, Ctrl-C ends it without a traceback; errors.py takes over.
+# While `python -m noisy_jax.NAME` is imported, Ctrl-C ends it without a traceback; cli.py takes over.
 _is_command = sys.argv[:1] == ['-m'] and any(argument.startswith(f'{__name__}.') for argument in sys.orig_argv)
 if _is_command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -13,9 +13,8 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from noisy_jax import files, phases, results, schedule, settings
-from noisy_jax.config import flatten
-from noisy_jax.data import identity, lazy
+from noisy_jax import claim, phases, results, schedule, settings
+from noisy_jax.data import lazy
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.splits import Splits
@@ -23,7 +22,7 @@ from noisy_jax.errors import InputError
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.models.network import Network
 from noisy_jax.report import tables
-from noisy_jax.settings import automatic, places
+from noisy_jax.settings import automatic
 from noisy_jax.training import compiling, memory, outcome, tensorboard
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
@@ -67,11 +66,11 @@ def run(
       Stopped: a stop signal came; the same call resumes.
     """
     settings.validate(config, unchecked=automatic.open_settings(config))
-    config = places.at_home(config)
+    config = claim.at_home(config)
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
     compiling.keep_compiled(config.compile_cache)  # before the first program, which `in_main` may be
     with contextlib.ExitStack() as until_the_end:
-        held = places.held(folder, config, reads_data=datasets is None)
+        held = claim.held(folder, config, reads_data=datasets is None)
         mesh_lib.in_main(lambda: until_the_end.enter_context(held))
         return _run(config, folder, datasets, quiet, network)
 
@@ -86,7 +85,7 @@ def _run(
         splits = splits_lib.load(config, datasets)
     _check_batches(config, splits, mesh)
     context = Context.create(config, splits, mesh, options, network)
-    _claim(folder, context)
+    claim.claim(folder, context)
     for note in splits.notes if mesh_lib.is_main() and not quiet else ():
         print(note, file=sys.stderr, flush=True)
     board = _board(folder, context)
@@ -222,44 +221,6 @@ def _check_batches(config: ConfigDict, splits: Splits, mesh: Mesh) -> None:
                 f'{field}: its {rows} rows do not divide into {groups} groups (model.batch_norm_blocks x '
                 'model.batch_norm_splits); use a multiple'
             )
-
-
-def _claim(folder: WorkDir, context: Context) -> None:
-    """Claims the work directory for this run.
-
-    Raises:
-      InputError: it belongs to another config or other data, or is not the same folder for all processes.
-    """
-    splits = context.splits
-    defaults = dict(flatten(settings.default()))
-    folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults)
-    identity.check(folder, splits)
-    for name, labels in (('labels/given', splits.labelled.label), ('labels/true', splits.labelled.true_label)):
-        if labels is None:
-            continue
-        if not folder.has_array(name):
-            folder.save_array(name, labels)
-        else:
-            before = folder.load_array(name, labels.shape, 'i', 'use another --workdir')
-            for row in np.flatnonzero(before != labels):
-                label = f'the {name[7:]} label of image {row}, {splits.labelled.id[row]}'
-                raise identity.changed(folder, f'{label}, was {before[row]}, is {labels[row]}')
-    _check_weights(folder, context.config.model.weights)
-    folder.save_json('data', splits.description)
-    mesh_lib.wait_for_all('workdir')
-    if mesh_lib.in_any_process(not folder.is_claimed):
-        raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; use one that all share')
-
-
-def _check_weights(folder: WorkDir, path: str) -> None:
-    """Notes which file of model.weights the run began with; InputError: it has changed since."""
-    if not path:
-        return
-    digest = files.digest(path)
-    if not (folder.path / 'weights.json').exists():
-        folder.save_json('weights', {'sha256': digest})
-    elif folder.load_json('weights') != {'sha256': digest}:
-        raise InputError(f'model.weights: {path} has changed since this run began; use another --workdir')
 
 
 def _board(folder: WorkDir, context: Context) -> tensorboard.Board | None:

@@ -9,7 +9,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'noisy_jax'
 FLOORS = {
     **dict.fromkeys(('main', 'estimator', 'predict', 'export', 'reference'), 9),
     **dict.fromkeys(('pipeline', 'inference', 'clean', 'embed'), 8),
-    'results': 7,
+    **dict.fromkeys(('results', 'claim'), 7),
     **dict.fromkeys(('phases', 'settings'), 6),
     'methods': 5,
     **dict.fromkeys(('training', 'report', 'selection'), 4),

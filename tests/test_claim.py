@@ -8,11 +8,11 @@ import pytest
 import tiny
 from conftest import refused, refused_by_command
 
+from noisy_jax import claim
 from noisy_jax.clean import __main__ as clean
 from noisy_jax.data import pack
 from noisy_jax.embed import __main__ as embed
 from noisy_jax.inference import export, predict
-from noisy_jax.settings import places
 from noisy_jax.workdir import WorkDir
 
 PATHS = {
@@ -27,10 +27,10 @@ def _tree(root):
 
 def _refused(root, work, *words, **changes):
     """A run on class folders in `work` is refused, and nothing in `root` changes."""
-    before, config = _tree(root), places.at_home(tiny.config(**changes))
+    before, config = _tree(root), claim.at_home(tiny.config(**changes))
 
     def hold():
-        with places.held(WorkDir(work), config, reads_data=True):
+        with claim.held(WorkDir(work), config, reads_data=True):
             pass
 
     refused(hold, *words)
@@ -48,12 +48,12 @@ def photos(tmp_path):
 def test_the_home_folder_in_every_path(monkeypatch):
     monkeypatch.setenv('HOME', '/home/me')
     changed = {key.replace('.', '__'): '~/it' for key in PATHS}
-    found = places.at_home(tiny.config(**changed, name='~/it'))
+    found = claim.at_home(tiny.config(**changed, name='~/it'))
     assert {key: found[key] if '.' not in key else found[key.split('.')[0]][key.split('.')[1]] for key in PATHS} == (
         dict.fromkeys(PATHS, '/home/me/it')
     )
     assert found.name == '~/it'
-    assert places.at_home(tiny.config()).to_dict() == tiny.config().to_dict()
+    assert claim.at_home(tiny.config()).to_dict() == tiny.config().to_dict()
 
 
 def test_a_run_that_was_begun_with_the_home_folder_unread(tmp_path, monkeypatch):
@@ -61,7 +61,7 @@ def test_a_run_that_was_begun_with_the_home_folder_unread(tmp_path, monkeypatch)
     config = tiny.config(model__weights='~/w.npz')
     folder = WorkDir(tmp_path)
     folder.claim(config.to_dict())
-    folder.claim(places.at_home(config).to_dict())
+    folder.claim(claim.at_home(config).to_dict())
     refused(lambda: folder.claim(tiny.config(model__weights='~/v.npz').to_dict()), 'model.weights', '/home/me/w.npz')
 
 
@@ -113,7 +113,7 @@ def test_a_work_directory_in_the_data(photos, tmp_path, name, loader):
 
 def test_a_work_directory_beside_the_images_of_a_list(photos, tmp_path):
     config = tiny.config(data__name='filelist', data__path=str(tmp_path), data__list='list.csv')
-    with places.held(WorkDir(tmp_path / 'run'), config, reads_data=True):
+    with claim.held(WorkDir(tmp_path / 'run'), config, reads_data=True):
         assert (tmp_path / 'run').is_dir()
 
 
@@ -131,11 +131,11 @@ def test_an_earlier_run_and_what_a_killed_one_leaves(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     folder, config = WorkDir(tmp_path), tiny.config(compile_cache=str(tmp_path / 'cache' / 'xla'))
-    with places.held(folder, config, reads_data=False):
+    with claim.held(folder, config, reads_data=False):
         folder.claim(config.to_dict())
     _refused(tmp_path, tmp_path / 'cache', '(xla)')
     (tmp_path / 'notes.txt').touch()
-    with places.held(folder, config, reads_data=False):
+    with claim.held(folder, config, reads_data=False):
         _refused(tmp_path, tmp_path, 'workdir', 'is in use', f'process {os.getpid()}')
     assert not (tmp_path / 'lock').exists()
 

@@ -1,0 +1,88 @@
+"""What makes a work directory that of one run: where it lies, a lock, its config, data and weights."""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from noisy_jax import config as config_lib
+from noisy_jax import data, files, settings
+from noisy_jax.data import identity
+from noisy_jax.errors import InputError
+from noisy_jax.training import mesh as mesh_lib
+from noisy_jax.training.context import Context
+from noisy_jax.workdir import WorkDir
+
+
+def at_home(config: ConfigDict) -> ConfigDict:
+    """The config with the home folder for `~` in its paths."""
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(_paths(config))
+    return config
+
+
+@contextlib.contextmanager
+def held(folder: WorkDir, config: ConfigDict, *, reads_data: bool) -> Iterator[None]:
+    """Makes the work directory of a run, and keeps other runs out of it until the end of the block.
+
+    Args:
+      folder: the work directory.
+      config: of the run, with paths of `at_home`.
+      reads_data: whether the data is that of config.data.
+
+    Raises:
+      InputError: the folder lies in the data, holds other files than those of a run or a file that the run reads, or
+        cannot be made or written; or another run goes on there. Nothing in it is changed.
+    """
+    if reads_data:
+        data.check_outside(folder.path, config.data, 'workdir')
+    folder.check_free(config.compile_cache)
+    for key, path in _paths(config).items():
+        folder.check_apart(path, f'config.{key}')
+    with folder.held():
+        yield
+
+
+def claim(folder: WorkDir, context: Context) -> None:
+    """Makes the work directory that of this run, or checks that it is.
+
+    Raises:
+      InputError: it belongs to another config or other data, or is not the same folder for all processes.
+    """
+    splits = context.splits
+    defaults = dict(config_lib.flatten(settings.default()))
+    folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults)
+    identity.check(folder, splits)
+    for name, labels in (('labels/given', splits.labelled.label), ('labels/true', splits.labelled.true_label)):
+        if labels is None:
+            continue
+        if not folder.has_array(name):
+            folder.save_array(name, labels)
+        else:
+            before = folder.load_array(name, labels.shape, 'i', 'use another --workdir')
+            for row in np.flatnonzero(before != labels):
+                label = f'the {name[7:]} label of image {row}, {splits.labelled.id[row]}'
+                raise identity.changed(folder, f'{label}, was {before[row]}, is {labels[row]}')
+    _check_weights(folder, context.config.model.weights)
+    folder.save_json('data', splits.description)
+    mesh_lib.wait_for_all('workdir')
+    if mesh_lib.in_any_process(not folder.is_claimed):
+        raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; use one that all share')
+
+
+def _check_weights(folder: WorkDir, path: str) -> None:
+    """Notes which file of model.weights the run began with; InputError: it has changed since."""
+    if not path:
+        return
+    digest = files.digest(path)
+    if not (folder.path / 'weights.json').exists():
+        folder.save_json('weights', {'sha256': digest})
+    elif folder.load_json('weights') != {'sha256': digest}:
+        raise InputError(f'model.weights: {path} has changed since this run began; use another --workdir')
+
+
+def _paths(config: ConfigDict) -> dict[str, str]:
+    """The settings that name a file or folder, by key, where they are set."""
+    known, values = dict(config_lib.flatten(settings.sections())), dict(config_lib.flatten(config))
+    return {key: each.at_home(values[key]) for key, each in known.items() if each.is_path and values[key]}
