@@ -366,6 +366,7 @@ def test_what_is_left_out_is_counted(tmp_path, recwarn):
         (tmp_path / 'in' / name).write_text('no image')
     (tmp_path / 'in' / 'cat' / '00.png').symlink_to('1.png')  # as are the others there
     (tmp_path / 'in' / 'cat' / 'circle').symlink_to('.')
+    (tmp_path / 'in' / 'cat' / 'up').symlink_to('..')  # dogs are no cats
     (tmp_path / 'in' / 'dog' / 'other class.png').symlink_to('../cat/1.png')
     _write(tmp_path / 'out' / 'b.gif', _image(1))
     (tmp_path / 'in' / 'dog' / 'out').symlink_to('../../out')
@@ -377,8 +378,8 @@ def test_what_is_left_out_is_counted(tmp_path, recwarn):
     (said,) = recwarn  # once
     assert str(said.message) == (
         f'{tmp_path}/in: left out: 1 image beside the class folders (0.png), 2 files of other kinds (list.csv, '
-        'cat/notes.txt), 1 hidden file or folder (cat/2021/.hidden.png), 2 links to what is there already (cat/circle, '
-        'cat/00.png)'
+        'cat/notes.txt), 1 hidden file or folder (cat/2021/.hidden.png), 3 links to what is there already (cat/circle, '
+        'cat/up and 1 more)'
     )
 
 

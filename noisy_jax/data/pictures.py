@@ -61,13 +61,17 @@ def search(folder: str, name: str = '') -> Found:
     Raises:
       InputError: a folder cannot be read.
     """
-    found, seen = Found([], [], {OTHER: [], HIDDEN: [], AGAIN: []}), set()
+    found, seen, root = Found([], [], {OTHER: [], HIDDEN: [], AGAIN: []}), set(), folder
     folders, links = collections.deque([(folder, name)]), collections.deque()
     while folders or links:
         if not folders:  # links come after all that are none
             link, path = links.popleft()
             if os.path.isdir(link):
-                folders.append((link, path))
+                upwards = os.path.join(os.path.realpath(link), '')
+                if os.path.join(os.path.realpath(root), '').startswith(upwards):
+                    found.left_out[AGAIN].append(path)  # it holds all that is beside the folder, such as other classes
+                else:
+                    folders.append((link, path))
             elif is_image(path) and os.path.isfile(link):
                 found.images.append(path)
                 found.links.append(path)

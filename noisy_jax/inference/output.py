@@ -3,6 +3,8 @@
 import os
 
 from noisy_jax import data
+from noisy_jax.config import completed
+from noisy_jax.data.settings import DATA
 from noisy_jax.files import check_new
 from noisy_jax.workdir import WorkDir
 
@@ -11,8 +13,9 @@ def check_output(out: str | os.PathLike, folder: WorkDir) -> None:
     """Checks that the output `out` of a command can be created, apart from the run in `folder` and its data.
 
     Raises:
-      InputError: it exists, or lies among the files of the run, or in its data.
+      InputError: it exists, or lies among the files of the run, or in its data; or config.json is damaged.
     """
     check_new(out)
     folder.check_apart(out, '--out')
-    data.check_outside(out, folder.load_json('config')['data'], '--out')
+    config = completed(folder.load_config(), {'data': DATA}, folder.path / 'config.json')
+    data.check_outside(out, config.data, '--out')
