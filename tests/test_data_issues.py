@@ -218,14 +218,14 @@ def test_names_cannot_break_out_of_the_section_and_much_is_cut(tmp_path):
     folder.claim({'data': {'name': 'folder'}})
     found = data_issues.save(folder, data_issues.find([part], {}, None), [part], (name, 'dog'))
     folder.save_json('summary', {'data_issues': found})
-    folder.save_json('data', {'image_shape': list(images.shape[1:])})
+    folder.save_json('data', {'classes': ['a', 'b'], 'image_shape': list(images.shape[1:])})
     assert found['duplicates']['with_two_labels'] == 70
     shown = section(folder, {'train': (ids, part.images)}, thumbnail=16)
     assert '<b>' not in shown
     assert shown.count('class="look"') == 2 * 24
     assert '46 more are in data_issues.csv only' in shown
     assert 'only equal ones' not in shown
-    folder.save_json('data', {'image_shape': [31, 40, 3]})
+    folder.save_json('data', {'classes': ['a', 'b'], 'image_shape': [31, 40, 3]})
     shown = section(folder, {'train': (ids, part.images)}, thumbnail=16)
     assert 'Of images below 32 pixels, only equal ones were looked for' in shown
     table = tmp_path / 'data_issues.csv'

@@ -226,7 +226,7 @@ def test_a_work_directory_stays_with_the_settings_of_a_config(tmp_path):
     assert (tmp_path / 'metrics.jsonl').stat() == before
     np.testing.assert_array_equal(again.predict_proba(X[:10]), given.predict_proba(X[:10]))
     refused(lambda: clone(given).fit(X[100:200], DIGIT[:100]), 'workdir', 'other images')
-    refused(lambda: clone(given).fit(X[:100], DIGIT[100:200]), 'labels')
+    refused(lambda: clone(given).fit(X[:100], DIGIT[100:200]), 'given label')
 
 
 def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):

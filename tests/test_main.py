@@ -71,7 +71,7 @@ def test_help_names_the_options(call):
         (['--config=configs/digits.py'], ['--workdir']),
         (['--config=configs/nothing.py', '--workdir=W'], ['configs/nothing.py']),
         (['--config=~/nothing.py', '--workdir=W'], ['nothing.py']),
-        (['--config=n' + 'n' * 300, '--workdir=W'], ['too long']),
+        (['--config=n' + 'n' * 300, '--workdir=W'], ['--config: no file']),
         (['--config=configs/digits.py', '--workdir='], ["workdir: ''"]),
         (['--config=configs/digits.py', '--workdir=tests'], ['workdir: tests', 'conftest.py', 'other files']),
         (['--config=configs/digits.py', f'--workdir={"n" * 300}'], ['workdir', 'too long']),

@@ -236,7 +236,12 @@ def test_streamed_and_resident_batches_learn_the_same(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_saying_where(tmp_path):
     with pytest.raises(InputError, match=r'loss is (nan|inf).* in phase base, stage all, epoch \d'):
-        pipeline.run(config('phases=base,loss=ce', classify__optimizer__learning_rate=1e30), tmp_path)
+        pipeline.run(
+            config(
+                'phases=base,loss=ce', classify__optimizer__learning_rate=1000.0, classify__optimizer__weight_decay=1.0
+            ),
+            tmp_path,
+        )
 
 
 def test_averages_and_neighbours_in_a_run(tmp_path):

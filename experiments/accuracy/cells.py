@@ -14,6 +14,7 @@ from noisy_jax import config as config_lib
 from noisy_jax import phases as phases_lib
 from noisy_jax import pipeline, settings
 from noisy_jax.schedule import PHASES
+from noisy_jax.workdir import WorkDir
 
 # Settings that change no phase's outcome, or that only say where things are. Optimisers are told apart by the stages.
 _OUTSIDE = (*settings.MACHINE, 'name', 'phases', 'data.path', 'shard_state', 'eval_batch_size', 'rounds')
@@ -65,11 +66,12 @@ def run(
       The summary, as in summary.json.
     """
     kept = {phase: store / digest(config, phase, labels) for phase in config.phases if phase in shared}
+    config.report.page = False  # nobody looks at each of so many runs
+    WorkDir(workdir).claim(config.to_dict(), may_differ=settings.MACHINE)  # a folder of other files would be refused
     for phase, source in kept.items():
         if source.exists() and not (workdir / 'checkpoints' / phase).exists():
             shutil.copytree(source / 'labels', workdir / 'labels', dirs_exist_ok=True)
             shutil.copytree(source / 'checkpoint', workdir / 'checkpoints' / phase)
-    config.report.page = False  # nobody looks at each of so many runs
     summary = pipeline.run(config, workdir)
     for phase, target in kept.items():
         if not target.exists():
