@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -48,8 +49,17 @@ def claim(folder: WorkDir, context: Context) -> None:
     """Makes the work directory that of this run, or checks that it is.
 
     Raises:
-      InputError: it belongs to another config or other data, or is not the same folder for all processes.
+      InputError: it belongs to another config or other data, those of another process among them, or is not the same
+        folder for all processes.
     """
+    mesh_lib.in_main(lambda: _claim(folder, context))
+    if mesh_lib.in_any_process(not folder.is_claimed):
+        raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; use one that all share')
+    if jax.process_count() > 1:  # what the one that writes has noted holds for all
+        mesh_lib.in_all(lambda: _claim(folder, context))
+
+
+def _claim(folder: WorkDir, context: Context) -> None:
     splits = context.splits
     defaults = dict(config_lib.flatten(settings.default()))
     folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults)
@@ -66,9 +76,6 @@ def claim(folder: WorkDir, context: Context) -> None:
                 raise identity.changed(folder, f'{label}, was {before[row]}, is {labels[row]}')
     _check_weights(folder, context.config.model.weights)
     folder.save_json('data', splits.description)
-    mesh_lib.wait_for_all('workdir')
-    if mesh_lib.in_any_process(not folder.is_claimed):
-        raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; use one that all share')
 
 
 def _check_weights(folder: WorkDir, path: str) -> None:

@@ -14,6 +14,8 @@ from conftest import EPSILON, environment
 from noisy_jax.data import digits
 from noisy_jax.labels import classical, judges, planted
 from noisy_jax.labels.features import Features
+from noisy_jax.training import hosts
+from noisy_jax.training.signals import Stopped
 from noisy_jax.workdir import WorkDir
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -119,6 +121,23 @@ def test_a_folder_that_is_not_shared_is_said(tmp_path):
     for code, _, said in _start([tmp_path / 'a', tmp_path / 'b'], 1, {'phases': ('base',)}):
         assert code != 0
         assert 'is not the same folder for all processes' in said
+
+
+@pytest.mark.slow
+def test_a_process_with_another_config_ends_all_before_training(tmp_path):
+    code = _RUN.replace('**eval(changes)', '**eval(changes), seed=int(place[1])')
+    results = _start([tmp_path / 'work'] * 2, 1, {'phases': ('base',)}, code)
+    assert all(status for status, *_ in results)
+    assert 'seed was 0, is 1' in results[1][2]
+    assert 'another process ends with an error' in results[0][2]
+    assert not (tmp_path / 'work' / 'metrics.jsonl').exists()
+
+
+def test_a_stop_is_no_fault_of_several_processes(monkeypatch):
+    monkeypatch.setattr('jax.distributed.is_initialized', lambda: True)
+    monkeypatch.setattr(hosts, '_end', lambda *_: pytest.fail('ended'))
+    with pytest.raises(Stopped), hosts.together():
+        raise Stopped('stopped in base')
 
 
 @pytest.mark.slow

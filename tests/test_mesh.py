@@ -151,7 +151,7 @@ def test_an_error_of_one_process_ends_all(monkeypatch, main):
         raise InputError('the folder is in use')
 
     done = []
-    refused(lambda: mesh.in_main(work), 'in use' if main else 'process 0')
+    refused(lambda: mesh.in_main(work), 'in use' if main else 'another process')
     assert len(done) == main
 
 

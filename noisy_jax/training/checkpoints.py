@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 
 from noisy_jax import forms
 from noisy_jax.errors import InputError, first_line
-from noisy_jax.training import leaves
+from noisy_jax.training import hosts, leaves
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.state import TrainState
 
@@ -103,6 +103,8 @@ class Checkpoints:
         try:
             return self._manager.restore(self.step, args=ocp.args.Composite(**items))
         except Exception as error:
+            if hosts.is_lost(error):
+                raise
             _hush_other_reads()
             raise self.unreadable(first_line(error)) from error
 

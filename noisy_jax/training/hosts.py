@@ -16,6 +16,7 @@ import jax
 
 from noisy_jax.cli import Unheeded
 from noisy_jax.errors import InputError, first_line
+from noisy_jax.training.signals import Stopped
 
 _PATIENCE = 30  # seconds for all to come together; JAX's runtime takes 5 more
 _HEARTBEAT = 30  # seconds without a sign of life after which a process is lost
@@ -84,14 +85,19 @@ def together() -> Iterator[None]:
     """What one of several processes does; ends it at once where it fails, or where another is lost."""
     try:
         yield
-    except InputError:
+    except (InputError, Stopped):
         raise
     except Exception as error:
         if jax.distributed.is_initialized():
-            if _BROKEN.search(str(error)):  # of JAX's it is a ValueError or a RuntimeError
+            if is_lost(error):
                 _end(2, _LOST.format(first_line(error)))
             _end(1, traceback.format_exc())
         raise
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether it says that another process cannot be reached; JAX has a ValueError or a RuntimeError for it."""
+    return jax.process_count() > 1 and bool(_BROKEN.search(str(error)))
 
 
 def _end(status: int, message: str = '') -> None:

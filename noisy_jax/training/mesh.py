@@ -31,16 +31,20 @@ def in_any_process(flag: bool) -> bool:
     return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
-def in_main(work: Callable[[], Any]) -> None:
-    """Does `work` in the process that writes; an InputError there ends all processes, which must all call it."""
+def in_all(work: Callable[[], Any]) -> None:
+    """Does `work` in every process, which must all call it; an InputError in one of them ends all."""
     fault = None
-    if is_main():
-        try:
-            work()
-        except InputError as error:
-            fault = error
+    try:
+        work()
+    except InputError as error:
+        fault = error
     if in_any_process(fault is not None):
-        raise fault or InputError('process 0 ends with an error, and says which')
+        raise fault or InputError('another process ends with an error, and says which')
+
+
+def in_main(work: Callable[[], Any]) -> None:
+    """Does `work` in the process that writes, as `in_all`."""
+    in_all(work if is_main() else lambda: None)
 
 
 def of_main(array: np.ndarray) -> np.ndarray:
