@@ -62,9 +62,8 @@ def _metrics(workdir):
     return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
-@pytest.mark.parametrize(
-    'resident_bytes', [2**31, pytest.param(0, marks=pytest.mark.slow)], ids=['resident', 'streamed']
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('resident_bytes', [2**31, 0], ids=['resident', 'streamed'])
 def test_two_processes_learn_what_one_learns(tmp_path, resident_bytes):
     changes = {'resident_bytes': resident_bytes, 'phases': ('base',), 'report__page': not resident_bytes}
     if resident_bytes:
