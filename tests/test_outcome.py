@@ -1,6 +1,7 @@
 """What a phase ends with: finite weights and arrays, which come back as they were or not at all."""
 
 import json
+import resource
 import sys
 import types
 
@@ -128,6 +129,28 @@ def test_a_meta_of_another_form_is_named(work, meta):
     refused(lambda: checkpoints.meta, 'checkpoint 3', *meta, 'remove this folder')
 
 
+@pytest.mark.parametrize('limit', [0, 300])
+def test_a_disk_that_takes_no_more_is_one_line(tmp_path, capfd, limit):
+    """Whichever file it is in which the space ends; later there is room."""
+    checkpoints, before = Checkpoints(tmp_path / 'base'), resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            checkpoints.save(3, _state(2.0), {'stage': 'all'})
+            checkpoints.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    refused(save, f'{tmp_path}/base', 'cannot be saved (File too large)', 'rerun')
+    checkpoints.close()
+    assert capfd.readouterr().err == ''
+    again = Checkpoints(tmp_path / 'base')
+    again.save(3, _state(2.0), {'stage': 'all'})
+    again.close()
+    assert Checkpoints(tmp_path / 'base').step == 3
+
+
 def test_one_without_a_digest_is_taken(work, monkeypatch):
     monkeypatch.setattr(leaves, 'signed', lambda meta, tree: meta)
     checkpoints = work[1].checkpoints
@@ -135,11 +158,11 @@ def test_one_without_a_digest_is_taken(work, monkeypatch):
     np.testing.assert_array_equal(checkpoints.restore_outcome()['params']['kernel'], [1, 2])
 
 
-def test_reads_beside_one_that_failed_print_nothing(monkeypatch):
+def test_what_reads_or_writes_beside_a_failure_prints_nothing(monkeypatch):
     """They end in other threads, once nobody waits for them any more."""
     seen = []
     monkeypatch.setattr(sys, 'unraisablehook', lambda said: seen.append(str(said.exc_value)))
-    checkpoints_lib._hush_other_reads()
+    checkpoints_lib._hush_closed_loops.__wrapped__()
     for text in ('Event loop is closed', 'another fault'):
         sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
     assert seen == ['another fault']

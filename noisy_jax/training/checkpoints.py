@@ -5,9 +5,14 @@ in it covers both, since Orbax does not notice a flipped bit; checkpoints of ear
 Orbax is used in this file only.
 """
 
+import contextlib
+import functools
 import logging
+import os
 import pathlib
+import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -36,6 +41,7 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path) -> None:
         """InputError: the folder cannot be used."""
+        _hush_closed_loops()
         self.folder = folder.absolute()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)  # Orbax takes a file for an empty folder
@@ -62,7 +68,11 @@ class Checkpoints:
         return self._meta
 
     def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
-        """Saves beside the training; a step that is already there is left as it is."""
+        """Saves beside the training; a step that is already there is left as it is.
+
+        Raises:
+          InputError: the system refuses this or the save before it, such as for want of space; so do all that wait.
+        """
         if step > self.step:
             # Arrays sharded over several processes would have to be gathered for it.
             signed = leaves.signed(meta, to_host(state)) if jax.process_count() == 1 else meta
@@ -75,7 +85,8 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when what is being saved stands on the disk."""
-        self._manager.wait_until_finished()
+        with self._saving():
+            self._manager.wait_until_finished()
 
     def restore(self, template: TrainState) -> TrainState:
         """The newest state, with the shapes, types and placement of `template`."""
@@ -93,11 +104,24 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits for what is being saved."""
-        self._manager.close()
+        with self._saving():
+            self._manager.close()
 
     def _save(self, step: int, meta: dict[str, Any], **items: Any) -> None:
-        self._manager.save(step, args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items))
+        with self._saving():
+            self._manager.save(step, args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items))
         self._meta = meta
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if why := _refusal(error):
+                raise InputError(
+                    f'{self.folder}: a checkpoint cannot be saved ({why}); mend that, and rerun the command to resume'
+                ) from error
+            raise
 
     def _restore(self, **items: Any) -> Any:
         try:
@@ -105,7 +129,7 @@ class Checkpoints:
         except Exception as error:
             if hosts.is_lost(error):
                 raise
-            _hush_other_reads()
+            logging.getLogger('asyncio').setLevel(logging.CRITICAL)  # those that read beside it fail too
             raise self.unreadable(first_line(error)) from error
 
     def _check(self, tree: Any) -> None:
@@ -118,8 +142,15 @@ class Checkpoints:
         return InputError(f'{which} cannot be read ({reason}); remove this folder to run the phase again')
 
 
-def _hush_other_reads() -> None:
-    """Where one read of Orbax has failed, those beside it fail too, and would print tracebacks."""
-    logging.getLogger('asyncio').setLevel(logging.CRITICAL)
+def _refusal(error: Exception) -> str | None:
+    """Why the system refused a file, which tensorstore hides in a long text; None where it did not."""
+    if found := re.search(r"\[os_error_code='(\d+)'\]", str(error)):
+        return os.strerror(int(found[1]))
+    return error.strerror or first_line(error) if isinstance(error, OSError) else None
+
+
+@functools.cache
+def _hush_closed_loops() -> None:
+    """Where one read or write of Orbax has failed, those beside it end after their loop, and would print tracebacks."""
     before = sys.unraisablehook
     sys.unraisablehook = lambda said: None if str(said.exc_value) == 'Event loop is closed' else before(said)
