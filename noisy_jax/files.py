@@ -37,11 +37,22 @@ def write(path: pathlib.Path, content: bytes) -> None:
     """Writes or replaces a file: after a crash, the old or the new content stands there. Makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = partial(path)
-    with part.open('wb') as file:
+    part.unlink(missing_ok=True)  # a link would lead into a file of a user's
+    with named(path), part.open('xb') as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+@contextlib.contextmanager
+def named(path: pathlib.Path) -> Iterator[None]:
+    """Errors of the system that name no file, such as those of a full disk, get the name of the one that is written."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def digest(path: str | os.PathLike) -> str:

@@ -184,3 +184,20 @@ def test_a_file_of_a_user_is_not_taken_for_a_lock(tmp_path):
     (tmp_path / 'run/lock').unlink()
     (tmp_path / 'run/lock').mkdir()
     refused(lock, 'workdir', 'cannot be written', 'Is a directory')
+
+
+def test_writing_follows_no_link_and_names_the_file(tmp_path):
+    (tmp_path / 'mine').write_text('mine')
+    (tmp_path / 'report.html.part').symlink_to(tmp_path / 'mine')
+    files.write(tmp_path / 'report.html', b'new')
+    assert (tmp_path / 'mine').read_text() == 'mine'
+    assert (tmp_path / 'report.html').read_bytes() == b'new'
+    assert not (tmp_path / 'report.html').is_symlink()
+    with pytest.raises(OSError, match='No space left') as caught, open('/dev/full', 'wb', buffering=0) as full:
+        _written(full, tmp_path / 'report.html')
+    assert caught.value.filename == str(tmp_path / 'report.html')
+
+
+def _written(file, name):
+    with files.named(name):
+        file.write(b'x')

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from noisy_jax import files
 from noisy_jax.training.mesh import is_main
 from noisy_jax.training.tensorboard import Board
 
@@ -47,8 +48,9 @@ class MetricWriter:
         """Writes one line; `epoch` counts from 1, `step` within the stage, None becomes null."""
         if self._file:
             line = {'phase': phase, 'stage': stage, 'epoch': epoch, 'step': step, **values}
-            self._file.write(json.dumps(line) + '\n')
-            self._file.flush()
+            with files.named(self._path):
+                self._file.write(json.dumps(line) + '\n')
+                self._file.flush()
             self._show()
 
     def position(self) -> int:
