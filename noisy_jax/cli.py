@@ -58,10 +58,22 @@ def _to_nobody(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _open_standard_streams() -> None:
+    """Those that are closed lead nowhere; else a file that is opened got their number, and what libraries print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115
+
+
 def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
     """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C and SIGTERM.
 
-    Nothing ends because nobody reads standard error any more.
+    Nothing ends because nobody reads standard error any more, or because a standard stream is closed, as `>&-` does.
 
     Warnings take one line each, and names that are not UTF-8 are printed as they are.
 
@@ -69,6 +81,7 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
       What `work` returned, or 0; 2 after a user error, for want of memory or where the system refuses a file, printed
       in one line; 130 after Ctrl-C, 143 after SIGTERM; 141 when the reader of standard output (`| head`) has gone.
     """
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='surrogateescape')
     unheeded = sys.stderr if isinstance(sys.stderr, Unheeded) else Unheeded(sys.stderr)

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shlex
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -67,6 +69,19 @@ def test_work_goes_on_when_nobody_reads_standard_error(without_reader):
 
     assert exit_status(work) == 0
     assert done
+
+
+@pytest.mark.parametrize('closed', ['>&-', '2>&-', '>&- 2>&- <&-'])
+def test_closed_standard_streams_lead_nowhere(tmp_path, closed):
+    """Nor does a file get their number, into which a library would print."""
+    code = 'import os, sys; from noisy_jax.cli import exit_status; from noisy_jax.errors import InputError\n'
+    code += 'def work():\n  print(1); print(2, file=sys.stderr)\n'
+    code += '  with open("made", "wb") as file: os.write(1, b"3"); os.write(2, b"4"); file.write(b"5")\n'
+    code += '  raise InputError("6")\n'
+    code += 'sys.exit(exit_status(work))'
+    command = f'{sys.executable} -c {shlex.quote(code)} {closed}'
+    assert subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True).returncode == 2
+    assert (tmp_path / 'made').read_bytes() == b'5'
 
 
 def test_a_broken_standard_output_is_a_status(without_reader):
