@@ -72,6 +72,16 @@ def test_it_comes_back_the_same(pair_run, tmp_path, way):
     assert again.image_shape == classifier.image_shape
 
 
+@pytest.mark.parametrize('content', [b'{"model_type": "bert"}', b'[]', b'mine', None])
+def test_files_of_the_same_names_are_not_written_over(tmp_path, content):
+    classifier = random_classifier((8, 8, 1), classes=2)
+    mine = {'model.safetensors': b'mine'} | ({'model.json': content} if content else {})
+    for name, own in mine.items():
+        (tmp_path / name).write_bytes(own)
+    refused(lambda: classifier.save(tmp_path), f'{tmp_path}', 'take a new or an empty folder')
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == mine
+
+
 @pytest.mark.parametrize('count', [1, 3, 20])
 def test_few_images_as_among_many(photos, count):
     classifier = TrainedClassifier.of_run(photos.work)

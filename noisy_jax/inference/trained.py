@@ -104,19 +104,21 @@ class TrainedClassifier:
         """Writes model.safetensors (arrays named 'params/encoder/...') and model.json: numbers and text, no code.
 
         Raises:
-          InputError: the folder holds other files, or cannot be written.
+          InputError: the folder holds files that `save` did not write, or cannot be written.
         """
         import safetensors.numpy
 
         path = pathlib.Path(os.path.expanduser(folder))
-        files.check_free(path, _DESCRIPTION, 'folder', (_WEIGHTS,))
+        files.check_free(path, _DESCRIPTION, 'folder')
+        if (path / _DESCRIPTION).exists():  # of these names are files of other programs too
+            forms.read(path / _DESCRIPTION, _FORM, 'take a new or an empty folder')
         arrays = {name: np.ascontiguousarray(array) for name, array in flatten_dict(self.variables, sep='/').items()}
         shape, config = list(self.image_shape), self.config.to_dict()
         description = {'classes': list(self.class_names), 'image_shape': shape, 'levels': self.levels, 'config': config}
         description = leaves.signed(description, arrays)
         try:
-            files.write(path / _WEIGHTS, safetensors.numpy.save(arrays))
             files.write(path / _DESCRIPTION, (json.dumps(description, indent=1) + '\n').encode())
+            files.write(path / _WEIGHTS, safetensors.numpy.save(arrays))
         except OSError as error:
             raise InputError(f'{path}: cannot be written ({error.strerror})') from error
 
