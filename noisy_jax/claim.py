@@ -1,7 +1,9 @@
 """What makes a work directory that of one run: where it lies, a lock, its config, data and weights."""
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -62,7 +64,7 @@ def claim(folder: WorkDir, context: Context) -> None:
 def _claim(folder: WorkDir, context: Context) -> None:
     splits = context.splits
     defaults = dict(config_lib.flatten(settings.default()))
-    folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults)
+    folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults, meant=meant())
     identity.check(folder, splits)
     for name, labels in (('labels/given', splits.labelled.label), ('labels/true', splits.labelled.true_label)):
         if labels is None:
@@ -76,6 +78,17 @@ def _claim(folder: WorkDir, context: Context) -> None:
                 raise identity.changed(folder, f'{label}, was {before[row]}, is {labels[row]}')
     _check_weights(folder, context.config.model.weights)
     folder.save_json('data', splits.description)
+
+
+def meant() -> Callable[[str, Any], Any]:
+    """What a value means, given the key of its setting: a path means a place, which may be written in several ways."""
+    paths = {key for key, each in config_lib.flatten(settings.sections()) if each.is_path}
+
+    def meaning(key: str, value: Any) -> Any:
+        is_place = key in paths and isinstance(value, str) and value
+        return os.path.abspath(os.path.expanduser(value)) if is_place else value
+
+    return meaning
 
 
 def _check_weights(folder: WorkDir, path: str) -> None:

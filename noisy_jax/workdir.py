@@ -7,7 +7,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,11 +133,16 @@ class WorkDir:
             yield
 
     def claim(
-        self, config: dict[str, Any], may_differ: tuple[str, ...] = (), defaults: Mapping[str, Any] | None = None
+        self,
+        config: dict[str, Any],
+        may_differ: tuple[str, ...] = (),
+        defaults: Mapping[str, Any] | None = None,
+        meant: Callable[[str, Any], Any] = lambda key, value: value,
     ) -> None:
         """Writes config.json, or checks that the existing one is the same except for the keys (patterns) `may_differ`.
 
-        A key that it lacks counts as having the value in `defaults`.
+        A key that it lacks counts as having the value in `defaults`. What is compared is what a value is `meant` for,
+        given its key.
 
         Raises:
           InputError: another run's work directory; names each key that differs.
@@ -146,10 +151,9 @@ class WorkDir:
             self.save_bytes('config.json', json.dumps(config, indent=1, sort_keys=True).encode())
             return
         before, now = (dict(flatten(values)) for values in (self.load_config(), from_json(config)))
-        # Earlier versions kept `~` in paths.
-        before = {key: os.path.expanduser(value) if isinstance(value, str) else value for key, value in before.items()}
         before = dict(defaults or {}) | before
-        differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        values = {key: (before.get(key), now.get(key)) for key in sorted(before.keys() | now.keys())}
+        differing = [key for key, (one, other) in values.items() if meant(key, one) != meant(key, other)]
         keys = [key for key in differing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in may_differ)]
         if keys:
             differences = some([f'{key} was {before.get(key)!r}, is {now.get(key)!r}' for key in keys], 5)

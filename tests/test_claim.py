@@ -61,8 +61,21 @@ def test_a_run_that_was_begun_with_the_home_folder_unread(tmp_path, monkeypatch)
     config = tiny.config(model__weights='~/w.npz')
     folder = WorkDir(tmp_path)
     folder.claim(config.to_dict())
-    folder.claim(claim.at_home(config).to_dict())
-    refused(lambda: folder.claim(tiny.config(model__weights='~/v.npz').to_dict()), 'model.weights', '/home/me/w.npz')
+    folder.claim(claim.at_home(config).to_dict(), meant=claim.meant())
+    other = claim.at_home(tiny.config(model__weights='~/v.npz')).to_dict()
+    refused(lambda: folder.claim(other, meant=claim.meant()), 'model.weights', '~/w.npz', '/home/me/v.npz')
+
+
+@pytest.mark.parametrize('written', ['photos/', './x/../photos', '{}/photos', '~/photos'])
+def test_a_path_may_be_written_in_several_ways(tmp_path, monkeypatch, written):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = WorkDir(tmp_path / 'run')
+    folder.claim(tiny.config(data__path='photos', name='a').to_dict())
+    folder.claim(tiny.config(data__path=written.format(tmp_path), name='a').to_dict(), meant=claim.meant())
+    assert folder.load_config().data.path == 'photos'
+    moved = tiny.config(data__path='moved', name='a/').to_dict()
+    refused(lambda: folder.claim(moved, meant=claim.meant()), "data.path was 'photos', is 'moved'", "name was 'a', is")
 
 
 @pytest.mark.parametrize(
