@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import socket
 import time
@@ -23,7 +24,7 @@ LOCK = 'lock'  # the file in a folder that says who writes there
 _BY = 'process '  # the begin of its text
 Made = TypeVar('Made')
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # on some network disks
-
+_ADDRESS = re.compile(r'[A-Za-z][\w+.-]+:/')  # gs://bucket; pathlib takes one / away, and C:/ is a disk
 _HEAD = 2**16  # bytes in which a file shows that it is no text
 
 
@@ -127,9 +128,15 @@ def check_new(path: str | os.PathLike, *, resumes: bool = False) -> None:
 
 
 def check_name(path: str | os.PathLike) -> None:
-    """InputError: an output `path` that names nothing new, such as '', '/', '.' and '..'."""
-    if pathlib.Path(path).name in ('', '..') or '\0' in os.fspath(path):
-        raise InputError(f'--out: {os.fspath(path)!r} is not allowed; the name of a new file or folder is needed')
+    """InputError: an output `path` that names nothing new on this machine, such as '', '/', '.', '..' and gs://bucket."""
+    if pathlib.Path(path).name in ('', '..') or not is_local(path):
+        raise InputError(f'--out: {os.fspath(path)!r} is not allowed; the name of a new local file or folder is needed')
+
+
+def is_local(path: str | os.PathLike) -> bool:
+    """Whether a path can be that of a file: it is no address such as gs://bucket, nor empty, nor has it a NUL."""
+    name = os.fspath(path)
+    return bool(name) and '\0' not in name and not _ADDRESS.match(name)
 
 
 def check_free(folder: pathlib.Path, mark: str, field: str, spare: Collection[str] = ()) -> None:

@@ -70,8 +70,8 @@ class WorkDir:
 
     def __init__(self, path: str | os.PathLike, writes: bool = True) -> None:
         """`path`: `~` is the home folder. `writes`: whether this is the process that writes; the others share it."""
-        if not os.fspath(path) or '\0' in os.fspath(path):
-            raise InputError(f'workdir: {os.fspath(path)!r} is not allowed; the name of a folder is needed')
+        if not files.is_local(path):
+            raise InputError(f'workdir: {os.fspath(path)!r} is not allowed; the name of a local folder is needed')
         self.path, self._writes = pathlib.Path(os.path.expanduser(path)), writes
 
     @classmethod
@@ -102,10 +102,13 @@ class WorkDir:
 
         Raises:
           InputError: the folder holds other files but no run, or cannot be read, or its path is so long that none fits
-            into it; names what was found.
+            into it, or not UTF-8, which Orbax needs; names what was found.
         """
         try:
+            str(self.path.absolute()).encode()
             os.lstat(self.path.absolute() / ('n' * _DEEPEST))
+        except UnicodeEncodeError as error:
+            raise InputError(f'workdir: {self.path.absolute()} is not UTF-8; take a folder whose path is') from error
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 raise InputError(f'workdir: {self.path} cannot be used ({error.strerror})') from error

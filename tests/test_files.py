@@ -28,6 +28,7 @@ def _lock(path):
         ('.', ["'.'", 'not allowed']),
         ('..', ["'..'", 'not allowed']),
         ('a\0b', ['a\\x00b', 'not allowed']),
+        ('gs://bucket/a', ["'gs://bucket/a'", 'not allowed']),
         ('n' * 300, ['too long']),
         ('n' * 253, ['too long']),  # with the suffix of what is unfinished
         ('there', ['there already exists']),

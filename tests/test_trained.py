@@ -80,6 +80,7 @@ def test_files_of_the_same_names_are_not_written_over(tmp_path, content):
         (tmp_path / name).write_bytes(own)
     refused(lambda: classifier.save(tmp_path), f'{tmp_path}', 'take a new or an empty folder')
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == mine
+    refused(lambda: classifier.save('gs://bucket/model'), "folder: 'gs://bucket/model' is not allowed")
 
 
 @pytest.mark.parametrize('count', [1, 3, 20])

@@ -108,6 +108,8 @@ class TrainedClassifier:
         """
         import safetensors.numpy
 
+        if not files.is_local(folder):
+            raise InputError(f'folder: {os.fspath(folder)!r} is not allowed; the name of a local folder is needed')
         path = pathlib.Path(os.path.expanduser(folder))
         files.check_free(path, _DESCRIPTION, 'folder')
         if (path / _DESCRIPTION).exists():  # of these names are files of other programs too
