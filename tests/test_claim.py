@@ -127,6 +127,16 @@ def test_a_work_directory_in_the_data(photos, tmp_path, name, loader):
     _refused(tmp_path, tmp_path / name, *words, data__name=loader, data__path=str(photos))
 
 
+@pytest.mark.parametrize('link', ['photos/bird', 'photos/train/bird'])
+def test_a_work_directory_in_a_class_folder_that_is_a_link(photos, tmp_path, link):
+    (tmp_path / 'birds').mkdir()
+    (photos / 'train').mkdir()
+    (tmp_path / link).symlink_to(tmp_path / 'birds')
+    (photos / 'broken').symlink_to(tmp_path / 'none')
+    work = tmp_path / 'birds/run'
+    _refused(tmp_path, work, f'{work} lies in {tmp_path / link}, inside', data__name='auto', data__path=str(photos))
+
+
 def test_a_work_directory_beside_the_images_of_a_list(photos, tmp_path):
     config = tiny.config(data__name='filelist', data__path=str(tmp_path), data__list='list.csv')
     with claim.held(WorkDir(tmp_path / 'run'), config, reads_data=True):

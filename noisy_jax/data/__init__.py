@@ -1,9 +1,10 @@
 """Images and labels: loaders by name, label noise, augmentation."""
 
+import contextlib
 import importlib
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from noisy_jax import files
@@ -25,7 +26,8 @@ def kind_of(path: str, listed: str = '') -> str:
 def check_outside(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> None:
     """Checks that what is written at `path` does not lie in a folder that is a data set as a whole.
 
-    Class folders and arrays are; in the folder of a list only its files are data.
+    Class folders and arrays are, and what links of PATH and PATH/train lead to; in the folder of a list only its files
+    are data.
 
     Args:
       path: a file or folder to be written.
@@ -37,8 +39,21 @@ def check_outside(path: str | os.PathLike, settings: Mapping[str, Any], field: s
     """
     place, name = settings['path'], settings['name']
     name = kind_of(place, settings.get('list', '')) if name == 'auto' else name
-    if place and name in ('folder', 'arrays') and files.lies_in(path, place) is not None:
-        raise InputError(f'{field}: {path} lies in {place}, inside the data; choose another place')
+    if not place or name not in ('folder', 'arrays'):
+        return
+    for inside in (place, *_linked(place)):
+        if files.lies_in(path, inside) is not None:
+            raise InputError(f'{field}: {path} lies in {inside}, inside the data; choose another place')
+
+
+def _linked(folder: str | os.PathLike, levels: int = 2) -> Iterator[str]:
+    """The links to folders within a folder, so many levels deep."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield from [entry.path] if entry.is_dir() else []
+            elif levels > 1 and entry.is_dir():
+                yield from _linked(entry.path, levels - 1)
 
 
 def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:
