@@ -117,7 +117,7 @@ def check_new(path: str | os.PathLike, *, resumes: bool = False) -> None:
     try:
         for taken in (path,) if resumes else (path, partial(path)):
             if taken.exists() or taken.is_symlink():
-                left = ', left by a command that was ended' if taken != path else ''
+                left = '' if taken == path else ': another command writes it, or has been ended'
                 raise InputError(f'--out: {taken} already exists{left}; choose another name or remove it')
         if not path.parent.is_dir():
             raise InputError(f'--out: there is no folder {path.parent} to put {path.name} in')

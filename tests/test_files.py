@@ -33,7 +33,7 @@ def _lock(path):
         ('n' * 253, ['too long']),  # with the suffix of what is unfinished
         ('there', ['there already exists']),
         ('dangling', ['dangling already exists']),
-        ('killed', ['killed.part already exists', 'ended']),
+        ('killed', ['killed.part already exists: another command writes it, or has been ended']),
         ('there/new', ['no folder there']),
         ('nowhere/new', ['no folder nowhere']),
     ],
