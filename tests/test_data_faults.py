@@ -209,6 +209,18 @@ def test_other_exceptions_of_decoders(tmp_path, name, old, new):
     refused(lambda: decoding.decode(file), file, 'not a whole image')
 
 
+def test_no_file_starts_another_program(tmp_path, monkeypatch):
+    """Pillow hands PostScript to Ghostscript, whatever the name of the file."""
+    (tmp_path / 'gs').write_text(f'#!/bin/sh\ntouch {tmp_path}/started\n')
+    (tmp_path / 'gs').chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+    file = tmp_path / 'a.jpg'
+    Image.fromarray(IMAGES[0]).save(file, format='EPS')
+    for read in (decoding.decode, decoding.decoded_shape, decoding.levels_of):
+        refused(lambda read=read: read(file), file, 'of no kind that is known')
+    assert not (tmp_path / 'started').exists()
+
+
 def test_a_tiff_tells_its_upright_shape(tmp_path):
     """Pillow turns the size of TIFF on its own."""
     exif = Image.Exif()

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from noisy_jax.data.pictures import kinds
 from noisy_jax.errors import InputError, first_line, one_line
 
 File = pathlib.Path | str | BinaryIO
@@ -162,7 +163,7 @@ def fit_array(image: np.ndarray, size: int) -> np.ndarray:
 def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Image]:
     """An image of which the header is read; what is found wrong with it within the block is a BrokenImage."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=kinds()) as image:
             if levels is None and _is_deep(image):
                 raise TooDeep(str(name or file))
             most = Image.MAX_IMAGE_PIXELS

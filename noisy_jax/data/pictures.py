@@ -25,11 +25,18 @@ LeftOut = dict[tuple[str, str], list[str]]
 
 
 @functools.cache
+def kinds() -> tuple[str, ...]:
+    """Formats, as Pillow names them, that a file may have, whatever its name; in the order in which they are tried."""
+    Image.preinit()  # the common ones first, as Pillow has it
+    Image.init()
+    return tuple(kind for kind in Image.ID if kind not in _NO_PICTURES)
+
+
+@functools.cache
 def suffixes() -> frozenset[str]:
     """Suffixes of image files in lower case, such as '.jpg'."""
-    opened = Image.registered_extensions().items()  # which fills OPEN
-    kinds = {*Image.OPEN, 'MPO'} - set(_NO_PICTURES)  # MPO is opened as JPEG
-    return frozenset(suffix for suffix, kind in opened if kind in kinds)
+    taken = {*kinds(), 'MPO'}  # which is opened as JPEG
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in taken)
 
 
 def is_image(name: str) -> bool:
