@@ -333,7 +333,7 @@ EDGES = {
 }
 
 
-@pytest.mark.filterwarnings('error', 'ignore:The number of unique classes')  # scikit-learn's, of 100 classes
+@pytest.mark.filterwarnings('error')
 @pytest.mark.parametrize('name', EDGES)
 def test_edges(name):
     features, labels, num_classes = EDGES[name]()

@@ -1,8 +1,9 @@
 """Cross-fitted linear heads: class probabilities of each sample by a head that was not fitted to its label."""
 
+import contextlib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -20,6 +21,14 @@ def linear_head(strength: float = 1.0, *, scale: bool = True) -> Pipeline:
     """Logistic regression on embeddings, standardised by default; `strength` is its inverse regularisation."""
     regression = LogisticRegression(C=strength, max_iter=1000)
     return make_pipeline(StandardScaler(), regression) if scale else make_pipeline(regression)
+
+
+@contextlib.contextmanager
+def many_classes() -> Iterator[None]:
+    """Without scikit-learn's guess, at every fit, that the labels of many small classes are numbers to be regressed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'The number of unique classes', UserWarning)
+        yield
 
 
 def split(labels: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -88,7 +97,8 @@ def out_of_fold(
         if len(np.unique(labels[fitted])) == 1:  # very few samples: nothing to fit
             found[left_out, labels[fitted[0]]] = 1.0
             continue
-        with warnings.catch_warnings():  # in float32, steps may be lost in rounding before the tolerance is met
+        with many_classes(), warnings.catch_warnings():
+            # In float32, steps may be lost in rounding before the tolerance is met.
             warnings.simplefilter('ignore', ConvergenceWarning)
             head = linear_head(strength, scale=scale).fit(embeddings[fitted], labels[fitted])
         found[np.ix_(left_out, head.classes_)] = head.predict_proba(embeddings[left_out])
