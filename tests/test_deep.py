@@ -1,6 +1,8 @@
 """Grey images of more than 8 bits keep their depth: the range of the training set becomes 0 to 255, everywhere."""
 
 import dataclasses
+import io
+import struct
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ from PIL import Image
 from random_weights import random_classifier
 
 from noisy_jax import data
-from noisy_jax.data import lazy, pack, splits
-from noisy_jax.data.decoding import Levels, decode
+from noisy_jax.data import decoding, lazy, pack, splits
+from noisy_jax.data.decoding import Levels, decode, levels_of
 from noisy_jax.inference import predict
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.settings import default
@@ -82,14 +84,29 @@ def test_floats_and_negative_numbers(tmp_path, dtype):
     assert not constant.any()
 
 
+@pytest.mark.parametrize('compression', [None, 'tiff_deflate'])
+def test_whole_numbers_beyond_31_bits(tmp_path, monkeypatch, compression):
+    """Pillow reads them as negative ones."""
+    monkeypatch.setattr(decoding, '_STRIP', 40)
+    values = np.linspace(0, 2**32 - 1, 300).astype(np.uint32).reshape(15, 20)
+    buffer = io.BytesIO()
+    Image.fromarray(values.view(np.int32)).save(buffer, 'TIFF', compression=compression)
+    signed, unsigned = (struct.pack('<HHIHH', 339, 3, 1, kind, 0) for kind in (2, 1))  # its tag SampleFormat
+    assert signed in buffer.getvalue()
+    (tmp_path / 'a.tif').write_bytes(buffer.getvalue().replace(signed, unsigned))
+    levels = levels_of(tmp_path / 'a.tif')
+    assert levels == (0, 2**32 - 1)
+    np.testing.assert_array_equal(decode(tmp_path / 'a.tif', levels=levels), _scaled(values, *levels))
+
+
 @pytest.mark.parametrize('memory_bytes', MEMORY)
-@pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_a_value_that_is_not_finite(root, memory_bytes, value):
+@pytest.mark.parametrize('value', [np.nan, np.inf, -3.4028235e38])
+def test_a_value_that_is_none(root, memory_bytes, value):
     image = VALUES[0].astype(np.float32)
     image[3, 4] = value
     Image.fromarray(image).save(root / 'train' / 'a' / '7.tif')
     config = _config(root, memory_bytes=memory_bytes)
-    refused(lambda: splits.load(config), root / 'train' / 'a' / '7.tif', 'NaN')
+    refused(lambda: splits.load(config), root / 'train' / 'a' / '7.tif', '3.4e+38' if value < 0 else 'NaN')
     config.data.broken = 'leave_out'
     loaded = splits.load(config)
     assert [name for name, _ in loaded.labelled.broken] == ['train/a/7.tif']

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from noisy_jax.data import depth
 from noisy_jax.data.pictures import kinds
 from noisy_jax.errors import InputError, first_line, one_line
 
@@ -97,8 +98,8 @@ def decode(
       then: makes something smaller of the image, which is returned instead.
 
     Raises:
-      BrokenImage: the image is damaged, incomplete or of an unknown kind, holds NaN or infinite values, or has more
-        pixels than Pillow's limit.
+      BrokenImage: the image is damaged, incomplete or of an unknown kind, holds values that are none
+        (`depth.values`), or has more pixels than Pillow's limit.
       TooDeep: it is deep, and there are no levels.
     """
 
@@ -142,12 +143,12 @@ def levels_of(file: File, size: int = 0, name: str = '', levels: Levels | None =
 
     def work() -> Levels:
         _load(image)
-        found = [(values.min(), values.max()) for values in map(_numbers, _strips(image))]
+        found = [(part.min(), part.max()) for part in map(depth.values, _strips(image))]
         low, high = np.array(found, np.float64).T
         return Levels(float(low.min()), float(high.max()))
 
     with _opened(file, name, _ANY) as image:
-        return _in_turn(image, work) if _is_deep(image) else None
+        return _in_turn(image, work) if depth.is_deep(image) else None
 
 
 def fit_array(image: np.ndarray, size: int) -> np.ndarray:
@@ -164,11 +165,12 @@ def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Imag
     """An image of which the header is read; what is found wrong with it within the block is a BrokenImage."""
     try:
         with Image.open(file, formats=kinds()) as image:
-            if levels is None and _is_deep(image):
+            if levels is None and depth.is_deep(image):
                 raise TooDeep(str(name or file))
             most = Image.MAX_IMAGE_PIXELS
             if most and image.format in _HEAVY and image.width * image.height > most:
                 raise _too_large(name or file, most)
+            depth.note(image)
             yield image
     except InputError:
         raise
@@ -242,21 +244,13 @@ def _array(picture: Image.Image) -> np.ndarray:
     return array if array.ndim == 3 else array[..., None]
 
 
-def _numbers(image: Image.Image) -> np.ndarray:
-    """The values of a deep image [H, W]; ValueError: one is not finite."""
-    values = np.asarray(image)
-    if not np.isfinite(values).all():
-        raise ValueError('NaN or infinite pixels')
-    return values
-
-
 def _flatten(image: Image.Image, levels: Levels | None) -> Image.Image:
     """Converts any mode to 'L' or 'RGB'."""
     if _is_plain(image):
         return image
-    if _is_deep(image):  # which Pillow's own conversion would clip
+    if depth.is_deep(image):  # which Pillow's own conversion would clip
         low, high = levels
-        values = np.clip(_numbers(image).astype(np.float64), low, high) - low
+        values = np.clip(depth.values(image).astype(np.float64), low, high) - low
         return Image.fromarray(np.round(values * (255 / ((high - low) or 1))).astype(np.uint8))
     if 'A' in image.getbands() or 'transparency' in image.info:
         image = image.convert('RGBA')
@@ -269,14 +263,9 @@ def _is_plain(image: Image.Image) -> bool:
     return image.mode in ('L', 'RGB') and 'transparency' not in image.info
 
 
-def _is_deep(image: Image.Image) -> bool:
-    """Whether a channel has 16 bits or more."""
-    return image.mode.startswith('I') or image.mode == 'F'
-
-
 def _is_grey(image: Image.Image) -> bool:
     """Whether `_flatten` returns one channel."""
-    return _is_deep(image) or (image.mode in ('1', 'L') and 'transparency' not in image.info)
+    return depth.is_deep(image) or (image.mode in ('1', 'L') and 'transparency' not in image.info)
 
 
 def _broken(name: object, error: Exception) -> BrokenImage:

@@ -1,0 +1,42 @@
+"""Pixels of more than 8 bits: which images have them, and their values."""
+
+import numpy as np
+from PIL import Image
+
+_UNSIGNED = 'unsigned'  # in `info`, which parts of an image keep
+_NO_DATA = 1e30  # beyond what is measured; programs for maps write -3.4e38 where nothing was
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether it is grey with 16 bits or more."""
+    return image.mode.startswith('I') or image.mode == 'F'
+
+
+def note(image: Image.Image) -> None:
+    """Notes how the file of an image, not yet loaded, stores pixels, for `values`."""
+    if image.mode == 'I' and _stored(image).startswith('I;32') and not _stored(image).endswith('S'):
+        image.info[_UNSIGNED] = True
+
+
+def values(image: Image.Image) -> np.ndarray:
+    """The values of a deep image or a part of it [H, W].
+
+    Raises:
+      ValueError: one is not finite, or stands for none.
+    """
+    found = np.asarray(image)
+    if image.info.get(_UNSIGNED):  # Pillow has no such mode, and wraps them
+        found = found.view(np.uint32)
+    if not np.isfinite(found).all():
+        raise ValueError('NaN or infinite pixels')
+    for extreme in (found.min(), found.max()):
+        if abs(float(extreme)) > _NO_DATA:
+            raise ValueError(f'a pixel of {extreme:.2g}, which stands for no data in many files')
+    return found
+
+
+def _stored(image: Image.Image) -> str:
+    """How the file stores pixels, as Pillow calls it, such as 'RGB;16B'; '' where it does not say."""
+    stored = image.tile[0][3] if getattr(image, 'tile', None) else ''
+    first = stored[0] if isinstance(stored, tuple) and stored else stored
+    return first if isinstance(first, str) else ''
