@@ -1,5 +1,6 @@
 """Image files that cannot be read: refused all at once before training, or left out and said so."""
 
+import errno
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ from test_automatic import own_images
 
 from noisy_jax import data
 from noisy_jax.data import lazy, pack
+from noisy_jax.errors import InputError
 from noisy_jax.settings import automatic
 
 SIDE = 24
@@ -44,6 +46,26 @@ def _load(path, memory_bytes=2**30, broken='leave_out', **settings):
 def test_all_are_named_at_once(root, memory_bytes):
     named = ('3 of 8 images', 'cat/0.png', 'cat/2.png', 'dog/3.png', 'repair or remove', 'data.broken=leave_out')
     refused(lambda: _load(root, memory_bytes, 'refuse'), *named)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_broken(root, monkeypatch):
+    opened = Image.open
+
+    def forbidden(file, *arguments, **options):
+        if str(file).endswith('1.png'):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
+        return opened(file, *arguments, **options)
+
+    monkeypatch.setattr(Image, 'open', forbidden)  # root may read all
+    for name in ('cat/0.png', 'cat/2.png', 'dog/3.png', 'dog/1.png'):
+        (root / name).unlink()
+    reason = 'cannot be read: Permission denied'
+    with pytest.raises(InputError) as caught:
+        _load(root, broken='refuse')
+    assert str(caught.value) == (
+        f'{root}/cat/1.png: {reason}; see to that, or remove it, or set config.data.broken=leave_out'
+    )
+    assert _load(root).broken == (('cat/1.png', reason),)
 
 
 def test_many_are_counted(root):

@@ -6,6 +6,7 @@ formats that take twice the memory, is then one of 1.4 GB. The bits are those of
 
 import concurrent.futures
 import contextlib
+import errno
 import pathlib
 import struct
 import warnings
@@ -35,6 +36,8 @@ class BrokenImage(InputError):
         self.name, self.reason = name, reason
 
     def __str__(self) -> str:
+        if self.reason.startswith(_UNREAD):
+            return one_line(f'{self.name}: {self.reason}; see to that, or remove it')
         return one_line(f'{self.name}: not a whole image ({self.reason}); repair or remove it')
 
 
@@ -64,6 +67,7 @@ _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several cop
 # One thread, which takes the memory again that it has freed: glibc keeps that for each thread.
 _large_images = concurrent.futures.ThreadPoolExecutor(1, 'large image')
 _ANY = Levels(0.0, 1.0)
+_UNREAD = 'cannot be read'  # how the reason begins where the file may well be whole
 _FAULTS = (OSError, SyntaxError, ValueError, RuntimeError, struct.error, Image.DecompressionBombError)
 _ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101  # tags of EXIF and TIFF
 _SWAPPING, _REVERSING = (5, 6, 7, 8), (3, 4, 7, 8)  # width and height; the top row comes from the far side
@@ -181,6 +185,8 @@ def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Imag
 def _load(image: Image.Image) -> None:
     try:
         image.load()
+    except OSError:
+        raise
     except Exception as error:  # damaged bytes raise many kinds, TypeError among them
         raise ValueError(first_line(error)) from error
 
@@ -273,6 +279,8 @@ def _broken(name: object, error: Exception) -> BrokenImage:
         return BrokenImage(name, 'of no kind that is known')
     if isinstance(error, Image.DecompressionBombError):
         return _too_large(name, 2 * Image.MAX_IMAGE_PIXELS)
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the system's, not Pillow's
+        return BrokenImage(name, f'{_UNREAD}: {error.strerror}')
     return BrokenImage(name, ' '.join(str(error).split()))
 
 
