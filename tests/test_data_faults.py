@@ -147,8 +147,10 @@ def test_a_large_image_is_converted_in_strips_to_the_same_bits(tmp_path, monkeyp
 
     expected = decoded()
     monkeypatch.setattr(decoding, '_STRIP', 200)
-    for strips, whole in zip(decoded(), expected, strict=True):
-        np.testing.assert_array_equal(strips, whole)
+    for large in (decoding._LARGE, 200):  # above which channels are fitted one at a time
+        monkeypatch.setattr(decoding, '_LARGE', large)
+        for strips, whole in zip(decoded(), expected, strict=True):
+            np.testing.assert_array_equal(strips, whole)
 
 
 def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):

@@ -202,19 +202,29 @@ def _pixels(image: Image.Image, size: int, levels: Levels | None) -> np.ndarray:
     """A loaded image as `decode` returns it."""
     turn = image.getexif().get(_ORIENTATION, 1)
     width, height = image.size if turn not in _SWAPPING else image.size[::-1]
+    channels = 1 if _is_grey(image) else 3
+    if width * height > _STRIP and size:
+        if turn not in _UPRIGHT and _is_plain(image):
+            return _array(_fitted(image, size))
+        at_once = channels if width * height <= _LARGE else 1  # for less memory, in more time
+        parts = (range(first, first + at_once) for first in range(0, channels, at_once))
+        return np.concatenate([_fitted_channels(image, turn, levels, size, part) for part in parts], -1)
     strips = (_flatten(strip, levels) for strip in _strips(image, turn))
     if width * height <= _STRIP:
-        whole = next(strips)
-    elif not size:
-        return _joined(strips, (height, width, 1 if _is_grey(image) else 3))
-    elif turn not in _UPRIGHT and _is_plain(image):
-        whole = image
-    else:
-        whole, top = Image.new('L' if _is_grey(image) else 'RGB', (width, height)), 0
-        for strip in strips:
-            whole.paste(strip, (0, top))
-            top += strip.height
-    return _array(_fitted(whole, size))
+        return _array(_fitted(next(strips), size))
+    return _joined(strips, (height, width, channels))
+
+
+def _fitted_channels(image: Image.Image, turn: int, levels: Levels | None, size: int, channels: range) -> np.ndarray:
+    """Some channels of what `_pixels` returns: each by itself, as Pillow's 'RGB' takes four bytes a pixel."""
+    whole = [Image.new('L', image.size if turn not in _SWAPPING else image.size[::-1]) for _ in channels]
+    top = 0
+    for strip in _strips(image, turn):
+        flat = _flatten(strip, levels)
+        for target, channel in zip(whole, channels, strict=True):
+            target.paste(flat.getchannel(channel), (0, top))
+        top += strip.height
+    return np.concatenate([_array(_fitted(each, size)) for each in whole], -1)
 
 
 def _strips(image: Image.Image, turn: int = 1) -> Iterator[Image.Image]:
