@@ -4,6 +4,8 @@ import functools
 import os
 import pathlib
 import shutil
+import struct
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,6 +29,19 @@ def save(path: pathlib.Path, image: np.ndarray, **options: Any) -> pathlib.Path:
     """An image file; its folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path, **options)
+    return path
+
+
+def deep_colours(path: pathlib.Path, kind: int, values: np.ndarray) -> pathlib.Path:
+    """A PNG of 16 bits a channel, '>u2' [H, W, C], which Pillow can read but not write; `kind` is its colour type."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack('>I', len(content)) + name + content + struct.pack('>I', zlib.crc32(name + content))
+
+    header = struct.pack('>IIBBBBB', values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
+    rows = b''.join(b'\0' + row.tobytes() for row in values)
+    parts = chunk(b'IHDR', header), chunk(b'IDAT', zlib.compress(rows)), chunk(b'IEND', b'')
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(parts))
     return path
 
 

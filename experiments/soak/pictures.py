@@ -2,13 +2,14 @@
 
 import json
 import pathlib
+import struct
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
 from experiments.soak.left import begun
-from experiments.soak.photos import Action, arrays, command, folder, pixels, quick
+from experiments.soak.photos import Action, arrays, command, deep_colours, folder, pixels, quick
 from experiments.soak.trial import REFUSED, WORKS, Trial
 
 _BROKEN: dict[str, Callable[[bytes], bytes]] = {
@@ -51,18 +52,27 @@ def _deep(suffix: str, highest: float, dtype: type, at: pathlib.Path) -> Action:
     return quick(at / 'photos', at / 'run')
 
 
-def _levels(at: pathlib.Path) -> int:
-    """How many grey levels the run sees."""
+def _images(at: pathlib.Path) -> np.ndarray:
+    """The images that the run sees."""
     from noisy_jax.config import from_json
     from noisy_jax.data import splits
     from noisy_jax.workdir import WorkDir
 
     config = from_json(WorkDir.of_run(at / 'run').load_json('config'))
-    return len(np.unique(splits.load(config).labelled.image[:]))
+    return splits.load(config).labelled.image[:]
+
+
+def _levels(at: pathlib.Path) -> int:
+    """How many grey levels the run sees."""
+    return len(np.unique(_images(at)))
 
 
 def _seventeen(at: pathlib.Path) -> bool:
     return _levels(at) >= 15  # the digits have 17 levels
+
+
+def _dark(at: pathlib.Path) -> bool:
+    return _seventeen(at) and not _images(at)[:, 0, 0].any()  # the corner of a digit
 
 
 def _nan(path: pathlib.Path) -> None:
@@ -88,6 +98,33 @@ def _held(count: int) -> Callable[[pathlib.Path], bool]:
     return lambda at: json.loads((at / 'run' / 'data.json').read_text())['images'] == count
 
 
+def _rgb48(path: pathlib.Path) -> None:
+    deep_colours(path, 2, np.arange(8 * 8 * 3, dtype='>u2').reshape(8, 8, 3))
+
+
+def _transparent(path: pathlib.Path) -> None:
+    deep_colours(path, 4, np.arange(8 * 8 * 2, dtype='>u2').reshape(8, 8, 2))
+
+
+def _postscript(path: pathlib.Path) -> None:
+    Image.new('RGB', (8, 8)).save(path, format='EPS')
+
+
+def _no_data(path: pathlib.Path) -> None:
+    image = pixels()[0][0] / np.float32(255)
+    image[0, 0] = -3.4e38
+    Image.fromarray(image).save(path)
+
+
+def _unsigned(at: pathlib.Path) -> Action:
+    """TIFF of 32-bit numbers without sign, up to 4,080,000,000."""
+    action = _deep('tif', 4.08e9, np.uint32, at)
+    signed, unsigned = (struct.pack('<HHIHH', 339, 3, 1, kind, 0) for kind in (2, 1))  # the tag SampleFormat
+    for path in (at / 'photos').rglob('*.tif'):
+        path.write_bytes(path.read_bytes().replace(signed, unsigned))
+    return action
+
+
 def _first(path: pathlib.Path) -> None:
     frames = [Image.fromarray(image) for image in pixels()[0][:3]]
     frames[0].save(path, save_all=True, append_images=frames[1:])
@@ -101,8 +138,14 @@ TRIALS = [
     Trial('pixels', 'TIFF of floats to 300', WORKS, lambda at: _deep('tif', 300, np.float32, at), _seventeen),
     Trial('pixels', 'TIFF of floats to 1e-3', WORKS, lambda at: _deep('tif', 1e-3, np.float32, at), _seventeen),
     Trial('pixels', 'TIFF of 32-bit numbers', WORKS, lambda at: _deep('tif', 10**6, np.int32, at), _seventeen),
+    Trial('pixels', 'TIFF of 32-bit numbers without sign', WORKS, _unsigned, _dark),
     Trial('pixels', 'one NaN in a TIFF of floats', REFUSED, _one('x.tif', _nan)),
     Trial('pixels', 'one NaN, left out', WORKS, _one('x.tif', _nan, '--config.data.broken=leave_out'), _held(12)),
+    Trial('pixels', 'one -3.4e38 in a TIFF of floats', REFUSED, _one('x.tif', _no_data)),
+    Trial(
+        'pixels', 'one -3.4e38, left out', WORKS, _one('x.tif', _no_data, '--config.data.broken=leave_out'), _held(12)
+    ),
+    Trial('pixels', 'PostScript as .jpg', REFUSED, _one('x.jpg', _postscript)),
     Trial(
         'pixels',
         'channels first, arrays',
@@ -177,22 +220,8 @@ TRIALS = [
         _held(13),
     ),
     Trial('pixels', 'CMYK', WORKS, _one('x.jpg', lambda path: Image.new('CMYK', (8, 8)).save(path)), _held(13)),
-    Trial('pixels', '48-bit PNG', WORKS, _one('x.png', lambda path: _rgb48(path)), _held(13)),
+    Trial('pixels', '48-bit PNG', WORKS, _one('x.png', _rgb48), _held(13)),
+    Trial('pixels', '16 bits of grey and transparency', WORKS, _one('x.png', _transparent), _held(13)),
     Trial('pixels', '900 million pixels', REFUSED, _one('x.png', lambda path: _bomb(path, 30_000, '1'))),
     Trial('pixels', 'four palette images of 169 million pixels', WORKS, lambda at: _predicted(at, 4)),
 ]
-
-
-def _rgb48(path: pathlib.Path) -> None:
-    """A PNG of 16 bits in each of three channels, which Pillow can read but not write."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
-
-    rows = b''.join(b'\0' + bytes(range(48)) for _ in range(8))
-    header = struct.pack('>IIBBBBB', 8, 8, 16, 2, 0, 0, 0)
-    path.write_bytes(
-        b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
-    )

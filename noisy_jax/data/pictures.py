@@ -139,10 +139,13 @@ def warn(folder: str, left_out: Iterable[LeftOut], notes: Sequence[str] = ()) ->
     ]
     texts = [*notes, *([f'left out: {", ".join(counts)}'] if counts else [])]
     if texts:
-        _say_once(one_line(f'{folder}: {"; ".join(texts)}'))
+        say_once(one_line(f'{folder}: {"; ".join(texts)}'))
 
 
 @functools.cache
-def _say_once(text: str) -> None:
-    """A run loads its data several times; Python's own memory of warnings is emptied by other packages."""
+def say_once(text: str) -> None:
+    """A warning, once in a process.
+
+    A run loads its data several times; Python's own memory of warnings is emptied by other packages.
+    """
     warnings.warn(text, stacklevel=3)
