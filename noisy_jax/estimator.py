@@ -1,6 +1,7 @@
 """The pipeline as a scikit-learn estimator."""
 
 import contextlib
+import copy
 import math
 import os
 import tempfile
@@ -125,7 +126,15 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         Raises:
           ValueError: data or settings that cannot be used.
           KeyboardInterrupt: Ctrl-C; with a `workdir`, the same fit resumes there.
+
+        After either, all that was fitted before stays.
         """
+        fitted = copy.copy(self)
+        fitted._fit(X, y)
+        self.__dict__ = fitted.__dict__
+        return self
+
+    def _fit(self, X: ArrayLike, y: ArrayLike) -> None:
         rows, shape = self._rows(X, reset=True)
         check_consistent_length(rows, y)
         self.classes_, label = targets.encode(y, self.unlabelled)
@@ -146,7 +155,6 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         self.clean_probability_ = np.full(len(rows), np.nan)
         self.clean_probability_[labelled] = issues.clean_probability
         self.noise_rate_ = issues.numbers['estimated_noise_rate']
-        return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The most probable class of each image, [N] of the type of `classes_`."""

@@ -277,6 +277,31 @@ def test_what_cannot_be_fitted(changes, images, labels, words):
 
 
 @pytest.mark.parametrize(
+    ('images', 'labels', 'changes'),
+    [
+        (X, np.char.upper(NAMES)[DIGIT], {'epochs': -5}),
+        (X * 1000 - 3, DIGIT, {'epochs': -5}),
+        (X[:, :49], DIGIT * 0, {}),
+        (pd.DataFrame(X).rename(columns=str), DIGIT, {'loss': 'x'}),
+    ],
+    ids=['names', 'scale', 'width', 'columns'],
+)
+def test_what_was_fitted_stays_when_another_fit_is_refused(fitted, images, labels, changes):
+    again = pickle.loads(pickle.dumps(fitted)).set_params(**changes)
+    refused(lambda: again.fit(images, labels))
+    assert vars(again).keys() == vars(fitted).keys()
+    np.testing.assert_array_equal(again.predict(X[TEST]), fitted.predict(X[TEST]))
+    refused_shape(again)
+
+
+def test_what_was_not_fitted_stays_so():
+    new = tiny(epochs=-5)
+    refused(lambda: new.fit(X, DIGIT))
+    with pytest.raises(NotFittedError):
+        new.predict(X)
+
+
+@pytest.mark.parametrize(
     ('images', 'labels', 'words'),
     [
         (X[:10], DIGIT[:9], r'\[10, 9\]'),
