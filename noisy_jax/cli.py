@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TextIO
 
-from noisy_jax.errors import InputError, first_line, one_line
+from noisy_jax.errors import InputError, first_line, one_line, short
 from noisy_jax.interrupts import Terminated, ended_by_signals
 
 BROKEN_PIPE = 141  # exit status, as a shell has it for SIGPIPE
@@ -17,10 +17,33 @@ _LONG = 500  # characters; a message may repeat what was typed
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, but an error raises InputError; parse within `exit_status`."""
+    """argparse's, but an error raises InputError, as does an option given twice; parse within `exit_status`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register('action', None, _Once)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        self.seen: set[str] = set()
+        return super().parse_known_args(args, namespace)
+
+    def print_help(self, file: TextIO | None = None) -> None:
+        super().print_help(file)
+        if file is None:
+            sys.stdout.flush()  # here, where it can be said that it cannot be written
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f'{message if len(message) <= _LONG else f"{message[:_LONG]}..."}; see --help')
+
+
+class _Once(argparse.Action):
+    """Stores a value; a second one, which would replace it without a word, is refused."""
+
+    def __call__(self, parser: Parser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        if self.dest in parser.seen:
+            raise argparse.ArgumentError(self, f'{short(values)} is a second value; one is allowed')
+        parser.seen.add(self.dest)
+        setattr(namespace, self.dest, values)
 
 
 def of_command(name: str, description: str) -> Parser:
@@ -101,6 +124,10 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
             _to_nobody(sys.stdout)
             return BROKEN_PIPE
         except OSError as error:  # permissions, names that are too long, a disk that is full
+            try:
+                sys.stdout.flush()
+            except OSError:  # Python would try once more at the end, with lines of its own
+                _to_nobody(sys.stdout)
             where = '' if error.filename is None else f'{error.filename}: '
             return _refused(f'{where}{error.strerror or error}')
 

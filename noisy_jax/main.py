@@ -39,8 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv[1:]
     if '--help' in argv or '-h' in argv:
-        print(__doc__.strip())
-        return 0
+        return exit_status(lambda: print(__doc__.strip()))
     return exit_status(lambda: _run(*_parse(argv)))
 
 

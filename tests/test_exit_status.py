@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from noisy_jax.cli import exit_status
+from noisy_jax.cli import exit_status, of_command
 from noisy_jax.errors import InputError
 from noisy_jax.interrupts import cleans_up
 
@@ -87,3 +87,12 @@ def test_closed_standard_streams_lead_nowhere(tmp_path, closed):
 def test_a_broken_standard_output_is_a_status(without_reader):
     without_reader('stdout')
     assert exit_status(lambda: print('a table')) == 141
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='the system has none')
+@pytest.mark.parametrize('work', [lambda: print('a table'), lambda: of_command('x', 'what it does').parse_args(['-h'])])
+def test_a_full_disk_is_one_line(capsys, monkeypatch, work):
+    with open('/dev/full', 'w') as full:  # whose end, as Python's, writes what is left
+        monkeypatch.setattr(sys, 'stdout', full)
+        assert exit_status(work) == 2
+    assert capsys.readouterr().err == 'error: No space left on device\n'

@@ -72,6 +72,7 @@ def test_help_names_the_options(call):
         (['--config=configs/nothing.py', '--workdir=W'], ['configs/nothing.py']),
         (['--config=~/nothing.py', '--workdir=W'], ['nothing.py']),
         (['--config=n' + 'n' * 300, '--workdir=W'], ['--config: no file']),
+        (['--config=digits', '--workdir=V', '--workdir', 'W'], ['--workdir', "'W' is a second value"]),
         (['--config=configs/digits.py', '--workdir='], ["workdir: ''"]),
         (['--config=configs/digits.py', '--workdir=tests'], ['workdir: tests', 'conftest.py', 'other files']),
         (['--config=configs/digits.py', f'--workdir={"n" * 300}'], ['workdir', 'too long']),
@@ -121,6 +122,7 @@ def test_mistakes_on_the_command_line_of_the_others(command, capsys):
     refused_by_command(capsys, command([]), '--out', 'see --help')
     options = [f'--{name}=x' for name in ('workdir', 'images', 'model', 'out')]
     refused_by_command(capsys, command([*options, f'--{"n" * 5000}\n']), 'unrecognized', 'nnn...; see --help')
+    refused_by_command(capsys, command([*options, '--out=y']), '--out', "'y' is a second value; one is allowed")
     with pytest.raises(SystemExit, match='0'):
         command(['--help'])
     assert '--out' in capsys.readouterr().out
