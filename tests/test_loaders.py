@@ -126,6 +126,9 @@ def test_text_labels_of_arrays_with_class_names(tmp_path):
     assert _load_arrays(tmp_path, labels=labels, class_names=names).label.tolist() == [1, 2] * 6
     # Numbers are rows of the names, also of names that are numbers.
     assert _load_arrays(tmp_path, labels=_LABELS, class_names=np.array([2, 1, 0])).label.tolist() == [0, 1, 2] * 4
+    alike = ('a', 'a ', 'A')  # a class for each, as in class folders
+    found = _load_arrays(tmp_path, labels=np.array(alike * 4), class_names=np.array(alike))
+    assert (found.class_names, found.label.tolist()) == (alike, [0, 1, 2] * 4)
 
 
 @pytest.mark.parametrize('name', ['data.npz', 'folder'])
@@ -191,7 +194,7 @@ _LABELS = np.arange(12) % 3
         ({'labels': _LABELS == 1}, ('labels', 'bool', 'whole numbers')),
         ({'true_labels': _LABELS + 1}, ('true_labels[2]', "'3'", '3 classes: 0, 1, 2')),
         ({'labels': np.array(['cat', 'dog'] * 6), 'class_names': np.array(['cat'])}, ('labels[1]', "'dog'", 'cat')),
-        ({'class_names': np.array(['cat', 'dog', ' cat'])}, ('class_names[2]', "' cat'", 'class_names[0]')),
+        ({'class_names': np.array(['cat', 'dog', 'cat'])}, ('class_names[2]', "'cat'", 'class_names[0]')),
         ({'ids': np.array(['\ud800'] * 12)}, ('ids', 'no text')),
         ({'ids': np.array([b'\xff'] * 12)}, ('ids', 'no text')),
         ({'class_names': np.array(['cat', '', 'eel'])}, ('class_names[1]', 'no name')),

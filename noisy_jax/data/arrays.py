@@ -123,8 +123,8 @@ def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...],
         raise InputError(f'{path}: class_names is {given.dtype} {given.shape}; text or whole numbers [C] are needed')
     first: dict[str, int] = {}
     for row, name in enumerate(map(str, given.tolist())):
-        if not name.strip() or first.setdefault(name.strip(), row) != row:
-            found = f'that of class_names[{first[name.strip()]}] too' if name.strip() else 'no name'
+        if not name.strip() or first.setdefault(name, row) != row:
+            found = f'that of class_names[{first[name]}] too' if name.strip() else 'no name'
             raise InputError(f'{path}: class_names[{row}] is {name!r}, {found}; a name for each class is needed')
     return tuple(map(str, given.tolist())), True
 
