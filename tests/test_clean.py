@@ -58,14 +58,19 @@ def tree(root):
 
 
 def load_as_told(text, name, work, split='train'):
-    """The data set, loaded with the settings that the command says to train with."""
-    settings = default().data.to_dict() | WorkDir.of_run(work).load_json('config')['data']
+    """The data set, loaded with the settings that the command says to train with: the same with those of the run."""
+    settings, run = default().data.to_dict(), WorkDir.of_run(work).load_json('config')['data']
+    told = {}
     line = next(line for line in text.splitlines() if line.startswith('to train on it: '))
     for option in shlex.split(line.removeprefix('to train on it: ')):
         key, _, value = option.removeprefix('--config.data.').partition('=')
-        settings[key] = value
-    assert settings['name'] == name
-    return data.load_split(settings, split)
+        told[key] = value
+    assert (run | told)['name'] == name == data.kind_of(told['path'], told.get('list', ''))
+    found = data.load_split(settings | run | told, split)
+    alone = data.load_split(settings | {'name': name, 'image_size': run.get('image_size', 0)} | told, split)
+    if found is not None:
+        assert by_pixels(alone) == by_pixels(found)
+    return found
 
 
 def expected(labels, dropped=False):
@@ -606,9 +611,11 @@ def test_an_image_in_two_lists(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('kind', ['pets', 'listed'])
-def test_only_a_list(kind, tmp_path, capsys, request):
+def test_only_a_list(kind, tmp_path, capsys, monkeypatch, request):
+    """Also of the name of the list in the folder of the data."""
     _, work = request.getfixturevalue(kind)
-    assert clean_all(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+    monkeypatch.chdir(tmp_path)
+    assert clean_all(work, 'train.csv', '--mode=csv', '--write') == 0
     found = load_as_told(capsys.readouterr().out, 'filelist', work)
     labels = WorkDir.of_run(work).load_labels()
     assert dict(zip(found.id, (found.class_names[i] for i in found.label), strict=True)) == expected(labels)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import shlex
 from typing import Any
@@ -136,13 +137,15 @@ def written(request: Request, found: Originals | None, linked: int, estimate: st
         if settings['name'] not in ('folder', 'filelist'):
             return lines
         root = pathlib.Path(settings['path'])
-        reads = {'name': 'filelist', 'path': str(root.parent if root.is_file() else root), 'list': out, 'labels': ''}
-        if settings['class_names']:
-            reads['class_names'] = settings['class_names']
+        root = root.parent if root.is_file() else root
+        listed = os.path.abspath(out) if (root / out).exists() else out  # a list of this name there would be read first
+        reads = {'name': 'filelist', 'path': str(root), 'list': listed, 'labels': ''}
+        reads['class_names'] = settings['class_names']
     elif settings['name'] == 'filelist':
         reads |= {'list': 'labels.csv', 'class_names': 'class_names.txt', 'labels': ''}
         if found.test is not None:
-            reads |= {'test_list': 'test.csv', 'test_labels': ''}
-    changed = {key: value for key, value in reads.items() if settings[key] != value}
-    options = ' '.join(shlex.quote(f'--config.data.{key}={value}') for key, value in changed.items())
+            reads |= {'test_list': 'test.csv', 'test_labels': '', 'test_path': settings['test_path']}
+    # They serve with the options of the run, and without.
+    needed = {key: value for key, value in reads.items() if not value == settings[key] == DATA[key].default}
+    options = ' '.join(shlex.quote(f'--config.data.{key}={value}') for key, value in needed.items())
     return [*lines, f'to train on it: {options}']
