@@ -44,10 +44,16 @@ def some(names: Sequence[str], most: int) -> str:
 def short(value: Any) -> str:
     """A value as Python writes it, within an InputError; the rest of a long one is left out."""
     try:
-        text = repr(value)
+        text = repr(value.item() if _is_numpy_scalar(value) else value)  # 0, not np.int64(0)
     except ValueError:  # Python writes no whole number of more than 4,300 digits
         text = f'a value of type {type(value).__name__} that is too long to show'
     return text if len(text) <= _LONG else f'{text[:_LONG]}... ({len(text):,} characters)'
+
+
+def _is_numpy_scalar(value: Any) -> bool:
+    """Whether `item` gives a value as it is written, which it does not of a time. (Help is quick without NumPy.)"""
+    is_scalar = type(value).__module__ == 'numpy' and getattr(value, 'ndim', None) == 0
+    return is_scalar and value.dtype.kind not in 'mM'
 
 
 def first_line(error: Exception) -> str:

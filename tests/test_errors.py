@@ -8,7 +8,7 @@ import pytest
 from noisy_jax import spreadsheet
 from noisy_jax.clean import messages
 from noisy_jax.clean.changes import DECISIONS_HEADER, Changes, decide
-from noisy_jax.errors import InputError, one_line, shortened
+from noisy_jax.errors import InputError, one_line, short, shortened
 from noisy_jax.report.tables import render
 
 
@@ -35,6 +35,21 @@ def test_long_names_keep_both_ends():
     assert len(message) == 2000
     assert message.startswith('list.csv, line 3: xx')
     assert message.endswith('xx is no class')
+
+
+@pytest.mark.parametrize(
+    ('value', 'shown'),
+    [
+        (np.int64(-5), '-5'),
+        (np.str_('a'), "'a'"),
+        (np.bool_(True), 'True'),
+        (np.float32(0.5), '0.5'),
+        (np.zeros(1, int), 'array([0])'),
+        (np.datetime64('2020-01-01', 'ns'), repr(np.datetime64('2020-01-01', 'ns'))),
+    ],
+)
+def test_values_are_shown_as_they_are_written(value, shown):
+    assert short(value) == shown
 
 
 def test_the_table_of_a_cleaning_fits_a_terminal():

@@ -249,7 +249,7 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({'image_shape': (4, 16)}, X.reshape(-1, 8, 8), DIGIT, ('(8, 8)', '(4, 16)')),
         ({}, X.reshape(-1, 2, 2, 4, 4), DIGIT, ('(2, 2, 4, 4)', '(H, W, C)')),
         ({}, X.reshape(-1, 1, 8, 8), DIGIT, ('(1797, 1, 8, 8)', 'channels first', 'transpose(0, 2, 3, 1)')),
-        ({}, X, np.zeros(len(X)), ('y', 'one class')),
+        ({}, X, np.zeros(len(X)), ('y', 'one class only, 0.0;')),
         ({}, X[:3], ['a', 1, 'b'], ('y', 'all strings or all numbers', 'int, str')),
         ({}, X[:3], np.array([True, 1, 0], object), ('y', 'bool, int')),
         ({}, X[:3], np.array([1, 2**64, 0], object), ('y', '64 bits')),
@@ -287,7 +287,7 @@ def test_what_cannot_be_fitted(changes, images, labels, words):
     ids=['names', 'scale', 'width', 'columns'],
 )
 def test_what_was_fitted_stays_when_another_fit_is_refused(fitted, images, labels, changes):
-    again = pickle.loads(pickle.dumps(fitted)).set_params(**changes)
+    again = pickle.loads(pickle.dumps(fitted)).set_params(unlabelled=None, **changes)
     refused(lambda: again.fit(images, labels))
     assert vars(again).keys() == vars(fitted).keys()
     np.testing.assert_array_equal(again.predict(X[TEST]), fitted.predict(X[TEST]))
@@ -353,7 +353,6 @@ def test_missing_labels(y, classes, unlabelled):
         (['a', 'x', 'b'], 'x', ['a', 'b'], [0, NO_LABEL, 1]),
         (np.array([2.0, -1, 1]), -1, [1.0, 2.0], [1, NO_LABEL, 0]),
         (pd.Series([2, -1, NA], dtype='Int64').fillna(1), -1, [1, 2], [1, NO_LABEL, 0]),
-        (['1', '-1', '2'], -1, ['-1', '1', '2'], [1, 0, 2]),  # text is no number
         ([True, False, True], None, [False, True], [1, 0, 1]),
         (pd.Series([7, 5], dtype='Int64'), np.nan, [5, 7], [1, 0]),
     ],
@@ -362,6 +361,22 @@ def test_labels_become_numbers(y, unlabelled, classes, label):
     found, numbers = targets.encode(y, unlabelled)
     assert found.tolist() == classes
     assert numbers.tolist() == label
+
+
+@pytest.mark.parametrize(
+    ('y', 'unlabelled', 'classes'),
+    [
+        (['1', '-1', '2'], -1, ['-1', '1', '2']),
+        ([1, -1, 2], '-1', [-1, 1, 2]),
+        (np.array([0, 1, 2]), False, [0, 1, 2]),  # equal to 0
+        (np.array([False, True]), np.int64(0), [False, True]),
+    ],
+)
+def test_what_no_label_is_leaves_none_out(y, unlabelled, classes):
+    with pytest.warns(UserWarning, match=f'unlabelled: no label of y is {unlabelled!r}'.replace('np.int64(0)', '0')):
+        found, label = targets.encode(y, unlabelled)
+    assert found.tolist() == classes
+    assert NO_LABEL not in label
 
 
 def test_pixels_of_bytes_and_of_floats_are_the_same():

@@ -1,5 +1,6 @@
 """The labels y of an estimator: their classes, and each label by its number among them."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
     Args:
       y: an array, a list or a column of pandas; whole numbers stay whole where labels are missing.
       unlabelled: the value of images without a label; one that stands for a missing value (NaN, None, NA of pandas)
-        means all of these. None: there are none.
+        means all of these; a warning says where no label has another. None: there are none.
 
     Raises:
       InputError: labels are missing that `unlabelled` does not name, or are of several kinds, or of one class.
@@ -34,9 +35,8 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
     elif _is_missing(unlabelled):
         bare = missing
     else:
-        bare = np.array(
-            [not gone and bool(value == unlabelled) for value, gone in zip(values.tolist(), missing, strict=True)], bool
-        )
+        pairs = zip(values.tolist(), missing, strict=True)
+        bare = np.array([not gone and _is_same(value, unlabelled) for value, gone in pairs], bool)
     if bare.all():
         raise InputError(f'y: all {len(bare)} are {short(unlabelled)}, unlabelled; some of each class need a label')
     for row in np.flatnonzero(missing & ~bare):
@@ -44,6 +44,8 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
             f'y: {missing.sum()} of {len(missing)} are missing (None, NaN or NA), the first in row {row}; '
             'unlabelled=np.nan takes these images as unlabelled'
         )
+    if not (unlabelled is None or _is_missing(unlabelled) or bare.any()):
+        warnings.warn(f'unlabelled: no label of y is {short(unlabelled)}', stacklevel=4)  # seen from outside of `fit`
     given = _alike(values[~bare], is_list=isinstance(y, (list, tuple)))
     assert_all_finite(given, input_name='y')
     try:
@@ -89,6 +91,11 @@ def _alike(given: np.ndarray, *, is_list: bool) -> np.ndarray:
 
 def _kind(value: Any) -> str:
     return next((name for types, name in _KINDS.items() if isinstance(value, types)), type(value).__name__)
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Whether two values are one label; False is not 0, though equal."""
+    return (_kind(value) == 'bool') == (_kind(other) == 'bool') and bool(value == other)
 
 
 def _is_missing(value: Any) -> bool:
