@@ -112,6 +112,13 @@ def test_a_broken_image_does_not_stop_the_others(photos, new, tmp_path, capsys):
     assert '2 of 6 images' in captured.err
 
 
+def test_columns_of_classes_are_apart():
+    names = ['path', 'class:path', 'label', 'Label', 'class', 'class:', 'probability']
+    assert list(map(command._column, names)) == [
+        *('class:path', 'class:class:path', 'class:label', 'Label', 'class', 'class:', 'class:probability')
+    ]
+
+
 def test_a_grey_image_for_a_classifier_of_colour(photos):
     file = str(photos.root / 'test/one/000.png')
     grey, colour = (command._read(file, (8, 8, channels)) for channels in (1, 3))

@@ -2,8 +2,9 @@
 
   python -m noisy_jax.predict --workdir=runs/photos --images=new/ --out=predictions.csv
 
-The CSV has a row per image: path,label,probability; a text that a spreadsheet would run gets an apostrophe in front. An
-image that cannot be read does not stop the others: its row has no label, a warning names it, and the exit status is 1.
+The CSV has a row per image: path,label,probability, and with --all a column for each class (class:label for one called
+label); a text that a spreadsheet would run gets an apostrophe in front. An image that cannot be read does not stop the
+others: its row has no label, a warning names it, and the exit status is 1.
 For arrays in Python, see TrainedClassifier in noisy_jax/inference/trained.py.
 """
 
@@ -13,6 +14,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -32,6 +34,7 @@ from noisy_jax.workdir import WorkDir
 if TYPE_CHECKING:
     from noisy_jax.inference.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
 
+_HEADER = ('path', 'label', 'probability')
 _CHUNKS_AHEAD = 2  # decoded while the network is busy
 _NAMED = 10  # unreadable images, and classes in the summary, that are listed
 
@@ -82,7 +85,7 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     counts, broken = collections.Counter(), 0
     bar = tqdm(total=len(files), desc='predicting', unit='image', disable=None, leave=False)
     with contextlib.nullcontext(sys.stdout) if out == '-' else new_file(out) as text, bar:
-        spreadsheet.write(text, [('path', 'label', 'probability', *every)])
+        spreadsheet.write(text, [(*_HEADER, *map(_column, every))])
         for file, found in _predictions(classifier, files):
             bar.update()
             if isinstance(found, InputError):
@@ -99,6 +102,11 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
             raise InputError(f'--images: {images}: none of the {len(files)} images could be read')
     _summarise(out, counts, broken)
     return broken
+
+
+def _column(name: str) -> str:
+    """The column of a class, which is another one than those of `_HEADER` and of other classes."""
+    return f'class:{name}' if re.sub('^(class:)*', '', name) in _HEADER else name
 
 
 def image_files(images: str) -> list[str]:
