@@ -299,6 +299,11 @@ def test_labels_that_tell_nothing_are_refused_before_training(tmp_path, labels, 
     assert not (tmp_path / 'work').exists()
 
 
+def test_a_limit_that_leaves_one_image_of_each_class_is_named(tmp_path):
+    with pytest.raises(InputError, match=r'data\.limit: 13 leaves one image of each of 10 classes; at least 20 are'):
+        pipeline.run(config('phases=base,noise=none', data__limit=13), tmp_path / 'work')
+
+
 def test_a_finished_run_is_read_by_a_version_with_more_settings(tmp_path):
     settings = config('phases=base', base__epochs=1, data__limit=100)
     summary = pipeline.run(settings, tmp_path)

@@ -92,6 +92,12 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     if len(classes) == 1:
         name = everything.class_names[classes[0]]
         raise InputError(f'all {len(rows)} labelled training images are of the class {name!r}; at least 2 are needed')
+    least = 2 * everything.num_classes
+    if counts.max() == 1 and 0 < settings.limit < least and everything.available > len(everything):
+        raise InputError(
+            f'config.data.limit: {settings.limit} leaves one image of each of {len(classes)} classes; '
+            f'at least {least} are needed, or 0 for all'
+        )
     if counts.max() == 1:  # such as a column of remarks in place of the labels
         raise InputError(f'each of the {len(rows)} labelled training images is a class of its own; 2 of one are needed')
     labelled = noise.with_noise(everything.take(rows) if len(unlabelled) else everything, config.noise, config.seed)
