@@ -80,13 +80,14 @@ def _run(
 ) -> dict[str, Any]:
     """The run, in a folder that is its own."""
     with lazy.progress(quiet=quiet):
-        config = _resolved(config, folder, datasets, quiet)
+        config, chosen = _resolved(config, folder, datasets)
         mesh, options = mesh_lib.make_mesh(config.devices), compiling.compiler_options(config.xla_options)
         splits = splits_lib.load(config, datasets)
     _check_batches(config, splits, mesh)
     context = Context.create(config, splits, mesh, options, network)
     claim.claim(folder, context)
-    for note in splits.notes if mesh_lib.is_main() and not quiet else ():
+    # Here, where nothing is refused any more: an error takes one line.
+    for note in filter(None, (chosen, *splits.notes)) if mesh_lib.is_main() and not quiet else ():
         print(note, file=sys.stderr, flush=True)
     board = _board(folder, context)
     summary = _header(config, mesh) | {'noise': splits.noise, 'phases': []}
@@ -198,14 +199,12 @@ def _fold(
     return beliefs, trained, issues
 
 
-def _resolved(config: ConfigDict, folder: WorkDir, datasets: Given | None, quiet: bool) -> ConfigDict:
-    """The config with what it leaves to the data chosen and printed, and validated again."""
+def _resolved(config: ConfigDict, folder: WorkDir, datasets: Given | None) -> tuple[ConfigDict, str]:
+    """The config with what it leaves to the data chosen, and validated again; and a table of what was chosen, or ''."""
     earlier = settings.of_run(folder.load_config(), folder.path) if folder.is_claimed else None
     config, table = automatic.choose(config, earlier, datasets)
-    if table and mesh_lib.is_main() and not quiet:
-        print(table, file=sys.stderr, flush=True)
     settings.validate(config)
-    return config
+    return config, table
 
 
 def _check_batches(config: ConfigDict, splits: Splits, mesh: Mesh) -> None:

@@ -181,5 +181,7 @@ def test_a_run_on_given_images_keeps_what_was_chosen(tmp_path, capfd):
     lines = [line['step'] for line in map(__import__('json').loads, folder.metrics.read_text().splitlines())]
     batch = saved['pretrain']['batch_size']
     assert lines[0] == (len(images) - described['held_out']) // batch, 'an epoch of all images, with a label or not'
+    refused(lambda: pipeline.run(config, tmp_path / 'work', (train.take(np.arange(99)), None)), 'data has changed')
+    assert capfd.readouterr().err == ''  # what is chosen is not shown where the run is refused
     assert pipeline.run(config, tmp_path / 'work', (train, None)) == summary
     assert 'chosen before' in capfd.readouterr().err
