@@ -131,6 +131,14 @@ def test_text_labels_of_arrays_with_class_names(tmp_path):
     assert (found.class_names, found.label.tolist()) == (alike, [0, 1, 2] * 4)
 
 
+@pytest.mark.parametrize('names', [None, np.array(['cat', 'dog'])])
+def test_arrays_with_images_without_a_label(tmp_path, names):
+    labels = np.array([0, -1, 1] * 4)
+    found = _load_arrays(tmp_path, labels=labels, class_names=names)
+    assert found.class_names == (('0', '1') if names is None else ('cat', 'dog'))
+    np.testing.assert_array_equal(found.label, labels)
+
+
 @pytest.mark.parametrize('name', ['data.npz', 'folder'])
 def test_arrays_with_ids(tmp_path, name):
     arrays = _arrays(ids=np.array([f'photo {i}.jpg' for i in range(12)]))
@@ -186,7 +194,9 @@ _LABELS = np.arange(12) % 3
         ({'images': np.zeros((12, 5, 4, 3), np.int64)}, ('images', 'int64', 'uint8')),
         ({'images': np.zeros((12, 60), np.uint8)}, ('images', '(12, 60)', '[N, H, W, C]')),
         ({'images': np.zeros((0, 5, 4, 3), np.uint8), 'labels': np.zeros(0, int)}, ('images', '(0, 5, 4, 3)')),
-        ({'labels': _with(_LABELS, 5, -1)}, ('labels[5]', '-1')),
+        ({'labels': _with(_LABELS, 5, -2)}, ('labels[5]', '-2', '-1: no label')),
+        ({'labels': np.full(12, -1)}, ('labels are all -1',)),
+        ({'true_labels': _with(_LABELS, 4, -1)}, ('true_labels[4]', '-1')),
         ({'labels': _with(_LABELS, 5, 1.5)}, ('labels[5]', '1.5', 'whole numbers')),
         ({'labels': _with(_LABELS, 5, np.nan)}, ('labels[5]', 'nan')),
         ({'labels': _with(_LABELS, 5, 2.0**70)}, ('labels[5]', 'whole numbers')),
@@ -217,6 +227,7 @@ def test_arrays_that_cannot_be_used(tmp_path, changes, words):
     [
         (None, ("'test_labels'",)),
         ([0, 1, 2], ('test_labels', '(3,)', '2')),
+        ([0, -1], ('test_labels[1]', '-1')),
         ([0, 3], ('test_labels[1]', "'3'", '0, 1, 2')),
     ],
 )

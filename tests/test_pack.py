@@ -46,10 +46,12 @@ def _splits(name, **settings):
 
 
 def test_a_packed_folder_is_the_folder(photos, tmp_path, capsys):
+    (photos / 'unlabelled').mkdir()
+    Image.fromarray(_pixels(300)).save(photos / 'unlabelled/0.png')
     arguments = ['--name=folder', f'--path={photos}', '--image_size=6', f'--out={tmp_path / "out"}']
     assert pack.main(arguments) == 0
     printed = capsys.readouterr()
-    assert '12 training images, 4 test images' in printed.out
+    assert '13 training images, 4 test images' in printed.out
     assert not printed.err  # the bar is for a terminal
     packed = _splits('arrays', path=str(tmp_path / 'out'))
     assert isinstance(packed[0].image, lazy.Rows)

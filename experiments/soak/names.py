@@ -143,6 +143,10 @@ TRIALS = [
     ),
     Trial('labels', 'arrays of pickled labels', REFUSED, _arrays(labels=lambda y: y.astype(object))),
     Trial('labels', 'arrays of labels 0.5', REFUSED, _arrays(labels=lambda y: y + 0.5)),
+    Trial(
+        'labels', 'arrays with labels of -1', WORKS, _arrays(labels=lambda y: np.where(y == 3, -1, y)), _classes(*'012')
+    ),
+    Trial('labels', 'arrays with labels of -2', REFUSED, _arrays(labels=lambda y: y - 2)),
     Trial('labels', 'arrays of NaN labels', REFUSED, _arrays(labels=lambda y: y * np.nan)),
     Trial('labels', 'fewer labels than images', REFUSED, _arrays(labels=lambda y: y[:-1])),
     Trial('labels', 'arrays with names too few', REFUSED, _arrays(class_names=np.array(['a', 'b']))),

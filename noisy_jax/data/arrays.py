@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import Dataset, balanced, checksums, in_order
+from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, checksums, in_order
 from noisy_jax.data.decoding import Levels
 from noisy_jax.errors import InputError, first_line, some
 
@@ -22,8 +22,9 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     or floats in [0, 1]; those of a folder stay on disk where they are uint8. Only evaluation and reports read
     `true_labels`.
 
-    Labels are whole numbers from 0, or text. With `class_names` numbers are rows of it, and text is one of the names;
-    without, the classes are the values in `labels`, by value: [7, 5, 9] has the classes '5', '7', '9'.
+    Labels are whole numbers from 0, or text; in `labels` -1 is an image without one. With `class_names` numbers are
+    rows of it, and text is one of the names; without, the classes are the values in `labels`, by value: [7, 5, 9] has
+    the classes '5', '7', '9'.
 
     Args:
       split: 'train' or 'test'.
@@ -117,7 +118,10 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
 def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...], bool]:
     """Names of the classes, and whether labels that are numbers are rows of the names."""
     if 'class_names' not in arrays:
-        return in_order(_values(arrays, 'labels', path)[0]), False
+        names = in_order(value for value in _values(arrays, 'labels', path)[0] if value)
+        if not names:
+            raise InputError(f'{path}: labels are all {NO_LABEL}, which is none; some of each class are needed')
+        return names, False
     given = np.atleast_1d(arrays['class_names'])
     if given.ndim != 1 or given.dtype.kind not in 'Uiu':
         raise InputError(f'{path}: class_names is {given.dtype} {given.shape}; text or whole numbers [C] are needed')
@@ -143,26 +147,30 @@ def _numbers(
     else:
         known = {name: row for row, name in enumerate(names)}
         allowed = f'{len(names)} classes: {some(names, 5)}'
-    numbers = np.array([known.get(value, -1) for value in values])[inverse]
-    for row in np.flatnonzero(numbers < 0):
+    known[''], wrong = NO_LABEL, NO_LABEL - 1
+    numbers = np.array([known.get(value, wrong) for value in values])[inverse]
+    for row in np.flatnonzero(numbers == wrong):
         value = arrays[key][row]
         raise InputError(f'{path}: {key}[{row}] is {str(value)!r}; allowed: {allowed}')
     return numbers
 
 
 def _values(arrays: dict[str, np.ndarray], key: str, path: str) -> tuple[list[str], np.ndarray]:
-    """The different labels as text, and which of them each image has, int [N]."""
+    """The different labels as text ('' for none), and which of them each image has, int [N]."""
     labels = _get(arrays, key, path)
     if labels.ndim != 1 or not len(labels):
         raise InputError(f'{path}: {key} has shape {labels.shape}; one label for each image is needed')
-    needed = 'whole numbers of at least 0 or text are needed'
+    least, none = (NO_LABEL, f' ({NO_LABEL}: no label)') if key == 'labels' else (0, '')
+    needed = f'whole numbers of at least 0{none} or text are needed'
     if labels.dtype.kind not in 'Uiuf':
         raise InputError(f'{path}: {key}: found {labels.dtype}; {needed}')
     values, inverse = np.unique(labels, return_inverse=True)
     if labels.dtype.kind == 'U':
         fits = np.array([bool(value.strip()) for value in values.tolist()])
     else:
-        fits = (values >= 0) & (values < 2**63) & (np.mod(values, 1) == 0)
+        fits = (values >= least) & (values < 2**63) & (np.mod(values, 1) == 0)
     for row in np.flatnonzero(~fits[inverse]):
         raise InputError(f'{path}: {key}[{row}] is {labels[row]}; {needed}')
-    return [str(value if labels.dtype.kind == 'U' else int(value)) for value in values.tolist()], inverse
+    if labels.dtype.kind == 'U':
+        return values.tolist(), inverse
+    return ['' if value == NO_LABEL else str(int(value)) for value in values.tolist()], inverse
