@@ -1,5 +1,7 @@
-"""The exception for user errors, which a command tells in one line, and the texts in it."""
+"""The exception for user errors, which a command tells in one line, the texts in it, and warnings."""
 
+import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,3 +61,13 @@ def _is_numpy_scalar(value: Any) -> bool:
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or its type where there is none: the reason within an InputError."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def warn_once(text: str) -> None:
+    """A warning in one line, once however often it is given; Python's own memory of them is emptied by others."""
+    _warn_once(shortened(one_line(text), _LONGEST))
+
+
+@functools.cache
+def _warn_once(line: str) -> None:
+    warnings.warn(line, stacklevel=4)

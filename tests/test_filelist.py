@@ -107,6 +107,22 @@ def test_numbers_with_class_names(three):
     refused(lambda: _load(three, class_names='names.txt'), 'line 2', "'fish'", '3 class names: 7, 0, 12')
 
 
+@pytest.mark.parametrize('head', ['name', 'Class', 'CLASS_NAME', 'label'])
+def test_a_header_of_class_names_is_no_class(three, head):
+    _text(three / 'list.txt', 'a.png 0', 'b c.png 1')
+    _text(three / 'names.csv', head, 'cat', 'dog')
+    assert _load(three, class_names='names.csv').class_names == ('cat', 'dog')
+    _text(three / 'names.txt', head, 'cat')
+    assert _load(three, class_names='names.txt').class_names == (head, 'cat')  # only a table has a header
+
+
+def test_class_names_without_images_are_told(three):
+    _text(three / 'list.txt', 'a.png 0', 'b c.png 2')
+    _text(three / 'names.txt', 'cat', 'dog', 'eel', 'fox')
+    with pytest.warns(UserWarning, match=r'names\.txt: no training image is of 2 of the 4 classes \(dog, fox\)'):
+        _load(three, class_names='names.txt')
+
+
 @pytest.mark.parametrize(
     ('names', 'words'),
     [
@@ -117,8 +133,15 @@ def test_numbers_with_class_names(three):
 )
 def test_class_names_that_cannot_be_used(three, names, words):
     _text(three / 'list.txt', 'a.png 0', 'b c.png 1')
-    _text(three / 'names.txt', *names)
-    refused(lambda: _load(three, class_names='names.txt'), three / 'names.txt', *words)
+    for file in ('names.txt', 'names.csv'):
+        _text(three / file, *names)
+        refused(lambda file=file: _load(three, class_names=file), three / file, *words)
+
+
+def test_class_names_of_two_columns_are_refused(three):
+    _text(three / 'list.txt', 'a.png 0', 'b c.png 1')
+    _text(three / 'names.csv', 'id,name', '0,cat', '1,dog')
+    refused(lambda: _load(three, class_names='names.csv'), three / 'names.csv', 'line 1', '2 columns', 'id')
 
 
 def test_the_first_classes(three):

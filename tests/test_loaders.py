@@ -139,6 +139,11 @@ def test_arrays_with_images_without_a_label(tmp_path, names):
     np.testing.assert_array_equal(found.label, labels)
 
 
+def test_class_names_of_arrays_without_images_are_told(tmp_path):
+    with pytest.warns(UserWarning, match=r'data\.npz: class_names: no training image is of 1 of the 4 classes \(fox\)'):
+        _load_arrays(tmp_path, class_names=np.array(['cat', 'dog', 'eel', 'fox']))
+
+
 @pytest.mark.parametrize('name', ['data.npz', 'folder'])
 def test_arrays_with_ids(tmp_path, name):
     arrays = _arrays(ids=np.array([f'photo {i}.jpg' for i in range(12)]))

@@ -85,6 +85,7 @@ def _text(content: str, name: str = 'list.csv', **more: str) -> Callable[[pathli
 
 
 _ROWS = ''.join(f'photos/{label}/0{place}.png,{label}\n' for label in (0, 1) for place in range(6))
+_NAMES = '--config.data.class_names={at}/n.csv'
 _TABLE = (
     ('zip codes', ('02134', '10001', '90210')),
     ('007 and 7', ('7', '007')),
@@ -177,6 +178,19 @@ TRIALS = [
     Trial('labels', 'a list: class names with one twice', REFUSED, _text(_ROWS, class_names='a\na\n')),
     Trial('labels', 'a list: class names too few', REFUSED, _text(_ROWS, class_names='a\n')),
     Trial('labels', 'a list: class names', WORKS, _text(_ROWS, class_names='a\nb\n'), _classes('a', 'b')),
+    Trial(
+        'labels',
+        'a list: class names below a header',
+        WORKS,
+        lambda at: last((at / 'n.csv').write_text('name\na\nb\n'), [*_text(_ROWS)(at), _NAMES.format(at=at)]),
+        _classes('a', 'b'),
+    ),
+    Trial(
+        'labels',
+        'a list: class names in two columns',
+        REFUSED,
+        lambda at: last((at / 'n.csv').write_text('id,name\n0,a\n1,b\n'), [*_text(_ROWS)(at), _NAMES.format(at=at)]),
+    ),
     Trial('labels', 'a list: empty', REFUSED, _text('')),
     Trial('labels', 'a list: a header alone', REFUSED, _text('path,label\n')),
     Trial('labels', 'a list: no labels', REFUSED, _text(_ROWS.replace(',0', ',').replace(',1', ','))),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, checksums, in_order
+from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, checksums, in_order, warn_of_empty
 from noisy_jax.data.decoding import Levels
 from noisy_jax.errors import InputError, first_line, some
 
@@ -45,6 +45,8 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     images = _images(arrays, f'{prefix}images', path)
     names, numbered = _classes(arrays, path)
     label = _numbers(arrays, f'{prefix}labels', path, len(images), names, numbered=numbered)
+    if split == 'train':
+        warn_of_empty(label, names, f'{path}: class_names')
     true = None
     if split == 'train' and 'true_labels' in arrays:
         true = _numbers(arrays, 'true_labels', path, len(images), names, numbered=numbered)

@@ -4,14 +4,14 @@ import collections
 import dataclasses
 import heapq
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from noisy_jax.data import lazy
 from noisy_jax.data.decoding import Levels
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, some, warn_once
 
 NO_LABEL = -1  # label of an image that only pre-training sees
 
@@ -161,6 +161,15 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
     for row in np.flatnonzero(~((values >= -(2**31)) & (values < 2**31) & (np.mod(values, 1) == 0))):
         raise InputError(f'{name}[{row}] is {values.flat[row]}; {needed}')
     return values.astype(np.int32)
+
+
+def warn_of_empty(label: np.ndarray, class_names: Sequence[str], source: object) -> None:
+    """Warns of classes that `source` names and no training image has: the names may be those of other numbers."""
+    used = set(np.unique(label).tolist())
+    if empty := [name for number, name in enumerate(class_names) if number not in used]:
+        warn_once(
+            f'{source}: no training image is of {len(empty)} of the {len(class_names)} classes ({some(empty, 3)})'
+        )
 
 
 def is_number(name: str) -> bool:

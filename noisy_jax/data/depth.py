@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from noisy_jax.data.pictures import say_once
+from noisy_jax.errors import warn_once
 
 _UNSIGNED = 'unsigned'  # in `info`, which parts of an image keep
 _NO_DATA = 1e30  # beyond what is measured; programs for maps write -3.4e38 where nothing was
@@ -17,7 +17,7 @@ def is_deep(image: Image.Image) -> bool:
 def note(image: Image.Image) -> None:
     """Notes how the file of an image, not yet loaded, stores pixels, for `values`; warns where Pillow cuts them."""
     if ';16' in _stored(image) and not is_deep(image):
-        say_once('images with more than 8 bits per colour channel are read as 8 bits, the upper ones of each value')
+        warn_once('images with more than 8 bits per colour channel are read as 8 bits, the upper ones of each value')
     if image.mode == 'I' and _stored(image).startswith('I;32') and not _stored(image).endswith('S'):
         image.info[_UNSIGNED] = True
 

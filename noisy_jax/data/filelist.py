@@ -10,11 +10,12 @@ import numpy as np
 
 from noisy_jax import spreadsheet
 from noisy_jax.data import lazy, pictures
-from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, in_order, is_number
+from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, in_order, is_number, warn_of_empty
 from noisy_jax.errors import InputError, some
 from noisy_jax.files import lines
 
 _HEADS = ('path', 'file', 'filename', 'image')  # names of the first column
+_NAME_HEADS = ('name', 'class', 'class_name', 'label')  # of the only one of class_names
 _SEPARATORS = {'.csv': ',', '.tsv': '\t'}
 _DIGITS = 19  # of numbers that are too large for int64
 _UNSEEN, _LINK = -1, -2  # of files in a folder, in place of their row
@@ -33,7 +34,8 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
 
     Labels are names, as written: 007 and 7 are two classes. The classes are the labels of the training list, by value
     if all are whole numbers, else as text. With `class_names` they are the lines of that file, in its order; where all
-    labels of the training list are whole numbers and one is no line there, labels are numbers of lines, from 0.
+    labels of the training list are whole numbers and one is no line there, labels are numbers of lines, from 0; a
+    header in a `.csv` or `.tsv` file does not count.
     `max_classes` keeps the first classes and their images.
 
     Args:
@@ -66,6 +68,8 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
         raise InputError(
             f'{entries.file}: it has no image of the first {lists["max_classes"]} classes (data.max_classes)'
         )
+    if split == 'train' and 'class_names' in files:
+        warn_of_empty(label, names, files['class_names'])
     kept = balanced(label[rows], limit, len(names))
     available, rows = len(rows), rows[kept]
     _check_files(entries, root, rows)
@@ -164,19 +168,24 @@ def _classes(entries: _Entries, file: pathlib.Path | None, max_classes: int) -> 
 
 
 def _names(file: pathlib.Path) -> tuple[str, ...]:
-    """Those of the file class_names, whose lines are counted."""
-    names = [' '.join(words) for _, words in _records(file, labelled=False)]
-    while names and not names[-1]:
-        names.pop()
+    """Those of the file class_names; in a .csv or .tsv file below a header where there is one."""
     needed = 'a name for each class is needed, one per line, no two alike'
+    rows = list(_records(file, labelled=False))
+    while rows and not any(rows[-1][1]):
+        rows.pop()
+    if rows and file.suffix.lower() in _SEPARATORS and ' '.join(rows[0][1]).lower() in _NAME_HEADS:
+        del rows[0]
     first: dict[str, int] = {}
-    for line, name in enumerate(names, 1):
+    for line, words in rows:
+        if len(words) > 1:
+            raise InputError(f'{file}, line {line}: found {len(words)} columns, {words}; {needed}')
+        name = ' '.join(words)
         if not name or first.setdefault(name, line) != line:
             found = f'{name!r} is in line {first[name]} too' if name else 'it is empty'
             raise InputError(f'{file}, line {line}: {found}; {needed}')
-    if not names:
+    if not rows:
         raise InputError(f'{file}: it is empty; {needed}')
-    return tuple(names)
+    return tuple(first)
 
 
 def _numbers(entries: _Entries, classes: _Classes) -> np.ndarray:

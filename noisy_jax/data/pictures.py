@@ -3,13 +3,12 @@
 import collections
 import functools
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from PIL import Image
 
-from noisy_jax.errors import InputError, one_line, some
+from noisy_jax.errors import InputError, some, warn_once
 
 # Kinds that Pillow knows by name only, needs another program for, or that are no pictures.
 _NO_PICTURES = ('BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF')
@@ -139,13 +138,4 @@ def warn(folder: str, left_out: Iterable[LeftOut], notes: Sequence[str] = ()) ->
     ]
     texts = [*notes, *([f'left out: {", ".join(counts)}'] if counts else [])]
     if texts:
-        say_once(one_line(f'{folder}: {"; ".join(texts)}'))
-
-
-@functools.cache
-def say_once(text: str) -> None:
-    """A warning, once in a process.
-
-    A run loads its data several times; Python's own memory of warnings is emptied by other packages.
-    """
-    warnings.warn(text, stacklevel=3)
+        warn_once(f'{folder}: {"; ".join(texts)}')
