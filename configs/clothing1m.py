@@ -26,8 +26,9 @@ def get_config(argument: str = '') -> ConfigDict:
     """The config; the argument may change what `begin` takes; noise and rate are added to the labels."""
     config, given = presets.begin('clothing1m', argument, 14, data='filelist', lists='', smoke=False)
     place = given['lists'] and given['lists'] + '/'
-    config.data.list, config.data.labels = f'{place}noisy_train_key_list.txt', f'{place}noisy_label_kv.txt'
-    config.data.test_list, config.data.test_labels = f'{place}clean_test_key_list.txt', f'{place}clean_label_kv.txt'
+    if config.data.name == 'filelist':
+        config.data.update(list=f'{place}noisy_train_key_list.txt', labels=f'{place}noisy_label_kv.txt')
+        config.data.update(test_list=f'{place}clean_test_key_list.txt', test_labels=f'{place}clean_label_kv.txt')
     config.data.update(image_size=128, mean=(0.6959, 0.6537, 0.6371), std=(0.3113, 0.3192, 0.3214))
     config.augment.simclr.blur_probability = 0.5
     config.head_optimizer.learning_rate = 0.1

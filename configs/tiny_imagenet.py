@@ -22,7 +22,9 @@ from noisy_jax.settings import presets
 def get_config(argument: str = '') -> ConfigDict:
     """The config; the argument may change what `begin` takes, e.g. 'loss=ce,rate=0.2,smoke'."""
     config, given = presets.begin('tiny_imagenet', argument, 200, noise='symmetric', data='filelist', smoke=False)
-    config.data.update(list='train.txt', test_list='val.tsv', test_path='val/images', image_size=64)
+    config.data.image_size = 64
+    if config.data.name == 'filelist':
+        config.data.update(list='train.txt', test_list='val.tsv', test_path='val/images')
     config.augment.simclr.blur_probability = 0.5
     config.pretrain.optimizer.learning_rate = 0.1
     config.head_optimizer.update(learning_rate=0.1, weight_decay=0.0)

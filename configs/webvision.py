@@ -26,8 +26,9 @@ from noisy_jax.settings import presets
 def get_config(argument: str = '') -> ConfigDict:
     """The config; the argument may change what `begin` takes; noise and rate are added to the labels."""
     config, given = presets.begin('webvision', argument, 50, data='filelist', method='single', smoke=False)
-    config.data.list, config.data.test_list = 'info/train_filelist_google.txt', 'info/val_filelist.txt'
-    config.data.test_path, config.data.max_classes = 'val_images_256', 50
+    if config.data.name == 'filelist':
+        config.data.update(list='info/train_filelist_google.txt', test_list='info/val_filelist.txt')
+        config.data.update(test_path='val_images_256', max_classes=50)
     config.data.update(image_size=128, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     config.augment.simclr.blur_probability = 0.5
     config.pretrain.optimizer.learning_rate = 0.1

@@ -10,8 +10,10 @@ import pytest
 from conftest import CIFAR_COUNTS, DATA, refused
 from PIL import Image
 from sklearn.datasets import load_digits
+from tiny import CONFIGS
 
-from noisy_jax import data
+from noisy_jax import config as config_lib
+from noisy_jax import data, settings
 from noisy_jax.data import lazy, pictures
 
 CIFAR_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
@@ -26,6 +28,31 @@ def test_an_unknown_loader_is_refused():
 
 
 # Digits.
+
+
+@pytest.mark.parametrize('name', sorted({*data.LOADERS} - {'filelist'}))
+@pytest.mark.parametrize(('field', 'value'), [('test_list', 'test.csv'), ('class_names', 'n.txt'), ('max_classes', 5)])
+def test_settings_of_lists_are_refused_elsewhere(name, field, value):
+    config = settings.default()
+    config.data.update({field: value})
+    config.data.name = name
+    refused(lambda: settings.validate(config), f'config.data.{field}', repr(value), 'only lists')
+    config.data.name = 'filelist'
+    settings.validate(config)
+
+
+@pytest.mark.parametrize('name', ['webvision', 'clothing1m', 'tiny_imagenet'])
+def test_a_config_of_lists_sets_none_for_arrays(name):
+    settings.validate(config_lib.load(f'{CONFIGS}/{name}.py:data=arrays'))
+
+
+def test_own_images_are_recognised(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez('a', images=np.zeros(1))
+    (tmp_path / 'a.npz').rename('A.NPZ')
+    (tmp_path / 'list.csv').touch()
+    assert [data.kind_of(path) for path in ('A.NPZ', 'list.csv', '.')] == ['arrays', 'filelist', 'folder']
+    assert data.kind_of('.', 'list.csv') == 'filelist'
 
 
 def test_digits():

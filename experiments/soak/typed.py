@@ -138,6 +138,10 @@ _WORDS = (
     'base.loss=',
     'data.name=x',
     'data.broken=x',
+    'data.test_list=x',
+    'data.labels=x',
+    'data.class_names=x',
+    'data.max_classes=2',
     'noise.kind=x',
     'model.encoder=x',
     'model.encoder=',
@@ -216,6 +220,7 @@ TRIALS = [
             ('data.pack', ('--out={at}/o', '--image_size=x')),
             ('data.pack', ('--out={at}/o', '--name=x')),
             ('data.pack', ('--out={at}/o', '--name=folder', '--path={at}/none')),
+            ('data.pack', ('--out={at}/o', '--name=folder', '--path={at}/photos', '--max_classes=1')),
             ('data.pack', ('--out={at}/o', '--image_size=-1', '--path={at}/photos')),
         )
     ),

@@ -10,15 +10,17 @@ from typing import Any
 from noisy_jax import files
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.lazy import Decoding
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, short
 
 LOADERS = ('digits', 'arrays', 'folder', 'filelist', 'tfds')  # modules of this folder
+_OF_LISTS = ('list', 'test_list', 'test_path', 'labels', 'test_labels', 'class_names', 'max_classes')
+_OTHERS = {'digits': 'the digits', 'arrays': 'arrays', 'folder': 'class folders', 'tfds': 'data sets of TFDS'}
 
 
 def kind_of(path: str, listed: str = '') -> str:
     """The loader for config.data.path and config.data.list of own images."""
     place = pathlib.Path(path)
-    if path and (place.suffix == '.npz' or (place / 'images.npy').is_file()):
+    if path and (place.suffix.lower() == '.npz' or (place / 'images.npy').is_file()):
         return 'arrays'
     return 'filelist' if listed or place.is_file() else 'folder'
 
@@ -54,6 +56,25 @@ def _linked(folder: str | os.PathLike, levels: int = 2) -> Iterator[str]:
                 yield from [entry.path] if entry.is_dir() else []
             elif levels > 1 and entry.is_dir():
                 yield from _linked(entry.path, levels - 1)
+
+
+def check_form(settings: Mapping[str, Any], prefix: str = 'config.data.') -> None:
+    """Checks that settings of lists are set for lists alone; other loaders would ignore them.
+
+    Args:
+      settings: config.data; nothing is checked while its loader is left to the data.
+      prefix: how an error begins the name of a setting.
+
+    Raises:
+      InputError: one is set that the loader does not take.
+    """
+    for field in _OF_LISTS:
+        if settings['name'] in _OTHERS and settings[field]:
+            empty = type(settings[field])()
+            raise InputError(
+                f'{prefix}{field}: {_OTHERS[settings["name"]]} take none, found {short(settings[field])}; only lists '
+                f'of files do, leave it {empty!r}'
+            )
 
 
 def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:

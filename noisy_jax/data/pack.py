@@ -64,6 +64,7 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     for name, value in settings.items():
         if not DATA[name].accepts(value):
             raise InputError(f'--{name}: {short(value)} is not allowed; allowed: {DATA[name].allowed}')
+    data.check_form(settings, '--')
     files.check_name(out)
     folder = pathlib.Path(out)
     _unfinished(folder)  # before anything is made there

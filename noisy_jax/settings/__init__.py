@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from noisy_jax import config as config_lib
-from noisy_jax import losses, models
+from noisy_jax import data, losses, models
 from noisy_jax.config import Section, Setting
 from noisy_jax.data import augment
 from noisy_jax.data.settings import DATA, NOISE
@@ -184,6 +184,7 @@ def validate(config: ConfigDict, unchecked: Collection[str] = ()) -> None:
       InputError: naming the key, what was given and what is allowed.
     """
     config_lib.validate(config, sections(), renamed=RENAMED, unchecked=unchecked)
+    data.check_form(config.data)
     phases = tuple(config.phases)
     if list(phases) != sorted(set(phases), key=PHASES.index) or not (phases or config.report.cross_fit):
         raise InputError(

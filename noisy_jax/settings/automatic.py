@@ -241,6 +241,7 @@ def _choose_from_data(
     loader, size = config.data.name, config.data.image_size
     if loader == 'auto':
         loader = 'arrays' if given else data.kind_of(config.data.path, config.data.list)
+        data.check_form({**config.data, 'name': loader})
     images = given[0] if given else data.load_undecoded({**config.data, 'name': loader}, 'train')
     facts = _facts(images, config.devices, config.effort)
     facts = dataclasses.replace(facts, folds=config.cross_fit.folds, weights=weights)
