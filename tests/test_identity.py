@@ -10,7 +10,7 @@ from conftest import refused
 from PIL import Image
 
 from noisy_jax import data
-from noisy_jax.data import identity
+from noisy_jax.data import identity, marks
 from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums
 from noisy_jax.workdir import WorkDir
 
@@ -65,19 +65,48 @@ def test_a_damaged_note_is_named(begun, text):
     refused(lambda: identity.check(begun, _splits()), 'labels/images.json', 'remove it')
 
 
-def test_files_are_told_by_their_sizes(tmp_path):
-    rng = np.random.default_rng(0)
+def test_marks_of_an_earlier_version_are_not_compared(begun):
+    path = begun.path / 'labels/images.json'
+    noted = json.loads(path.read_text())
+    del noted['version']  # as when marks were sizes
+    noted['train']['mark'] = [99] * 5
+    path.write_text(json.dumps(noted))
+    identity.check(begun, _splits())
+    refused(lambda: identity.check(begun, _splits(id=SWAPPED)), 'image 1 was cat/1.png')
+
+
+@pytest.mark.parametrize('memory_bytes', [0, 2**30])
+def test_other_pixels_in_a_file_of_the_same_size(tmp_path, memory_bytes):
     for name in ('a', 'b'):
         (tmp_path / name).mkdir()
         for number in range(2):
-            Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / name / f'{number}.png')
-    (tmp_path / 'a/1.png').write_bytes((tmp_path / 'a/1.png').read_bytes() + b'more')
-    sizes = [os.path.getsize(tmp_path / name / f'{number}.png') for name in ('a', 'b') for number in range(2)]
-    for memory_bytes in (0, 2**30):
-        found = data.load('folder', split='train', path=str(tmp_path), memory_bytes=memory_bytes)
-        assert found.mark.tolist() == sizes
-        assert found.take(np.array([3, 1])).mark.tolist() == [sizes[3], sizes[1]]
+            Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(tmp_path / name / f'{number}.bmp')
+
+    def mark():
+        return data.load('folder', split='train', path=str(tmp_path), memory_bytes=memory_bytes).mark
+
+    before, changed = mark(), tmp_path / 'b/0.bmp'
+    os.utime(changed, (0, 0))
+    np.testing.assert_array_equal(mark(), before)
+    size = changed.stat().st_size
+    Image.fromarray(np.full((8, 8, 3), 7, np.uint8)).save(changed)
+    assert changed.stat().st_size == size
+    assert np.flatnonzero(mark() != before).tolist() == [2]
     assert data.load_unread(str(tmp_path)).mark is None
+
+
+@pytest.mark.parametrize('size', [0, 1, 12288, 12289, 100_000])
+def test_a_mark_is_of_the_size_and_three_places(tmp_path, size):
+    file, content = tmp_path / 'a', bytearray(size)
+    file.write_bytes(content)
+    found = {marks.of_file(str(file))}
+    for place in {0, size // 2, size - 1} if size else ():
+        file.write_bytes(content[:place] + b'x' + content[place + 1 :])
+        found.add(marks.of_file(str(file)))
+    file.write_bytes(content + b'\0')
+    found.add(marks.of_file(str(file)))
+    assert len(found) == 2 + len({0, size // 2, size - 1} if size else ())
+    assert marks.of_file(str(tmp_path / 'none')) == 0
 
 
 def test_arrays_are_told_by_some_of_their_images(tmp_path):

@@ -65,6 +65,19 @@ def _swapped(at: pathlib.Path) -> Command:
     return again(at)
 
 
+def _exchanged(at: pathlib.Path) -> Command:
+    """Two images have exchanged their names, whose files have one size."""
+    _unfinished(at)
+    by_size: dict[int, pathlib.Path] = {}
+    for path in sorted((at / 'photos').rglob('*.png')):
+        other, content = by_size.setdefault(path.stat().st_size, path), path.read_bytes()
+        if other.read_bytes() != content:
+            path.write_bytes(other.read_bytes())
+            other.write_bytes(content)
+            return again(at)
+    raise RuntimeError('no two files have one size')
+
+
 def _class_renamed(at: pathlib.Path) -> Command:
     _unfinished(at)
     (at / 'photos' / 'class 0').rename(at / 'photos' / 'class 00')
@@ -142,6 +155,7 @@ _NEEDED = {'config.json': (_predict, _clean, _export, again), 'data.json': (_pre
 TRIALS = [
     Trial('left', 'an image renamed since', REFUSED, _renamed),
     Trial('left', 'another image of the same name since', REFUSED, _swapped),
+    Trial('left', 'two images of one size exchanged since', REFUSED, _exchanged),
     Trial('left', 'a class renamed since', REFUSED, _class_renamed),
     Trial('left', 'an image added since', REFUSED, _image_added),
     *(

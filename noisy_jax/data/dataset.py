@@ -32,8 +32,7 @@ class Dataset:
       available: how many images the loader has; N by default.
       broken: (id, what is wrong) of each image that was left out because it cannot be read.
       levels: which values of deep images (grey, more than 8 bits) became black and white; None without such images.
-      mark: int64 [N] by which another image of the same name is noticed: the size of its file, or a checksum; None:
-        nothing tells.
+      mark: int64 [N], a checksum by which another image of the same name is noticed; None: nothing tells.
 
     Raises:
       InputError: shapes do not match, a label is out of range, or two classes have one name.
@@ -99,7 +98,7 @@ class Dataset:
         """
         found = lazy.images(encoded, decoding)
         broken = tuple((str(columns['id'][row]), reason) for row, reason in found.broken.items())
-        columns['mark'] = encoded.sizes() if decoding.headers else None
+        columns['mark'] = encoded.marks() if decoding.headers else None
         whole = {name: values if values is None else values[found.rows] for name, values in columns.items()}
         return cls(
             found.images, class_names=class_names, available=available, broken=broken, levels=found.levels, **whole

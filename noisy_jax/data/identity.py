@@ -11,7 +11,8 @@ from noisy_jax.workdir import WorkDir
 
 _FILE = 'labels/images.json'
 _SET = {'id': list, 'mark': (list, None)}
-_FORM = {'classes': list, 'train': _SET, 'unlabelled': _SET, 'test': ({**_SET, 'label': list}, None)}
+_FORM = {'version?': int, 'classes': list, 'train': _SET, 'unlabelled': _SET, 'test': ({**_SET, 'label': list}, None)}
+_VERSION = 1  # of the marks; before it they were sizes of files
 
 
 def check(folder: WorkDir, splits: Splits) -> None:
@@ -28,9 +29,15 @@ def check(folder: WorkDir, splits: Splits) -> None:
 
 
 def recorded(folder: WorkDir) -> dict[str, Any] | None:
-    """What `check` noted; None: an earlier version began the run."""
+    """What `check` noted, without marks of an earlier version; None: that noted nothing."""
     path = folder.path / _FILE
-    return forms.read(path, _FORM, 'remove it if the data is still the same') if path.exists() else None
+    if not path.exists():
+        return None
+    noted = forms.read(path, _FORM, 'remove it if the data is still the same')
+    if noted.get('version') != _VERSION:
+        for part in ('train', 'unlabelled', 'test'):
+            noted[part] = noted[part] and {**noted[part], 'mark': None}
+    return noted
 
 
 def changed(folder: WorkDir, how: str) -> InputError:
@@ -41,6 +48,7 @@ def _describe(splits: Splits) -> dict[str, Any]:
     unlabelled = splits.pool.label == NO_LABEL
     test = splits.test and _names(splits.test, slice(None)) | {'label': splits.test.label.tolist()}
     return {
+        'version': _VERSION,
         'classes': list(splits.labelled.class_names),
         'train': _names(splits.labelled, slice(None)),
         'unlabelled': _names(splits.pool, unlabelled),

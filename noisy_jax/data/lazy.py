@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from tqdm import tqdm
 
+from noisy_jax.data import marks
 from noisy_jax.data.decoding import BrokenImage, File, Levels, TooDeep, decode, decoded_shape, fit_array, levels_of
 from noisy_jax.data.workers import pool_of
 from noisy_jax.errors import InputError, some
@@ -80,8 +81,8 @@ class Encoded:
         """How errors call the image."""
         raise NotImplementedError
 
-    def sizes(self) -> np.ndarray | None:
-        """Bytes of each, int64 [N], 0 where there is no file; None where nobody knows without reading it."""
+    def marks(self) -> np.ndarray | None:
+        """A checksum of each, int64 [N], as in data/marks.py; None where there are no files."""
         return None
 
 
@@ -93,14 +94,8 @@ class Paths(Encoded):
 
     name = open
 
-    def sizes(self) -> np.ndarray:
-        def size(row: int) -> int:
-            try:
-                return os.stat(self.open(row)).st_size
-            except OSError:
-                return 0
-
-        return np.array([size(row) for row in range(len(self))], np.int64)
+    def marks(self) -> np.ndarray:
+        return np.array([marks.of_file(self.open(row)) for row in range(len(self))], np.int64)
 
 
 class _Lazy:
