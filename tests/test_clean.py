@@ -569,6 +569,24 @@ def test_images_in_folders_of_a_class_folder(tmp_path, level):
     assert by_pixels(found) == by_pixels(train.replace(label=suggested))
 
 
+def folder_work(root, work, *places):
+    """Class folders of images, and a work directory that suspects nothing."""
+    for number, place in enumerate(places):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (4, 4), (number, 0, 0)).save(root / place)
+    train = folder.load('train', str(root))
+    return work_dir(work, train, train.label, name='folder', path=str(root))
+
+
+@pytest.mark.parametrize('name', ['dog ', ' dog', 'do\ng'])
+def test_a_list_that_would_read_back_otherwise(tmp_path, capsys, name):
+    work = folder_work(tmp_path / 'in', tmp_path / 'work', 'cat/a.png', 'dog/a.png', f'{name}/a.png')
+    refused(capsys, clean_all(work, tmp_path / 'new.csv', '--mode=csv', '--write'), 'a list cannot hold', '--out')
+    assert not (tmp_path / 'new.csv').exists()
+    assert clean_all(work, tmp_path / 'new', '--write') == 0
+    assert tree(tmp_path / 'new').keys() == {'cat/a.png', 'dog/a.png', f'{name}/a.png', 'changes.csv'}
+
+
 def test_a_list_that_leaves_its_folder(listed, tmp_path, capsys):
     root, work = listed
     labels = (work / 'labels.csv').read_text()

@@ -99,6 +99,8 @@ def clean(options: argparse.Namespace, command: str) -> None:
     if not request.is_list or (request.settings['name'] in originals.KINDS and request.unlabelled):
         found = originals.find(request.settings, changes.id)
         checks.same_data(folder, request, changes, found)
+    if request.is_list:
+        checks.readable_list(changes, found.train.id[found.unlabelled] if found else ())
     estimates = estimated(request, before, after)
     _say(planned(request, changes, found, estimates))
     if options.all_suspects:

@@ -103,6 +103,22 @@ def probabilities(folder: WorkDir, labels: dict[str, np.ndarray], class_names: t
     return found
 
 
+def readable_list(changes: Changes, unlabelled: np.ndarray) -> None:
+    """Refuses a list whose reader would find other names: it takes off white space around them.
+
+    Args:
+      changes: what becomes of the listed images.
+      unlabelled: ids of those without a label, str [U].
+    """
+    for what, names in (('image', [*changes.id[changes.kept], *unlabelled]), ('class', set(changes.new))):
+        for name in names:
+            if name != name.strip() or (what == 'class' and {'\n', '\r'} & set(name)):
+                raise InputError(
+                    f'--out: a list cannot hold the {what} {str(name)!r} (white space at an end, or a line break); '
+                    'rename it, or take a new folder as --out'
+                )
+
+
 def suggestions(changes: Changes, decided: Changes, after: Count, without: Count, dropped: Count) -> None:
     """Refuses suggestions that take all images of a class, or leave a larger share of wrong labels than without them.
 
