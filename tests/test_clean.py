@@ -587,6 +587,19 @@ def test_a_list_that_would_read_back_otherwise(tmp_path, capsys, name):
     assert tree(tmp_path / 'new').keys() == {'cat/a.png', 'dog/a.png', f'{name}/a.png', 'changes.csv'}
 
 
+@pytest.mark.parametrize('folds', [False, True])
+def test_classes_that_differ_in_case(tmp_path, folds):
+    (tmp_path / 'new').mkdir()
+    if folds:  # as a disk that does not tell them apart shows it
+        (tmp_path / 'NEW').mkdir(exist_ok=True)
+    files = copies.Files(tmp_path / 'new', copy=False)
+    (tmp_path / 'a.png').touch()
+    for name in ('Cat', 'cat'):
+        files.place(str(tmp_path / 'a.png'), files.free(name, '1.png', 'from_dog'))
+    made = {str(path.relative_to(tmp_path / 'new')) for path in (tmp_path / 'new').glob('*/*')}
+    assert made == {'Cat/1.png', 'cat/1_from_dog.png' if folds else 'cat/1.png'}
+
+
 def test_a_list_that_leaves_its_folder(listed, tmp_path, capsys):
     root, work = listed
     labels = (work / 'labels.csv').read_text()

@@ -31,6 +31,7 @@ class Files:
         self._out, self._copy = out, copy
         self._taken: set[str] = set()
         self._placed: set[tuple[str, str]] = set()  # sources and targets
+        self._folds = os.path.lexists(out.with_name(out.name.swapcase()))  # the disk takes A.jpg and a.jpg for one
         self.linked = 0
 
     def place(self, source: str, target: str) -> None:
@@ -68,17 +69,21 @@ class Files:
         path.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(path):
             raise InputError(f'two files would be {target} in the copy; --mode csv writes a list alone')
-        self._taken.add(_key(target))
+        self._taken.add(self._key(target))
         return path
 
     def free(self, folder: str, name: str, mark: str) -> str:
         """'folder/name', or where that is taken 'folder/stem_mark.suffix', 'folder/stem_mark_2.suffix', ..."""
         stem, suffix = os.path.splitext(name)
         target, number = f'{folder}/{name}', 1
-        while _key(target) in self._taken:
+        while self._key(target) in self._taken:
             target = f'{folder}/{stem}_{mark}{f"_{number}" if number > 1 else ""}{suffix}'
             number += 1
         return target
+
+    def _key(self, target: str) -> str:
+        target = os.path.normpath(target)
+        return target.lower() if self._folds else target
 
 
 def write(
@@ -169,10 +174,6 @@ def _write_images(file: pathlib.Path, images: Images) -> None:
     for start in _progress(range(0, len(images), chunk)):
         written[start : start + chunk] = images[start : start + chunk]
     written.flush()
-
-
-def _key(target: str) -> str:
-    return os.path.normpath(target).lower()  # on some disks A.jpg and a.jpg are one
 
 
 def _progress(items: Any) -> Iterable[Any]:
