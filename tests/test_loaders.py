@@ -379,6 +379,15 @@ def test_a_validation_folder_stands_in_for_the_test_set(tmp_path, name):
         ('train/0 test/0', 'test train', '', 'test holds images and is taken for a class; train holds'),
         ('10/0 9/0 011/0', '9 10 011', '', ''),
         ('b/0 a/x/y/0', 'a b', '', ''),
+        (
+            'training/1/0 training/2/0 testing/1/0 testing/2/0 unlabelled/0',
+            'testing training',
+            '',
+            'testing, training look like sets, but are taken for classes; sets are named train and test',
+        ),
+        ('a/2020/0 a/2021/0 b/2020/0 b/2021/0 c/0', 'a b c', '', ''),
+        ('a/2021/0 b/2021/0', 'a b', '', ''),
+        ('a/0 a/@eaDir/0 b/0 @eaDir/0 __MACOSX/a/0', 'a b', '', '3 hidden files or folders (@eaDir, __MACOSX and 1'),
     ],
 )
 def test_which_folders_are_sets_and_which_are_classes(tmp_path, recwarn, files, classes, test, says):

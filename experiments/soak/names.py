@@ -228,6 +228,9 @@ TRIALS = [
         lambda at: last(folder(at / 'photos' / 'Test'), quick(folder(at / 'photos' / 'Train').parent, at / 'run')),
         _classes('cat', 'dog'),
     ),
+    Trial(
+        'files', 'folders of systems', WORKS, _more('@eaDir/x.png', 'cat/@eaDir/x.png', '__MACOSX/x.png'), _images(12)
+    ),
     Trial('files', 'a class called train', WORKS, _folder('bus', 'train'), _classes('bus', 'train')),
     Trial('files', 'a class called test', WORKS, _folder('bus', 'test'), _classes('bus', 'test')),
     Trial('files', 'classes train and test', WORKS, _folder('train', 'test'), _classes('test', 'train')),

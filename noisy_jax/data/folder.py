@@ -125,7 +125,23 @@ def _layout(root: str) -> _Layout:
                 'there, or rename this folder'
             )
     classes = [name for name, level in reserved.items() if level.left_out[_LOOSE]]
-    return _Layout(top, top, None, {}, tuple(f'{name} holds images and is taken for a class' for name in classes))
+    notes = tuple(f'{name} holds images and is taken for a class' for name in classes)
+    return _Layout(top, top, None, {}, (*notes, *_like_sets(top)))
+
+
+def _like_sets(top: _Level) -> tuple[str, ...]:
+    """A note if the class folders hold no images themselves, but folders of the same names, as sets do."""
+    names, inside = [name for name in top.folders if not _is_any(name, UNLABELLED)], []
+    for name in names:
+        level = _level(top.path, name)
+        if level.left_out[_LOOSE]:
+            return ()
+        inside.append(set(level.folders))
+    if len(names) < 2 or len(set.intersection(*inside)) < 2:
+        return ()
+    return (
+        f'{some(names, 3)} look like sets, but are taken for classes; sets are named {_TRAIN} and {_TEST_NAMES[0]}',
+    )
 
 
 def _level(root: str, name: str = '') -> _Level:
@@ -159,7 +175,11 @@ def _is_any(name: str, names: tuple[str, ...]) -> bool:
 
 
 def _has_images(folder: str) -> bool:
-    return any(pictures.is_image(name) for _, _, names in os.walk(folder) for name in names if name[0] != '.')
+    for _, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not pictures.is_hidden(name)]
+        if any(pictures.is_image(name) and not pictures.is_hidden(name) for name in names):
+            return True
+    return False
 
 
 def _once(root: str, found: pictures.Found) -> list[str]:

@@ -13,6 +13,7 @@ from noisy_jax.errors import InputError, some, warn_once
 # Kinds that Pillow knows by name only, needs another program for, or that are no pictures.
 _NO_PICTURES = ('BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF')
 _MADE = ('.ds_store', 'thumbs.db', 'desktop.ini', 'changes.csv')  # by systems, and by our clean
+_OF_SYSTEMS = ('@eadir', '__macosx', 'lost+found', '#recycle', '$recycle.bin', 'system volume information')
 _NAMED = 2  # of each kind that is left out
 
 # What is left out, one and several.
@@ -119,7 +120,8 @@ def entries(folder: str) -> list[os.DirEntry]:
 
 
 def is_hidden(name: str) -> bool:
-    return name.startswith('.')
+    """Whether a file or folder is hidden, or one that systems and disk stations put among a user's."""
+    return name.startswith('.') or name.lower() in _OF_SYSTEMS
 
 
 def is_missed(name: str) -> bool:
