@@ -231,6 +231,20 @@ TRIALS = [
     Trial(
         'files', 'folders of systems', WORKS, _more('@eaDir/x.png', 'cat/@eaDir/x.png', '__MACOSX/x.png'), _images(12)
     ),
+    Trial(
+        'files',
+        'training/ and testing/',
+        WORKS,
+        lambda at: last(folder(at / 'p' / 'testing'), quick(folder(at / 'p' / 'training').parent, at / 'run')),
+        _classes('testing', 'training'),
+    ),
+    Trial(
+        'files',
+        'a suffix .NPZ',
+        WORKS,
+        lambda at: last(arrays(at / 'a.npz').rename(at / 'A.NPZ'), quick(at / 'A.NPZ', at / 'run')),
+        _images(24),
+    ),
     Trial('files', 'a class called train', WORKS, _folder('bus', 'train'), _classes('bus', 'train')),
     Trial('files', 'a class called test', WORKS, _folder('bus', 'test'), _classes('bus', 'test')),
     Trial('files', 'classes train and test', WORKS, _folder('train', 'test'), _classes('test', 'train')),

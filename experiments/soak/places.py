@@ -1,12 +1,13 @@
 """Where things lie: folders in each other, names that cannot be used, files that would be overwritten."""
 
 import csv
+import json
 import os
 import pathlib
 
 from experiments.soak.left import begun
 from experiments.soak.photos import Command, command, folder, last, listed, quick
-from experiments.soak.trial import REFUSED, WORKS, Trial
+from experiments.soak.trial import REFUSED, WORKS, Trial, call
 
 
 def _list_in(at: pathlib.Path, name: str) -> Command:
@@ -59,6 +60,15 @@ def _out(at: pathlib.Path, name: str, out: str, *more: str) -> Command:
 
 def _predicted(at: pathlib.Path, out: str) -> Command:
     return _out(at, 'predict', out, f'--images={at / "photos"}')
+
+
+def _packed_run(at: pathlib.Path) -> Command:
+    """A run on what `pack` made of class folders with images without a label."""
+    folder(folder(at / 'photos'), ['unlabelled'], 2)
+    status, said = call(_packed(at, f'{at}/packed'))
+    if status:
+        raise RuntimeError(said)
+    return quick(at / 'packed', at / 'run')
 
 
 def _packed(at: pathlib.Path, out: str) -> Command:
@@ -136,6 +146,13 @@ TRIALS = [
     *(
         Trial('places', f'pack --out={out or "(empty)"}', REFUSED, lambda at, o=out: _packed(at, o.format(at=at)))
         for out in ('', '/', '{at}/photos', '{at}/photos/out', '{at}/photos/cat/00.png')
+    ),
+    Trial(
+        'places',
+        'a pack with images without a label',
+        WORKS,
+        _packed_run,
+        lambda at: json.loads((at / 'run' / 'data.json').read_text())['unlabelled'] == 2,
     ),
     Trial('places', 'no run there', REFUSED, lambda at: command('export', f'--workdir={at}', f'--out={at / "out"}')),
 ]
