@@ -13,49 +13,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import files, forms, spreadsheet
+from noisy_jax import files, forms, layout, spreadsheet
 from noisy_jax.config import flatten, from_json
 from noisy_jax.errors import InputError, first_line, some
 
 LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
-_MARK = 'config.json'  # what makes a folder a work directory
-_BEFORE_IT = (f'{_MARK}.part', 'images.json', 'images.json.part', files.LOCK)  # what a run may leave without it
-_DEEPEST = 200  # characters of the longest path in it: a checkpoint that is being saved has some 140
-# Names that a run writes in its folder: a file of a user's may not be among them.
-_OWN = (
-    *(_MARK, 'data.json', 'weights.json', 'images.json', 'summary.json', 'metrics.jsonl', 'labels', 'labels.csv'),
-    *('data_issues.csv', 'pred_probs.npy', 'checkpoints', 'plots', 'report.html', 'tensorboard', files.LOCK),
-)
-_OTHER, _AGAIN = 'use another --workdir', 'rerun the command of the run to write it'
-# What is read of each JSON file, and what to do where that is not there.
-_FORMS: dict[str, tuple[forms.Form, str]] = {
-    'config': (dict, _OTHER),
-    'data': ({'classes': [str], 'image_shape': [int, int, int], 'unlabelled?': int}, _AGAIN),
-    'weights': ({'sha256': str}, _OTHER),
-    'summary': (
-        {
-            'complete?': bool,
-            'phases?': [{'name': str}],
-            'label_issues?': {
-                'threshold': float,
-                'estimated_noise_rate?': float,
-                'noise_rate_interval?': [float, float],
-                'judge?': str,
-                'trusted?': bool,
-                'why?': str,
-            },
-            'data_issues?': dict,
-        },
-        _AGAIN,
-    ),
-    'labels/judge': (
-        {'noise_rate': [float, float], 'judge': str, 'aurocs': {str: float}, 'fault': str},
-        _AGAIN,
-    ),
-}
-_EPOCH = {'phase': str, 'stage?': str, 'epoch?': int, 'step?': int, 'loss': float}
-_NUMBERS = (int, float, type(None))  # NaN among them: of nothing, a mean is none
 _TEXT = {'pred_prob': '{:.6f}'.format, 'clean_probability': '{:.6f}'.format, 'is_suspect': int}
 
 
@@ -83,7 +46,7 @@ class WorkDir:
         """
         folder = cls(path)
         try:
-            is_run = (folder.path / _MARK).is_file()
+            is_run = (folder.path / layout.MARK).is_file()
         except OSError as error:
             raise InputError(f'--workdir: {folder.path} cannot be read ({error.strerror})') from error
         if not is_run:
@@ -106,14 +69,14 @@ class WorkDir:
         """
         try:
             str(self.path.absolute()).encode()
-            os.lstat(self.path.absolute() / ('n' * _DEEPEST))
+            os.lstat(self.path.absolute() / ('n' * layout.DEEPEST))
         except UnicodeEncodeError as error:
             raise InputError(f'workdir: {self.path.absolute()} is not UTF-8; take a folder whose path is') from error
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 raise InputError(f'workdir: {self.path} cannot be used ({error.strerror})') from error
         inside = files.lies_in(spare, self.path) if spare else None
-        files.check_free(self.path, _MARK, 'workdir', (*_BEFORE_IT, *(inside.parts[:1] if inside else ())))
+        files.check_free(self.path, layout.MARK, 'workdir', (*layout.BEFORE_IT, *(inside.parts[:1] if inside else ())))
 
     def check_apart(self, path: str | os.PathLike, field: str) -> None:
         """Checks that `path`, which a run reads or a command writes, is none of the files of this run.
@@ -122,7 +85,7 @@ class WorkDir:
           InputError: it is; `field` is how it names the path.
         """
         inside = files.lies_in(path, self.path)
-        if inside and inside.parts and inside.parts[0].removesuffix('.part') in _OWN:
+        if inside and inside.parts and inside.parts[0].removesuffix('.part') in layout.OWN:
             raise InputError(f'{field}: {path} is among the files of the run in {self.path}; choose another place')
 
     @contextlib.contextmanager
@@ -193,7 +156,7 @@ class WorkDir:
         self.save_bytes(f'{name}.npy', buffer.getvalue())
 
     def load_array(
-        self, name: str, shape: tuple[int | None, ...] | None = None, kinds: str = 'iuf', remedy: str = _AGAIN
+        self, name: str, shape: tuple[int | None, ...] | None = None, kinds: str = 'iuf', remedy: str = layout.AGAIN
     ) -> np.ndarray:
         """Reads what `save_array` wrote.
 
@@ -233,7 +196,7 @@ class WorkDir:
         Raises:
           InputError: the file is missing, broken or something else.
         """
-        return forms.read(self.path / f'{name}.json', *_FORMS.get(name, (dict, _OTHER)))
+        return forms.read(self.path / f'{name}.json', *layout.FORMS.get(name, (dict, layout.OTHER)))
 
     def load_config(self) -> ConfigDict:
         """The run's config; InputError: as `load_json`."""
@@ -241,7 +204,7 @@ class WorkDir:
         try:
             return from_json(saved)
         except Exception as error:  # names that ConfigDict does not take raise many kinds
-            raise InputError(f'{self.path}/config.json: no config ({first_line(error)}); {_OTHER}') from error
+            raise InputError(f'{self.path}/config.json: no config ({first_line(error)}); {layout.OTHER}') from error
 
     def epochs(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; InputError: one is broken."""
@@ -251,7 +214,7 @@ class WorkDir:
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f'{self.metrics} cannot be read ({first_line(error)}); {remedy}') from error
         for number, line in enumerate(lines, 1):
-            if found := forms.fault(line, _EPOCH) or _odd(line):
+            if found := layout.epoch_fault(line):
                 raise InputError(f'{self.metrics}, line {number}: {found}; {remedy}')
         return lines
 
@@ -324,9 +287,3 @@ def _table(path: pathlib.Path, needed: Sequence[str]) -> tuple[list[str], list[l
         if name not in header:
             raise ValueError(f'it has no column {name}')
     return header, rows
-
-
-def _odd(line: dict[str, Any]) -> str | None:
-    """What is no number among the metrics of an epoch; None where all are, or unknown."""
-    values = {name: value for name, value in line.items() if name not in ('phase', 'stage')}
-    return next((f'{name} is {value!r}' for name, value in values.items() if type(value) not in _NUMBERS), None)

@@ -1,0 +1,51 @@
+"""The names and forms of the files in a work directory."""
+
+from typing import Any
+
+from noisy_jax import files, forms
+
+MARK = 'config.json'  # what makes a folder a work directory
+BEFORE_IT = (f'{MARK}.part', 'images.json', 'images.json.part', files.LOCK)  # what a run may leave without it
+DEEPEST = 200  # characters of the longest path in it: a checkpoint that is being saved has some 140
+# Names that a run writes in its folder: a file of a user's may not be among them.
+OWN = (
+    *(MARK, 'data.json', 'weights.json', 'images.json', 'summary.json', 'metrics.jsonl', 'labels', 'labels.csv'),
+    *('data_issues.csv', 'pred_probs.npy', 'checkpoints', 'plots', 'report.html', 'tensorboard', files.LOCK),
+)
+OTHER, AGAIN = 'use another --workdir', 'rerun the command of the run to write it'
+# What is read of each JSON file, and what to do where that is not there.
+FORMS: dict[str, tuple[forms.Form, str]] = {
+    'config': (dict, OTHER),
+    'data': ({'classes': [str], 'image_shape': [int, int, int], 'unlabelled?': int}, AGAIN),
+    'weights': ({'sha256': str}, OTHER),
+    'summary': (
+        {
+            'complete?': bool,
+            'phases?': [{'name': str}],
+            'label_issues?': {
+                'threshold': float,
+                'estimated_noise_rate?': float,
+                'noise_rate_interval?': [float, float],
+                'judge?': str,
+                'trusted?': bool,
+                'why?': str,
+            },
+            'data_issues?': dict,
+        },
+        AGAIN,
+    ),
+    'labels/judge': (
+        {'noise_rate': [float, float], 'judge': str, 'aurocs': {str: float}, 'fault': str},
+        AGAIN,
+    ),
+}
+_EPOCH = {'phase': str, 'stage?': str, 'epoch?': int, 'step?': int, 'loss': float}
+_NUMBERS = (int, float, type(None))  # NaN among them: of nothing, a mean is none
+
+
+def epoch_fault(line: Any) -> str | None:
+    """What is wrong with a line of metrics.jsonl; None where nothing is."""
+    if found := forms.fault(line, _EPOCH):
+        return found
+    values = {name: value for name, value in line.items() if name not in ('phase', 'stage')}
+    return next((f'{name} is {value!r}' for name, value in values.items() if type(value) not in _NUMBERS), None)
