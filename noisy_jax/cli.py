@@ -54,7 +54,10 @@ def of_command(name: str, description: str) -> Parser:
 
 
 class Unheeded:
-    """A stream such as standard error, to which everything can be written after its reader (`2>&1 | head`) has gone."""
+    """A stream such as standard error, to which everything can be written.
+
+    Also after its reader (`2>&1 | head`) has gone, or where its file is on a full disk.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -65,14 +68,14 @@ class Unheeded:
     def write(self, text: str) -> int:
         try:
             return self.stream.write(text)
-        except BrokenPipeError:
+        except OSError:
             _to_nobody(self.stream)
             return len(text)
 
     def flush(self) -> None:
         try:
             self.stream.flush()
-        except BrokenPipeError:
+        except OSError:
             _to_nobody(self.stream)
 
 
@@ -96,7 +99,7 @@ def _open_standard_streams() -> None:
 def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
     """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C and SIGTERM.
 
-    Nothing ends because nobody reads standard error any more, or because a standard stream is closed, as `>&-` does.
+    Nothing ends because standard error leads nowhere any more, or because a standard stream is closed, as `>&-` does.
 
     Warnings take one line each, and names that are not UTF-8 are printed as they are.
 

@@ -58,6 +58,14 @@ def without_reader(monkeypatch):
         yield replace
 
 
+@pytest.mark.parametrize('buffering', [1, 2**16])
+def test_work_goes_on_when_the_disk_of_standard_error_is_full(monkeypatch, buffering):
+    with open('/dev/full', 'w', buffering=buffering) as full:
+        monkeypatch.setattr(sys, 'stderr', full)
+        assert exit_status(lambda: print('a bar', file=sys.stderr)) == 0
+        assert exit_status(lambda: _raises(InputError('refused'))) == 2
+
+
 def test_work_goes_on_when_nobody_reads_standard_error(without_reader):
     without_reader('stderr')
     done = []
