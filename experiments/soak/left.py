@@ -129,6 +129,14 @@ def _half(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
 
+def _part_linked(at: pathlib.Path) -> Command:
+    """Where the report is written, a link leads to a file of the user's."""
+    (at / 'mine').write_text('mine')
+    (begun(at) / 'report.html').unlink()
+    (at / 'run' / 'report.html.part').symlink_to(at / 'mine')
+    return again(at)
+
+
 def _predict(at: pathlib.Path) -> Command:
     return command('predict', f'--workdir={at / "run"}', f'--images={at / "photos"}', f'--out={at / "p.csv"}')
 
@@ -239,6 +247,19 @@ TRIALS = [
         WORKS,
         _with('report.html', lambda content: None),
         lambda at: (at / 'run' / 'report.html').exists(),
+    ),
+    Trial(
+        'left',
+        'report.html.part a link, then again',
+        WORKS,
+        _part_linked,
+        lambda at: (at / 'mine').read_text() == 'mine',
+    ),
+    Trial(
+        'left',
+        'data.path written in another way, then again',
+        WORKS,
+        lambda at: last(begun(at), photos.quick(f'{at}/run/../photos/', at / 'run')),
     ),
     Trial('left', 'another config', REFUSED, lambda at: last(begun(at), again(at, '--config.seed=3'))),
 ]

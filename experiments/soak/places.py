@@ -75,6 +75,13 @@ def _packed(at: pathlib.Path, out: str) -> Command:
     return command('data.pack', '--name=folder', f'--path={folder(at / "photos")}', f'--out={out}')
 
 
+def _class_linked(at: pathlib.Path) -> Command:
+    """A work directory in the folder that a class links to."""
+    folder(at / 'photos')
+    (at / 'photos' / 'bird').symlink_to(folder(at / 'birds', ['all']) / 'all')
+    return quick(at / 'photos', at / 'birds' / 'all' / 'r')
+
+
 _OURS = ('labels.csv', 'data_issues.csv', 'metrics.jsonl', 'summary.json', 'report.html', 'pred_probs.npy')
 
 TRIALS = [
@@ -110,6 +117,12 @@ TRIALS = [
         lambda at: quick(folder(at / 'photos'), at / 'photos/cat/00.png/r'),
     ),
     Trial('places', 'a name of 300 characters', REFUSED, lambda at: quick(folder(at / 'photos'), at / ('r' * 300))),
+    Trial('places', 'a name that is not UTF-8', REFUSED, lambda at: quick(folder(at / 'photos'), f'{at}/r\udcfc')),
+    *(
+        Trial('places', f'--workdir={address}', REFUSED, lambda at, a=address: quick(folder(at / 'photos'), a))
+        for address in ('gs://bucket/run', 's3://bucket/run', 'file:///run')
+    ),
+    Trial('places', 'a work directory in a class folder that is a link', REFUSED, _class_linked),
     Trial('places', 'NUL in --workdir', REFUSED, lambda at: quick(folder(at / 'photos'), f'{at}/r\0n')),
     Trial('places', 'NUL in data.path', REFUSED, lambda at: quick(f'{at}/p\0s', at / 'run')),
     Trial('places', 'no data there', REFUSED, lambda at: quick(at / 'none', at / 'run')),
@@ -123,13 +136,24 @@ TRIALS = [
     Trial('places', 'clean onto a link', REFUSED, lambda at: _linked(at, f'{at}/link')),
     *(
         Trial('places', f'clean --out={out or "(empty)"}', REFUSED, lambda at, out=out: _cleaned(at, out.format(at=at)))
-        for out in ('', '/', '.', '..', '{at}', '{at}/photos', '{at}/photos/out', '{at}/run', '{at}/run/labels.csv')
+        for out in (
+            '',
+            '/',
+            '.',
+            '..',
+            'gs://bucket/out',
+            '{at}',
+            '{at}/photos',
+            '{at}/photos/out',
+            '{at}/run',
+            '{at}/run/labels.csv',
+        )
     ),
     *(
         Trial(
             'places', f'export --out={out or "(empty)"}', REFUSED, lambda at, o=out: _out(at, 'export', o.format(at=at))
         )
-        for out in ('', '/', '.', '{at}/photos/out', '{at}/photos/class 0/000.png', '{at}/none/out')
+        for out in ('', '/', '.', 'gs://bucket/out', '{at}/photos/out', '{at}/photos/class 0/000.png', '{at}/none/out')
     ),
     *(
         Trial('places', f'predict --out={out or "(empty)"}', REFUSED, lambda at, o=out: _predicted(at, o.format(at=at)))
@@ -145,7 +169,7 @@ TRIALS = [
     ),
     *(
         Trial('places', f'pack --out={out or "(empty)"}', REFUSED, lambda at, o=out: _packed(at, o.format(at=at)))
-        for out in ('', '/', '{at}/photos', '{at}/photos/out', '{at}/photos/cat/00.png')
+        for out in ('', '/', 'gs://bucket/out', '{at}/photos', '{at}/photos/out', '{at}/photos/cat/00.png')
     ),
     Trial(
         'places',
