@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TextIO
 
-from noisy_jax.errors import InputError, first_line, one_line, short
+from noisy_jax.errors import InputError, first_line, one_line, short, warning_line
 from noisy_jax.interrupts import Terminated, ended_by_signals
 
 BROKEN_PIPE = 141  # exit status, as a shell has it for SIGPIPE
@@ -144,7 +144,7 @@ def _refused(why: str) -> int:
 def _short_warnings() -> Iterator[None]:
     """Warnings take one line each."""
     usual = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_, **__: f'warning: {one_line(str(message))}\n'
+    warnings.formatwarning = warning_line
     try:
         yield
     finally:

@@ -25,6 +25,11 @@ def one_line(text: str) -> str:
     return ''.join(each if each.isprintable() else escaped(each) for each in text)
 
 
+def warning_line(message: Warning | str, *_: Any, **__: Any) -> str:
+    """A warning as one line, instead of `warnings.formatwarning`."""
+    return f'warning: {one_line(str(message))}\n'
+
+
 def escaped(letter: str) -> str:
     """A letter as an escape sequence; one that stands for a byte of a name that is not UTF-8 as that byte, `\\xfc`."""
     byte = ord(letter) - 0xDC00  # as in surrogateescape

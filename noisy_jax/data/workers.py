@@ -12,6 +12,9 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import warnings
+
+from noisy_jax.errors import warning_line
 
 
 @functools.lru_cache(maxsize=1)
@@ -25,7 +28,8 @@ def pool_of(workers: int) -> concurrent.futures.Executor:
 
 
 def _begin_worker() -> None:
-    """Makes a worker ignore signals, which its parent handles, and end with its parent even if that is killed."""
+    """Makes a worker ignore signals, which its parent handles, end with it even if that is killed, warn in one line."""
+    warnings.formatwarning = warning_line
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
