@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from experiments.soak.photos import Action, arrays, command, folder, last, listed, pixels, quick, save
-from experiments.soak.trial import REFUSED, WORKS, Trial
+from experiments.soak.trial import REFUSED, WORKS, Trial, call
 
 
 def _data(at: pathlib.Path) -> dict:
@@ -33,6 +33,17 @@ def _folder(*names: str) -> Callable[[pathlib.Path], Action]:
 
 def _arrays(**changes: object) -> Callable[[pathlib.Path], Action]:
     return lambda at: quick(arrays(at / 'a.npz', **changes), at / 'run')
+
+
+def _predicted(*names: str) -> Callable[[pathlib.Path], Action]:
+    """A run on classes of these names, and its predictions with a column for each."""
+
+    def make(at: pathlib.Path) -> Action:
+        root = folder(at / 'photos', names)
+        call(quick(root, at / 'run'))
+        return command('predict', f'--workdir={at / "run"}', f'--images={root}', f'--out={at / "p.csv"}', '--all')
+
+    return make
 
 
 def _named(name: str, in_class: str = 'cat') -> Callable[[pathlib.Path], Action]:
@@ -157,6 +168,20 @@ TRIALS = [
         'arrays without labels',
         REFUSED,
         lambda at: last(np.savez(at / 'a.npz', images=pixels()[0]), quick(at / 'a.npz', at / 'run')),
+    ),
+    Trial(
+        'labels',
+        'arrays: class names a space and a case apart',
+        WORKS,
+        _arrays(class_names=np.array(['a', 'a ', 'A', 'b'])),
+        _classes('a', 'a ', 'A', 'b'),
+    ),
+    Trial(
+        'labels',
+        'classes called as columns of predictions',
+        WORKS,
+        _predicted('label', 'path'),
+        lambda at: (at / 'p.csv').read_text().startswith('path,label,probability,class:label,class:path\n'),
     ),
     Trial('labels', 'one class, folders', REFUSED, _folder('cat')),
     Trial('labels', 'one class, list', REFUSED, _list('a')),

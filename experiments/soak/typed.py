@@ -1,5 +1,6 @@
 """What people type: settings, options, config files, parameters and labels of the estimator."""
 
+import contextlib
 import pathlib
 import textwrap
 from collections.abc import Callable
@@ -59,6 +60,23 @@ def _fit(
     return make
 
 
+def _refused_refit(at: pathlib.Path) -> Action:
+    """A fitted estimator answers as before after a fit that is refused."""
+
+    def fit() -> None:
+        from noisy_jax import NoisyLabelClassifier
+
+        x, y = (array[:24] for array in pixels())
+        small = {'encoder': 'cnn6', 'pretrain_epochs': 1, 'epochs': 1, 'batch_size': 4, 'rounds': 0, 'cross_fit': 2}
+        estimator = NoisyLabelClassifier(**small).fit(x, y)
+        before = estimator.predict(x)
+        with contextlib.suppress(ValueError):
+            estimator.set_params(epochs=-5).fit(x, np.array(list('wxyz'))[y])
+        np.testing.assert_array_equal(estimator.predict(x), before)
+
+    return fit
+
+
 def _pandas(dtype: str, missing: bool) -> Callable[[np.ndarray], Any]:
     def make(y: np.ndarray) -> Any:
         import pandas as pd
@@ -109,6 +127,7 @@ _NUMBERS = (
     'data.image_size=-7',
     'data.image_size=1000000000',
     'data.limit=-1',
+    'data.limit=3',
     'data.workers=-1',
     'data.workers=1000000',
     'data.valid_fraction=nan',
@@ -193,6 +212,7 @@ TRIALS = [
             ('--config=digits:x=1', '--workdir={at}/run'),
             ('--config=digits', '--workdir={at}/run', '--nothing'),
             ('--config=digits', '--workdir={at}/run', 'word'),
+            ('--config=digits', '--workdir={at}/run', '--workdir={at}/other'),
             ('--config=digits', '--workdir={at}/run', '--num_processes=x'),
             ('--config=digits', '--workdir={at}/run', '--quiet=3'),
             ('--config',),
@@ -207,6 +227,7 @@ TRIALS = [
             ('predict', ('--workdir={at}/run',)),
             ('predict', ('--workdir={at}/run', '--images={at}/none', '--out={at}/p.csv')),
             ('predict', ('--workdir={at}/run', '--images=', '--out={at}/p.csv')),
+            ('predict', ('--workdir={at}/run', '--images={at}/photos', '--out={at}/p.csv', '--out={at}/q.csv')),
             ('predict', ('--nothing',)),
             ('export', ()),
             ('export', ('--x',)),
@@ -239,6 +260,8 @@ TRIALS = [
     Trial('estimator', 'None among labels, NaN unlabelled', WORKS, _fit(_some(None), unlabelled=float('nan'))),
     Trial('estimator', 'labels of bool', WORKS, _fit(lambda y: y % 2 == 0)),
     Trial('estimator', 'labels -1, 0, 1', WORKS, _fit(lambda y: y % 3 - 1)),
+    Trial('estimator', 'unlabelled=False, labels 0 and 1', WORKS, _fit(lambda y: y % 2, unlabelled=False)),
+    Trial('estimator', 'a refused fit after another', WORKS, _refused_refit),
     Trial('estimator', 'one class', REFUSED, _fit(lambda y: y * 0)),
     Trial('estimator', 'too few labels', REFUSED, _fit(lambda y: y[:-1])),
     Trial('estimator', 'no label at all', REFUSED, _fit(lambda y: y * 0 - 1, unlabelled=-1)),
