@@ -156,6 +156,7 @@ def test_mistakes_are_said_before_the_data_is_read():
     assert not pathlib.Path('unused').exists()
 
 
+@pytest.mark.slow
 def test_a_run_on_given_images_keeps_what_was_chosen(tmp_path, capfd):
     """Images without a label join the pre-training, held-out ones are judged too; a second call chooses nothing."""
     images = digits.load('train', limit=150)

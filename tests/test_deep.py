@@ -11,10 +11,9 @@ from PIL import Image
 from random_weights import random_classifier
 
 from experiments.soak.photos import deep_colours
-from noisy_jax import data
+from noisy_jax import data, errors
 from noisy_jax.data import decoding, lazy, pack, splits
 from noisy_jax.data.decoding import Levels, decode, levels_of
-from noisy_jax.data.pictures import say_once
 from noisy_jax.inference import predict
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.settings import default
@@ -146,7 +145,7 @@ def test_images_that_are_embedded_have_the_range_of_all(root):
 @pytest.mark.parametrize(('kind', 'channels'), [(2, 3), (4, 2), (6, 4)])  # RGB, grey and alpha, RGBA
 def test_colours_of_16_bits_are_said_to_lose_depth(tmp_path, kind, channels):
     file = deep_colours(tmp_path / 'a.png', kind, np.full((4, 5, channels), 0xABCD, '>u2'))
-    say_once.cache_clear()
+    errors._warn_once.cache_clear()
     with pytest.warns(UserWarning, match='8 bits per colour channel') as said:
         assert decode(file).shape == decode(file).shape == (4, 5, 3)
     assert len(said) == 1

@@ -115,6 +115,7 @@ def _run(folder, **changes):
     return {phase['name']: phase for phase in summary['phases']}, head, lines
 
 
+@pytest.mark.slow
 def test_a_run_that_memorises_returns_to_its_head(tmp_path):
     found, head, lines = _run(tmp_path / 'guarded')
     assert found['classify']['test_accuracy_last'] == head > 0.7
@@ -213,6 +214,7 @@ def test_it_is_said_before_that_elr_will_memorise():
     assert not said({'elr_targets': unsure}, guard=few_wrong)
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_on_a_selection_of_one_group(tmp_path, monkeypatch):
     monkeypatch.setattr(phases.selection, 'clean_probability', lambda losses, **_: np.ones(losses.shape[-1]))
     config = tiny.config('loss=elr,rate=0.4,phases=finetuned', guard=True)

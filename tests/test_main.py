@@ -183,7 +183,7 @@ def test_a_noise_rate_above_one(call_with, photos):
     ('change', 'words'),
     [
         ({'images': np.full((20, 8, 8, 3), np.nan, np.float32)}, ['images[0]', 'NaN']),
-        ({'labels': np.arange(20) - 1}, ['labels[0]', '-1']),
+        ({'labels': np.arange(20) - 2}, ['labels[0]', '-2']),
         ({'test_labels': np.full(5, 99)}, ['test_label', '99']),
     ],
 )
