@@ -117,6 +117,8 @@ def _digests(place: pathlib.Path) -> Iterator[tuple[str, bytes]]:
     for root, _, files in os.walk(os.fsencode(place)):
         for name in files:
             path = os.path.join(root, name)
+            if not os.path.isfile(path):  # a FIFO waits for a writer
+                continue
             with contextlib.suppress(OSError), open(path, 'rb') as file:
                 yield os.fsdecode(path), hashlib.sha256(file.read()).digest()
 
