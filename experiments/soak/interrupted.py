@@ -47,8 +47,8 @@ def place(run: pathlib.Path) -> str:
     begun = [phase for phase in photos.PHASES if (run / 'checkpoints' / phase).exists()]
     if not begun:
         return 'first list'
-    complete = all((run / 'labels' / f'{phase}_probabilities.npy').exists() for phase in ('finetune',))
-    return 'list and report' if complete else begun[-1]
+    is_trained = (run / 'labels' / 'finetune_probabilities.npy').exists()
+    return 'list and report' if is_trained else begun[-1]
 
 
 def kills(count: int, seed: int = 0) -> dict[str, Any]:
