@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from noisy_jax import claim, phases, results, schedule, settings
-from noisy_jax.data import lazy
+from noisy_jax.data import encoded
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.splits import Splits
@@ -79,7 +79,7 @@ def _run(
     config: ConfigDict, folder: WorkDir, datasets: Given | None, quiet: bool, network: Network | None
 ) -> dict[str, Any]:
     """The run, in a folder that is its own."""
-    with lazy.progress(quiet=quiet):
+    with encoded.progress(quiet=quiet):
         config, chosen = _resolved(config, folder, datasets)
         mesh, options = mesh_lib.make_mesh(config.devices), compiling.compiler_options(config.xla_options)
         splits = splits_lib.load(config, datasets)

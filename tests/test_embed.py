@@ -168,7 +168,7 @@ def test_broken_images_are_named_at_once_and_what_was_done_stays(tmp_path, monke
     network = Network()
     refused(lambda: command.embed(path, str(out), network, batch=4), '3 images', *bad)
     assert network.sizes == [4]
-    monkeypatch.setattr(pictures.lazy, 'NAMED', 2)
+    monkeypatch.setattr(pictures.encoded, 'NAMED', 2)
     refused(lambda: command.embed(path, str(out), network, batch=4), bad[0], bad[1], 'and 1 more')
     for name in bad[1:]:
         pathlib.Path(path, name).unlink()

@@ -9,7 +9,7 @@ from typing import Any
 
 from noisy_jax import files
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.data.lazy import Decoding
+from noisy_jax.data.reading import Decoding
 from noisy_jax.errors import InputError, short
 
 LOADERS = ('digits', 'arrays', 'folder', 'filelist', 'tfds')  # modules of this folder

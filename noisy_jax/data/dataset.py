@@ -11,6 +11,8 @@ import numpy as np
 
 from noisy_jax.data import lazy
 from noisy_jax.data.decoding import Levels
+from noisy_jax.data.encoded import Encoded
+from noisy_jax.data.reading import Decoding, read_all
 from noisy_jax.errors import InputError, some, warn_once
 
 NO_LABEL = -1  # label of an image that only pre-training sees
@@ -84,8 +86,8 @@ class Dataset:
     @classmethod
     def of_files(
         cls,
-        encoded: lazy.Encoded,
-        decoding: lazy.Decoding,
+        encoded: Encoded,
+        decoding: Decoding,
         class_names: tuple[str, ...],
         *,
         available: int,
@@ -96,7 +98,7 @@ class Dataset:
         Raises:
           InputError: an image cannot be read, and is not to be left out; or as the class.
         """
-        found = lazy.images(encoded, decoding)
+        found = read_all(encoded, decoding)
         broken = tuple((str(columns['id'][row]), reason) for row, reason in found.broken.items())
         columns['mark'] = encoded.marks() if decoding.headers else None
         whole = {name: values if values is None else values[found.rows] for name, values in columns.items()}

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from noisy_jax import spreadsheet
-from noisy_jax.data import lazy, pictures
+from noisy_jax.data import pictures
 from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, in_order, is_number, warn_of_empty
+from noisy_jax.data.encoded import Paths
+from noisy_jax.data.reading import DEFAULT, Decoding
 from noisy_jax.errors import InputError, some
 from noisy_jax.files import lines
 
@@ -24,7 +26,7 @@ _FILES = ('list', 'test_list', 'labels', 'test_labels', 'class_names')
 _LISTS = {**dict.fromkeys(_FILES, ''), 'test_path': '', 'max_classes': 0}
 
 
-def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.DEFAULT, **lists: Any) -> Dataset | None:
+def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **lists: Any) -> Dataset | None:
     """Loads the images of a list, in its order.
 
     Each line of a list is a path, white space and a label. `.csv` and `.tsv` files have the columns path and label, an
@@ -75,7 +77,7 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
     _check_files(entries, root, rows)
     ids = np.array(entries.paths)[rows]
     columns = {'label': label[rows], 'id': ids, 'row': kept}
-    return Dataset.of_files(lazy.Paths(root, ids), decoding, names, available=available, **columns)
+    return Dataset.of_files(Paths(root, ids), decoding, names, available=available, **columns)
 
 
 @dataclasses.dataclass(frozen=True)

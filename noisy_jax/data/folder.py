@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisy_jax.data import lazy, pictures
+from noisy_jax.data import pictures
 from noisy_jax.data.dataset import NO_LABEL, Dataset, in_order
+from noisy_jax.data.encoded import Paths
+from noisy_jax.data.reading import DEFAULT, Decoding
 from noisy_jax.errors import InputError, some
 
 UNLABELLED = ('unlabelled', 'unlabeled')
@@ -23,7 +25,7 @@ _LOOSE = 'image beside the class folders', 'images beside the class folders'
 _BESIDE = 'folder beside the training set', 'folders beside the training set'
 
 
-def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.DEFAULT, **_: Any) -> Dataset | None:
+def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **_: Any) -> Dataset | None:
     """Loads the images of a split by class, then by path; those without a label come last.
 
     Classes are the names of the folders, by value if all are whole numbers, else as text.
@@ -72,7 +74,7 @@ def load(split: str, path: str, limit: int = 0, decoding: lazy.Decoding = lazy.D
     pictures.warn(path, left_out, notes)
     kept = np.flatnonzero(np.array(rank) < (max(limit // len(names), 1) if limit else len(ids)))
     columns = {'label': np.array(label, np.int32)[kept], 'id': np.array(ids)[kept], 'row': kept}
-    return Dataset.of_files(lazy.Paths(path, columns['id']), decoding, names, available=len(ids), **columns)
+    return Dataset.of_files(Paths(path, columns['id']), decoding, names, available=len(ids), **columns)
 
 
 class _Level(NamedTuple):

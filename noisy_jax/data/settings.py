@@ -2,8 +2,8 @@
 
 from noisy_jax.config import Section, Setting
 from noisy_jax.data import LOADERS
-from noisy_jax.data.lazy import BROKEN
 from noisy_jax.data.noise import KINDS
+from noisy_jax.data.reading import BROKEN
 
 DATA: Section = {
     'name': Setting('folder', 'loader of the data', choices=LOADERS),

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced
+from noisy_jax.data.encoded import Encoded
+from noisy_jax.data.reading import DEFAULT, Decoding
 from noisy_jax.errors import InputError, first_line
 
 
@@ -17,7 +18,7 @@ def load(
     path: str = '',
     label_key: str = 'label',
     limit: int = 0,
-    decoding: lazy.Decoding = lazy.DEFAULT,
+    decoding: Decoding = DEFAULT,
     **_: Any,
 ) -> Dataset | None:
     """Loads a data set with the features `image` and `label` that is prepared in the folder `path`; downloads nothing.
@@ -86,7 +87,7 @@ def load(
         raise InputError(f'{title}, {split}: {error}') from error
 
 
-class Records(lazy.Encoded):
+class Records(Encoded):
     """Encoded images, `rows` of the (data set, folder, split) that is their `place`; each process opens the files."""
 
     def open(self, row: int) -> io.BytesIO:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from noisy_jax.data import lazy
+from noisy_jax.data import encoded, lazy
 from noisy_jax.errors import InputError, some
 
 _AHEAD = 2  # batches that are ready while the network is busy
@@ -56,5 +56,5 @@ def _all_broken(images: lazy.Files, rows: np.ndarray, pool: concurrent.futures.E
     broken = [(images.name(row), error) for row, error in zip(rows, found, strict=True) if error]
     if len(broken) == 1:
         return broken[0][1]
-    names = some([name for name, _ in broken], lazy.NAMED)
+    names = some([name for name, _ in broken], encoded.NAMED)
     return InputError(f'{len(broken)} images are not whole: {names}; repair or remove them, then rerun to resume')
