@@ -13,7 +13,6 @@ from noisy_jax.errors import InputError, first_line, one_line, short, warning_li
 from noisy_jax.interrupts import Terminated, ended_by_signals
 
 BROKEN_PIPE = 141  # exit status, as a shell has it for SIGPIPE
-_LONG = 500  # characters; a message may repeat what was typed
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,7 +32,7 @@ class Parser(argparse.ArgumentParser):
             sys.stdout.flush()  # here, where it can be said that it cannot be written
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f'{message if len(message) <= _LONG else f"{message[:_LONG]}..."}; see --help')
+        raise InputError(f'{message}; see --help')
 
 
 class _Once(argparse.Action):

@@ -28,14 +28,14 @@ import sys
 from noisy_jax.cli import BROKEN_PIPE, Parser, exit_status
 from noisy_jax.errors import InputError
 
-_STOPPED = 130  # exit status, as a shell has it for Ctrl-C
+_STOPPED = (130, 143)  # exit statuses, as a shell has them for Ctrl-C and SIGTERM
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parses the command line (default: sys.argv) and runs.
 
     Returns:
-      The exit status; 2: user error, 130: stopped.
+      The exit status; 2: user error, 130 or 143: stopped.
     """
     argv = sys.argv[1:] if argv is None else argv[1:]
     if '--help' in argv or '-h' in argv:
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
     from noisy_jax.training.signals import Stopped, end_at_signal, say_at_the_end  # here: --help needs no JAX
 
     again = f'rerun to resume:\n{shlex.join(sys.orig_argv)}'
-    end_at_signal(_STOPPED, f'stopped; {again}')
+    end_at_signal(f'stopped; {again}')
     from noisy_jax import config as config_lib
     from noisy_jax.settings import RENAMED
 
@@ -65,13 +65,13 @@ def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
                 summary = pipeline.run(config, options.workdir, quiet=options.quiet)
         except Stopped as stop:
             say_at_the_end(f'{stop}; {again}')
-            return _STOPPED
+            return 128 + stop.number
         if options.quiet and mesh.is_main():
             print(tables.render(summary))
         return 0
 
     status = exit_status(train)
-    if status not in (0, _STOPPED, BROKEN_PIPE):
+    if status not in (0, *_STOPPED, BROKEN_PIPE):
         hosts.leave(status)
     return status
 

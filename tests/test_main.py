@@ -121,7 +121,7 @@ def test_mistakes_on_the_command_line(call, arguments, words):
 def test_mistakes_on_the_command_line_of_the_others(command, capsys):
     refused_by_command(capsys, command([]), '--out', 'see --help')
     options = [f'--{name}=x' for name in ('workdir', 'images', 'model', 'out')]
-    refused_by_command(capsys, command([*options, f'--{"n" * 5000}\n']), 'unrecognized', 'nnn...; see --help')
+    refused_by_command(capsys, command([*options, f'--{"n" * 5000}\n']), 'unrecognized', 'nnn…nnn', '; see --help')
     refused_by_command(capsys, command([*options, '--out=y']), '--out', "'y' is a second value; one is allowed")
     with pytest.raises(SystemExit, match='0'):
         command(['--help'])

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as the command gets them: status 130, no traceback, and the command that resumes."""
+"""Ctrl-C and SIGTERM as the command gets them: status 130 or 143, no traceback, and the command that resumes."""
 
 import os
 import pathlib
@@ -32,10 +32,10 @@ def _read_until(process, words):
     pytest.fail(f'{words!r} was not said')
 
 
-def _ended(process):
+def _ended(process, number=signal.SIGINT):
     """The lines of stderr, and the command after them."""
     rest = process.stderr.read()
-    assert process.wait() == 130, rest
+    assert process.wait() == 128 + number, rest
     assert 'Traceback' not in rest
     said, _, command = rest.partition('to resume:\n')
     return [line for line in f'{said}to resume:'.splitlines() if line], shlex.split(command)
@@ -52,8 +52,8 @@ def test_once_saves_and_says_the_command_that_goes_on(tmp_path):
     workdir = tmp_path / "a run's folder"
     process = _start(*_tiny(workdir))
     _read_until(process, 'for all phases')  # the first epoch is over
-    process.send_signal(signal.SIGINT)
-    lines, command = _ended(process)
+    process.send_signal(signal.SIGTERM)
+    lines, command = _ended(process, signal.SIGTERM)
     assert lines[0] == 'stopping after this step, saving ... (Ctrl-C again: at once)'
     assert lines[-1].startswith('stopped in pretrain, stage encoder, epoch ')
     assert lines[-1].endswith(' of 60, saved; rerun to resume:')
@@ -72,7 +72,7 @@ def test_twice_ends_at_once(tmp_path):
     process.send_signal(signal.SIGTERM)
     _read_until(process, 'stopping after this step')
     process.send_signal(signal.SIGTERM)
-    lines, command = _ended(process)
+    lines, command = _ended(process, signal.SIGTERM)
     assert lines[-1].endswith('rerun to resume:')
     assert command[1:] == ['-m', 'noisy_jax.main', *_tiny(tmp_path, epochs=100_000)]
 

@@ -28,7 +28,7 @@ from noisy_jax.workdir import WorkDir
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and cleans; returns the exit status (2: user error, 130: stopped)."""
+    """Parses the command line and cleans; returns the exit status (2: user error, 130 or 143: stopped)."""
     parser = cli.of_command('clean', __doc__)
     parser.add_argument('--workdir', required=True, type=os.path.expanduser, help='work directory of the run')
     parser.add_argument(

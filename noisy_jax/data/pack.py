@@ -35,7 +35,7 @@ _DEFAULTS = {name: setting.default for name, setting in DATA.items() if name not
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and packs; returns the exit status (2: user error, 130: stopped)."""
+    """Parses the command line and packs; returns the exit status (2: user error, 130 or 143: stopped)."""
     program = 'python -m noisy_jax.data.pack'
     usage = f'{program} --out=FOLDER --name=LOADER --path=PATH [--image_size=128 ...]; --help'
     parser = cli.Parser(program, usage=usage, description=__doc__.partition('\n')[0])

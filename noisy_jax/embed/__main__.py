@@ -29,7 +29,7 @@ from noisy_jax.files import check_new
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and embeds; returns the exit status (2: user error, 130: stopped)."""
+    """Parses the command line and embeds; returns the exit status (2: user error, 130 or 143: stopped)."""
     parser = cli.of_command('embed', __doc__)
     parser.add_argument(
         '--images',

@@ -34,7 +34,7 @@ _PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and exports; returns the exit status (2: user error, 130: stopped)."""
+    """Parses the command line and exports; returns the exit status (2: user error, 130 or 143: stopped)."""
     parser = cli.of_command('export', __doc__)
     parser.add_argument('--workdir', required=True, type=os.path.expanduser, help='work directory of the run')
     parser.add_argument('--out', required=True, type=os.path.expanduser, help='a new folder')

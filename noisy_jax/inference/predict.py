@@ -42,7 +42,7 @@ _NAMED = 10  # unreadable images, and classes in the summary, that are listed
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and predicts.
 
-    Returns the exit status: 1 where some images could not be read, 2 after a user error, 130 if stopped.
+    Returns the exit status: 1 where some images could not be read, 2 after a user error, 130 or 143 if stopped.
     """
     parser = cli.of_command('predict', __doc__)
     parser.add_argument('--workdir', required=True, type=os.path.expanduser, help='work directory of the run')

@@ -66,7 +66,7 @@ def _stop_asked(session: Session, step: int) -> bool:
 
 def _stopped(journal: Journal, stage: Stage, epoch: int) -> Stopped:
     where = f'{journal.name}, stage {stage.name}, epoch {epoch + 1} of {stage.epochs}'
-    return Stopped(f'stopped in {where}, saved')
+    return Stopped(f'stopped in {where}, saved', journal.session.stop.number)
 
 
 def _fetch(ahead: collections.deque[dict], means: Means, *, but: int = 0) -> None:

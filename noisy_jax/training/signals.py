@@ -14,7 +14,11 @@ _PATIENCE = 8.0  # seconds in which the main thread can end by itself: most of 1
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has saved where it stands."""
+    """The run was asked to stop and has saved where it stands; `number` is the signal that asked."""
+
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 class StopSignal:
@@ -27,6 +31,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.requested = False
+        self.number = int(signal.SIGINT)  # the one that came; on several hosts it may have come to another
         self.saves = False  # whether steps may be in no checkpoint: who trained them saves them and ends
         self._old: dict[int, Any] = {}
 
@@ -44,7 +49,7 @@ class StopSignal:
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self.requested, self.number = True, number
         self._restore()
         if not self.saves:
             return signal.raise_signal(number)
@@ -68,25 +73,24 @@ def say_at_the_end(message: str) -> None:
             _say(message)
 
 
-def end_at_signal(status: int, message: str) -> None:
-    """From now on SIGINT and SIGTERM end this process with `status` and `message`, without a traceback.
+def end_at_signal(message: str) -> None:
+    """From now on SIGINT and SIGTERM end this process with `message` and status 130 or 143, without a traceback.
 
     While the main thread is in compiled code it does not see a signal: there the process ends a few seconds later,
     unless there is something to save, and at a second signal.
     """
 
-    def end(*_: object) -> None:
+    def end(number: int, *_: object) -> None:
         say_at_the_end(message)
-        os._exit(status)
+        os._exit(128 + number)
 
     def watch() -> None:
-        os.read(seen, 1)
+        number = os.read(seen, 1)[0]
         if not select.select([seen], [], [], _PATIENCE)[0]:
             if not (StopSignal._current and StopSignal._current.saves):
-                end()
+                end(number)
             _say('waiting for this step, or the program that is being compiled, to save (Ctrl-C again: at once)')
-        os.read(seen, 1)
-        end()
+        end(os.read(seen, 1)[0])
 
     for number in _SIGNALS:
         signal.signal(number, end)
