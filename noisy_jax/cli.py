@@ -1,7 +1,9 @@
 """How every command begins and ends: a parser whose errors take one line, and the exit status."""
 
 import argparse
+import codecs
 import contextlib
+import importlib
 import io
 import os
 import sys
@@ -9,9 +11,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TextIO
 
-from noisy_jax.errors import InputError, first_line, one_line, short, warning_line
+from noisy_jax.errors import InputError, escaped, first_line, one_line, short, warning_line
 from noisy_jax.interrupts import Terminated, ended_by_signals
 
+_AS_IT_CAN = 'noisy_jax.as_it_can'  # what `str.encode` calls by this name
 BROKEN_PIPE = 141  # exit status, as a shell has it for SIGPIPE
 
 
@@ -95,12 +98,39 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115
 
 
+def _as_it_can(error: UnicodeEncodeError) -> tuple[bytes, int]:
+    """Bytes of a name that is not UTF-8 as they are, and letters that the encoding lacks as escape sequences."""
+    letters = error.object[error.start : error.end]
+    shown = [each.encode('ascii', 'surrogateescape') if _is_byte(each) else escaped(each).encode() for each in letters]
+    return b''.join(shown), error.end
+
+
+def _is_byte(letter: str) -> bool:
+    return 0xDC80 <= ord(letter) <= 0xDCFF
+
+
+codecs.register_error(_AS_IT_CAN, _as_it_can)
+
+
+def import_jax() -> None:
+    """What first imports JAX in a command calls this before.
+
+    Raises:
+      InputError: JAX does not understand one of its environment variables.
+    """
+    try:
+        importlib.import_module('jax')
+    except ValueError as error:
+        raise InputError(f'an environment variable that JAX reads: {first_line(error)}') from error
+
+
 def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
     """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C and SIGTERM.
 
     Nothing ends because standard error leads nowhere any more, or because a standard stream is closed, as `>&-` does.
 
-    Warnings take one line each, and names that are not UTF-8 are printed as they are.
+    Warnings take one line each, and names that are not UTF-8 are printed as they are. What the encoding of the
+    terminal lacks is escaped.
 
     Returns:
       What `work` returned, or 0; 2 after a user error, for want of memory or where the system refuses a file, printed
@@ -108,7 +138,7 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
     """
     _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='surrogateescape')
+        sys.stdout.reconfigure(errors=_AS_IT_CAN)
     unheeded = sys.stderr if isinstance(sys.stderr, Unheeded) else Unheeded(sys.stderr)
     with contextlib.redirect_stderr(unheeded), ended_by_signals(stopped), _short_warnings():
         try:

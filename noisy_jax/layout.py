@@ -1,5 +1,8 @@
 """The names and forms of the files in a work directory."""
 
+import os
+import pathlib
+import re
 from typing import Any
 
 from noisy_jax import files, forms
@@ -41,6 +44,17 @@ FORMS: dict[str, tuple[forms.Form, str]] = {
 }
 _EPOCH = {'phase': str, 'stage?': str, 'epoch?': int, 'step?': int, 'loss': float}
 _NUMBERS = (int, float, type(None))  # NaN among them: of nothing, a mean is none
+
+
+def path_fault(folder: pathlib.Path) -> str | None:
+    """Why Orbax finds no checkpoint again in a work directory; None where it does."""
+    path = str(folder.absolute())
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return 'is not UTF-8; take a folder whose path is'
+    found = re.search(r'[*?[]' if os.sep == '\\' else r'[*?[\\]', path)
+    return found and f'has {found[0]} in its path, which stands for other letters; take a folder without'
 
 
 def epoch_fault(line: Any) -> str | None:

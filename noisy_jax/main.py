@@ -25,7 +25,7 @@ import argparse
 import shlex
 import sys
 
-from noisy_jax.cli import BROKEN_PIPE, Parser, exit_status
+from noisy_jax.cli import BROKEN_PIPE, Parser, exit_status, import_jax
 from noisy_jax.errors import InputError
 
 _STOPPED = (130, 143)  # exit statuses, as a shell has them for Ctrl-C and SIGTERM
@@ -39,11 +39,12 @@ def main(argv: list[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv[1:]
     if '--help' in argv or '-h' in argv:
-        return exit_status(lambda: print(__doc__.strip()))
+        return exit_status(lambda: print((__doc__ or '').strip()))
     return exit_status(lambda: _run(*_parse(argv)))
 
 
 def _run(options: argparse.Namespace, changes: list[tuple[str, str]]) -> int:
+    import_jax()
     from noisy_jax.training.signals import Stopped, end_at_signal, say_at_the_end  # here: --help needs no JAX
 
     again = f'rerun to resume:\n{shlex.join(sys.orig_argv)}'

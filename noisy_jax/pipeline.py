@@ -67,21 +67,22 @@ def run(
     """
     settings.validate(config, unchecked=automatic.open_settings(config))
     config = claim.at_home(config)
+    mesh = mesh_lib.make_mesh(config.devices)  # first of all that needs a device
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
     compiling.keep_compiled(config.compile_cache)  # before the first program, which `in_main` may be
     with contextlib.ExitStack() as until_the_end:
         held = claim.held(folder, config, reads_data=datasets is None)
         mesh_lib.in_main(lambda: until_the_end.enter_context(held))
-        return _run(config, folder, datasets, quiet, network)
+        return _run(config, folder, mesh, datasets, quiet, network)
 
 
 def _run(
-    config: ConfigDict, folder: WorkDir, datasets: Given | None, quiet: bool, network: Network | None
+    config: ConfigDict, folder: WorkDir, mesh: Mesh, datasets: Given | None, quiet: bool, network: Network | None
 ) -> dict[str, Any]:
     """The run, in a folder that is its own."""
     with encoded.progress(quiet=quiet):
         config, chosen = _resolved(config, folder, datasets)
-        mesh, options = mesh_lib.make_mesh(config.devices), compiling.compiler_options(config.xla_options)
+        options = compiling.compiler_options(config.xla_options)
         splits = splits_lib.load(config, datasets)
     _check_batches(config, splits, mesh)
     context = Context.create(config, splits, mesh, options, network)

@@ -65,13 +65,12 @@ class WorkDir:
 
         Raises:
           InputError: the folder holds other files but no run, or cannot be read, or its path is so long that none fits
-            into it, or not UTF-8, which Orbax needs; names what was found.
+            into it, or one that Orbax cannot read; names what was found.
         """
+        if fault := layout.path_fault(self.path):
+            raise InputError(f'workdir: {self.path.absolute()} {fault}')
         try:
-            str(self.path.absolute()).encode()
             os.lstat(self.path.absolute() / ('n' * layout.DEEPEST))
-        except UnicodeEncodeError as error:
-            raise InputError(f'workdir: {self.path.absolute()} is not UTF-8; take a folder whose path is') from error
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 raise InputError(f'workdir: {self.path} cannot be used ({error.strerror})') from error

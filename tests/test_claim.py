@@ -115,6 +115,8 @@ def test_files_of_a_user_are_not_taken_for_a_run(photos, tmp_path):
     _refused(tmp_path, '', 'workdir', "''")
     _refused(tmp_path, 'a\0b', 'workdir', 'x00')
     _refused(tmp_path, tmp_path / 'r\udcfc', 'workdir', 'r\\xfc is not UTF-8')  # Orbax takes none
+    for letter in '[?*\\':  # Orbax looks for files by patterns
+        _refused(tmp_path, tmp_path / f'run {letter}1]', 'workdir', f'has {letter} in its path')
     for address in ('gs://bucket/run', 's3:/bucket', 'file:///run'):
         _refused(tmp_path, address, f"workdir: '{address}' is not allowed")
 

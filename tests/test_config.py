@@ -333,11 +333,16 @@ def test_the_work_directory_of_another_version_is_refused():
         ('return None', ['NoneType', 'ConfigDict']),
         ('raise SystemExit(3)', ['SystemExit: 3', 'line 2']),
         ('return get_config()', ['RecursionError', 'line 2']),
+        ('return m.ConfigDict({"seed": m.config_dict.required_placeholder(int)})', ['a placeholder without a value']),
+        ('return m.ConfigDict({"seed": m.config_dict.placeholder(int)})', ['config.seed is of type NoneType']),
+        ('return m.ConfigDict({"seed": len})', ['config.seed is of type builtin']),
+        ('return m.ConfigDict({3: 4, "seed": 5})', ['the names of settings are texts']),
+        ('c = m.ConfigDict(); c.c = c; return c', ['a config is a part of itself']),
     ],
 )
 def test_a_config_file_that_fails_is_named_with_its_line(tmp_path, code, words):
     path = tmp_path / 'mine.py'
-    path.write_text(f'def get_config():\n    {code}\n')
+    path.write_text(f'def get_config():\n    {code}\n\nimport ml_collections as m\n')
     refused(lambda: config_lib.load(str(path)), 'mine.py', *words)
 
 

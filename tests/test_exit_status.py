@@ -1,6 +1,8 @@
 """How a command ends."""
 
 import contextlib
+import importlib
+import io
 import os
 import shlex
 import signal
@@ -9,7 +11,7 @@ import sys
 
 import pytest
 
-from noisy_jax.cli import exit_status, of_command
+from noisy_jax.cli import exit_status, import_jax, of_command
 from noisy_jax.errors import InputError
 from noisy_jax.interrupts import cleans_up
 
@@ -43,6 +45,19 @@ def test_a_status_and_a_line(capsys, work, status, said):
     assert found.err == said
     assert ('cleaned up' in found.out) == (status > 128)
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_letters_that_the_encoding_of_the_terminal_lacks(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, 'ascii'))
+    assert exit_status(lambda: print('café 𝄞 caf\udce9')) == 0  # the last is a name in Latin-1
+    assert written.getvalue() == b'caf\\xe9 \\U0001d11e caf\xe9\n'
+
+
+def test_a_variable_that_jax_does_not_understand(monkeypatch, capsys):
+    monkeypatch.setattr(importlib, 'import_module', lambda _: _raises(ValueError("invalid value 'x' of JAX_Y")))
+    assert exit_status(import_jax) == 2
+    assert capsys.readouterr().err == "error: an environment variable that JAX reads: invalid value 'x' of JAX_Y\n"
 
 
 @pytest.fixture

@@ -167,3 +167,18 @@ refuse('base.batch_size: 60 is not a multiple of the 8', base__batch_size=60)
 """
     result = subprocess.run([sys.executable, '-c', code], env=environment(8), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ('error', 'why'),
+    [
+        (RuntimeError("Unable to initialize backend 'x': none\nmore"), "backend 'x': none)"),
+        (AssertionError(), 'none here'),
+    ],
+)
+def test_devices_that_are_not_there(monkeypatch, error, why):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(mesh.jax, 'devices', devices)
+    refused(mesh.make_mesh, 'JAX cannot use these devices', why)

@@ -117,6 +117,10 @@ TRIALS = [
         lambda at: quick(folder(at / 'photos'), at / 'photos/cat/00.png/r'),
     ),
     Trial('places', 'a name of 300 characters', REFUSED, lambda at: quick(folder(at / 'photos'), at / ('r' * 300))),
+    *(
+        Trial('places', f'--workdir={name}', REFUSED, lambda at, n=name: quick(folder(at / 'photos'), at / n))
+        for name in ('run [1]', 'run*')
+    ),
     Trial('places', 'a name that is not UTF-8', REFUSED, lambda at: quick(folder(at / 'photos'), f'{at}/r\udcfc')),
     *(
         Trial('places', f'--workdir={address}', REFUSED, lambda at, a=address: quick(folder(at / 'photos'), a))

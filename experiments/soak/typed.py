@@ -28,6 +28,12 @@ def _config(code: str, *more: str) -> Callable[[pathlib.Path], Action]:
     return make
 
 
+def _changed(code: str) -> str:
+    """A config file that changes the defaults."""
+    start = 'import ml_collections as m\nfrom noisy_jax import settings\ndef get_config():\n    c = settings.default()'
+    return f'{start}\n    c.unlock()\n    {code}\n    return c'
+
+
 def _main(*options: str) -> Callable[[pathlib.Path], Action]:
     return lambda at: ['main', *(option.format(at=at) for option in options)]
 
@@ -196,6 +202,11 @@ TRIALS = [
             'imports what is not there': 'import no_such_module',
             'needs an argument': 'def get_config(argument):\n    return int(argument)',
             'not a function': 'get_config = 3',
+            'a placeholder': _changed('c.seed = m.config_dict.placeholder(int)'),
+            'a required placeholder': _changed('c.seed = m.config_dict.required_placeholder(int)'),
+            'a function as a setting': _changed('c.extra = len'),
+            'a number as a name': _changed('c[3] = 4'),
+            'a config in itself': _changed('c.extra = c'),
             'interrupts': 'def get_config():\n    raise KeyboardInterrupt',
         }.items()
         if name != 'interrupts'

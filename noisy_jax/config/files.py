@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections.config_dict import RequiredValueError
 
 from noisy_jax.config.setting import flatten, nearest, unknown
-from noisy_jax.errors import InputError, short
+from noisy_jax.errors import InputError, first_line, short
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _SHIPPED = (_PACKAGE / 'configs', _PACKAGE.parent / 'configs')  # of an installed package, of a checkout
@@ -43,7 +44,26 @@ def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> Co
         raise InputError(f'--config: {path} cannot be loaded ({"; ".join([said, *moved])})') from error
     if not isinstance(config, ConfigDict):
         raise InputError(f'--config: get_config of {path} returned a {type(config).__name__}; a ConfigDict is needed')
-    return thawed(config)
+    config = thawed(config)
+    if fault := _fault(config):
+        raise InputError(f'--config: {path}: {fault}')
+    return config
+
+
+def _fault(config: ConfigDict) -> str | None:
+    """What no setting can be, in a config that somebody's code has made."""
+    try:
+        values = dict(flatten(config))
+    except RecursionError:
+        return 'a config is a part of itself'
+    except TypeError:  # names are sorted
+        return 'the names of settings are texts'
+    except RequiredValueError as error:
+        return f'a placeholder without a value ({first_line(error)})'
+    for key, value in values.items():
+        if not isinstance(value, (bool, int, float, str, tuple, list)):
+            return f'config.{key} is of type {type(value).__name__}; a setting is a number, a text or a tuple of them'
+    return None
 
 
 def thawed(config: ConfigDict) -> ConfigDict:

@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         options = parser.parse_args(argv)
         check_output(options.out, WorkDir.of_run(options.workdir))
+        cli.import_jax()
         from noisy_jax.inference.trained import TrainedClassifier
 
         export(TrainedClassifier.of_run(options.workdir), options.out)

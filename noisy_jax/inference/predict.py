@@ -12,12 +12,13 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
+import io
 import os
 import pathlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from PIL import Image
@@ -73,6 +74,7 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     files = image_files(images)
     if out != '-':
         check_output(out, WorkDir.of_run(workdir))
+    cli.import_jax()
     from noisy_jax.inference.trained import TrainedClassifier
     from noisy_jax.training import compiling
 
@@ -84,7 +86,7 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     every = names if all_classes else ()
     counts, broken = collections.Counter(), 0
     bar = tqdm(total=len(files), desc='predicting', unit='image', disable=None, leave=False)
-    with contextlib.nullcontext(sys.stdout) if out == '-' else new_file(out) as text, bar:
+    with _standard_output() if out == '-' else new_file(out) as text, bar:
         spreadsheet.write(text, [(*_HEADER, *map(_column, every))])
         for file, found in _predictions(classifier, files):
             bar.update()
@@ -102,6 +104,14 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
             raise InputError(f'--images: {images}: none of the {len(files)} images could be read')
     _summarise(out, counts, broken)
     return broken
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    """In the encoding of a file, which whoever reads it expects."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding='utf-8', errors='surrogateescape')
+    yield sys.stdout
 
 
 def _column(name: str) -> str:

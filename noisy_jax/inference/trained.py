@@ -62,6 +62,7 @@ class TrainedClassifier:
         Raises:
           InputError: no work directory, or a run without a classifier or with an unfinished one.
         """
+        mesh_lib.devices()  # without one, all checkpoints seem damaged
         folder = WorkDir.of_run(workdir)
         config = completed(folder.load_config(), settings.sections(), folder.path / 'config.json')
         phase = schedule.last_classifier(entry.name for entry in schedule.entries(config))

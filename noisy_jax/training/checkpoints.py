@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from noisy_jax import forms
+from noisy_jax import forms, layout
 from noisy_jax.errors import InputError, first_line
 from noisy_jax.training import hosts, leaves
 from noisy_jax.training.mesh import to_host
@@ -43,6 +43,8 @@ class Checkpoints:
         """InputError: the folder cannot be used."""
         _hush_closed_loops()
         self.folder = folder.absolute()
+        if fault := layout.path_fault(self.folder):
+            raise InputError(f'{self.folder} {fault}')
         try:
             self.folder.mkdir(parents=True, exist_ok=True)  # Orbax takes a file for an empty folder
             self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))

@@ -8,7 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, first_line
 
 PyTree = Any
 
@@ -52,20 +52,34 @@ def of_main(array: np.ndarray) -> np.ndarray:
     return array if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(array))
 
 
+def devices() -> list[jax.Device]:
+    """All devices of all processes.
+
+    Raises:
+      InputError: JAX finds none, or none of the kind that is asked of it.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        why = first_line(error) if str(error) else 'there are none here'  # an assertion, of CUDA
+        asked = f'JAX_PLATFORMS={jax.config.jax_platforms}: ' if jax.config.jax_platforms else ''
+        raise InputError(f'{asked}JAX cannot use these devices ({why})') from error
+
+
 def make_mesh(num_devices: int = 0) -> Mesh:
     """A mesh with one axis `data` over the first `num_devices` devices of all processes (0: all).
 
     Raises:
       InputError: more devices than there are, or devices that leave a process without any.
     """
-    devices = jax.devices()
-    if num_devices > len(devices):
-        raise InputError(f'config.devices: {num_devices} asked for, there are {len(devices)}')
-    if num_devices and jax.process_count() > 1 and num_devices != len(devices):
-        raise InputError(f'config.devices: {num_devices} asked for; several processes use all {len(devices)} (0)')
-    devices = devices[: num_devices or len(devices)]
+    found = devices()
+    if num_devices > len(found):
+        raise InputError(f'config.devices: {num_devices} asked for, there are {len(found)}')
+    if num_devices and jax.process_count() > 1 and num_devices != len(found):
+        raise InputError(f'config.devices: {num_devices} asked for; several processes use all {len(found)} (0)')
+    found = found[: num_devices or len(found)]
     # Auto: the compiler places collectives; the newer default (Explicit) refuses `z @ z.T` of a sharded batch.
-    return jax.make_mesh((len(devices),), ('data',), axis_types=(AxisType.Auto,), devices=devices)
+    return jax.make_mesh((len(found),), ('data',), axis_types=(AxisType.Auto,), devices=found)
 
 
 def own_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
