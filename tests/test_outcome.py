@@ -1,10 +1,12 @@
 """What a phase ends with: finite weights and arrays, which come back as they were or not at all."""
 
 import contextlib
+import errno
 import json
 import resource
 import sys
 import types
+from unittest import mock
 
 import jax
 import numpy as np
@@ -120,7 +122,29 @@ def test_a_checkpoint_that_is_not_what_was_saved_is_refused(work, monkeypatch, k
 
 def test_a_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / 'base').write_text('')
-    refused(lambda: Checkpoints(tmp_path / 'base'), tmp_path / 'base', 'remove it')
+    refused(lambda: Checkpoints(tmp_path / 'base'), tmp_path / 'base', 'remove this')
+
+
+@pytest.mark.parametrize(
+    ('error', 'words'),
+    [
+        (PermissionError(errno.EACCES, 'no'), ['(Permission denied); mend that']),
+        (ValueError("read [os_error_code='24'] [spec=..."), ['(Too many open files); mend that']),
+        (FileNotFoundError(errno.ENOENT, 'no'), ['(No such file or directory); remove this folder']),
+        (KeyError('params'), ["('params'); remove this folder"]),
+        (ValueError('NOT_FOUND: x [spec=...'), ['(NOT_FOUND: x); remove this folder']),
+    ],
+)
+def test_what_cannot_be_read_now_need_not_be_removed(work, monkeypatch, error, words):
+    monkeypatch.setattr(work[1].checkpoints, '_manager', mock.Mock(restore=mock.Mock(side_effect=error)))
+    refused(work[1].checkpoints.restore_outcome, *words)
+
+
+def test_want_of_memory_is_no_damage(work, monkeypatch):
+    restore = mock.Mock(side_effect=MemoryError)
+    monkeypatch.setattr(work[1].checkpoints, '_manager', mock.Mock(restore=restore))
+    with pytest.raises(MemoryError):
+        work[1].checkpoints.restore_outcome()
 
 
 @pytest.mark.parametrize('meta', [{'stages_done': 'all'}, {'complete': 1}, {'record': []}, {'metrics_position': 'x'}])

@@ -6,6 +6,7 @@ Orbax is used in this file only.
 """
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -20,13 +21,14 @@ import orbax.checkpoint as ocp
 
 from noisy_jax import forms, layout
 from noisy_jax.errors import InputError, first_line
-from noisy_jax.training import hosts, leaves
+from noisy_jax.training import hosts, leaves, memory
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.state import TrainState
 
 # Orbax logs every save at level INFO or WARNING, and what it raises besides; progress.py reports the run.
 logging.getLogger('absl').setLevel(logging.CRITICAL)
 
+_MEND, _AGAIN = 'mend that, and rerun the command', 'remove this folder to run the phase again'
 _META = {
     'complete?': bool,
     'stage?': (str, None),
@@ -49,9 +51,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)  # Orbax takes a file for an empty folder
             self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))
         except Exception as error:
-            raise InputError(
-                f'{self.folder} cannot be read ({first_line(error)}); remove it to run the phase again'
-            ) from error
+            raise self._unread(str(self.folder), error) from error
         self._meta: dict[str, Any] | None = None
 
     @property
@@ -120,19 +120,17 @@ class Checkpoints:
             yield
         except Exception as error:
             if why := _refusal(error):
-                raise InputError(
-                    f'{self.folder}: a checkpoint cannot be saved ({why}); mend that, and rerun the command to resume'
-                ) from error
+                raise InputError(f'{self.folder}: a checkpoint cannot be saved ({why}); {_MEND}') from error
             raise
 
     def _restore(self, **items: Any) -> Any:
         try:
             return self._manager.restore(self.step, args=ocp.args.Composite(**items))
         except Exception as error:
-            if hosts.is_lost(error):
+            if hosts.is_lost(error) or memory.is_short(error):
                 raise
             logging.getLogger('asyncio').setLevel(logging.CRITICAL)  # those that read beside it fail too
-            raise self.unreadable(first_line(error)) from error
+            raise self._unread(f'{self.folder}: checkpoint {self.step}', error) from error
 
     def _check(self, tree: Any) -> None:
         if not leaves.is_as_signed(self.meta, tree):
@@ -141,14 +139,28 @@ class Checkpoints:
     def unreadable(self, reason: str) -> InputError:
         """The error that says what is wrong with the newest checkpoint."""
         which = f'{self.folder}: checkpoint {self.step}'
-        return InputError(f'{which} cannot be read ({reason}); remove this folder to run the phase again')
+        return InputError(f'{which} cannot be read ({reason}); {_AGAIN}')
+
+    def _unread(self, which: str, error: Exception) -> InputError:
+        """The same after an error; one of the system, as by permissions, says nothing against what is saved."""
+        number = _errno(error)
+        is_damaged = number in (None, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+        # tensorstore goes on with all that it was asked for
+        reason = first_line(error).partition(' [')[0] if number is None else os.strerror(number)
+        return InputError(f'{which} cannot be read ({reason}); {_AGAIN if is_damaged else _MEND}')
 
 
 def _refusal(error: Exception) -> str | None:
-    """Why the system refused a file, which tensorstore hides in a long text; None where it did not."""
-    if found := re.search(r"\[os_error_code='(\d+)'\]", str(error)):
-        return os.strerror(int(found[1]))
-    return error.strerror or first_line(error) if isinstance(error, OSError) else None
+    """Why the system refused a file; None where it did not."""
+    if number := _errno(error):
+        return os.strerror(number)
+    return first_line(error) if isinstance(error, OSError) else None
+
+
+def _errno(error: Exception) -> int | None:
+    """The number of an error of the system, which tensorstore hides in a long text."""
+    found = re.search(r"\[os_error_code='(\d+)'\]", str(error))
+    return int(found[1]) if found else getattr(error, 'errno', None)
 
 
 @functools.cache

@@ -8,6 +8,11 @@ import jax
 from noisy_jax.errors import InputError, first_line
 
 
+def is_short(error: Exception) -> bool:
+    """Whether an allocation failed, on the host or on a device."""
+    return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
+
+
 @contextlib.contextmanager
 def needed() -> Iterator[None]:
     """Within it, or in a function that it decorates, an allocation that fails says which settings to lower.
@@ -18,7 +23,7 @@ def needed() -> Iterator[None]:
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in str(error):
+        if not is_short(error):
             raise
         reason = first_line(error).removeprefix('RESOURCE_EXHAUSTED: ').rstrip('.')
         raise InputError(
