@@ -1,10 +1,14 @@
 """The exception for user errors, which a command tells in one line, the texts in it, and warnings."""
 
+import errno
 import functools
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+MEND = 'mend that, and rerun the command'
+# Numbers of errors of the system that are faults of what stands on the disk, and None: others may be over tomorrow.
+_DAMAGE = (None, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
 _LONG = 200  # characters of a value that are shown
 _LONGEST = 2000  # letters of a message
 
@@ -66,6 +70,16 @@ def _is_numpy_scalar(value: Any) -> bool:
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or its type where there is none: the reason within an InputError."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def remedy_of(number: int | None, remedy: str) -> str:
+    """What to do about a file of a run that cannot be read: `remedy`, which may cost it, only where it is damaged.
+
+    Args:
+      number: `errno` of the error, None where it is not one of the system; permissions say nothing against the file.
+      remedy: what else to do.
+    """
+    return remedy if number in _DAMAGE else MEND
 
 
 def warn_once(text: str) -> None:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import files, forms, layout, spreadsheet
 from noisy_jax.config import flatten, from_json
-from noisy_jax.errors import InputError, first_line, some
+from noisy_jax.errors import InputError, first_line, remedy_of, some
 
 LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
@@ -172,7 +172,10 @@ class WorkDir:
         try:
             with path.open('rb') as file:
                 array = np.lib.format.read_array(file)
+        except MemoryError:
+            raise
         except Exception as error:  # damaged bytes raise many kinds
+            remedy = remedy_of(getattr(error, 'errno', None), remedy)
             raise InputError(f'{path} cannot be read ({first_line(error)}); {remedy}') from error
         lengths = array.shape if shape is None else shape
         fits = array.ndim == len(lengths) and all(n in (None, m) for n, m in zip(lengths, array.shape, strict=True))

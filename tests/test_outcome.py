@@ -140,6 +140,12 @@ def test_what_cannot_be_read_now_need_not_be_removed(work, monkeypatch, error, w
     refused(work[1].checkpoints.restore_outcome, *words)
 
 
+def test_an_array_that_cannot_be_read_now_need_not_be_removed(work, monkeypatch):
+    work[0].save_array('given', TRAIN.label)
+    monkeypatch.setattr(np.lib.format, 'read_array', mock.Mock(side_effect=OSError(errno.EIO, 'Input/output error')))
+    refused(lambda: work[0].load_array('given', remedy='remove it'), 'given.npy', 'Input/output error); mend that')
+
+
 def test_want_of_memory_is_no_damage(work, monkeypatch):
     restore = mock.Mock(side_effect=MemoryError)
     monkeypatch.setattr(work[1].checkpoints, '_manager', mock.Mock(restore=restore))

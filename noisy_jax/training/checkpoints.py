@@ -6,7 +6,6 @@ Orbax is used in this file only.
 """
 
 import contextlib
-import errno
 import functools
 import logging
 import os
@@ -20,7 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from noisy_jax import forms, layout
-from noisy_jax.errors import InputError, first_line
+from noisy_jax.errors import MEND, InputError, first_line, remedy_of
 from noisy_jax.training import hosts, leaves, memory
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.state import TrainState
@@ -28,7 +27,7 @@ from noisy_jax.training.state import TrainState
 # Orbax logs every save at level INFO or WARNING, and what it raises besides; progress.py reports the run.
 logging.getLogger('absl').setLevel(logging.CRITICAL)
 
-_MEND, _AGAIN = 'mend that, and rerun the command', 'remove this folder to run the phase again'
+_AGAIN = 'remove this folder to run the phase again'
 _META = {
     'complete?': bool,
     'stage?': (str, None),
@@ -120,7 +119,7 @@ class Checkpoints:
             yield
         except Exception as error:
             if why := _refusal(error):
-                raise InputError(f'{self.folder}: a checkpoint cannot be saved ({why}); {_MEND}') from error
+                raise InputError(f'{self.folder}: a checkpoint cannot be saved ({why}); {MEND}') from error
             raise
 
     def _restore(self, **items: Any) -> Any:
@@ -142,12 +141,11 @@ class Checkpoints:
         return InputError(f'{which} cannot be read ({reason}); {_AGAIN}')
 
     def _unread(self, which: str, error: Exception) -> InputError:
-        """The same after an error; one of the system, as by permissions, says nothing against what is saved."""
+        """The same after an error."""
         number = _errno(error)
-        is_damaged = number in (None, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
         # tensorstore goes on with all that it was asked for
         reason = first_line(error).partition(' [')[0] if number is None else os.strerror(number)
-        return InputError(f'{which} cannot be read ({reason}); {_AGAIN if is_damaged else _MEND}')
+        return InputError(f'{which} cannot be read ({reason}); {remedy_of(number, _AGAIN)}')
 
 
 def _refusal(error: Exception) -> str | None:
