@@ -25,6 +25,12 @@ def at_home(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def check_cache(config: ConfigDict) -> None:
+    """Checks that compiled programs are kept outside of the data; InputError: config.compile_cache lies in it."""
+    if config.compile_cache not in ('auto', 'off'):
+        data.check_outside(config.compile_cache, config.data, 'config.compile_cache')
+
+
 @contextlib.contextmanager
 def held(folder: WorkDir, config: ConfigDict, *, reads_data: bool) -> Iterator[None]:
     """Makes the work directory of a run, and keeps other runs out of it until the end of the block.

@@ -1,19 +1,21 @@
-"""Writing without traces of a failure: a file or folder takes its name when it is whole, `NAME.part` until then."""
+"""Writing without traces of a failure: a file takes its name when it is whole, `NAME.part` until then; locks."""
 
 import contextlib
 import errno
 import hashlib
+import io
+import json
 import os
 import pathlib
 import re
-import shutil
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator
-from typing import TextIO, TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TextIO
+
+import numpy as np
 
 from noisy_jax.errors import InputError, some
-from noisy_jax.interrupts import cleans_up
 
 try:
     import fcntl
@@ -22,7 +24,6 @@ except ImportError:  # Windows has none: nothing is locked there
 
 LOCK = 'lock'  # the file in a folder that says who writes there
 _BY = 'process '  # the begin of its text
-Made = TypeVar('Made')
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # on some network disks
 _ADDRESS = re.compile(r'[A-Za-z][\w+.-]+:/')  # gs://bucket; pathlib takes one / away, and C:/ is a disk
 _HEAD = 2**16  # bytes in which a file shows that it is no text
@@ -36,14 +37,38 @@ def partial(path: str | os.PathLike) -> pathlib.Path:
 
 def write(path: pathlib.Path, content: bytes) -> None:
     """Writes or replaces a file: after a crash, the old or the new content stands there. Makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = partial(path)
-    part.unlink(missing_ok=True)  # a link would lead into a file of a user's
-    with named(path), part.open('xb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_all(path.parent, {path.name: content})
+
+
+def write_all(folder: pathlib.Path, contents: Mapping[str, bytes]) -> None:
+    """Writes or replaces files of a folder, which it makes; where the disk refuses one, all stay as they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {partial(folder / name): content for name, content in contents.items()}
+    try:
+        for part, content in parts.items():
+            part.unlink(missing_ok=True)  # a link would lead into a file of a user's
+            with named(part.with_suffix('')), part.open('xb') as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError:
+        for part in parts:
+            part.unlink(missing_ok=True)
+        raise
+    for part in parts:
+        part.replace(part.with_suffix(''))
+
+
+def as_npy(array: np.ndarray) -> bytes:
+    """The content of an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def as_json(value: dict[str, Any], *, sort_keys: bool = False) -> bytes:
+    """The content of a .json file."""
+    return (json.dumps(value, indent=1, sort_keys=sort_keys) + '\n').encode()
 
 
 @contextlib.contextmanager
@@ -104,33 +129,6 @@ def lines(path: str | os.PathLike) -> Iterator[str]:
 def read_text(path: str | os.PathLike) -> TextIO:
     """A text file to read as `open_text` wrote it, or a spreadsheet that begins it with a byte order mark."""
     return open(path, encoding='utf-8-sig', errors='surrogateescape', newline='')
-
-
-def check_new(path: str | os.PathLike, *, resumes: bool = False) -> None:
-    """Checks that the output `path` of a command can be created; one that `resumes` takes what it left unfinished.
-
-    Raises:
-      InputError: it is no name, it exists already, or the folder that it would be in does not or may not be written.
-    """
-    check_name(path)
-    path = pathlib.Path(path)
-    try:
-        for taken in (path,) if resumes else (path, partial(path)):
-            if taken.exists() or taken.is_symlink():
-                left = '' if taken == path else ': another command writes it, or has been ended'
-                raise InputError(f'--out: {taken} already exists{left}; choose another name or remove it')
-        if not path.parent.is_dir():
-            raise InputError(f'--out: there is no folder {path.parent} to put {path.name} in')
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise InputError(f'--out: {path} cannot be made (no permission to write in {path.parent})')
-    except OSError as error:
-        raise InputError(f'--out: {path} cannot be made ({error.strerror})') from error
-
-
-def check_name(path: str | os.PathLike) -> None:
-    """InputError: an output `path` that names nothing new on this machine, such as '', '/', '.', '..' and gs://bucket."""
-    if pathlib.Path(path).name in ('', '..') or not is_local(path):
-        raise InputError(f'--out: {os.fspath(path)!r} is not allowed; the name of a new local file or folder is needed')
 
 
 def is_local(path: str | os.PathLike) -> bool:
@@ -256,44 +254,3 @@ def _holder(path: pathlib.Path) -> str:
 def _reason(error: OSError | ValueError) -> str:
     """Why a path cannot be used: of the system, or of Python, which refuses those with a NUL."""
     return error.strerror if isinstance(error, OSError) else str(error)
-
-
-@contextlib.contextmanager
-def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A new folder to fill; it gets the name `path` at the end of the block, and is removed if the block fails.
-
-    Raises:
-      InputError: as `check_new`; or the disk refuses what the block writes.
-    """
-
-    def make(part: pathlib.Path) -> pathlib.Path:
-        part.mkdir()
-        return part
-
-    with _new(path, make) as part:
-        yield part
-
-
-@contextlib.contextmanager
-def new_file(path: str | os.PathLike) -> Iterator[TextIO]:
-    """A new text file to fill, as `new_folder`."""
-    with _new(path, lambda part: open_text(part, 'x')) as file, file:
-        yield file
-
-
-@contextlib.contextmanager
-def _new(path: str | os.PathLike, make: Callable[[pathlib.Path], Made]) -> Iterator[Made]:
-    """What `make` makes; it fails where another command has just made the same, whose work stays."""
-    check_new(path)
-    part = partial(path)
-    with cleans_up():
-        try:
-            made = make(part)
-            try:
-                yield made
-                part.rename(path)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
-                part.unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(f'--out: {path} cannot be written ({error})') from error

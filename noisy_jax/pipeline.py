@@ -68,6 +68,8 @@ def run(
     settings.validate(config, unchecked=automatic.open_settings(config))
     config = claim.at_home(config)
     mesh = mesh_lib.make_mesh(config.devices)  # first of all that needs a device
+    if datasets is None:
+        claim.check_cache(config)
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
     compiling.keep_compiled(config.compile_cache)  # before the first program, which `in_main` may be
     with contextlib.ExitStack() as until_the_end:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 Error = csv.Error  # of `read`
 
 # A formula, or what looks like one that has got its apostrophe already; plain numbers such as -1 do nothing.
-_GUARDED = re.compile(r"'?(?![+-][0-9]+(\.[0-9]+)?\Z)[=+\-@\t\r\n]|''")
+_GUARDED = re.compile(r"'?(?![+-][0-9]+(\.[0-9]+)?\Z)[=+\-@＝＋－＠\t\r\n]|''")
 
 
 def safe_cell(text: str) -> str:
@@ -46,14 +46,16 @@ class _Lines:
         self._file.write(line.removesuffix('\r\n') + '\n')
 
 
-def read(lines: Iterable[str], separator: str = ',') -> Iterator[tuple[int, list[str]]]:
+def read(lines: Iterable[str], separator: str = ',', *, loose: bool = False) -> Iterator[tuple[int, list[str]]]:
     """The number of its last line, and the cells, of each row; of an empty line there are none.
+
+    What others have written may be `loose`: with blanks before a cell, which may be quoted, that are no part of it.
 
     Raises:
       Error: it is no CSV; names the line.
     """
     # Strict: a quotation mark that is not closed would make one cell of all that follows.
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=loose, strict=True)
     try:
         for row in reader:
             yield reader.line_num, [as_it_was(cell) for cell in row]

@@ -113,7 +113,7 @@ class WorkDir:
           InputError: another run's work directory; names each key that differs.
         """
         if not self.is_claimed:
-            self.save_bytes('config.json', json.dumps(config, indent=1, sort_keys=True).encode())
+            self.save_bytes('config.json', files.as_json(config, sort_keys=True))
             return
         before, now = (dict(flatten(values)) for values in (self.load_config(), from_json(config)))
         before = dict(defaults or {}) | before
@@ -150,9 +150,7 @@ class WorkDir:
 
     def save_array(self, name: str, array: np.ndarray) -> None:
         """Writes `<name>.npy`, e.g. 'pred_probs' or 'labels/given'."""
-        buffer = io.BytesIO()
-        np.save(buffer, array)
-        self.save_bytes(f'{name}.npy', buffer.getvalue())
+        self.save_bytes(f'{name}.npy', files.as_npy(array))
 
     def load_array(
         self, name: str, shape: tuple[int | None, ...] | None = None, kinds: str = 'iuf', remedy: str = layout.AGAIN
@@ -190,7 +188,7 @@ class WorkDir:
 
     def save_json(self, name: str, value: dict[str, Any]) -> None:
         """Writes `<name>.json`, e.g. 'summary' or 'data'."""
-        self.save_bytes(f'{name}.json', (json.dumps(value, indent=1) + '\n').encode())
+        self.save_bytes(f'{name}.json', files.as_json(value))
 
     def load_json(self, name: str) -> dict[str, Any]:
         """Reads what `save_json` wrote, such as 'config', 'data' or 'summary'.

@@ -19,7 +19,7 @@ from noisy_jax.clean import copies
 from noisy_jax.data import decoding, pack, pixels
 from noisy_jax.data.dataset import Dataset, split
 from noisy_jax.errors import InputError
-from noisy_jax.files import new_folder
+from noisy_jax.outputs import new_folder
 from noisy_jax.report import thumbnails
 
 IMAGES = np.zeros((10, 4, 4, 3), np.uint8)

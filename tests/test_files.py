@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import refused
 
-from noisy_jax import files
+from noisy_jax import files, outputs
 
 
 def _free(folder):
@@ -43,13 +43,13 @@ def test_outputs_that_are_not_new(tmp_path, monkeypatch, name, words):
     (tmp_path / 'there').write_text('mine')
     (tmp_path / 'killed.part').mkdir()
     (tmp_path / 'dangling').symlink_to('nowhere')
-    refused(lambda: files.check_new(name), '--out', *words)
-    files.check_new('new')
+    refused(lambda: outputs.check_new(name), '--out', *words)
+    outputs.check_new('new')
 
 
 def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'access', lambda *_: False)
-    refused(lambda: files.check_new(tmp_path / 'new'), '--out', tmp_path, 'no permission')
+    refused(lambda: outputs.check_new(tmp_path / 'new'), '--out', tmp_path, 'no permission')
 
 
 def test_a_folder_of_a_user_is_not_taken(tmp_path, monkeypatch):
@@ -75,7 +75,7 @@ def test_a_folder_of_a_user_is_not_taken(tmp_path, monkeypatch):
     refused(lambda: _free(tmp_path), 'Permission denied')
 
 
-@pytest.mark.parametrize('new', [files.new_folder, files.new_file])
+@pytest.mark.parametrize('new', [outputs.new_folder, outputs.new_file])
 def test_two_that_see_no_output_at_once(tmp_path, monkeypatch, new):
     """The second fails, and what the first is writing stays."""
 
@@ -83,7 +83,7 @@ def test_two_that_see_no_output_at_once(tmp_path, monkeypatch, new):
         with new(tmp_path / 'out'):
             pytest.fail('both write')
 
-    monkeypatch.setattr(files, 'check_new', lambda _: None)
+    monkeypatch.setattr(outputs, 'check_new', lambda _: None)
     with new(tmp_path / 'out'):
         refused(second, '--out', 'cannot be written', 'File exists')
         assert (tmp_path / 'out.part').exists()

@@ -6,7 +6,7 @@ from typing import Any
 
 from noisy_jax import data
 from noisy_jax.errors import InputError
-from noisy_jax.files import check_name, check_new
+from noisy_jax.outputs import check_name, check_new
 
 
 def check(out: str, settings: Mapping[str, Any]) -> None:

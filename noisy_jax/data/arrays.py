@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, checksums, in_order, warn_of_empty
+from noisy_jax.data.dataset import (
+    NO_LABEL,
+    Dataset,
+    balanced,
+    checksums,
+    in_order,
+    warn_of_empty,
+    warn_of_minus_one,
+)
 from noisy_jax.data.decoding import Levels
 from noisy_jax.errors import InputError, first_line, some
 
@@ -123,6 +131,7 @@ def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...],
         names = in_order(value for value in _values(arrays, 'labels', path)[0] if value)
         if not names:
             raise InputError(f'{path}: labels are all {NO_LABEL}, which is none; some of each class are needed')
+        warn_of_minus_one(names, path)
         return names, False
     given = np.atleast_1d(arrays['class_names'])
     if given.ndim != 1 or given.dtype.kind not in 'Uiu':

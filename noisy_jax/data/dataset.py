@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import heapq
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -171,6 +171,12 @@ def warn_of_empty(label: np.ndarray, class_names: Sequence[str], source: object)
         warn_once(
             f'{source}: no training image is of {len(empty)} of the {len(class_names)} classes ({some(empty, 3)})'
         )
+
+
+def warn_of_minus_one(names: Collection[str], source: object) -> None:
+    """Warns of a class called -1, which means none where all labels are numbers."""
+    if str(NO_LABEL) in names:
+        warn_once(f'{source}: {NO_LABEL} is taken for a class, since other labels are text, not for no label')
 
 
 def is_number(name: str) -> bool:

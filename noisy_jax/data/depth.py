@@ -5,7 +5,8 @@ from PIL import Image
 
 from noisy_jax.errors import warn_once
 
-_UNSIGNED = 'unsigned'  # in `info`, which parts of an image keep
+_UNSIGNED, _NEGATIVE = 'unsigned', 'negative'  # in `info`, which parts of an image keep
+_PHOTOMETRIC = 262  # tag of TIFF; 0: the lowest value is white
 _NO_DATA = 1e30  # beyond what is measured; programs for maps write -3.4e38 where nothing was
 
 
@@ -18,6 +19,8 @@ def note(image: Image.Image) -> None:
     """Notes how the file of an image, not yet loaded, stores pixels, for `values`; warns where Pillow cuts them."""
     if ';16' in _stored(image) and not is_deep(image):
         warn_once('images with more than 8 bits per colour channel are read as 8 bits, the upper ones of each value')
+    if image.mode == 'I;16' and getattr(image, 'tag_v2', {}).get(_PHOTOMETRIC) == 0:
+        image.info[_NEGATIVE] = True
     if image.mode == 'I' and _stored(image).startswith('I;32') and not _stored(image).endswith('S'):
         image.info[_UNSIGNED] = True
 
@@ -31,6 +34,8 @@ def values(image: Image.Image) -> np.ndarray:
     found = np.asarray(image)
     if image.info.get(_UNSIGNED):  # Pillow has no such mode, and wraps them
         found = found.view(np.uint32)
+    if image.info.get(_NEGATIVE):  # Pillow inverts those of 8 bits alone
+        found = np.iinfo(np.uint16).max - found
     if not np.isfinite(found).all():
         raise ValueError('NaN or infinite pixels')
     for extreme in (found.min(), found.max()):

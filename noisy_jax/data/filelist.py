@@ -10,7 +10,7 @@ import numpy as np
 
 from noisy_jax import spreadsheet
 from noisy_jax.data import pictures
-from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, in_order, is_number, warn_of_empty
+from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, in_order, is_number, warn_of_empty, warn_of_minus_one
 from noisy_jax.data.encoded import Paths
 from noisy_jax.data.reading import DEFAULT, Decoding
 from noisy_jax.errors import InputError, some
@@ -136,7 +136,7 @@ def _records(file: pathlib.Path, *, labelled: bool) -> Iterator[tuple[int, list[
     """(line number, words) of each line, of a table each record."""
     if separator := _SEPARATORS.get(file.suffix.lower()):
         try:
-            for line, row in spreadsheet.read(lines(file), separator):
+            for line, row in spreadsheet.read(lines(file), separator, loose=True):
                 yield line, [word.strip() for word in row]
         except spreadsheet.Error as error:
             raise InputError(f'{file}: cannot be read as a table ({error})') from error
@@ -166,6 +166,7 @@ def _classes(entries: _Entries, file: pathlib.Path | None, max_classes: int) -> 
             if label.startswith('-'):  # -1 often means that there is none
                 none = ', or none in a .csv or .tsv file' if label == '-1' else ''
                 raise entries.fault(row, f'label {label!r} is not allowed; whole numbers from 0{none}')
+    warn_of_minus_one(labels, entries.file)
     return _Classes(in_order(labels))
 
 

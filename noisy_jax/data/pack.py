@@ -9,7 +9,6 @@ ids.npy, class_names.npy, true_labels.npy where they are known, the same of the 
 After any stop, rerun the same command to resume; a finished pack, or a folder with other files, is never written to.
 """
 
-import json
 import os
 import pathlib
 import sys
@@ -20,9 +19,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import cli, data, files, forms
+from noisy_jax import cli, data, files, forms, outputs
 from noisy_jax.data import arrays
-from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.dataset import Dataset, checksums
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.data.settings import DATA
 from noisy_jax.errors import InputError, one_line, short
@@ -65,7 +64,7 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
         if not DATA[name].accepts(value):
             raise InputError(f'--{name}: {short(value)} is not allowed; allowed: {DATA[name].allowed}')
     data.check_form(settings, '--')
-    files.check_name(out)
+    outputs.check_name(out)
     folder = pathlib.Path(out)
     _unfinished(folder)  # before anything is made there
     data.check_outside(folder, settings, '--out')
@@ -121,10 +120,11 @@ def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    """Identifies everything but the pixels: a pack resumes with the data that it began with."""
+    """Identifies the data, the pixels by marks: a pack resumes with the data that it began with."""
+    mark = checksums(dataset.image) if dataset.mark is None else dataset.mark
     names = '\n'.join((*dataset.class_names, *dataset.id)).encode(errors='surrogateescape')
     true = b'' if dataset.true_label is None else dataset.true_label.tobytes()
-    return f'{len(dataset)} images, {zlib.crc32(names + dataset.label.tobytes() + true):08x}'
+    return f'{len(dataset)} images, {zlib.crc32(names + dataset.label.tobytes() + true + mark.tobytes()):08x}'
 
 
 def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, state: dict[str, Any]) -> None:
@@ -138,6 +138,7 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
         return
     if done:
         try:
+            np.lib.format.open_memmap(part, mode='r')  # the other would fill up what is missing
             images = np.lib.format.open_memmap(part, mode='r+')
         except (OSError, ValueError) as error:
             raise InputError(f'{part}: cannot be resumed ({error}); remove the folder {folder}') from error
@@ -162,7 +163,7 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
 
 
 def _note(folder: pathlib.Path, state: dict[str, Any]) -> None:
-    files.write(folder / _STATE, json.dumps(state, indent=1).encode())
+    files.write(folder / _STATE, files.as_json(state))
 
 
 if __name__ == '__main__':

@@ -25,7 +25,7 @@ from noisy_jax.embed import backbone, pictures
 from noisy_jax.embed.backbone import Backbone
 from noisy_jax.embed.table import Table
 from noisy_jax.errors import InputError
-from noisy_jax.files import check_new
+from noisy_jax.outputs import check_new
 
 
 def main(argv: Sequence[str] | None = None) -> int:

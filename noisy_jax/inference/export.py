@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisy_jax import cli
-from noisy_jax.files import new_folder
 from noisy_jax.inference.output import check_output
+from noisy_jax.outputs import new_folder
 from noisy_jax.workdir import WorkDir
 
 if TYPE_CHECKING:  # these take JAX: --help and mistakes need none

@@ -5,7 +5,7 @@ import os
 from noisy_jax import data
 from noisy_jax.config import completed
 from noisy_jax.data.settings import DATA
-from noisy_jax.files import check_new
+from noisy_jax.outputs import check_new
 from noisy_jax.workdir import WorkDir
 
 

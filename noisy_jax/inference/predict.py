@@ -28,8 +28,9 @@ from noisy_jax import cli, spreadsheet
 from noisy_jax.data import pictures
 from noisy_jax.data.decoding import Levels, decode
 from noisy_jax.errors import InputError, one_line, shortened
-from noisy_jax.files import lines, new_file
+from noisy_jax.files import lines
 from noisy_jax.inference.output import check_output
+from noisy_jax.outputs import new_file
 from noisy_jax.workdir import WorkDir
 
 if TYPE_CHECKING:

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import forms
+from noisy_jax import files, forms
 from noisy_jax.config import from_json
 from noisy_jax.data.pixels import Pixels
 from noisy_jax.errors import InputError
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.training import leaves
-from noisy_jax.workdir import WorkDir
 
 _STATE, _ARRAYS = 'estimator', ('classes', 'label_issues', 'clean_probability')
 _REMEDY = 'take a folder that `save` wrote'
@@ -42,13 +41,14 @@ def save(estimator: Any, folder: str | os.PathLike) -> None:
         'labels_are_objects': classes.dtype == object,  # scikit-learn takes no other objects than str
     }
     issues = _recoded(estimator.label_issues_, lambda labels: np.searchsorted(classes, labels))
-    estimator.classifier_.save(folder)
-    files = WorkDir(folder)
     labels = classes.astype(str) if state['labels_are_objects'] else classes
     arrays = [labels, issues, estimator.clean_probability_]
-    for name, array in zip(_ARRAYS, arrays, strict=True):
-        files.save_array(name, array)
-    files.save_json(_STATE, leaves.signed(state, arrays))
+    content = {f'{name}.npy': files.as_npy(array) for name, array in zip(_ARRAYS, arrays, strict=True)}
+    path = pathlib.Path(os.path.expanduser(folder))
+    if not (path / f'{_STATE}.json').exists() and (taken := [name for name in content if (path / name).exists()]):
+        raise InputError(f'folder: {path} holds {taken[0]}, which `save` did not write; take a new or an empty folder')
+    content[f'{_STATE}.json'] = files.as_json(leaves.signed(state, arrays))
+    estimator.classifier_.save_with(path, content)
 
 
 def load(kind: type, folder: str | os.PathLike) -> Any:

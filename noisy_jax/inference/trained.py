@@ -2,9 +2,9 @@
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -105,8 +105,12 @@ class TrainedClassifier:
         """Writes model.safetensors (arrays named 'params/encoder/...') and model.json: numbers and text, no code.
 
         Raises:
-          InputError: the folder holds files that `save` did not write, or cannot be written.
+          InputError: the folder holds files that `save` did not write, or cannot be written; then all stay as they are.
         """
+        self.save_with(folder, {})
+
+    def save_with(self, folder: str | os.PathLike, others: Mapping[str, bytes]) -> None:
+        """As `save`, with other files, by name, beside its own."""
         import safetensors.numpy
 
         if not files.is_local(folder):
@@ -120,8 +124,8 @@ class TrainedClassifier:
         description = {'classes': list(self.class_names), 'image_shape': shape, 'levels': self.levels, 'config': config}
         description = leaves.signed(description, arrays)
         try:
-            files.write(path / _DESCRIPTION, (json.dumps(description, indent=1) + '\n').encode())
-            files.write(path / _WEIGHTS, safetensors.numpy.save(arrays))
+            own = {_DESCRIPTION: files.as_json(description), _WEIGHTS: safetensors.numpy.save(arrays)}
+            files.write_all(path, {**own, **others})
         except OSError as error:
             raise InputError(f'{path}: cannot be written ({error.strerror})') from error
 

@@ -118,7 +118,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            if why := _refusal(error):
+            if why := _refusal(error) or ('it is gone' if not self.folder.exists() else None):
                 raise InputError(f'{self.folder}: a checkpoint cannot be saved ({why}); {MEND}') from error
             raise
 

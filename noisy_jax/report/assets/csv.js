@@ -2,7 +2,7 @@
 const COLUMNS = ['index', 'id', 'given_label', 'decision', 'label'];
 
 // As in noisy_jax/spreadsheet.py: what a spreadsheet would run gets an apostrophe in front.
-const GUARDED = /^(?:'?(?![+-][0-9]+(?:\.[0-9]+)?$)[=+\-@\t\r\n]|'')/;
+const GUARDED = /^(?:'?(?![+-][0-9]+(?:\.[0-9]+)?$)[=+\-@＝＋－＠\t\r\n]|'')/;
 const safeCell = (text) => (GUARDED.test(text) ? `'${text}` : text);
 const asItWas = (cell) => (cell.startsWith("'") && GUARDED.test(cell.slice(1)) ? cell.slice(1) : cell);
 
