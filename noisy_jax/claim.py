@@ -83,7 +83,8 @@ def _claim(folder: WorkDir, context: Context) -> None:
                 label = f'the {name[7:]} label of image {row}, {splits.labelled.id[row]}'
                 raise identity.changed(folder, f'{label}, was {before[row]}, is {labels[row]}')
     _check_weights(folder, context.config.model.weights)
-    folder.save_json('data', splits.description)
+    path = context.config.data.path
+    folder.save_json('data', splits.description | ({'place': os.path.abspath(path)} if path else {}))
 
 
 def meant() -> Callable[[str, Any], Any]:

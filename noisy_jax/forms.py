@@ -6,7 +6,7 @@ import os
 import pathlib
 from typing import Any
 
-from noisy_jax.errors import InputError, first_line
+from noisy_jax.errors import InputError, first_line, remedy_of
 
 # A type; a tuple of forms, one of which is needed; [form] for a list of any length, [form, form] for one of so many;
 # {name: form} for an object that has these, 'name?' for what it may lack, and maybe others; {str: form} for one of any
@@ -34,6 +34,7 @@ def read(path: str | os.PathLike, form: Form, remedy: str) -> Any:
     try:
         value = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error:
+        remedy = remedy_of(getattr(error, 'errno', None), remedy)
         raise InputError(f'{path} cannot be read as JSON ({first_line(error)}); {remedy}') from error
     if found := fault(value, form):
         raise InputError(f'{path}: {found}; {remedy}')

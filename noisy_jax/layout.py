@@ -19,7 +19,7 @@ OTHER, AGAIN = 'use another --workdir', 'rerun the command of the run to write i
 # What is read of each JSON file, and what to do where that is not there.
 FORMS: dict[str, tuple[forms.Form, str]] = {
     'config': (dict, OTHER),
-    'data': ({'classes': [str], 'image_shape': [int, int, int], 'unlabelled?': int}, AGAIN),
+    'data': ({'classes': [str], 'image_shape': [int, int, int], 'unlabelled?': int, 'place?': str}, AGAIN),
     'weights': ({'sha256': str}, OTHER),
     'summary': (
         {

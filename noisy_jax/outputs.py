@@ -67,11 +67,12 @@ def new_file(path: str | os.PathLike) -> Iterator[TextIO]:
         yield file
 
 
-def _give(part: pathlib.Path, path: pathlib.Path) -> None:
+def give(part: pathlib.Path, path: pathlib.Path) -> None:
     """Gives what is whole its name; FileExistsError: somebody else has taken it meanwhile."""
     if not part.is_dir():
         try:
-            return os.link(part, path)  # unlike a new name, it replaces no file
+            os.link(part, path)  # unlike a new name, it replaces no file
+            return part.unlink()
         except FileExistsError:
             raise
         except OSError:  # a file system without links
@@ -91,7 +92,7 @@ def _new(path: str | os.PathLike, make: Callable[[pathlib.Path], Made]) -> Itera
             made = make(part)
             try:
                 yield made
-                _give(part, pathlib.Path(path))
+                give(part, pathlib.Path(path))
             finally:
                 shutil.rmtree(part, ignore_errors=True)
                 part.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from noisy_jax.data import encoded
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.splits import Splits
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, warn_once
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.models.network import Network
 from noisy_jax.report import tables
@@ -68,6 +68,7 @@ def run(
     settings.validate(config, unchecked=automatic.open_settings(config))
     config = claim.at_home(config)
     mesh = mesh_lib.make_mesh(config.devices)  # first of all that needs a device
+    mesh_lib.check_same(settings.of_all_hosts(config), 'config.')
     if datasets is None:
         claim.check_cache(config)
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
@@ -86,7 +87,7 @@ def _run(
         config, chosen = _resolved(config, folder, datasets)
         options = compiling.compiler_options(config.xla_options)
         splits = splits_lib.load(config, datasets)
-    _check_batches(config, splits, mesh)
+    _check_phases(config, splits, mesh)
     context = Context.create(config, splits, mesh, options, network)
     claim.claim(folder, context)
     # Here, where nothing is refused any more: an error takes one line.
@@ -109,6 +110,8 @@ def _run(
     folder.save_json('summary', summary)
     if issues and config.report.page:
         results.write_report(folder, context, beliefs, issues)
+    elif mesh_lib.is_main() and (folder.path / 'report.html').exists():
+        warn_once(f'{folder.path}/report.html was written earlier, and may show another list (report.page=False)')
     if mesh_lib.is_main() and not quiet:  # last: the reader may have gone (`| head`)
         if config.phases and not trained:
             print(f'{folder.path}: this run is complete, nothing left to train', file=sys.stderr)
@@ -210,13 +213,15 @@ def _resolved(config: ConfigDict, folder: WorkDir, datasets: Given | None) -> tu
     return config, table
 
 
-def _check_batches(config: ConfigDict, splits: Splits, mesh: Mesh) -> None:
-    """Checks all batch sizes before training: an error in the last phase would come hours later."""
+def _check_phases(config: ConfigDict, splits: Splits, mesh: Mesh) -> None:
+    """Checks epochs and batch sizes of all phases before training: an error in the last one would come hours later."""
     groups = max(config.model.batch_norm_blocks, 1) * max(config.model.batch_norm_splits, 1)
     for phase in config.phases:
         field, size, method = f'config.{phase}.batch_size', config[phase].batch_size, phases.method_of(config, phase)
         mesh_lib.check_batch_size(field, size, phases.fewest_images(config, phase, splits), mesh)
         method.check(config, phase)
+        if schedule.title(phase) and not any(stage.epochs for stage in method.stages(config, phase)):
+            raise InputError(f'config.{phase}.epochs: 0 trains no classifier; at least 1 is needed')
         rows = size * method.rows_per_image
         if rows % groups:
             raise InputError(

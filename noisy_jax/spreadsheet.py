@@ -15,19 +15,26 @@ Error = csv.Error  # of `read`
 _GUARDED = re.compile(r"'?(?![+-][0-9]+(\.[0-9]+)?\Z)[=+\-@＝＋－＠\t\r\n]|''")
 
 
+# The same where a spreadsheet takes ; or a tab for the end of a cell, whatever quotation marks say.
+_WITHIN = re.compile(r"([;\t])(?='*[=+\-@＝＋－＠])")
+_WAS_WITHIN = re.compile(r"([;\t])'(?='*[=+\-@＝＋－＠])")
+
+
 def safe_cell(text: str) -> str:
     """The text as it is written.
 
     Example:
-      >>> safe_cell('=1+1'), safe_cell('cat'), safe_cell('-1')
-      ("'=1+1", 'cat', '-1')
+      >>> safe_cell('=1+1'), safe_cell('cat'), safe_cell('-1'), safe_cell('a;=1')
+      ("'=1+1", 'cat', '-1', "a;'=1")
     """
+    text = _WITHIN.sub(r"\1'", text)
     return f"'{text}" if _GUARDED.match(text) else text
 
 
 def as_it_was(cell: str) -> str:
     """The text that `safe_cell` got."""
-    return cell[1:] if cell.startswith("'") and _GUARDED.match(cell[1:]) else cell
+    text = cell[1:] if cell.startswith("'") and _GUARDED.match(cell[1:]) else cell
+    return _WAS_WITHIN.sub(r'\1', text)
 
 
 def write(file: TextIO, rows: Iterable[Iterable[Any]]) -> None:

@@ -153,6 +153,14 @@ def test_a_run_does_not_read_what_it_writes(tmp_path, key):
         _refused(tmp_path, tmp_path, f'config.{name}', f'{tmp_path / file} is among', **{key: str(tmp_path / file)})
 
 
+def test_compiled_programs_do_not_go_into_the_data(photos):
+    config = tiny.config(data__name='folder', data__path=str(photos), compile_cache=f'{photos}/cat/cache')
+    refused(lambda: claim.check_cache(config), 'config.compile_cache', 'inside the data')
+    for cache in ('auto', 'off', f'{photos}/../cache'):
+        config.compile_cache = cache
+        claim.check_cache(config)
+
+
 def test_an_earlier_run_and_what_a_killed_one_leaves(tmp_path):
     """Also the folder of compiled programs, which may be inside."""
     for name in ('lock', 'config.json.part', 'images.json', 'cache/xla'):
@@ -178,6 +186,11 @@ def test_a_result_does_not_go_into_the_run_or_its_data(photos, tmp_path, capsys)
             refused_by_command(capsys, status, '--out', 'inside the data' if '..' in name else 'among the files')
     status = predict.main([f'--workdir={work}', f'--images={photos}', f'--out={work / "mine.csv"}'])
     refused_by_command(capsys, status, 'data.json')  # the place is fine, the run has no more than a config
+    config = tiny.config(data__name='folder', data__path='photos').to_dict()  # as seen from where the run began
+    WorkDir(work).save_json('config', config)
+    WorkDir(work).save_json('data', {'classes': ['a'], 'image_shape': [8, 8, 1], 'place': str(photos)})
+    status = predict.main([f'--workdir={work}', f'--images={photos}', f'--out={photos / "new"}'])
+    refused_by_command(capsys, status, '--out', 'inside the data')
     status = embed.main([f'--images={photos}', '--model=m', f'--out={photos / "f.npy"}'])
     refused_by_command(capsys, status, '--out', 'inside the data')
     assert {path.name for path in photos.iterdir()} == {'cat', 'dog'}

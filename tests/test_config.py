@@ -225,6 +225,7 @@ def test_loss_settings(loss, classes, expected):
         ({'contrast.own_view_weight': 'two'}, ['contrast.own_view_weight', 'sample']),
         ({'finetune.epochs': -1}, ['finetune.epochs', '-1']),
         ({'select.epochs': 0}, ['select.epochs', 'from 1 to']),
+        ({'pretrain.batch_size': 1}, ['pretrain.batch_size', 'from 2 to']),
         ({'base.batch_size': 0}, ['base.batch_size', 'from 1 to']),
         ({'pretrain.temperature': 0.0}, ['pretrain.temperature']),
         ({'data.mean': (0.5, float('nan'))}, ['data.mean', 'nan', 'a tuple of numbers from 0.0 to 1.0']),

@@ -100,6 +100,19 @@ def test_whole_numbers_beyond_31_bits(tmp_path, monkeypatch, compression):
     np.testing.assert_array_equal(decode(tmp_path / 'a.tif', levels=levels), _scaled(values, *levels))
 
 
+def test_a_negative_of_16_bits(tmp_path):
+    """Pillow inverts those of 8 bits alone."""
+    values = np.linspace(0, 2**16 - 1, 300).astype(np.uint16).reshape(15, 20)
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, 'TIFF')
+    positive, negative = (struct.pack('<HHIHH', 262, 3, 1, kind, 0) for kind in (1, 0))  # PhotometricInterpretation
+    assert positive in buffer.getvalue()
+    (tmp_path / 'a.tif').write_bytes(buffer.getvalue().replace(positive, negative))
+    np.testing.assert_array_equal(
+        decode(tmp_path / 'a.tif', levels=(0, 2**16 - 1)), 255 - _scaled(values, 0, 2**16 - 1)
+    )
+
+
 @pytest.mark.parametrize('memory_bytes', MEMORY)
 @pytest.mark.parametrize('value', [np.nan, np.inf, -3.4028235e38])
 def test_a_value_that_is_none(root, memory_bytes, value):

@@ -28,7 +28,7 @@ from noisy_jax.data import noise
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.data.pixels import Pixels
 from noisy_jax.inference import targets
-from noisy_jax.settings import default
+from noisy_jax.settings import default, presets
 from noisy_jax.training.metrics import MetricWriter
 
 X, DIGIT = load_digits(return_X_y=True)  # [1797, 64] in 0..16
@@ -171,8 +171,17 @@ def test_what_cannot_be_read_or_saved(fitted, tmp_path):
     (tmp_path / 'mine' / 'classes.npy').write_text('mine')
     refused(lambda: fitted.save(tmp_path / 'mine'), 'mine', '(classes.npy)')
     assert (tmp_path / 'mine' / 'classes.npy').read_text() == 'mine'
+    fitted.classifier_.save(tmp_path / 'model')
+    (tmp_path / 'model' / 'classes.npy').write_text('mine')
+    refused(lambda: fitted.save(tmp_path / 'model'), 'model', '(classes.npy)')
     other = pickle.loads(pickle.dumps(fitted)).set_params(random_state=np.random.RandomState(0))
     refused(lambda: other.save(tmp_path / 'state'), 'random_state', 'JSON')
+
+
+def test_epochs_are_those_of_every_classifier():
+    parameters = tiny(config='own_images:phases=base', epochs=7).get_params(deep=False)
+    config = presets.for_estimator(parameters, 8)
+    assert [config[phase].epochs for phase in ('base', 'classify', 'finetune')] == [7, 7, 7]
 
 
 def test_parameters():
@@ -333,6 +342,8 @@ NA = pd.NA
         (np.array([1, np.nan, 0]), [0.0, 1.0]),
         (['a', np.nan, 'b'], ['a', 'b']),
         ([3, None, 0], [0, 3]),
+        (np.ma.masked_array([3, 5, 0], [False, True, False]), [0, 3]),
+        (np.ma.masked_array(['a', 'x', 'b'], [False, True, False]), ['a', 'b']),
     ],
     ids=str,
 )
@@ -389,6 +400,13 @@ def test_pixels_of_bytes_and_of_floats_are_the_same():
     unfolded = Pixels.of(rows, (72,), image_shape=(4, 6, 3))
     np.testing.assert_array_equal(unfolded.images(rows / 255, (72,)), photographs)
     refused(lambda: unfolded.images(rows.astype(float), (72,)), 'X', '255', '[0, 1]')
+
+
+def test_fractions_after_bytes_are_refused():
+    rows = np.array([[0.0, 12.5, 255.0, 3.0]])
+    pixels = Pixels.of(rows, (2, 2))
+    np.testing.assert_array_equal(pixels.images(np.array([[0.0, 1.0, 1.0, 0.0]]), (2, 2)).ravel(), [0, 1, 1, 0])
+    refused(lambda: pixels.images(rows / 255, (2, 2)), 'X: numbers up to 1', 'up to 255')
 
 
 def test_numbers_beyond_the_range_of_training_are_clipped():

@@ -47,6 +47,7 @@ def three(tmp_path):
         ('list.txt', ['d/e.png 2', 'b c.png\t0', '', '  a.png   2  ']),
         ('list.csv', ['path,label', 'd/e.png,2', 'b c.png,0', '', '"a.png", 2']),
         ('list.csv', ['d/e.png,2', 'b c.png,0', 'a.png,2']),
+        ('list.csv', ['"d/e.png", "2"', 'b c.png , 0', 'a.png,"2"']),
         ('list.TSV', ['d/e.png\t2', 'b c.png\t0', 'a.png\t2']),
     ],
 )
@@ -59,6 +60,12 @@ def test_images_come_in_the_order_of_the_list(three, name, lines):
     assert train.class_names == ('0', '2')
     assert train.true_label is None
     assert _load(three, 'test', list=name) is None
+
+
+def test_minus_one_among_names_is_warned_of(three):
+    _text(three / 'list.csv', 'a.png,cat', 'b c.png,-1')
+    with pytest.warns(UserWarning, match='-1 is taken for a class'):
+        assert _load(three, list='list.csv').class_names == ('-1', 'cat')
 
 
 def test_names_of_classes(three):

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import resource
 import subprocess
 import sys
 
@@ -88,6 +89,34 @@ def test_two_that_see_no_output_at_once(tmp_path, monkeypatch, new):
         refused(second, '--out', 'cannot be written', 'File exists')
         assert (tmp_path / 'out.part').exists()
     assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+@pytest.mark.parametrize('new', [outputs.new_folder, outputs.new_file])
+def test_what_somebody_has_put_there_meanwhile_stays(tmp_path, new):
+    def write():
+        with new(tmp_path / 'out'):
+            (tmp_path / 'out').write_text('mine')
+
+    refused(write, '--out', 'File exists')
+    assert (tmp_path / 'out').read_text() == 'mine'
+    assert not (tmp_path / 'out.part').exists()
+
+
+def test_a_file_is_no_folder(tmp_path):
+    refused(lambda: outputs.new_file(f'{tmp_path}/out/').__enter__(), '--out', 'name of a folder')
+
+
+def test_where_one_file_does_not_fit_all_stay(tmp_path):
+    files.write_all(tmp_path, {'a': b'old', 'b': b'old'})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
+    try:
+        with pytest.raises(OSError, match='too large') as caught:
+            files.write_all(tmp_path, {'a': b'new', 'b': b'too long'})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(tmp_path / 'b')
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {'a': b'old', 'b': b'old'}
 
 
 def test_links_are_followed(tmp_path):

@@ -4,7 +4,9 @@ import json
 import pathlib
 import subprocess
 import sys
+import zlib
 
+import numpy as np
 import pytest
 from conftest import EPSILON, environment, refused
 
@@ -167,6 +169,15 @@ refuse('base.batch_size: 60 is not a multiple of the 8', base__batch_size=60)
 """
     result = subprocess.run([sys.executable, '-c', code], env=environment(8), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_processes_that_differ(monkeypatch):
+    mesh.check_same({'seed': 1}, 'config.')  # one process is as it is
+    monkeypatch.setattr(mesh.jax, 'process_count', lambda: 2)
+    other = [zlib.crc32(text) for text in (b'seed=1', b"name='b'")]
+    monkeypatch.setattr(mesh.multihost_utils, 'process_allgather', lambda ours: np.array([ours, other], np.uint32))
+    mesh.check_same({'seed': 1, 'name': 'b'}, 'config.')
+    refused(lambda: mesh.check_same({'seed': 1, 'name': 'a'}, 'config.'), "config.name: 'a' here", 'another process')
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,34 @@ def test_a_stopped_pack_goes_on_where_it_was(photos, tmp_path, monkeypatch, afte
         _same(ours, theirs)
 
 
+@pytest.mark.parametrize('fault', ['cut', 'flipped', 'other pixels'])
+def test_a_stopped_pack_that_has_changed_is_refused(photos, tmp_path, monkeypatch, fault):
+    monkeypatch.setattr(pack, '_CHUNK_BYTES', 4 * 6 * 6 * 3)
+    fit, fitted = pack.fit_array, []
+
+    def stopping(image, size):
+        fitted.append(image)
+        if len(fitted) > 6:
+            raise _Killed
+        return fit(image, size)
+
+    monkeypatch.setattr(pack, 'fit_array', stopping)
+    with pytest.raises(_Killed):
+        pack.pack(tmp_path / 'out', path=str(photos), image_size=6)
+    monkeypatch.setattr(pack, 'fit_array', fit)
+    part, words = tmp_path / 'out' / 'images.npy.part', ['images.npy.part', 'remove the folder']
+    if fault == 'cut':
+        os.truncate(part, 300)
+    elif fault == 'flipped':
+        with part.open('r+b') as file:
+            file.seek(200)
+            file.write(b'\x01\x02')
+    else:
+        image, words = photos / 'train' / 'cat' / '5.png', ['begun with images']
+        Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
+    refused(lambda: pack.pack(tmp_path / 'out', path=str(photos), image_size=6), *words)
+
+
 def test_a_stopped_pack_of_other_data_is_refused(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(pack, '_write_images', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     arguments = [f'--path={photos}', '--image_size=6', f'--out={tmp_path / "out"}']

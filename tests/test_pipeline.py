@@ -322,6 +322,13 @@ def test_batches_that_do_not_divide_into_parts_are_refused(tmp_path):
     assert not (tmp_path / 'work').exists(), 'the folder is free for better settings'
 
 
+def test_a_classifier_that_is_not_trained_is_refused(tmp_path):
+    for phase, rest in (('base', {}), ('classify', {'classify__head_epochs': 0})):
+        settings = config(phases=(phase,), **{f'{phase}__epochs': 0}, **rest)
+        with pytest.raises(InputError, match=rf'config\.{phase}\.epochs: 0 trains no classifier'):
+            pipeline.run(settings, tmp_path)
+
+
 def test_a_stem_that_an_encoder_does_not_have_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"model\.stem: 'large', but cnn_small has no stem"):
         pipeline.run(config(model__stem='large'), tmp_path / 'work')

@@ -15,9 +15,18 @@ from noisy_jax.data import filelist
 from noisy_jax.workdir import LABELS_HEADER, WorkDir
 
 
-@pytest.mark.parametrize('text', ['=1+1', '+3-2', '-x.png', '@SUM(A1)', '\t=1', '\r=1', '\n', '-', "'=1", "''", "''=1"])
+@pytest.mark.parametrize('text', ['=1+1', '+3-2', '-x.png', '@SUM(A1)', '\tx', '\r=1', '\n', '-', "'=1", "''", "''=1"])
 def test_what_a_spreadsheet_would_run_gets_an_apostrophe(text):
     assert spreadsheet.safe_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ('text', 'written'),
+    [('a;=1', "a;'=1"), ('a\t-1;b', "a\t'-1;b"), ("a;'=1", "a;''=1"), ('＝1', "'＝1"), ('a;b', 'a;b')],
+)
+def test_what_another_separator_makes_a_formula_gets_one_too(text, written):
+    assert spreadsheet.safe_cell(text) == written
+    assert spreadsheet.as_it_was(written) == text
 
 
 @pytest.mark.parametrize('text', ['', 'cat', "'cat'", "'", 'a=b', '-1', '+3', '-0.25', "'-1", '\u202e=1'])
@@ -26,7 +35,7 @@ def test_all_else_is_written_as_it_is(text):
 
 
 def test_everything_is_read_back_as_it_was():
-    texts = [''.join(letters) for size in range(6) for letters in itertools.product("'=-1.\r", repeat=size)]
+    texts = [''.join(letters) for size in range(6) for letters in itertools.product("'=-1;\r", repeat=size)]
     file = io.StringIO(newline='')
     spreadsheet.write(file, [[0.5, text, text] for text in texts])
     file.seek(0)

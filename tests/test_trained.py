@@ -121,7 +121,7 @@ def _edited(file, **changes):
 @pytest.mark.parametrize(
     ('name', 'changes', 'word'),
     [
-        ('data.json', {'classes': ['a', 'b']}, 'params/classifier'),
+        ('data.json', {'classes': ['a', 'b']}, 'other classes than labels/images.json'),
         ('data.json', {'image_shape': [8, 8, 3]}, 'params/encoder'),
         ('data.json', {'image_shape': [8, 0, 1]}, '(8, 0, 1)'),
         ('data.json', {'classes': 'ab'}, 'classes'),
@@ -134,6 +134,16 @@ def test_edited_files_of_a_run(photos, tmp_path, name, changes, word):
     work = shutil.copytree(photos.work, tmp_path / 'work')
     _edited(work / name, **changes)
     refused(lambda: TrainedClassifier.of_run(work), name, word)
+
+
+def test_weights_of_another_run(photos, tmp_path):
+    """As where two runs are mixed up in one folder; without the arrays there is nothing to compare."""
+    work = shutil.copytree(photos.work, tmp_path / 'work')
+    [array] = (work / 'labels').glob('base_*.npy')
+    np.save(array, np.load(array) / 2)
+    refused(lambda: TrainedClassifier.of_run(work), array, 'not of the run whose weights are in checkpoints/base')
+    array.unlink()
+    assert TrainedClassifier.of_run(work).class_names == TrainedClassifier.of_run(photos.work).class_names
 
 
 @pytest.mark.parametrize('changes', [{'classes': list('abcdefghij')}, {'sha256': '0'}, {'image_shape': [9, 9, 1]}])

@@ -44,10 +44,7 @@ def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> Co
         raise InputError(f'--config: {path} cannot be loaded ({"; ".join([said, *moved])})') from error
     if not isinstance(config, ConfigDict):
         raise InputError(f'--config: get_config of {path} returned a {type(config).__name__}; a ConfigDict is needed')
-    config = thawed(config)
-    if fault := _fault(config):
-        raise InputError(f'--config: {path}: {fault}')
-    return config
+    return thawed(config, f'--config: {path}')
 
 
 def _fault(config: ConfigDict) -> str | None:
@@ -66,9 +63,16 @@ def _fault(config: ConfigDict) -> str | None:
     return None
 
 
-def thawed(config: ConfigDict) -> ConfigDict:
-    """The config, or, of a FrozenConfigDict, one like it that can be changed."""
-    return config.as_configdict() if isinstance(config, FrozenConfigDict) else config
+def thawed(config: ConfigDict, source: object) -> ConfigDict:
+    """The config, or, of a FrozenConfigDict, one like it that can be changed.
+
+    Raises:
+      InputError: it holds what no setting can be; names the `source`.
+    """
+    config = config.as_configdict() if isinstance(config, FrozenConfigDict) else config
+    if fault := _fault(config):
+        raise InputError(f'{source}: {fault}')
+    return config
 
 
 def _find(name: str) -> pathlib.Path:

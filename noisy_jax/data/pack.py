@@ -27,7 +27,7 @@ from noisy_jax.data.settings import DATA
 from noisy_jax.errors import InputError, one_line, short
 
 _STATE = 'pack.json'
-_FORM = {'made_of': dict, 'done': {'images?': int, 'test_images?': int}, 'complete': bool}
+_FORM = {'made_of': dict, 'done': {'images?': int, 'test_images?': int}, 'sums?': dict, 'complete': bool}
 _CHUNK_BYTES = 2**25  # written between two saves of the state: what a kill costs
 _OTHERS = ('memory_bytes', 'valid_fraction', 'embeddings', 'mean', 'std')  # settings that do not change what is packed
 _DEFAULTS = {name: setting.default for name, setting in DATA.items() if name not in _OTHERS}
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and packs; returns the exit status (2: user error, 130 or 143: stopped)."""
     program = 'python -m noisy_jax.data.pack'
     usage = f'{program} --out=FOLDER --name=LOADER --path=PATH [--image_size=128 ...]; --help'
-    parser = cli.Parser(program, usage=usage, description=__doc__.partition('\n')[0])
+    parser = cli.Parser(program, usage=usage, description=(__doc__ or '').partition('\n')[0])
     parser.add_argument(
         '--out',
         required=True,
@@ -136,6 +136,8 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
     done = state['done'].get(name, 0)
     if done == len(dataset) and whole.exists():
         return
+    chunk = max(_CHUNK_BYTES // int(np.prod(shape[1:])), 1)
+    total, sums = 0, state.setdefault('sums', {})  # a checksum of what is done
     if done:
         try:
             np.lib.format.open_memmap(part, mode='r')  # the other would fill up what is missing
@@ -146,16 +148,20 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
             raise InputError(
                 f'{part}: images are {images.shape}, now they would be {shape}; remove the folder {folder}'
             )
+        for start in range(0, done, chunk):
+            total = zlib.crc32(images[start : min(start + chunk, done)], total)
+        if name in sums and sums[name] != total:
+            raise InputError(f'{part}: it is not what was written; remove the folder {folder}')
     else:
         images = np.lib.format.open_memmap(part, mode='w+', dtype=np.uint8, shape=shape)
         files.reserve(part)
-    chunk = max(_CHUNK_BYTES // int(np.prod(shape[1:])), 1)
     with tqdm(total=len(dataset), initial=done, desc=name, unit='image', disable=None) as bar:
         for start in range(done, len(dataset), chunk):
             stop = min(start + chunk, len(dataset))
             images[start:stop] = [fit_array(image, size) for image in dataset.image[start:stop]]
             images.flush()
-            state['done'][name] = stop
+            total = zlib.crc32(images[start:stop], total)
+            state['done'][name], sums[name] = stop, total
             _note(folder, state)
             bar.update(stop - start)
     del images

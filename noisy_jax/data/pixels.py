@@ -8,6 +8,7 @@ import numpy as np
 from noisy_jax.data import lazy
 from noisy_jax.errors import InputError
 
+_BYTES = 100  # up to which brightness may go that is not that of bytes
 _CHUNK = 4096  # rows scaled at a time
 _ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
 _AT_A_TIME = 64  # images counted
@@ -61,7 +62,7 @@ class Pixels:
 
         Raises:
           InputError: the shape differs from training, or, after training on [0, 1], most numbers other than 0 lie
-            beyond, as pixels from 0 to 255 do.
+            beyond, as pixels from 0 to 255 do; or, after training on those, all are fractions up to 1.
         """
         _check_same(shape, self.image_shape)
         pixels = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)
@@ -79,6 +80,8 @@ class Pixels:
             # A scaler fitted to other rows leaves [0, 1] here and there; pixels up to 255 do almost everywhere.
             if (low < -1 or high > 2) and beyond > np.count_nonzero(rows) / 2:
                 raise InputError(f'X: numbers from {low:g} to {high:g}; bytes or [0, 1] are needed, as in training')
+        elif self.low >= 0 and self.high > _BYTES and rows.size and rows.max() <= 1 and (rows % 1).any():
+            raise InputError(f'X: numbers up to {rows.max():g}; those of training went up to {self.high:g}')
         part = np.clip(rows.astype(np.float64), self.low, self.high)
         return np.round((part - self.low) * (255 / (self.high - self.low)))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax import files, forms
+from noisy_jax import files, forms, outputs
 from noisy_jax.data.embeddings import origin
 from noisy_jax.errors import InputError
 
@@ -78,12 +78,15 @@ class Table:
         """Gives the file its name, after the last row.
 
         Raises:
-          InputError: another program has changed the file.
+          InputError: another program has changed the file, or has made one of that name.
         """
         found = self._part.stat().st_size if self._part.exists() else 0
         if self.done != self._rows or found != self._size():
             raise InputError(f'--out: {self._part} has {found} bytes, {self._size()} are needed; remove it and rerun')
-        self._part.replace(self._file)
+        try:
+            outputs.give(self._part, self._file)
+        except OSError as error:
+            raise InputError(f'--out: {self._file} cannot be made ({error.strerror}); {self._part} is whole') from error
 
     def _size(self) -> int:
         """Bytes of the header and the rows that are there."""

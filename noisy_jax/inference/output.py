@@ -19,3 +19,5 @@ def check_output(out: str | os.PathLike, folder: WorkDir) -> None:
     folder.check_apart(out, '--out')
     config = completed(folder.load_config(), {'data': DATA}, folder.path / 'config.json')
     data.check_outside(out, config.data, '--out')
+    if place := folder.load_json('data').get('place'):  # a relative path, as it was seen from where the run began
+        data.check_outside(out, {**config.data, 'path': place}, '--out')

@@ -14,7 +14,7 @@ from noisy_jax import files, forms
 from noisy_jax.config import from_json
 from noisy_jax.data.pixels import Pixels
 from noisy_jax.errors import InputError
-from noisy_jax.inference.trained import TrainedClassifier
+from noisy_jax.inference.trained import OWN, TrainedClassifier
 from noisy_jax.training import leaves
 
 _STATE, _ARRAYS = 'estimator', ('classes', 'label_issues', 'clean_probability')
@@ -45,8 +45,7 @@ def save(estimator: Any, folder: str | os.PathLike) -> None:
     arrays = [labels, issues, estimator.clean_probability_]
     content = {f'{name}.npy': files.as_npy(array) for name, array in zip(_ARRAYS, arrays, strict=True)}
     path = pathlib.Path(os.path.expanduser(folder))
-    if not (path / f'{_STATE}.json').exists() and (taken := [name for name in content if (path / name).exists()]):
-        raise InputError(f'folder: {path} holds {taken[0]}, which `save` did not write; take a new or an empty folder')
+    files.check_free(path, f'{_STATE}.json', 'folder', spare=OWN)
     content[f'{_STATE}.json'] = files.as_json(leaves.signed(state, arrays))
     estimator.classifier_.save_with(path, content)
 

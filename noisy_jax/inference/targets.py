@@ -62,6 +62,8 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _column(y: ArrayLike) -> np.ndarray:
     """Labels [N] as they are given: NumPy makes text of a NaN beside text, scikit-learn floats of pandas' integers."""
+    if isinstance(y, np.ma.MaskedArray):
+        y = np.where(y.mask, None, y.data.astype(object)) if np.ma.is_masked(y) else y.data
     if isinstance(y, (list, tuple)):
         whole = np.array(y, object)
         y = whole if whole.ndim == 1 else y

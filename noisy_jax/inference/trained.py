@@ -12,14 +12,15 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from noisy_jax import files, forms, schedule, settings
+from noisy_jax import files, forms, layout, schedule, settings
 from noisy_jax.config import completed, from_json
+from noisy_jax.data import identity
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
 from noisy_jax.models.network import Network
-from noisy_jax.training import compiling, leaves, memory
+from noisy_jax.training import compiling, leaves, memory, outcome
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import create_network
@@ -28,7 +29,7 @@ from noisy_jax.training.state import SECOND, Variables
 from noisy_jax.training.steps import Normalise, normaliser
 from noisy_jax.workdir import WorkDir
 
-_WEIGHTS, _DESCRIPTION = 'model.safetensors', 'model.json'
+OWN = _WEIGHTS, _DESCRIPTION = 'model.safetensors', 'model.json'  # what `save` writes
 _FORM = {'classes': [str], 'image_shape': [int, int, int], 'config': dict}
 _REMEDY = 'take a folder that `save` wrote'
 
@@ -73,6 +74,9 @@ class TrainedClassifier:
             raise InputError(f'{folder.path}: this run has no classifier; {why}')
         data = folder.load_json('data')
         names, shape = tuple(data['classes']), tuple(data['image_shape'])
+        began = identity.recorded(folder)
+        if began and tuple(began['classes']) != names:
+            raise InputError(f'{folder.path}: data.json has other classes than labels/images.json; {layout.AGAIN}')
         found = cls(_outcome(folder, phase), config, names, shape, _levels(data))
         found._check(f'{folder.path}/config.json and data.json')
         return found
@@ -204,6 +208,7 @@ def _outcome(folder: WorkDir, phase: str) -> Variables:
         checkpoints = Checkpoints(path)
         try:
             if checkpoints.meta.get('complete'):
+                outcome.check_origin(folder, phase, checkpoints)
                 return checkpoints.restore_outcome()
         finally:
             checkpoints.close()

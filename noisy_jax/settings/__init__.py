@@ -30,6 +30,8 @@ MACHINE = (
     'data.workers',
     'data.embeddings',
 )
+# Those that each host may have in its own way.
+_OF_A_HOST = ('resident_bytes', 'compile_cache', 'xla_options', 'data.memory_bytes', 'data.workers', 'data.embeddings')
 # Prefixes of keys in earlier versions, and today's.
 RENAMED = {
     'base.optimizer.': 'classify.optimizer.',
@@ -79,13 +81,13 @@ RUN: Section = {
 }
 
 
-def _trained(epochs: int, augmentation: str, least: int = 0) -> Section:
-    """What every phase has."""
+def _trained(epochs: int, augmentation: str, least: int = 0, least_batch: int = 1) -> Section:
+    """What every phase has; `least` epochs, and images in a batch, at least."""
     return {
         'epochs': Setting(
             epochs, 'epochs, at most; those of the last stage where there are several', least, MOST_EPOCHS
         ),
-        'batch_size': Setting(256, 'images per batch, over all devices', 1, 2**20),
+        'batch_size': Setting(256, 'images per batch, over all devices', least_batch, 2**20),
         'augment': Setting(augmentation, 'augmentation of the images', choices=_POLICIES),
     }
 
@@ -116,7 +118,7 @@ _HEAD_LOSS = Setting(
 
 
 def _contrastive(method: str, epochs: int, temperature: float) -> Section:
-    return _trained(epochs, 'simclr') | {
+    return _trained(epochs, 'simclr', least_batch=2) | {  # of one image there are no negatives
         'method': Setting(
             method,
             'training method; simclr and moco use no labels, the others weight them by clean probability',
@@ -200,6 +202,11 @@ def validate(config: ConfigDict, unchecked: Collection[str] = ()) -> None:
         raise InputError('config.report.cross_fit: 1 is not allowed; at least 2 folds, or 0 for none')
     if config.rounds > 1 and 'finetune' not in phases:
         raise InputError(f'config.rounds: {config.rounds} needs the phase finetune, found {phases}')
+
+
+def of_all_hosts(config: ConfigDict) -> dict[str, Any]:
+    """The settings by key that must be the same in all processes of a run."""
+    return {key: value for key, value in config_lib.flatten(config) if key not in _OF_A_HOST}
 
 
 def of_run(saved: Mapping[str, Any], workdir: str | os.PathLike) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _PARAMETERS = {
     'encoder': ('model.encoder',),
     'loss': ('loss',),
     'pretrain_epochs': ('pretrain.epochs',),
-    'epochs': ('classify.epochs', 'finetune.epochs'),
+    'epochs': ('classify.epochs', 'finetune.epochs', 'base.epochs'),
     'batch_size': tuple(f'{phase}.batch_size' for phase in PHASES),
     'augment': ('pretrain.augment', 'contrast.augment'),
     'cross_fit': ('report.cross_fit',),
@@ -224,8 +224,9 @@ def _given(config: Any) -> ConfigDict:
         config = load(os.fspath(config))
     elif not isinstance(config, ConfigDict):
         raise InputError(f'config: {short(config)} is not allowed; allowed: a ConfigDict, or the name of a config file')
+    config = thawed(config, 'config')
     settings.validate(config, unchecked=automatic.open_settings(config))
-    return thawed(config).copy_and_resolve_references()
+    return config.copy_and_resolve_references()
 
 
 def _left_to_data(side: int) -> ConfigDict:

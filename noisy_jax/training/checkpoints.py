@@ -50,6 +50,8 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)  # Orbax takes a file for an empty folder
             self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))
         except Exception as error:
+            if hosts.is_lost(error) or memory.is_short(error):
+                raise
             raise self._unread(str(self.folder), error) from error
         self._meta: dict[str, Any] | None = None
 

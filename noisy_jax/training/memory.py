@@ -3,14 +3,13 @@
 import contextlib
 from collections.abc import Iterator
 
-import jax
-
 from noisy_jax.errors import InputError, first_line
 
 
 def is_short(error: Exception) -> bool:
-    """Whether an allocation failed, on the host or on a device."""
-    return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
+    """Whether an allocation failed, on the host or on a device; a thread too needs memory, and a permission."""
+    said = str(error)
+    return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in said or "can't start new thread" in said
 
 
 @contextlib.contextmanager
@@ -22,7 +21,7 @@ def needed() -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:  # JaxRuntimeError among them
         if not is_short(error):
             raise
         reason = first_line(error).removeprefix('RESOURCE_EXHAUSTED: ').rstrip('.')

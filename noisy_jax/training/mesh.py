@@ -1,6 +1,7 @@
 """The mesh of devices, the processes that drive them, and the only way from the host to the devices and back."""
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -45,6 +46,23 @@ def in_all(work: Callable[[], Any]) -> None:
 def in_main(work: Callable[[], Any]) -> None:
     """Does `work` in the process that writes, as `in_all`."""
     in_all(work if is_main() else lambda: None)
+
+
+def check_same(values: Mapping[str, Any], field: str) -> None:
+    """Checks that all processes have the same values, of the same names; every process must call it.
+
+    Raises:
+      InputError: they have not; names the first, which begins with `field`.
+    """
+    if jax.process_count() == 1:
+        return
+    sums = np.array([zlib.crc32(f'{name}={value!r}'.encode()) for name, value in values.items()], np.uint32)
+    everywhere = multihost_utils.process_allgather(sums)  # [P, K]
+    for place in np.flatnonzero((everywhere != everywhere[0]).any(0)):
+        name, value = list(values.items())[place]
+        raise InputError(
+            f'{field}{name}: {value!r} here, something else in another process; run the same command on every host'
+        )
 
 
 def of_main(array: np.ndarray) -> np.ndarray:

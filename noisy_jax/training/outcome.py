@@ -73,6 +73,21 @@ def restore(folder: WorkDir, name: str, checkpoints: Checkpoints, splits: Splits
     return dataclasses.replace(before, variables=checkpoints.restore_outcome(), **arrays)
 
 
+def check_origin(folder: WorkDir, name: str, checkpoints: Checkpoints) -> None:
+    """Checks the smallest array of the finished phase `name`, if it is there: not all may be, where weights suffice.
+
+    Raises:
+      InputError: it is not what the phase ended with; the files are those of two runs.
+    """
+    saved = checkpoints.meta.get('arrays')
+    paths = {kind: folder.path / f'{_name(name, kind)}.npy' for kind in saved} if isinstance(saved, dict) else {}
+    there = [kind for kind, path in paths.items() if path.is_file()]
+    if there:
+        kind = min(there, key=lambda each: paths[each].stat().st_size)
+        if saved[kind] != leaves.digest(folder.load_array(_name(name, kind))):
+            raise InputError(f'{paths[kind]}: it is not of the run whose weights are in checkpoints/{name}')
+
+
 def _name(phase: str, kind: str) -> str:
     return f'labels/{phase}_{kind}'
 

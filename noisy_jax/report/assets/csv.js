@@ -3,8 +3,19 @@ const COLUMNS = ['index', 'id', 'given_label', 'decision', 'label'];
 
 // As in noisy_jax/spreadsheet.py: what a spreadsheet would run gets an apostrophe in front.
 const GUARDED = /^(?:'?(?![+-][0-9]+(?:\.[0-9]+)?$)[=+\-@＝＋－＠\t\r\n]|'')/;
-const safeCell = (text) => (GUARDED.test(text) ? `'${text}` : text);
-const asItWas = (cell) => (cell.startsWith("'") && GUARDED.test(cell.slice(1)) ? cell.slice(1) : cell);
+// A spreadsheet may take ; or a tab for the end of a cell.
+const WITHIN = /([;\t])(?='*[=+\-@＝＋－＠])/g;
+const WAS_WITHIN = /([;\t])'(?='*[=+\-@＝＋－＠])/g;
+
+function safeCell(text) {
+  const safe = text.replace(WITHIN, "$1'");
+  return GUARDED.test(safe) ? `'${safe}` : safe;
+}
+
+function asItWas(cell) {
+  const text = cell.startsWith("'") && GUARDED.test(cell.slice(1)) ? cell.slice(1) : cell;
+  return text.replace(WAS_WITHIN, '$1');
+}
 
 const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 const cellOf = (value) => quoted(safeCell(String(value)));
