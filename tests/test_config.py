@@ -347,6 +347,11 @@ def test_a_config_file_that_fails_is_named_with_its_line(tmp_path, code, words):
     refused(lambda: config_lib.load(str(path)), 'mine.py', *words)
 
 
+def test_a_name_with_another_suffix_is_no_config_of_the_package():
+    assert config_lib.load('digits.py') == config_lib.load('digits')
+    refused(lambda: config_lib.load('digits.yaml'), "no file 'digits.yaml'")
+
+
 def test_a_frozen_config_can_be_changed(tmp_path):
     file = tmp_path / 'mine.py'
     file.write_text(

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from noisy_jax.training.metrics import Means
+from noisy_jax import errors
+from noisy_jax.training.metrics import Means, MetricWriter
 
 
 @pytest.mark.parametrize('stopped_after', [0, 1, 699])
@@ -23,3 +24,17 @@ def test_an_epoch_that_was_stopped_has_the_bits_of_a_whole_one(stopped_after):
     assert resumed.values() == whole.values()
     assert whole.values()['accuracy'] == 0.5
     assert whole.values()['loss'] == pytest.approx(losses.astype(np.float64).mean(), rel=1e-12)
+
+
+def test_lines_that_are_missing_are_said(tmp_path):
+    errors._warn_once.cache_clear()
+    writer = MetricWriter(tmp_path / 'metrics.jsonl')
+    for epoch in (1, 2):
+        writer.write(phase='base', stage='all', epoch=epoch, step=epoch, loss=1.0)
+    whole = writer.position()
+    writer.rewind(whole)
+    writer.rewind(whole // 2)
+    assert writer.position() == whole // 2
+    with pytest.warns(UserWarning, match=r'metrics\.jsonl lacks lines of this run'):
+        writer.rewind(whole)
+    writer.close()

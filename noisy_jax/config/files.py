@@ -81,7 +81,7 @@ def _find(name: str) -> pathlib.Path:
         return path
     folder = next((folder for folder in _SHIPPED if folder.is_dir()), _SHIPPED[0])
     shipped = {file.stem: file for file in sorted(folder.glob('[!_]*.py'))}
-    if path.parent == pathlib.Path() and path.stem in shipped:
+    if path.parent == pathlib.Path() and path.suffix in ('', '.py') and path.stem in shipped:
         return shipped[path.stem]
     raise InputError(f'--config: no file {short(name)}; give the path of a config file, or one of {", ".join(shipped)}')
 

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import itertools
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +41,9 @@ def write(folder: WorkDir, findings: Findings) -> bool:
         figures['map'] = _map(findings, rows, places)
     for name, figure in figures.items():
         buffer = io.BytesIO()
-        figure.savefig(buffer, format='png', dpi=120, metadata={'Software': None})
+        with warnings.catch_warnings():  # one for each letter that the font lacks, which is a box then
+            warnings.filterwarnings('ignore', 'Glyph ', UserWarning)
+            figure.savefig(buffer, format='png', dpi=120, metadata={'Software': None})
         folder.save_bytes(f'plots/{name}.png', buffer.getvalue())
     return True
 

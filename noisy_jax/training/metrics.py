@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from noisy_jax import files
+from noisy_jax.errors import warn_once
 from noisy_jax.training.mesh import is_main
 from noisy_jax.training.tensorboard import Board
 
@@ -61,6 +62,8 @@ class MetricWriter:
         """Forgets the lines written after `position`: a resumed run writes them anew."""
         if self._file and position < self.position():
             os.truncate(self._path, position)
+        elif self._file and position > self.position():
+            warn_once(f'{self._path} lacks lines of this run: it was cut or removed meanwhile')
 
     def start_of(self, phase: str) -> int:
         """Where the first line of a phase begins; the end where there is none."""
