@@ -228,6 +228,12 @@ TRIALS = [
         REFUSED,
         _with('checkpoints/base/*/outcome/**/d/*', _flipped, _predict),
     ),
+    Trial(
+        'left',
+        'arrays of another run',
+        REFUSED,
+        _with('labels/base_*.npy', _array(lambda a: a / 2), _predict),
+    ),
     Trial('left', 'weights cut', REFUSED, _with('checkpoints/base/*/outcome/**/d/*', _half, _predict)),
     Trial(
         'left',

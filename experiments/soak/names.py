@@ -27,6 +27,14 @@ def _list(labels: Iterable[str]) -> Callable[[pathlib.Path], Action]:
     return lambda at: quick(listed(at / 'list.csv', labels), at / 'run')
 
 
+def _quoted(at: pathlib.Path) -> Action:
+    """As some programs write it: "path", "label"."""
+    file = listed(at / 'list.csv', ('cat', 'dog'))
+    rows = [line.split(',') for line in file.read_text().splitlines()]
+    file.write_text(''.join(f'"{path}", "{label}"\n' for path, label in rows))
+    return quick(file, at / 'run')
+
+
 def _folder(*names: str) -> Callable[[pathlib.Path], Action]:
     return lambda at: quick(folder(at / 'photos', names), at / 'run')
 
@@ -153,6 +161,7 @@ TRIALS = [
         _arrays(labels=lambda y: y + 10**12),
         lambda at: len(_data(at)['classes']) == 4,
     ),
+    Trial('labels', 'a list with blanks before quotation marks', WORKS, _quoted, _classes('cat', 'dog')),
     Trial('labels', 'arrays of pickled labels', REFUSED, _arrays(labels=lambda y: y.astype(object))),
     Trial('labels', 'arrays of labels 0.5', REFUSED, _arrays(labels=lambda y: y + 0.5)),
     Trial(

@@ -127,6 +127,12 @@ TRIALS = [
         for address in ('gs://bucket/run', 's3://bucket/run', 'file:///run')
     ),
     Trial('places', 'a work directory in a class folder that is a link', REFUSED, _class_linked),
+    Trial(
+        'places',
+        'compiled programs in the data',
+        REFUSED,
+        lambda at: quick(folder(at / 'photos'), at / 'run', f'--config.compile_cache={at}/photos'),
+    ),
     Trial('places', 'NUL in --workdir', REFUSED, lambda at: quick(folder(at / 'photos'), f'{at}/r\0n')),
     Trial('places', 'NUL in data.path', REFUSED, lambda at: quick(f'{at}/p\0s', at / 'run')),
     Trial('places', 'no data there', REFUSED, lambda at: quick(at / 'none', at / 'run')),
@@ -169,6 +175,7 @@ TRIALS = [
             '{at}/run/labels.csv',
             '{at}/none/p.csv',
             f'/{"p" * 300}',
+            '{at}/p.csv/',
         )
     ),
     *(
