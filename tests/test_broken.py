@@ -11,8 +11,9 @@ from conftest import refused
 from PIL import Image
 from test_automatic import own_images
 
-from noisy_jax import data
+from noisy_jax import data, errors
 from noisy_jax.data import lazy, pack
+from noisy_jax.data.decoding import decode
 from noisy_jax.errors import InputError
 from noisy_jax.settings import automatic
 
@@ -156,3 +157,23 @@ def test_a_name_that_is_no_text_is_a_name(root, place):
     found = _load(root)
     (row,) = np.flatnonzero(found.id == os.fsdecode(place))
     assert found.class_names[found.label[row]] == os.fsdecode(place.split(b'/')[0])
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere libtiff prints for itself')
+@pytest.mark.parametrize('compression', ['tiff_lzw', 'group4'])
+def test_what_libtiff_finds_is_said_with_the_name_of_the_file(tmp_path, capfd, compression):
+    """It ends at some faults, and reads on after others."""
+    file = tmp_path / 'a.tif'
+    Image.fromarray(_pixels(0)).convert('1' if compression == 'group4' else 'RGB').save(file, compression=compression)
+    content = bytearray(file.read_bytes())
+    content[60:80] = bytes(byte ^ 0x5A for byte in content[60:80])
+    file.write_bytes(content)
+    errors._warn_once.cache_clear()
+    if compression == 'group4':
+        with pytest.warns(
+            UserWarning, match=r'a\.tif: damaged, but read as far as it can be \(Bad code word at line\)'
+        ):
+            decode(file)
+    else:
+        refused(lambda: decode(file), 'a.tif', 'not a whole image')
+    assert capfd.readouterr().err == ''

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from noisy_jax.data import depth
+from noisy_jax.data import depth, libtiff
 from noisy_jax.data.pictures import kinds
 from noisy_jax.errors import InputError, first_line, one_line
 
@@ -108,7 +108,7 @@ def decode(
     """
 
     def work() -> Any:
-        _load(image)
+        _load(image, name or file)
         array = _pixels(image, size, levels)
         Image.Image.close(image)  # frees the pixels, and not the file of a caller as the override does
         return array if then is None else then(array)
@@ -146,7 +146,7 @@ def levels_of(file: File, size: int = 0, name: str = '', levels: Levels | None =
     """
 
     def work() -> Levels:
-        _load(image)
+        _load(image, name or file)
         found = [(part.min(), part.max()) for part in map(depth.values, _strips(image))]
         low, high = np.array(found, np.float64).T
         return Levels(float(low.min()), float(high.max()))
@@ -182,9 +182,10 @@ def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Imag
         raise _broken(name or file, error) from error
 
 
-def _load(image: Image.Image) -> None:
+def _load(image: Image.Image, name: object) -> None:
     try:
-        image.load()
+        with libtiff.faults_named(name):
+            image.load()
     except OSError:
         raise
     except Exception as error:  # damaged bytes raise many kinds, TypeError among them
