@@ -17,9 +17,10 @@ from PIL import Image
 
 from noisy_jax import data
 from noisy_jax.clean import __main__ as command
-from noisy_jax.clean import copies
+from noisy_jax.clean import copies, readback
 from noisy_jax.data import arrays, folder, identity
 from noisy_jax.data.dataset import NO_LABEL
+from noisy_jax.errors import InputError
 from noisy_jax.settings import default
 from noisy_jax.workdir import WorkDir
 
@@ -608,6 +609,50 @@ def test_a_list_that_leaves_its_folder(listed, tmp_path, capsys):
     refused(capsys, clean_all(work, tmp_path / 'new', '--write'), '../shop/c/000.png', '--mode csv')
     assert not (tmp_path / 'new').exists()
     assert clean_all(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+
+
+def exchange(work, other, *ids):
+    """Decisions: images get the `other` label of the one they have; of some `ids`, or all."""
+    labels = WorkDir.of_run(work).load_labels()
+    rows = enumerate(zip(labels['id'], labels['given_label'], strict=True))
+    rows = [f'{i},{name},{given},relabel,{other[given]}' for i, (name, given) in rows if not ids or name in ids]
+    return decisions_file(work.parent / 'd.csv', *rows)
+
+
+def by_id(dataset):
+    """{id: name of its class}."""
+    return {name: dataset.class_names[label] for name, label in zip(dataset.id, dataset.label, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [('train', ['train/2021 would be read as 2021', 'is a set']), ('Test', ['Test: a test set, as it'])],
+)
+def test_a_class_whose_folder_would_become_a_set(tmp_path, capsys, name, words):
+    """Where only images in folders within the other class get its label."""
+    work = folder_work(tmp_path / 'in', tmp_path / 'work', f'{name}/0.png', 'bus/2021/0.png')
+    decisions = exchange(work, {name: 'bus', 'bus': name})
+    for options in ((), ('--write',)):
+        refused(capsys, clean(work, tmp_path / 'new', decisions, *options), *words, '--out=NAME.csv')
+    assert {path.name for path in tmp_path.iterdir()} == {'in', 'work', 'd.csv'}
+    assert clean(work, tmp_path / 'new.csv', decisions, '--write') == 0
+    found = load_as_told(capsys.readouterr().out, 'filelist', work)
+    assert by_id(found) == {f'{name}/0.png': 'bus', 'bus/2021/0.png': name}
+
+
+def test_a_class_that_stays_one(tmp_path):
+    work = folder_work(tmp_path / 'in', tmp_path / 'work', 'train/0.png', 'train/bus/1.png', 'bus/2/0.png', 'bus/3.png')
+    decisions = exchange(work, {'train': 'bus', 'bus': 'train'}, 'train/bus/1.png', 'bus/2/0.png')
+    assert clean(work, tmp_path / 'new', decisions, '--write') == 0
+    wanted = {'bus/3.png': 'bus', 'bus/bus/1.png': 'bus', 'train/0.png': 'train', 'train/2/0.png': 'train'}
+    assert by_id(folder.load('train', str(tmp_path / 'new'))) == wanted
+
+
+def test_a_disk_that_makes_one_folder_of_two(tmp_path):
+    (tmp_path / 'new.part/Cat').mkdir(parents=True)
+    (tmp_path / 'new.part/Cat/0.png').touch()
+    with pytest.raises(InputError, match='images in cat would be left out, since the disk'):
+        readback.check_written(tmp_path / 'new.part', 'new', {'train': {'Cat': 'Cat', 'cat': 'cat'}})
 
 
 def listed_work(tmp_path, rows, **settings):

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 
 from noisy_jax import cli
-from noisy_jax.clean import checks, copies, estimate, originals
+from noisy_jax.clean import checks, copies, estimate, originals, readback
 from noisy_jax.clean.changes import decide, suggest, unchanged
 from noisy_jax.clean.messages import Request, estimated, planned, written
 from noisy_jax.errors import one_line
@@ -100,6 +100,10 @@ def clean(options: argparse.Namespace, command: str) -> None:
     if not request.is_list or (request.settings['name'] in originals.KINDS and request.unlabelled):
         found = originals.find(request.settings, changes.id)
         checks.same_data(folder, request, changes, found)
+    meant = {}
+    if request.settings['name'] == 'folder' and not request.is_list:
+        meant = readback.meant(changes, found)
+        readback.check_planned(options.out, meant)
     if request.is_list:
         checks.readable_list(changes, found.train.id[found.unlabelled] if found else ())
     estimates = estimated(request, before, after)
@@ -125,6 +129,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
         else:
             with new_folder(options.out) as new:
                 linked = copies.write(new, request.settings, changes, found, copy=options.copy)
+                readback.check_written(new, options.out, meant)
     _say(written(request, found, linked, estimates))
 
 

@@ -122,20 +122,32 @@ def write_list(file: TextIO, changes: Changes, originals: Originals | None) -> N
 
 def _folder(files: Files, changes: Changes, originals: Originals) -> None:
     """[train/]CLASS/[folder/]file; the id of an image is its path."""
-    train, test = originals.train, originals.test
-    folders = np.array(train.class_names)[train.label[originals.listed]].tolist()
-    level = 0 if all(name.startswith(f'{folder}/') for name, folder in zip(changes.id, folders, strict=True)) else 1
-    moves = np.array([folder != new for folder, new in zip(folders, changes.new, strict=True)])
+    train, test, folders = originals.train, originals.test, class_folders(changes, originals)
+    moves = np.array([os.path.dirname(name) != folder for name, folder in zip(changes.id, folders, strict=True)])
     # Those that stay in their folder come first and keep their names.
     for i in _progress([*np.flatnonzero(changes.kept & ~moves), *np.flatnonzero(changes.kept & moves)]):
-        parts = changes.id[i].split('/')
-        parts[level] = changes.new[i]
-        target = files.free('/'.join(parts[:-1]), parts[-1], f'from_{folders[i]}')
-        files.place(train.image.name(originals.listed[i]), target)
+        name, row = os.path.basename(changes.id[i]), originals.listed[i]
+        target = files.free(folders[i], name, f'from_{train.class_names[train.label[row]]}')
+        files.place(train.image.name(row), target)
     files.place_rows(train, originals.unlabelled)
-    if test is not None:  # the loader refuses test images of a class that has no other
-        names = np.array(test.class_names)[test.label]
-        files.place_rows(test, np.flatnonzero(~np.isin(names, list(changes.emptied))))
+    if test is not None:
+        files.place_rows(test, np.flatnonzero(tested(changes, originals)))
+
+
+def class_folders(changes: Changes, originals: Originals) -> np.ndarray:
+    """The folder of each listed image in a copy of class folders, str [N]; of no use where the image is left out."""
+    train = originals.train
+    classes = np.array(train.class_names)[train.label[originals.listed]].tolist()
+    level = 0 if all(name.startswith(f'{given}/') for name, given in zip(changes.id, classes, strict=True)) else 1
+    parts = [name.split('/')[:-1] for name in changes.id]
+    folders = [[*part[:level], new, *part[level + 1 :]] for part, new in zip(parts, changes.new, strict=True)]
+    return np.array(['/'.join(folder) for folder in folders], object)
+
+
+def tested(changes: Changes, originals: Originals) -> np.ndarray:
+    """Which test images come along, bool [T]: the loader refuses those of a class that no training image has."""
+    test = originals.test
+    return np.isin(np.array(test.class_names)[test.label], changes.new[changes.kept].astype(str))
 
 
 def _file_list(files: Files, test_path: str, changes: Changes, originals: Originals) -> None:
