@@ -237,6 +237,61 @@ def test_decisions_may_and_its_test_images_stay_behind(photos, tmp_path):
         assert by_pixels(found) == {image: name for image, name in by_pixels(original).items() if name != 'one'}
 
 
+@pytest.fixture
+def tested(tmp_path):
+    """By form: settings of a training set and a test set of two images of each of three classes."""
+    rng = np.random.default_rng(0)
+    for split in ('train', 'test'):
+        for name in 'abc':
+            for _ in range(2):
+                digit_files.save(tmp_path / 'in' / split / name, rng.integers(0, 255, (4, 4, 3), np.uint8))
+        rows = [f'{split}/{name}/00{i}.png,{name}\n' for name in 'abc' for i in range(2)]
+        (tmp_path / 'in' / f'{split}.csv').write_text('path,label\n' + ''.join(rows))
+    read = {split: folder.load(split, str(tmp_path / 'in')) for split in ('train', 'test')}
+    content = {'images': read['train'].image, 'test_images': read['test'].image, 'class_names': list('abc')}
+    labels = {'labels': read['train'].label, 'true_labels': read['train'].label, 'test_labels': read['test'].label}
+    np.savez(tmp_path / 'in.npz', **content, **labels)
+    return {
+        'folder': {'path': str(tmp_path / 'in')},
+        'filelist': {'path': str(tmp_path / 'in'), 'list': 'train.csv', 'test_list': 'test.csv'},
+        'arrays': {'path': str(tmp_path / 'in.npz')},
+    }
+
+
+def dropped(tmp_path, form, tested, *names):
+    """A work directory, and decisions that leave out all images of these classes."""
+    settings = {'name': form, 'image_size': 0} | tested[form]
+    train = data.load_split(default().data.to_dict() | settings, 'train')
+    rows = [f'{i},{train.id[i]},{"abc"[k]},drop,' for i, k in enumerate(train.label) if 'abc'[k] in names]
+    work = work_dir(tmp_path / 'work', train, train.label, **settings)
+    return work, decisions_file(tmp_path / 'd.csv', *rows)
+
+
+@pytest.mark.parametrize('form', ['folder', 'filelist', 'arrays'])
+def test_test_images_of_a_class_that_is_left_out(tmp_path, capsys, tested, form):
+    work, decisions = dropped(tmp_path, form, tested, 'b')
+    assert clean(work, tmp_path / 'new', decisions, '--write') == 0
+    said = capsys.readouterr().out
+    assert 'included as they are: 4 of the test set\n' in said
+    assert (
+        said.count('left out: 2 images of the test set, of classes that no training image has any more: b (2)\n') == 2
+    )
+    for split in ('train', 'test'):
+        found, original = load_as_told(said, form, work, split), folder.load(split, str(tmp_path / 'in'))
+        assert found.class_names == ('a', 'c')
+        assert found.true_label is None or found.true_label.tolist() == found.label.tolist()
+        assert by_pixels(found) == {image: name for image, name in by_pixels(original).items() if name != 'b'}
+
+
+def test_a_list_of_fewer_classes_than_the_test_list(tmp_path, capsys, tested):
+    work, decisions = dropped(tmp_path, 'filelist', tested, 'b')
+    assert clean(work, tmp_path / 'new.csv', decisions, '--write') == 0
+    said = capsys.readouterr().out
+    assert said.count('left out: the test set, as 2 images of it are of classes that') == 2
+    assert load_as_told(said, 'filelist', work).class_names == ('a', 'c')
+    assert load_as_told(said, 'filelist', work, 'test') is None
+
+
 # Rows of `pets`: 0 to 3 are cats, 4 to 7 dogs; 0, 4 and 5 are suspects.
 DECISIONS = ('4,dog/000.png,dog,keep,dog', '1,cat/001.png,cat,relabel,dog', '7,dog/003.png,dog,drop,')
 

@@ -97,9 +97,10 @@ def clean(options: argparse.Namespace, command: str) -> None:
             changes = suggest(decided, labels, drop=False, threshold=options.threshold)
         after = estimate.after(wrong, changes, probabilities)
     found = None
-    if not request.is_list or (request.settings['name'] in originals.KINDS and request.unlabelled):
+    if not request.is_list or request.needs_originals(changes):
         found = originals.find(request.settings, changes.id)
         checks.same_data(folder, request, changes, found)
+        found = found.for_classes(set(changes.new))
     meant = {}
     if request.settings['name'] == 'folder' and not request.is_list:
         meant = readback.meant(changes, found)

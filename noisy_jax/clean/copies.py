@@ -131,7 +131,7 @@ def _folder(files: Files, changes: Changes, originals: Originals) -> None:
         files.place(train.image.name(row), target)
     files.place_rows(train, originals.unlabelled)
     if test is not None:
-        files.place_rows(test, np.flatnonzero(tested(changes, originals)))
+        files.place_rows(test, np.arange(len(test)))
 
 
 def class_folders(changes: Changes, originals: Originals) -> np.ndarray:
@@ -144,20 +144,15 @@ def class_folders(changes: Changes, originals: Originals) -> np.ndarray:
     return np.array(['/'.join(folder) for folder in folders], object)
 
 
-def tested(changes: Changes, originals: Originals) -> np.ndarray:
-    """Which test images come along, bool [T]: the loader refuses those of a class that no training image has."""
-    test = originals.test
-    return np.isin(np.array(test.class_names)[test.label], changes.new[changes.kept].astype(str))
-
-
 def _file_list(files: Files, test_path: str, changes: Changes, originals: Originals) -> None:
     """Files in the same paths, labels.csv and class_names.txt, test.csv."""
     train, test = originals.train, originals.test
     files.place_rows(train, np.append(originals.listed[changes.kept], originals.unlabelled))
     with open_text(files.new('labels.csv')) as text:
         write_list(text, changes, originals)
+    emptied = set(changes.emptied)
     with open_text(files.new('class_names.txt')) as text:
-        text.writelines(f'{name}\n' for name in changes.class_names)
+        text.writelines(f'{name}\n' for name in changes.class_names if name not in emptied)
     if test is not None:
         files.place_rows(test, np.arange(len(test)), test_path)
         with open_text(files.new('test.csv')) as text:
@@ -167,16 +162,24 @@ def _file_list(files: Files, test_path: str, changes: Changes, originals: Origin
 
 def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:
     """images.npy, labels.npy, ids.npy, class_names.npy, true_labels.npy where they are known; the same of the test."""
-    train, test = originals.train, originals.test
-    label, kept = np.full(len(train), NO_LABEL), originals.listed[changes.kept]
-    number = {name: number for number, name in enumerate(changes.class_names)}
-    label[kept] = [number[name] for name in changes.new[changes.kept]]
+    train, test, kept = originals.train, originals.test, originals.listed[changes.kept]
     rows = np.sort(np.concatenate([kept, originals.unlabelled]))
-    splits = {'': train.replace(label=label).take(rows)} | ({} if test is None else {'test_': test})
+    true = set() if train.true_label is None else {train.class_names[label] for label in train.true_label[rows]}
+    emptied = set(changes.emptied) - true
+    names = [name for name in changes.class_names if name not in emptied]
+    number = {name: number for number, name in enumerate(names)}
+    renumbered = np.array([number.get(name, NO_LABEL) for name in train.class_names])
+    label = np.full(len(train), NO_LABEL)
+    label[kept] = [number[name] for name in changes.new[changes.kept]]
+    splits = {'': train.replace(label=label).take(rows)}
+    if true:
+        splits[''] = splits[''].replace(true_label=renumbered[splits[''].true_label])
+    if test is not None:
+        splits['test_'] = test.replace(label=renumbered[test.label])
     for prefix, dataset in splits.items():
         _write_images(out / f'{prefix}images.npy', dataset.image)
         arrays.save_labels(out, dataset, prefix)
-    np.save(out / 'class_names.npy', np.array(changes.class_names))
+    np.save(out / 'class_names.npy', np.array(names))
 
 
 def _write_images(file: pathlib.Path, images: Images) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 
 from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
-from noisy_jax.clean.originals import Originals
+from noisy_jax.clean.originals import KINDS, Originals
 from noisy_jax.config import completed
 from noisy_jax.data.settings import DATA, NOISE
-from noisy_jax.errors import InputError, one_line, shortened
+from noisy_jax.errors import InputError, one_line, shortened, some
 from noisy_jax.workdir import WorkDir
 
 _SHOWN = 20  # classes in the table
@@ -64,6 +64,17 @@ class Request:
         """Whether only a list is written."""
         return self.options.out.endswith('.csv')
 
+    @property
+    def tests_by_names(self) -> bool:
+        """Whether the run's test list will be read with the labels of the corrected list for classes."""
+        settings = self.settings
+        return self.is_list and bool(settings['test_list']) and not settings['class_names']
+
+    def needs_originals(self, changes: Changes) -> bool:
+        """Whether a list does: for images without a label, or a test list that may not fit it any more."""
+        fewer = bool(changes.emptied or self.settings['max_classes'])
+        return self.settings['name'] in KINDS and (self.unlabelled > 0 or (self.tests_by_names and fewer))
+
 
 def planned(request: Request, changes: Changes, found: Originals | None, estimate: str) -> list[str]:
     """What would change, in lines; `estimate` is one of them."""
@@ -86,7 +97,19 @@ def planned(request: Request, changes: Changes, found: Originals | None, estimat
             )
         if found.test and found.test.broken and not request.is_list:
             lines.append(f'left out: {len(found.test.broken)} broken images of the test set')
+    lines += _untested(request, found)
     return [*lines, estimate]
+
+
+def _untested(request: Request, found: Originals | None) -> list[str]:
+    """Which test images are left out, in a line if there are any."""
+    if found is None or not found.untested or (request.is_list and not request.tests_by_names):
+        return []
+    classes = some([f'{shortened(name)} ({count})' for name, count in sorted(found.untested.items())], 10)
+    count, why = sum(found.untested.values()), 'of classes that no training image has any more'
+    if request.is_list:
+        return [f'left out: the test set, as {count} images of it are {why}: {classes}']
+    return [f'left out: {count} images of the test set, {why}: {classes}']
 
 
 def _rule(request: Request, changes: Changes) -> str:
@@ -131,7 +154,7 @@ def written(request: Request, found: Originals | None, linked: int, estimate: st
     """What was written, and the options that train on it, in lines; `estimate` is one of them."""
     out, settings = request.options.out, request.settings
     lines = [f'{out} is written' + (f'; {linked} files are hard links, do not edit them in place' if linked else '')]
-    lines.append(estimate)
+    lines += [*_untested(request, found), estimate]
     reads = {'path': out}
     if request.is_list:
         if settings['name'] not in ('folder', 'filelist'):
@@ -141,10 +164,13 @@ def written(request: Request, found: Originals | None, linked: int, estimate: st
         listed = os.path.abspath(out) if (root / out).exists() else out  # a list of this name there would be read first
         reads = {'name': 'filelist', 'path': str(root), 'list': listed, 'labels': ''}
         reads['class_names'] = settings['class_names']
+        if request.tests_by_names and found is not None and found.untested:
+            reads |= {'test_list': '', 'test_labels': '', 'test_path': ''}
     elif settings['name'] == 'filelist':
         reads |= {'list': 'labels.csv', 'class_names': 'class_names.txt', 'labels': ''}
-        if found.test is not None:
-            reads |= {'test_list': 'test.csv', 'test_labels': '', 'test_path': settings['test_path']}
+        tested = found.test is not None
+        reads |= {'test_list': 'test.csv' if tested else '', 'test_labels': ''}
+        reads['test_path'] = settings['test_path'] if tested else ''
     # They serve with the options of the run, and without.
     needed = {key: value for key, value in reads.items() if not value == settings[key] == DATA[key].default}
     options = ' '.join(shlex.quote(f'--config.data.{key}={value}') for key, value in needed.items())

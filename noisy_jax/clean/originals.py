@@ -1,8 +1,10 @@
 """The data set of a run, as its loader finds it now."""
 
+import collections
 import dataclasses
 import os
 import pathlib
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,8 @@ class Originals:
       listed: rows of `train` in labels.csv, in its order, int [N].
       unlabelled: rows of `train` that have no label, int [U].
       left_out: how many images for training have a label but are not in labels.csv, broken ones among them.
-      test: the whole test set, or None.
+      test: the test set, or None.
+      untested: how many test images of each class `for_classes` has left out.
     """
 
     train: Dataset
@@ -32,6 +35,16 @@ class Originals:
     unlabelled: np.ndarray
     left_out: int
     test: Dataset | None
+    untested: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def for_classes(self, names: Collection[str]) -> 'Originals':
+        """Without the test images of other classes, which no training image has any more: loaders refuse them."""
+        if self.test is None:
+            return self
+        classes = np.array(self.test.class_names)[self.test.label]
+        stays = np.isin(classes, list(names))
+        test = self.test.take(np.flatnonzero(stays)) if stays.any() else None
+        return dataclasses.replace(self, test=test, untested=collections.Counter(classes[~stays].tolist()))
 
 
 def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
