@@ -292,6 +292,25 @@ def test_a_list_of_fewer_classes_than_the_test_list(tmp_path, capsys, tested):
     assert load_as_told(said, 'filelist', work, 'test') is None
 
 
+@pytest.mark.parametrize('out', ['new', 'new.csv'])
+def test_decisions_that_leave_nothing(tmp_path, capsys, tested, out):
+    work, decisions = dropped(tmp_path, 'folder', tested, *'abc')
+    refused(capsys, clean(work, tmp_path / out, decisions, '--write'), 'none of the 6 images', 'would be left')
+    assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize('form', ['folder', 'filelist', 'arrays'])
+def test_decisions_that_leave_one_class(tmp_path, capsys, tested, form):
+    """A person may want just that, to add to it."""
+    work, decisions = dropped(tmp_path, form, tested, *'ac')
+    assert clean(work, tmp_path / 'new', decisions, '--write') == 0
+    said = capsys.readouterr().out
+    assert said.count('all labels are b: to train on it, images of another class are needed') == 2
+    assert 'to train on it: ' not in said
+    found = data.load(form, split='train', path=str(tmp_path / 'new'), list='labels.csv' * (form == 'filelist'))
+    assert set(by_pixels(found).values()) == {'b'}
+
+
 # Rows of `pets`: 0 to 3 are cats, 4 to 7 dogs; 0, 4 and 5 are suspects.
 DECISIONS = ('4,dog/000.png,dog,keep,dog', '1,cat/001.png,cat,relabel,dog', '7,dog/003.png,dog,drop,')
 

@@ -96,6 +96,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
         if options.mode != 'drop':
             changes = suggest(decided, labels, drop=False, threshold=options.threshold)
         after = estimate.after(wrong, changes, probabilities)
+    checks.something_left(changes)
     found = None
     if not request.is_list or request.needs_originals(changes):
         found = originals.find(request.settings, changes.id)
@@ -131,7 +132,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
             with new_folder(options.out) as new:
                 linked = copies.write(new, request.settings, changes, found, copy=options.copy)
                 readback.check_written(new, options.out, meant)
-    _say(written(request, found, linked, estimates))
+    _say(written(request, changes, found, linked, estimates))
 
 
 def _say(lines: list[str]) -> None:

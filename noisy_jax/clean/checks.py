@@ -69,6 +69,12 @@ def labels_file(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tup
             raise InputError(f'{path}, line {line}: {column} {value!r} is not {allowed}')
 
 
+def something_left(changes: Changes) -> None:
+    """Refuses changes that leave out all images."""
+    if not changes.kept.any():
+        raise InputError(f'none of the {len(changes.kept)} images with a label would be left; keep some')
+
+
 def same_data(folder: WorkDir, request: Request, changes: Changes, found: originals.Originals) -> None:
     """Refuses originals that are others now than the run began with, as far as it noted them."""
     noted, names = identity.recorded(folder), np.array([*found.train.class_names, 'unlabelled'])

@@ -97,8 +97,7 @@ def planned(request: Request, changes: Changes, found: Originals | None, estimat
             )
         if found.test and found.test.broken and not request.is_list:
             lines.append(f'left out: {len(found.test.broken)} broken images of the test set')
-    lines += _untested(request, found)
-    return [*lines, estimate]
+    return [*lines, *_untested(request, found), *_one_class(changes), estimate]
 
 
 def _untested(request: Request, found: Originals | None) -> list[str]:
@@ -110,6 +109,14 @@ def _untested(request: Request, found: Originals | None) -> list[str]:
     if request.is_list:
         return [f'left out: the test set, as {count} images of it are {why}: {classes}']
     return [f'left out: {count} images of the test set, {why}: {classes}']
+
+
+def _one_class(changes: Changes) -> list[str]:
+    """That nothing can be trained on what is left, in a line if so; it can still be added to, or serve elsewhere."""
+    names = set(changes.new[changes.kept])
+    if len(names) > 1:
+        return []
+    return [f'all labels are {shortened(*names)}: to train on it, images of another class are needed too']
 
 
 def _rule(request: Request, changes: Changes) -> str:
@@ -150,11 +157,13 @@ def _table(changes: Changes) -> list[str]:
     return [f'{row[0]:{width}}' + ''.join(f'{value:>12}' for value in row[1:]) for row in rows]
 
 
-def written(request: Request, found: Originals | None, linked: int, estimate: str) -> list[str]:
+def written(request: Request, changes: Changes, found: Originals | None, linked: int, estimate: str) -> list[str]:
     """What was written, and the options that train on it, in lines; `estimate` is one of them."""
     out, settings = request.options.out, request.settings
     lines = [f'{out} is written' + (f'; {linked} files are hard links, do not edit them in place' if linked else '')]
     lines += [*_untested(request, found), estimate]
+    if alone := _one_class(changes):
+        return [*lines, *alone]
     reads = {'path': out}
     if request.is_list:
         if settings['name'] not in ('folder', 'filelist'):
