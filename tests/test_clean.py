@@ -850,6 +850,18 @@ def test_digits_give_only_a_list(tmp_path, capsys):
     assert (tmp_path / 'new.csv').read_text().startswith('path,label\n')
 
 
+def test_images_of_an_estimator_give_only_a_list(tmp_path, capsys):
+    """Also with some that have no label."""
+    train = data.load('digits', split='train', limit=20)
+    work = work_dir(tmp_path / 'work', train, train.label, unlabelled=3, name='folder', path='')
+    for options in ((), (f'--data={tmp_path}',)):
+        refused(capsys, clean_all(work, tmp_path / 'new', *options), 'in memory', 'estimator', '--out=NAME.csv')
+    assert clean_all(work, tmp_path / 'new.csv', '--write') == 0
+    assert 'to train on it' not in capsys.readouterr().out
+    rows = [f'{i},{name}' for i, name in zip(train.id, np.array(train.class_names)[train.label], strict=True)]
+    assert (tmp_path / 'new.csv').read_text().splitlines() == ['path,label', *rows]
+
+
 @pytest.mark.parametrize(
     ('out', 'options', 'words'),
     [

@@ -35,6 +35,11 @@ def options(request: Request, folder: WorkDir) -> None:
         )
     if given.mode == 'csv' and not request.is_list:
         raise InputError(f'--out: {given.out} must end in .csv with --mode csv')
+    if request.in_memory and not request.is_list:
+        raise InputError(
+            'the images of this run were given in memory, as to an estimator, so that there are no files to copy; '
+            '--out=NAME.csv lists the row in X, from 0, and the label of each that stays'
+        )
     if settings['name'] not in originals.KINDS and not request.is_list:
         raise InputError(f'data.name={settings["name"]} has no files to copy; take --mode csv and an --out of *.csv')
     target.check(given.out, settings)

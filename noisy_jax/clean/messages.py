@@ -48,7 +48,8 @@ class Request:
         data, issues = folder.load_json('data'), folder.load_json('summary').get('label_issues')
         if not issues:
             raise InputError(f'{folder.path}: this run has no label issues; it is not finished or has no classifier')
-        settings = config.data.to_dict() | {'path': options.data or config.data.path}
+        path = config.data.path and (options.data or config.data.path)  # without one, images were in memory
+        settings = config.data.to_dict() | {'path': path}
         unlabelled = data.get('unlabelled', 0)
         return cls(options, settings, config.noise.kind, issues, tuple(data['classes']), unlabelled)
 
@@ -65,6 +66,11 @@ class Request:
         return self.options.out.endswith('.csv')
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the run was given its images as arrays, as an estimator is."""
+        return self.settings['name'] in KINDS and not self.settings['path']
+
+    @property
     def tests_by_names(self) -> bool:
         """Whether the run's test list will be read with the labels of the corrected list for classes."""
         settings = self.settings
@@ -72,8 +78,9 @@ class Request:
 
     def needs_originals(self, changes: Changes) -> bool:
         """Whether a list does: for images without a label, or a test list that may not fit it any more."""
-        fewer = bool(changes.emptied or self.settings['max_classes'])
-        return self.settings['name'] in KINDS and (self.unlabelled > 0 or (self.tests_by_names and fewer))
+        if self.in_memory or self.settings['name'] not in KINDS:
+            return False
+        return self.unlabelled > 0 or (self.tests_by_names and bool(changes.emptied or self.settings['max_classes']))
 
 
 def planned(request: Request, changes: Changes, found: Originals | None, estimate: str) -> list[str]:
@@ -166,7 +173,7 @@ def written(request: Request, changes: Changes, found: Originals | None, linked:
         return [*lines, *alone]
     reads = {'path': out}
     if request.is_list:
-        if settings['name'] not in ('folder', 'filelist'):
+        if settings['name'] not in ('folder', 'filelist') or request.in_memory:
             return lines
         root = pathlib.Path(settings['path'])
         root = root.parent if root.is_file() else root
