@@ -571,7 +571,7 @@ def test_a_run_without_label_issues(pets, tmp_path, capsys):
     [
         ('99,cat/000.png,cat,drop,', ['line 3', "'99'", '0 to 7']),
         ('x,cat/000.png,cat,drop,', ['line 3', "'x'"]),
-        ('0,cat/009.png,cat,drop,', ['line 3', "'cat/009.png'", "'cat/000.png'"]),
+        ('0,cat/009.png,cat,drop,', ['line 3', "id 'cat/009.png' is not that of this run, 'cat/000.png';"]),
         ('0,cat/000.png,dog,drop,', ['line 3', 'given_label', "'dog'"]),
         ('0,cat/000.png,cat,remove,', ['line 3', "'remove'", 'drop']),
         ('0,cat/000.png,cat,relabel,horse', ['line 3', "'horse'", 'cat, dog']),

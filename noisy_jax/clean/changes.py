@@ -138,7 +138,7 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
         return f'index {index} is in line {lines[index]} too; once only'
     for field, found, wanted in (('id', name, changes.id[index]), ('given_label', given, changes.given[index])):
         if found != wanted:
-            return f'{field} {found!r} is not that of this run, {wanted!r}; these decisions are for other data'
+            return f"{field} '{found}' is not that of this run, '{wanted}'; these decisions are for other data"
     if decision not in _DECISIONS:
         return f'decision {decision!r} is not allowed; one of {", ".join(_DECISIONS)}'
     names = changes.class_names
