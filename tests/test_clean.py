@@ -771,9 +771,10 @@ def test_only_a_list(kind, tmp_path, capsys, monkeypatch, request):
     assert dict(zip(found.id, (found.class_names[i] for i in found.label), strict=True)) == expected(labels)
 
 
-def test_a_list_without_suspects(pets, tmp_path):
-    assert clean_all(pets[1], tmp_path / 'new.csv', '--mode=drop', '--write') == 0
-    assert (tmp_path / 'new.csv').read_text().splitlines() == [
+@pytest.mark.parametrize('name', ['new.csv', 'new.CSV'])
+def test_a_list_without_suspects(pets, tmp_path, name):
+    assert clean_all(pets[1], tmp_path / name, '--mode=drop', '--write') == 0
+    assert (tmp_path / name).read_text().splitlines() == [
         'path,label',
         *(f'cat/00{i}.png,cat' for i in (1, 2, 3)),
         *(f'dog/00{i}.png,dog' for i in (2, 3)),
@@ -874,6 +875,10 @@ def test_images_of_an_estimator_give_only_a_list(tmp_path, capsys):
         ('pets/cat/000.png/new', [], ['000.png', 'not a folder']),
         ('n' * 300, [], ['too long']),
         ('new', ['--mode=csv'], ['.csv']),
+        ('new.TSV', [], ['new.TSV', 'NAME.csv']),
+        ('new.npz', [], ['new.npz', 'NAME.csv']),
+        ('.csv', [], ['.csv', 'NAME.csv']),
+        ('new.csv/', [], ['new.csv/', 'NAME.csv']),
         ('new', ['--threshold=2'], ['--threshold', '2.0', '0 to 1']),
         ('new', ['--data=nowhere'], ['nowhere', '--data']),
         ('new', ['--data=.'], ['data.path', 'class folders']),
@@ -883,7 +888,7 @@ def test_mistakes(pets, tmp_path, capsys, monkeypatch, out, options, words):
     (tmp_path / 'empty').mkdir()
     monkeypatch.chdir(tmp_path / 'empty')
     words = ['no class folders'] if options == ['--data=.'] else words
-    out = out if out in ('', '/', '..') else tmp_path / out
+    out = out if out in ('', '/', '..') else f'{tmp_path}/{out}'
     refused(capsys, clean_all(pets[1], out, *options), *words)
 
 

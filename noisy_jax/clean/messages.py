@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from noisy_jax.clean import target
 from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import KINDS, Originals
@@ -63,7 +64,7 @@ class Request:
     @property
     def is_list(self) -> bool:
         """Whether only a list is written."""
-        return self.options.out.endswith('.csv')
+        return target.is_list(self.options.out)
 
     @property
     def in_memory(self) -> bool:
