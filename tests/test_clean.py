@@ -359,6 +359,37 @@ def test_decisions_win(pets, tmp_path, capsys, options, counts, by_suspicion, es
 
 
 @pytest.mark.parametrize(
+    'saved',
+    [
+        lambda text: text.replace(',', ';') + ';;;;\n',
+        lambda text: 'sep=,\n' + text,
+        lambda text: 'sep=;\n' + text.replace(',', ';'),
+        lambda text: text.replace('\n', '\r\n,,,,\r\n'),
+    ],
+    ids=['semicolons', 'sep=,', 'sep=;', 'empty rows'],
+)
+def test_decisions_that_a_spreadsheet_saved(pets, tmp_path, saved):
+    decisions = decisions_file(tmp_path / 'd.csv', *DECISIONS, '')
+    assert clean(pets[1], tmp_path / 'new.csv', decisions, '--write') == 0
+    (tmp_path / 'd.csv').write_text(saved((tmp_path / 'd.csv').read_text()))
+    assert clean(pets[1], tmp_path / 'again.csv', decisions, '--write') == 0
+    assert (tmp_path / 'again.csv').read_text() == (tmp_path / 'new.csv').read_text()
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'row', 'words'),
+    [
+        ('utf-16', DECISIONS[0], ['UTF-16', 'save it as CSV UTF-8']),
+        ('cp1252', '4,dög/000.png,dog,keep,dog', ['line 2', 'not saved as CSV UTF-8']),
+    ],
+)
+def test_decisions_in_another_encoding(pets, tmp_path, capsys, encoding, row, words):
+    decisions = decisions_file(tmp_path / 'd.csv', row)
+    (tmp_path / 'd.csv').write_bytes((tmp_path / 'd.csv').read_text().encode(encoding))
+    refused(capsys, clean(pets[1], tmp_path / 'new', decisions), *words)
+
+
+@pytest.mark.parametrize(
     ('options', 'words'),
     [
         ((), ['--decisions', '--all-suspects']),

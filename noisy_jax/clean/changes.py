@@ -15,6 +15,7 @@ CHANGES_HEADER = ('index', 'id', 'given_label', 'new_label', 'reason')
 _DECISIONS = ('relabel', 'keep', 'drop')
 _DROPPED = ''
 _DIGITS = 18  # of an index
+_UTF_16 = '\udcff\udcfe', '\udcfe\udcff'  # how it begins, read as UTF-8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,16 +114,27 @@ def decide(changes: Changes, file: str | os.PathLike) -> Changes:
 
 
 def _rows(file: str | os.PathLike) -> list[tuple[int, list[str]]]:
-    """(line, row) of each row below the header that is not empty."""
+    """(line, row) of each row below the header that is not empty; as spreadsheets save it too."""
     try:
         with read_text(file) as text:
-            (_, header), *rows = [(line, row) for line, row in spreadsheet.read(text) if row] or [(1, [])]
+            lines = list(text)
+        if lines and lines[0].startswith(_UTF_16):
+            raise InputError(f'{file} is in UTF-16; save it as CSV UTF-8')
+        if lines and lines[0].startswith('sep='):  # for Excel alone
+            lines[0] = '\n'
+        head = next(filter(str.strip, lines), '')
+        separator = next((each for each in ';\t' if head.startswith(f'{DECISIONS_HEADER[0]}{each}')), ',')
+        rows = [(line, row) for line, row in spreadsheet.read(lines, separator) if any(row)]
     except FileNotFoundError as error:
         raise InputError(f"--decisions: there is no {file}; the report's button downloads one") from error
     except (OSError, spreadsheet.Error) as error:
         raise InputError(f'--decisions: {file} cannot be read as CSV ({error})') from error
+    (line, header), *rows = rows or [(1, [])]
     if tuple(header) != DECISIONS_HEADER:
-        raise InputError(f'{file}, line 1: {",".join(header)!r} found; {",".join(DECISIONS_HEADER)!r} is needed')
+        raise InputError(
+            f"{file}, line {line}: '{separator.join(header)}' found; '{','.join(DECISIONS_HEADER)}' is needed, "
+            'in CSV UTF-8'
+        )
     return rows
 
 
@@ -138,7 +150,9 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
         return f'index {index} is in line {lines[index]} too; once only'
     for field, found, wanted in (('id', name, changes.id[index]), ('given_label', given, changes.given[index])):
         if found != wanted:
-            return f"{field} '{found}' is not that of this run, '{wanted}'; these decisions are for other data"
+            why = 'these decisions are for other data'
+            why += '' if found.isprintable() else ', or not saved as CSV UTF-8'
+            return f"{field} '{found}' is not that of this run, '{wanted}'; {why}"
     if decision not in _DECISIONS:
         return f'decision {decision!r} is not allowed; one of {", ".join(_DECISIONS)}'
     names = changes.class_names
