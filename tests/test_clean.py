@@ -287,7 +287,7 @@ def test_a_list_of_fewer_classes_than_the_test_list(tmp_path, capsys, tested):
     work, decisions = dropped(tmp_path, 'filelist', tested, 'b')
     assert clean(work, tmp_path / 'new.csv', decisions, '--write') == 0
     said = capsys.readouterr().out
-    assert said.count('left out: the test set, as 2 images of it are of classes that') == 2
+    assert said.count('b (2); a copy keeps the others') == 2
     assert load_as_told(said, 'filelist', work).class_names == ('a', 'c')
     assert load_as_told(said, 'filelist', work, 'test') is None
 
