@@ -25,7 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from experiments import record
 
 RESULTS = record.RESULTS / 'reliability.json'
-_INPUTS = ('places', 'left', 'names', 'pictures', 'typed')  # modules of experiments/soak
+_INPUTS = ('places', 'left', 'names', 'pictures', 'typed', 'decided')  # modules of experiments/soak
 # Name, module and function of the other parts, with how much is tried.
 _OTHERS = {
     'kills': ('interrupted', 'kills', 50),
