@@ -731,7 +731,7 @@ def by_id(dataset):
 
 @pytest.mark.parametrize(
     ('name', 'words'),
-    [('train', ['train/2021 would be read as 2021', 'is a set']), ('Test', ['Test: a test set, as it'])],
+    [('train', ['train/2021 would be read as 2021', 'can be a set']), ('Test', ['Test: a test set, as it'])],
 )
 def test_a_class_whose_folder_would_become_a_set(tmp_path, capsys, name, words):
     """Where only images in folders within the other class get its label."""

@@ -115,7 +115,8 @@ def _untested(request: Request, found: Originals | None) -> list[str]:
     classes = some([f'{shortened(name)} ({count})' for name, count in sorted(found.untested.items())], 10)
     count, why = sum(found.untested.values()), 'of classes that no training image has any more'
     if request.is_list:
-        return [f'left out: the test set, as {count} images of it are {why}: {classes}; a copy keeps the others']
+        others = '; a copy keeps the others' if found.test else ''
+        return [f'left out: the test set, as {count} images of it are {why}: {classes}{others}']
     return [f'left out: {count} images of the test set, {why}: {classes}']
 
 

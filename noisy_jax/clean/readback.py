@@ -16,7 +16,7 @@ from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 
 _UNLABELLED = 'no class'
-_SETS = 'a folder train, test, val or validation that holds no images itself is a set to the loader'
+_SETS = 'a folder train, test, val or validation with folders in it can be a set to the loader'
 _DISK = 'the disk takes two names for one'
 
 Meant = Mapping[str, Mapping[str, str]]  # for each split, the class of each folder that gets images
