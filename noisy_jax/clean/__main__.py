@@ -6,8 +6,8 @@
 Each image in --decisions, the CSV that the report's button gives, becomes what was decided; all others stay. With
 --all-suspects, all other label issues change too, as --mode says; where by the run's own estimate more labels would be
 wrong than without, nothing is written. The copy has the form of the original, so that the same loader reads it: class
-folders, a list and its files, or arrays; test images and images without a label are included. changes.csv in it lists
-what differs.
+folders, a list and its files, or arrays; test images of its classes and images without a label are included.
+changes.csv in it lists what differs.
 """
 
 import argparse
