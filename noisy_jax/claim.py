@@ -61,7 +61,7 @@ def claim(folder: WorkDir, context: Context) -> None:
         folder for all processes.
     """
     mesh_lib.in_main(lambda: _claim(folder, context))
-    if mesh_lib.in_any_process(not folder.is_claimed):
+    if not mesh_lib.is_same(folder.holder):
         raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; use one that all share')
     if jax.process_count() > 1:  # what the one that writes has noted holds for all
         mesh_lib.in_all(lambda: _claim(folder, context))

@@ -5,6 +5,7 @@ import copy
 import math
 import os
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from typing import Any, Self
@@ -16,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeatures
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from noisy_jax import pipeline
+from noisy_jax import files, outputs, pipeline
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.pixels import Pixels
@@ -228,8 +229,14 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
             return
         folder, description = WorkDir(self.workdir), {'crc32': zlib.crc32(np.ascontiguousarray(images))}
         folder.check_free()
-        if not (folder.path / 'images.json').exists():
-            folder.save_json('images', description)
-        elif folder.load_json('images') != description:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        part = folder.path / f'.images.json.{os.getpid()}.{threading.get_ident()}'  # another fit may come at once
+        try:
+            part.write_bytes(files.as_json(description))
+            with contextlib.suppress(FileExistsError):
+                outputs.give(part, folder.path / 'images.json')
+        finally:
+            part.unlink(missing_ok=True)
+        if folder.load_json('images') != description:
             raise InputError(f'workdir: {folder.path} belongs to a fit on other images; use another')
         yield folder

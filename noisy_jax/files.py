@@ -204,8 +204,9 @@ def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[None]:
         try:
             file = _locked(lock)
         except BlockingIOError as error:
+            by = holder(lock)
             raise InputError(
-                f'{field}: {of} is in use{_holder(lock)}; wait until that has ended, or take another'
+                f'{field}: {of} is in use{f": {by}" if by else ""}; wait until that has ended, or take another'
             ) from error
         except OSError as error:
             raise InputError(f'{field}: {of} cannot be written ({error.strerror or error})') from error
@@ -243,11 +244,10 @@ def _locked(path: pathlib.Path) -> TextIO:
     return file
 
 
-def _holder(path: pathlib.Path) -> str:
-    """Who holds the lock, as far as that can be read."""
+def holder(path: pathlib.Path) -> str:
+    """Who holds the lock at `path`, as far as that can be read; else ''."""
     with contextlib.suppress(OSError, ValueError):
-        said = path.read_text(encoding='utf-8')[:200].strip()
-        return f': {said}' if said else ''
+        return path.read_text(encoding='utf-8')[:200].strip()
     return ''
 
 

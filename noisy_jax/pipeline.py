@@ -25,11 +25,11 @@ from noisy_jax.report import tables
 from noisy_jax.settings import automatic
 from noisy_jax.training import compiling, memory, outcome, tensorboard
 from noisy_jax.training import mesh as mesh_lib
+from noisy_jax.training import metrics as metrics_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.evaluate import views_of
 from noisy_jax.training.journal import Journal
-from noisy_jax.training.metrics import MetricWriter
 from noisy_jax.training.progress import Progress
 from noisy_jax.training.session import Session
 from noisy_jax.training.signals import StopSignal
@@ -90,12 +90,13 @@ def _run(
     _check_phases(config, splits, mesh)
     context = Context.create(config, splits, mesh, options, network)
     claim.claim(folder, context)
+    mesh_lib.in_main(lambda: metrics_lib.check(folder))
     # Here, where nothing is refused any more: an error takes one line.
     for note in filter(None, (chosen, *splits.notes)) if mesh_lib.is_main() and not quiet else ():
         print(note, file=sys.stderr, flush=True)
     board = _board(folder, context)
     summary = _header(config, mesh) | {'noise': splits.noise, 'phases': []}
-    with _session(context, MetricWriter(folder.metrics, board), options, quiet) as session:
+    with _session(context, metrics_lib.MetricWriter(folder.metrics, board), options, quiet) as session:
         if config.report.cross_fit and config.report.page and config.phases:
             summary |= _first_list(folder, context, summary, session)
         beliefs, trained, issues = _fold(context, session, folder, summary)
@@ -151,7 +152,9 @@ def _look(folder: WorkDir, context: Context, beliefs: dict[str, Belief]) -> tupl
 
 
 @contextlib.contextmanager
-def _session(context: Context, metrics: MetricWriter, options: compiling.Options, quiet: bool) -> Iterator[Session]:
+def _session(
+    context: Context, metrics: metrics_lib.MetricWriter, options: compiling.Options, quiet: bool
+) -> Iterator[Session]:
     """How the phases are executed; within the block a stop signal is noted instead of ending the process."""
     config, splits = context.config, context.splits
     plan = phases.work_plan(config, images=len(splits.train), pool=len(splits.pool))

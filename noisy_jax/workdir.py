@@ -131,6 +131,11 @@ class WorkDir:
         return (self.path / 'config.json').exists()
 
     @property
+    def holder(self) -> str:
+        """What the lock says of the process that writes; '' where none does, or another folder is seen."""
+        return files.holder(self.path / files.LOCK)
+
+    @property
     def is_complete(self) -> bool:
         """Whether the run is finished."""
         return self._summary.get('complete', False)

@@ -23,7 +23,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from tiny import CONFIGS
 
 import noisy_jax
-from noisy_jax import NoisyLabelClassifier
+from noisy_jax import NoisyLabelClassifier, errors
 from noisy_jax.data import noise
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.data.pixels import Pixels
@@ -174,6 +174,8 @@ def test_what_cannot_be_read_or_saved(fitted, tmp_path):
     fitted.classifier_.save(tmp_path / 'model')
     (tmp_path / 'model' / 'classes.npy').write_text('mine')
     refused(lambda: fitted.save(tmp_path / 'model'), 'model', '(classes.npy)')
+    fitted.save(tmp_path / 'whole')
+    refused(lambda: fitted.classifier_.save(tmp_path / 'whole'), 'whole', 'holds a saved estimator')
     other = pickle.loads(pickle.dumps(fitted)).set_params(random_state=np.random.RandomState(0))
     refused(lambda: other.save(tmp_path / 'state'), 'random_state', 'JSON')
 
@@ -402,11 +404,26 @@ def test_pixels_of_bytes_and_of_floats_are_the_same():
     refused(lambda: unfolded.images(rows.astype(float), (72,)), 'X', '255', '[0, 1]')
 
 
-def test_fractions_after_bytes_are_refused():
-    rows = np.array([[0.0, 12.5, 255.0, 3.0]])
-    pixels = Pixels.of(rows, (2, 2))
-    np.testing.assert_array_equal(pixels.images(np.array([[0.0, 1.0, 1.0, 0.0]]), (2, 2)).ravel(), [0, 1, 1, 0])
-    refused(lambda: pixels.images(rows / 255, (2, 2)), 'X: numbers up to 1', 'up to 255')
+@pytest.mark.parametrize(
+    ('training', 'other', 'words'),
+    [
+        ([0.0, 12.5, 255.0, 3.0], np.array([0.0, 12.5, 255.0, 3.0]) / 255, ['fractions up to 1', '0 to 255']),
+        ([0.0, 16.0, 5.0, 3.0], np.array([0.0, 16.0, 5.0, 3.0]) / 16, ['fractions up to 1', '0 to 16']),
+        ([-1.0, 0.5, 1.0, 0.0], [0.0, 120.0, 255.0, 9.0], ['numbers from 0 to 255', '-1 to 1']),
+        ([0.0, 9.0, 65535.0, 1.0], np.uint8([0, 120, 255, 9]), ['bytes', '0 to 65535']),
+    ],
+)
+def test_numbers_of_another_scale_are_refused(training, other, words):
+    pixels = Pixels.of(np.array([training]), (2, 2))
+    pixels.images(np.array([training]), (2, 2))
+    pixels.images(np.array([[0.0, 1.0, 1.0, 0.0]]), (2, 2))  # dark, but whole
+    refused(lambda: pixels.images(np.array([other]), (2, 2)), 'X: ', *words)
+
+
+def test_bytes_of_black_and_white_are_warned_of():
+    errors._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match='bytes of 0 and 1 are nearly black'):
+        Pixels.of(np.uint8([[0, 1, 1, 0]]), (2, 2))
 
 
 def test_numbers_beyond_the_range_of_training_are_clipped():
@@ -426,7 +443,7 @@ def test_pixels_of_other_numbers_and_short_rows():
     assert pixels.image_shape == (3, 3, 1)
     images = pixels.images(rows, (5,))[..., 0]
     np.testing.assert_array_equal(images[0].ravel(), [0, 64, 128, 96, 64, 0, 0, 0, 0])
-    assert pixels.images(rows + 100, (5,)).max() == 255  # beyond the training's range: cut off
+    assert pixels.images(rows + 30, (5,)).max() == 255  # beyond the training's range: cut off
     assert Pixels.of(np.zeros((2, 1)), (1,)).images(np.zeros((2, 1)), (1,)).shape == (2, 2, 2, 1)
 
 

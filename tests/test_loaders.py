@@ -246,6 +246,7 @@ _LABELS = np.arange(12) % 3
         ({'labels': np.array([None] * 12)}, ('cannot be read',)),
         ({'true_labels': np.arange(11) % 3}, ('true_labels', '(11,)', '12')),
         ({'ids': np.arange(11)}, ('id', '(11,)', '12')),
+        ({'ids': np.arange(12) // 2 * 2}, ('ids', "found twice: '0', '10', '2' and 3 more")),
         ({'true_labels': _with(_LABELS, 4, -2)}, ('true_labels[4]', '-2')),
         ({'class_names': np.array(['cat', 'dog'])}, ('labels[2]', "'2'", '0 to 1')),
     ],

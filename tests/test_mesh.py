@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 import zlib
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -178,6 +179,21 @@ def test_processes_that_differ(monkeypatch):
     monkeypatch.setattr(mesh.multihost_utils, 'process_allgather', lambda ours: np.array([ours, other], np.uint32))
     mesh.check_same({'seed': 1, 'name': 'b'}, 'config.')
     refused(lambda: mesh.check_same({'seed': 1, 'name': 'a'}, 'config.'), "config.name: 'a' here", 'another process')
+
+
+def test_processes_of_unlike_numbers_of_devices(monkeypatch):
+    monkeypatch.setattr(mesh.jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(mesh.jax, 'devices', lambda: [mock.Mock(process_index=index) for index in (0, 1, 1)])
+    refused(mesh.make_mesh, '[1, 2] devices', 'the same number')
+
+
+@pytest.mark.parametrize(('other', 'same'), [('process 7 on a', True), ('', False)])
+def test_processes_that_see_other_folders(monkeypatch, other, same):
+    assert mesh.is_same('process 7 on a')
+    monkeypatch.setattr(mesh.jax, 'process_count', lambda: 2)
+    number = zlib.crc32(other.encode())
+    monkeypatch.setattr(mesh.multihost_utils, 'process_allgather', lambda ours: np.array([ours, number]))
+    assert mesh.is_same('process 7 on a') == same
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from conftest import refused
 
 from noisy_jax import errors
+from noisy_jax.training import metrics
 from noisy_jax.training.metrics import Means, MetricWriter
+from noisy_jax.workdir import WorkDir
 
 
 @pytest.mark.parametrize('stopped_after', [0, 1, 699])
@@ -38,3 +41,14 @@ def test_lines_that_are_missing_are_said(tmp_path):
     with pytest.warns(UserWarning, match=r'metrics\.jsonl lacks lines of this run'):
         writer.rewind(whole)
     writer.close()
+
+
+@pytest.mark.parametrize('torn', ['{"phase": "ba', '{"phase": "base", "loss": 1.0}'])
+def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path, torn):
+    folder, line = WorkDir(tmp_path), '{"phase": "base", "stage": "all", "epoch": 1, "step": 1, "loss": 1.0}\n'
+    metrics.check(folder)  # there is none yet
+    folder.metrics.write_text(line + torn)
+    metrics.check(folder)
+    assert folder.metrics.read_text() == line
+    folder.metrics.write_text('{"phase": \n' + line)
+    refused(lambda: metrics.check(folder), 'metrics.jsonl', 'remove it')

@@ -13,6 +13,7 @@ from random_weights import random_classifier
 
 from noisy_jax.data import digits, folder
 from noisy_jax.inference.trained import TrainedClassifier
+from noisy_jax.training import outcome
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.state import SECOND
 from noisy_jax.workdir import WorkDir
@@ -130,10 +131,22 @@ def _edited(file, **changes):
         ('config.json', {'phases': 'base'}, 'config.phases'),
     ],
 )
-def test_edited_files_of_a_run(photos, tmp_path, name, changes, word):
+def test_edited_files_of_a_run(photos, tmp_path, monkeypatch, name, changes, word):
+    monkeypatch.setattr(outcome, 'check_origin', lambda *_: None)  # as of an earlier version, which noted nothing
     work = shutil.copytree(photos.work, tmp_path / 'work')
     _edited(work / name, **changes)
     refused(lambda: TrainedClassifier.of_run(work), name, word)
+
+
+@pytest.mark.parametrize(
+    ('name', 'changes'), [('data.json', {'levels': [0, 255]}), ('config.json', {'data': {'mean': [0.1]}})]
+)
+def test_what_decides_with_the_weights_is_that_of_the_run(photos, tmp_path, name, changes):
+    work = shutil.copytree(photos.work, tmp_path / 'work')
+    found = json.loads((work / name).read_text())
+    inner = {key: {**found[key], **value} if isinstance(value, dict) else value for key, value in changes.items()}
+    _edited(work / name, **inner)
+    refused(lambda: TrainedClassifier.of_run(work), work, 'not of the run whose weights are in checkpoints/base')
 
 
 def test_weights_of_another_run(photos, tmp_path):

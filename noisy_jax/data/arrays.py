@@ -20,6 +20,10 @@ from noisy_jax.data.decoding import Levels
 from noisy_jax.errors import InputError, first_line, some
 
 _LEVELS = 'noisy_jax_levels'  # of deep image files that `pack` read: what predict needs for others
+_READ = (
+    *('images', 'labels', 'ids', 'true_labels', 'class_names', _LEVELS),
+    *('test_images', 'test_labels', 'test_ids', 'test_true_labels'),
+)
 _NEEDED = 'an .npz file or a folder of .npy files is needed'
 
 
@@ -70,9 +74,19 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
         raise InputError(f'{path}: {prefix}ids or names of classes are no text ({error})') from error
     except InputError as error:
         raise InputError(f'{path}: {prefix}{error}') from error
+    _check_ids(ids, f'{path}: {prefix}ids')
     dataset = dataset.take(balanced(label, limit, len(names))) if limit else dataset
     levels = None if levels is None else Levels(*levels.tolist())
     return dataset.replace(image=lazy.scaled(dataset.image, image_size), levels=levels)
+
+
+def _check_ids(ids: np.ndarray | None, source: str) -> None:
+    """InputError: two images have one id, by which decisions name them."""
+    if ids is None:
+        return
+    values, counts = np.unique(ids, return_counts=True)
+    if twice := [repr(str(each)) for each in values[counts > 1]]:
+        raise InputError(f'{source}: each image needs its own, found twice: {some(twice, 3)}')
 
 
 def save_labels(folder: pathlib.Path, dataset: Dataset, prefix: str = '') -> None:
@@ -93,8 +107,9 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         if not path.is_dir():
             with np.load(path) as archive:  # which gives the bytes of members of another kind
-                return {name: array for name, array in archive.items() if isinstance(array, np.ndarray)}
-        for file in sorted(path.glob('*.npy')):
+                found = {name: archive[name] for name in _READ if name in archive}
+                return {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
+        for file in (path / f'{name}.npy' for name in _READ if (path / f'{name}.npy').exists()):
             arrays[file.stem] = np.load(file, mmap_mode='r')
     except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them
         raise InputError(f'{file}: cannot be read as NumPy arrays ({first_line(error)})') from error

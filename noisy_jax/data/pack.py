@@ -134,24 +134,25 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
     height, width, channels = dataset.image.shape[1:]
     shape = (len(dataset), size or height, size or width, channels)
     done = state['done'].get(name, 0)
-    if done == len(dataset) and whole.exists():
-        return
     chunk = max(_CHUNK_BYTES // int(np.prod(shape[1:])), 1)
     total, sums = 0, state.setdefault('sums', {})  # a checksum of what is done
     if done:
+        begun = whole if done == len(dataset) and whole.exists() else part
         try:
-            np.lib.format.open_memmap(part, mode='r')  # the other would fill up what is missing
-            images = np.lib.format.open_memmap(part, mode='r+')
+            np.lib.format.open_memmap(begun, mode='r')  # the other would fill up what is missing
+            images = np.lib.format.open_memmap(begun, mode='r+')
         except (OSError, ValueError) as error:
-            raise InputError(f'{part}: cannot be resumed ({error}); remove the folder {folder}') from error
+            raise InputError(f'{begun}: cannot be resumed ({error}); remove the folder {folder}') from error
         if images.shape != shape:
             raise InputError(
-                f'{part}: images are {images.shape}, now they would be {shape}; remove the folder {folder}'
+                f'{begun}: images are {images.shape}, now they would be {shape}; remove the folder {folder}'
             )
         for start in range(0, done, chunk):
             total = zlib.crc32(images[start : min(start + chunk, done)], total)
         if name in sums and sums[name] != total:
-            raise InputError(f'{part}: it is not what was written; remove the folder {folder}')
+            raise InputError(f'{begun}: it is not what was written; remove the folder {folder}')
+        if begun == whole:
+            return
     else:
         images = np.lib.format.open_memmap(part, mode='w+', dtype=np.uint8, shape=shape)
         files.reserve(part)

@@ -6,9 +6,10 @@ import math
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, warn_once
 
-_BYTES = 100  # up to which brightness may go that is not that of bytes
+_WHITE = 255
+_LEVELS = 4  # of grey, from which on whole numbers are brightness
 _CHUNK = 4096  # rows scaled at a time
 _ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
 _AT_A_TIME = 64  # images counted
@@ -53,6 +54,8 @@ class Pixels:
         elif len(shape) > 3:
             raise InputError(f'X: images of shape {shape}; (H, W, C), (H, W) or flat rows are needed')
         low, high = (0.0, 1.0) if rows.dtype == np.uint8 else (float(rows.min()), float(rows.max()))
+        if rows.dtype == np.uint8 and rows.max() == 1:
+            warn_once('X: bytes of 0 and 1 are nearly black; give bools or floats for black and white')
         if low >= -_ROUNDING and high <= 1 + _ROUNDING:
             low, high = 0.0, 1.0
         return cls((*shape, 1)[:3], low, high if high > low else low + 1.0)
@@ -62,7 +65,7 @@ class Pixels:
 
         Raises:
           InputError: the shape differs from training, or, after training on [0, 1], most numbers other than 0 lie
-            beyond, as pixels from 0 to 255 do; or, after training on those, all are fractions up to 1.
+            beyond, as pixels from 0 to 255 do; or they are scaled in another way unlike those of training.
         """
         _check_same(shape, self.image_shape)
         pixels = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)
@@ -80,10 +83,23 @@ class Pixels:
             # A scaler fitted to other rows leaves [0, 1] here and there; pixels up to 255 do almost everywhere.
             if (low < -1 or high > 2) and beyond > np.count_nonzero(rows) / 2:
                 raise InputError(f'X: numbers from {low:g} to {high:g}; bytes or [0, 1] are needed, as in training')
-        elif self.low >= 0 and self.high > _BYTES and rows.size and rows.max() <= 1 and (rows % 1).any():
-            raise InputError(f'X: numbers up to {rows.max():g}; those of training went up to {self.high:g}')
+        elif found := self._other_scale(rows):
+            raise InputError(f'X: {found}; those of training went from {self.low:g} to {self.high:g}')
         part = np.clip(rows.astype(np.float64), self.low, self.high)
         return np.round((part - self.low) * (255 / (self.high - self.low)))
+
+    def _other_scale(self, rows: np.ndarray) -> str | None:
+        """What shows that numbers are scaled unlike those of training; None where nothing does."""
+        if not rows.size:
+            return None
+        if rows.dtype == np.uint8 and self.high > 2 * _WHITE:  # of 16 bits
+            return 'bytes'
+        low, high, width = rows.min(), rows.max(), self.high - self.low
+        beyond = np.count_nonzero((rows < self.low - width) | (rows > self.high + width))
+        if beyond > np.count_nonzero(rows) / 2:
+            return f'numbers from {low:g} to {high:g}'
+        is_whole = self.low >= 0 and self.high >= _LEVELS and (self.low % 1, self.high % 1) == (0, 0)
+        return f'fractions up to {high:g}' if is_whole and high <= 1 and (rows % 1).any() else None
 
 
 def statistics(images: lazy.Images, rows: np.ndarray, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

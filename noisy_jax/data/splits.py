@@ -118,6 +118,9 @@ def _scaled(given: Dataset, size: int) -> Dataset:
 
 def _check_test(test: Dataset, train: Dataset) -> None:
     if test.image.shape[1:] != train.image.shape[1:]:
-        raise InputError(f'test images are {test.image.shape[1:]} (H, W, C), training images {train.image.shape[1:]}')
+        raise InputError(
+            f'test images are {test.image.shape[1:]} (H, W, C), training images {train.image.shape[1:]}; give both the '
+            'same size (config.data.image_size) and kind (C is 1 where all are grey, else 3)'
+        )
     for row in np.flatnonzero(test.label == NO_LABEL):
         raise InputError(f'test image {test.id[row]} has no label ({NO_LABEL}); each of the test set needs one')

@@ -14,10 +14,10 @@ from noisy_jax import files, forms
 from noisy_jax.config import from_json
 from noisy_jax.data.pixels import Pixels
 from noisy_jax.errors import InputError
-from noisy_jax.inference.trained import OWN, TrainedClassifier
+from noisy_jax.inference.trained import ESTIMATOR, OWN, TrainedClassifier
 from noisy_jax.training import leaves
 
-_STATE, _ARRAYS = 'estimator', ('classes', 'label_issues', 'clean_probability')
+_ARRAYS = ('classes', 'label_issues', 'clean_probability')
 _REMEDY = 'take a folder that `save` wrote'
 _FORM = {
     'parameters': dict,
@@ -45,15 +45,15 @@ def save(estimator: Any, folder: str | os.PathLike) -> None:
     arrays = [labels, issues, estimator.clean_probability_]
     content = {f'{name}.npy': files.as_npy(array) for name, array in zip(_ARRAYS, arrays, strict=True)}
     path = pathlib.Path(os.path.expanduser(folder))
-    files.check_free(path, f'{_STATE}.json', 'folder', spare=OWN)
-    content[f'{_STATE}.json'] = files.as_json(leaves.signed(state, arrays))
+    files.check_free(path, ESTIMATOR, 'folder', spare=OWN)
+    content[ESTIMATOR] = files.as_json(leaves.signed(state, arrays))
     estimator.classifier_.save_with(path, content)
 
 
 def load(kind: type, folder: str | os.PathLike) -> Any:
     """As `NoisyLabelClassifier.load`, of the class `kind`."""
     path = pathlib.Path(os.path.expanduser(folder))
-    state = forms.read(path / f'{_STATE}.json', _FORM, _REMEDY)
+    state = forms.read(path / ESTIMATOR, _FORM, _REMEDY)
     try:
         arrays = classes, issues, clean_probability = [np.load(path / f'{name}.npy') for name in _ARRAYS]
         estimator = kind(**from_json(state['parameters']))
@@ -66,14 +66,14 @@ def load(kind: type, folder: str | os.PathLike) -> Any:
     except Exception as error:  # damaged bytes raise many kinds
         raise InputError(f'{path}: no estimator that `save` wrote ({" ".join(str(error).split())})') from error
     if not leaves.is_as_signed(state, arrays):
-        raise InputError(f'{path}: {_STATE}.json and the arrays beside it are not what `save` wrote; {_REMEDY}')
+        raise InputError(f'{path}: {ESTIMATOR} and the arrays beside it are not what `save` wrote; {_REMEDY}')
     estimator.clean_probability_ = clean_probability
     estimator.classifier_ = TrainedClassifier.load(path)
     height, width, channels = estimator._pixels.image_shape
     size = estimator.classifier_.config.data.image_size
     shape = (size or height, size or width, channels)
     if len(classes) != len(estimator.classifier_.class_names) or shape != estimator.classifier_.image_shape:
-        raise InputError(f'{path}: model.json has other classes or images than {_STATE}.json and classes.npy')
+        raise InputError(f'{path}: model.json has other classes or images than {ESTIMATOR} and classes.npy')
     return estimator
 
 

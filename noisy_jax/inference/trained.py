@@ -30,6 +30,7 @@ from noisy_jax.training.steps import Normalise, normaliser
 from noisy_jax.workdir import WorkDir
 
 OWN = _WEIGHTS, _DESCRIPTION = 'model.safetensors', 'model.json'  # what `save` writes
+ESTIMATOR = 'estimator.json'  # beside them, where the `save` of an estimator wrote all
 _FORM = {'classes': [str], 'image_shape': [int, int, int], 'config': dict}
 _REMEDY = 'take a folder that `save` wrote'
 
@@ -111,6 +112,8 @@ class TrainedClassifier:
         Raises:
           InputError: the folder holds files that `save` did not write, or cannot be written; then all stay as they are.
         """
+        if (pathlib.Path(os.path.expanduser(folder)) / ESTIMATOR).exists():
+            raise InputError(f'folder: {os.fspath(folder)} holds a saved estimator; take a new or an empty folder')
         self.save_with(folder, {})
 
     def save_with(self, folder: str | os.PathLike, others: Mapping[str, bytes]) -> None:

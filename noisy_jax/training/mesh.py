@@ -48,6 +48,12 @@ def in_main(work: Callable[[], Any]) -> None:
     in_all(work if is_main() else lambda: None)
 
 
+def is_same(text: str) -> bool:
+    """Whether all processes have the same; every process must call it."""
+    number = np.array(zlib.crc32(text.encode()), np.uint32)
+    return jax.process_count() == 1 or np.ptp(multihost_utils.process_allgather(number)) == 0
+
+
 def check_same(values: Mapping[str, Any], field: str) -> None:
     """Checks that all processes have the same values, of the same names; every process must call it.
 
@@ -88,9 +94,14 @@ def make_mesh(num_devices: int = 0) -> Mesh:
     """A mesh with one axis `data` over the first `num_devices` devices of all processes (0: all).
 
     Raises:
-      InputError: more devices than there are, or devices that leave a process without any.
+      InputError: more devices than there are, or devices that leave a process without any or with another number.
     """
     found = devices()
+    if len(counts := dict.fromkeys(range(jax.process_count()), 0)) > 1:
+        for device in found:
+            counts[device.process_index] += 1
+        if len({*counts.values()}) > 1:
+            raise InputError(f'the processes have {[*counts.values()]} devices; each needs the same number')
     if num_devices > len(found):
         raise InputError(f'config.devices: {num_devices} asked for, there are {len(found)}')
     if num_devices and jax.process_count() > 1 and num_devices != len(found):

@@ -10,6 +10,7 @@ from noisy_jax import files
 from noisy_jax.errors import warn_once
 from noisy_jax.training.mesh import is_main
 from noisy_jax.training.tensorboard import Board
+from noisy_jax.workdir import WorkDir
 
 
 class Means:
@@ -35,6 +36,20 @@ class Means:
     def saved(self) -> dict[str, Any]:
         """What a checkpoint in the middle of the epoch keeps, as JSON."""
         return {'steps': self.steps, 'sums': dict(self._sums)}
+
+
+def check(folder: WorkDir) -> None:
+    """Checks metrics.jsonl of a run that goes on; a line that was cut off by a kill is dropped.
+
+    Raises:
+      InputError: it is damaged: better now than when all is trained.
+    """
+    if not folder.metrics.exists():
+        return
+    content = folder.metrics.read_bytes()
+    if not folder.is_complete and not content.endswith(b'\n'):
+        os.truncate(folder.metrics, content.rfind(b'\n') + 1)
+    folder.epochs()
 
 
 class MetricWriter:

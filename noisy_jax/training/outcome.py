@@ -1,10 +1,13 @@
 """What a phase ends with, on disk: its variables as a checkpoint, the arrays of its belief among the labels."""
 
 import dataclasses
+import hashlib
+import json
 
 import numpy as np
 
-from noisy_jax import forms
+from noisy_jax import forms, layout
+from noisy_jax.config import flatten
 from noisy_jax.data.splits import Splits
 from noisy_jax.errors import InputError
 from noisy_jax.training import leaves
@@ -14,6 +17,8 @@ from noisy_jax.training.journal import Journal
 from noisy_jax.training.mesh import to_host
 from noisy_jax.workdir import WorkDir
 
+# Settings that, beside the weights, decide what a classifier says.
+_DECISIVE = ('model.', 'data.mean', 'data.std', 'data.image_size')
 # Shapes of a belief's arrays: T images are trained on, V are held out, N have a label, C classes; *: any number.
 _SHAPES = {
     'label': 'T',
@@ -25,7 +30,8 @@ _SHAPES = {
     'vote': 'T',
     'left_out': '2NC',
 }
-_META = {'arrays': ([str], dict), 'summary': {'seconds': float, 'images_per_second': (float, None)}}
+_SUMMARY = {'seconds': float, 'images_per_second': (float, None)}
+_META = {'arrays': ([str], dict), 'origin?': (str, None), 'summary': _SUMMARY}
 
 
 def save(folder: WorkDir, journal: Journal, splits: Splits, before: Belief, after: Belief) -> Belief:
@@ -45,6 +51,7 @@ def save(folder: WorkDir, journal: Journal, splits: Splits, before: Belief, afte
         folder.save_array(_name(journal.name, kind), array)
     digests = {kind: leaves.digest(array) for kind, array in arrays.items()}
     meta = {**journal.meta(None), 'complete': True, 'arrays': digests, 'summary': journal.summary()}
+    meta |= {'origin': _origin(folder)}
     journal.checkpoints.save_outcome(journal.next_step, after.variables, meta)
     return after
 
@@ -57,6 +64,7 @@ def restore(folder: WorkDir, name: str, checkpoints: Checkpoints, splits: Splits
     """
     if fault := forms.fault(checkpoints.meta, _META):
         raise checkpoints.unreadable(fault)
+    _check_same(folder, name, checkpoints)
     arrays, saved = {}, checkpoints.meta['arrays']
     if others := [kind for kind in saved if kind not in _SHAPES]:
         raise checkpoints.unreadable(f'arrays has {others[0]!r}')
@@ -74,11 +82,12 @@ def restore(folder: WorkDir, name: str, checkpoints: Checkpoints, splits: Splits
 
 
 def check_origin(folder: WorkDir, name: str, checkpoints: Checkpoints) -> None:
-    """Checks the smallest array of the finished phase `name`, if it is there: not all may be, where weights suffice.
+    """Checks that weights, classes and settings, and the smallest array, if it is there, are those of one run.
 
     Raises:
-      InputError: it is not what the phase ended with; the files are those of two runs.
+      InputError: they are not what the phase `name` ended with.
     """
+    _check_same(folder, name, checkpoints)
     saved = checkpoints.meta.get('arrays')
     paths = {kind: folder.path / f'{_name(name, kind)}.npy' for kind in saved} if isinstance(saved, dict) else {}
     there = [kind for kind, path in paths.items() if path.is_file()]
@@ -86,6 +95,25 @@ def check_origin(folder: WorkDir, name: str, checkpoints: Checkpoints) -> None:
         kind = min(there, key=lambda each: paths[each].stat().st_size)
         if saved[kind] != leaves.digest(folder.load_array(_name(name, kind))):
             raise InputError(f'{paths[kind]}: it is not of the run whose weights are in checkpoints/{name}')
+
+
+def _check_same(folder: WorkDir, name: str, checkpoints: Checkpoints) -> None:
+    origin = checkpoints.meta.get('origin')  # earlier versions have none
+    if origin and origin != _origin(folder):
+        raise InputError(
+            f'{folder.path}: data.json or config.json is not of the run whose weights are in checkpoints/{name}, or '
+            f'has been edited; {layout.OTHER}'
+        )
+
+
+def _origin(folder: WorkDir) -> str | None:
+    """A digest of all that, beside the weights, decides what the classifier says of an image."""
+    if not folder.is_claimed:
+        return None
+    settings, data = dict(flatten(folder.load_config())), folder.load_json('data')
+    parts = [{name: settings[name] for name in settings if name.startswith(_DECISIVE)}]
+    parts += [data['classes'], data['image_shape'], data.get('levels')]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _name(phase: str, kind: str) -> str:

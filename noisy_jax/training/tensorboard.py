@@ -1,18 +1,34 @@
 """What TensorBoard shows of a run: the metrics, and a few pictures and histograms. Needs the extra `tensorboard`."""
 
+import functools
 import importlib.util
 import pathlib
 import shutil
+import threading
 from typing import Any
 
 import numpy as np
 
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.pixels import visible
-from noisy_jax.errors import one_line, shortened
+from noisy_jax.errors import one_line, shortened, warn_once
 
 _FLUSH_SECONDS = 20
 _COLUMNS, _ROWS = 8, 3  # of the images with label issues that are shown
+
+
+@functools.cache
+def _say_once(folder: pathlib.Path) -> None:
+    """A disk that is full ends the thread that writes, which would print tracebacks, and not the run."""
+    before = threading.excepthook
+
+    def said(found: Any) -> None:
+        if type(found.thread).__module__.startswith('tensorboardX') and isinstance(found.exc_value, OSError):
+            warn_once(f'{folder} cannot be written ({found.exc_value.strerror}); TensorBoard shows what was before')
+        else:
+            before(found)
+
+    threading.excepthook = said
 
 
 class Board:
@@ -24,6 +40,7 @@ class Board:
     def __init__(self, folder: pathlib.Path) -> None:
         from tensorboardX import SummaryWriter  # writes in a thread of its own
 
+        _say_once(folder)
         shutil.rmtree(folder, ignore_errors=True)
         self._writer = SummaryWriter(str(folder), flush_secs=_FLUSH_SECONDS)
         self._epochs: dict[str, int] = {}
