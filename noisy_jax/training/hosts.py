@@ -91,6 +91,8 @@ def together() -> Iterator[None]:
         if jax.distributed.is_initialized():
             if is_lost(error):
                 _end(2, _LOST.format(first_line(error)))
+            if isinstance(error, (OSError, MemoryError)):  # a full disk, which the command tells in one line
+                raise
             _end(1, traceback.format_exc())
         raise
 
