@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -69,6 +70,7 @@ def claim(folder: WorkDir, context: Context) -> None:
 
 def _claim(folder: WorkDir, context: Context) -> None:
     splits = context.splits
+    _check_links(folder, context)
     defaults = dict(config_lib.flatten(settings.default()))
     folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults, meant=meant())
     identity.check(folder, splits)
@@ -85,6 +87,18 @@ def _claim(folder: WorkDir, context: Context) -> None:
     _check_weights(folder, context.config.model.weights)
     path = context.config.data.path
     folder.save_json('data', splits.description | ({'place': os.path.abspath(path)} if path else {}))
+
+
+def _check_links(folder: WorkDir, context: Context) -> None:
+    """InputError: the work directory lies where a link among the class folders leads, however deep in the data."""
+    root, splits = context.config.data.path, context.splits
+    if context.config.data.name != 'folder' or not root:
+        return
+    parts = (part for part in (splits.labelled, splits.pool, splits.test) if part is not None)
+    inner = [pathlib.PurePath(name) for name in {os.path.dirname(name) for part in parts for name in part.id}]
+    for place in {os.path.join(root, above) for name in inner for above in (name, *name.parents)}:
+        if os.path.islink(place) and files.lies_in(folder.path, place) is not None:
+            raise InputError(f'workdir: {folder.path} lies in {place}, inside the data; choose another place')
 
 
 def meant() -> Callable[[str, Any], Any]:

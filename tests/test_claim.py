@@ -1,6 +1,7 @@
 """A work directory takes nothing of a user's, and every path may begin with `~`."""
 
 import os
+import types
 
 import digit_files
 import numpy as np
@@ -137,6 +138,22 @@ def test_a_work_directory_in_a_class_folder_that_is_a_link(photos, tmp_path, lin
     (photos / 'broken').symlink_to(tmp_path / 'none')
     work = tmp_path / 'birds/run'
     _refused(tmp_path, work, f'{work} lies in {tmp_path / link}, inside', data__name='auto', data__path=str(photos))
+
+
+def test_a_work_directory_where_a_link_deep_in_the_data_leads(photos, tmp_path):
+    config = tiny.config(data__name='folder', data__path=str(photos))
+    ids = np.array(['cat/0.png', 'train/cat/more/old/1.png'])
+    splits = types.SimpleNamespace(
+        labelled=types.SimpleNamespace(id=ids), pool=types.SimpleNamespace(id=ids), test=None
+    )
+    context = types.SimpleNamespace(config=config, splits=splits)
+    (photos / 'train/cat').mkdir(parents=True)
+    (photos / 'train/cat/more').symlink_to(tmp_path / 'else')
+    (tmp_path / 'else').mkdir()
+    claim._check_links(WorkDir(tmp_path / 'run'), context)
+    refused(
+        lambda: claim._check_links(WorkDir(tmp_path / 'else/run'), context), 'lies in', 'cat/more', 'inside the data'
+    )
 
 
 def test_a_work_directory_beside_the_images_of_a_list(photos, tmp_path):

@@ -15,6 +15,7 @@ from PIL import Image
 from noisy_jax import data, pipeline
 from noisy_jax.data import lazy, workers
 from noisy_jax.data.dataset import Dataset, split
+from noisy_jax.data.encoded import Paths
 from noisy_jax.training import feed, mesh
 from noisy_jax.training.checkpoints import Checkpoints
 
@@ -209,3 +210,19 @@ def test_an_array_in_memory_is_taken_as_before():
     taken = Dataset(images, [0, 1, 0, 1], ('a', 'b')).take(np.array([2, 0])).image
     assert type(taken) is np.ndarray
     np.testing.assert_array_equal(taken, images[[2, 0]])
+
+
+def test_a_test_set_in_colour_beside_a_grey_one(root):
+    """As files, and in memory: grey becomes three channels; colour becomes grey in memory alone."""
+    colour = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
+    grey = colour[..., :1]
+    np.testing.assert_array_equal(lazy.with_channels(grey, 3), np.concatenate([grey] * 3, -1))
+    found = lazy.with_channels(colour, 1)
+    assert found.shape == (3, 4, 5, 1)
+    np.testing.assert_allclose(found[..., 0], colour @ [0.299, 0.587, 0.114], atol=1)  # ITU-R 601-2, whole numbers
+    for images, channels in ((grey, 1), (colour, 3), (np.zeros((3, 4, 5, 2), np.uint8), 3)):
+        assert lazy.with_channels(images, channels) is images
+    for name in ('0.png', '1.png'):
+        Image.fromarray(grey[0, ..., 0]).save(root.parent / name)
+    files = lazy.Files(Paths(str(root.parent), np.array(['0.png', '1.png'])), (4, 5, 1))
+    np.testing.assert_array_equal(lazy.with_channels(files, 3)[1], np.concatenate([grey[0]] * 3, -1))

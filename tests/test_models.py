@@ -412,3 +412,11 @@ def test_too_small_images_say_what_is_needed(encoder, pixels):
 
 def test_a_network_without_stem_says_so():
     refused(lambda: create('cnn6', stem='large'), 'model.stem', "'large'", 'cnn6', "'auto'")
+
+
+@pytest.mark.parametrize(('encoder', 'least'), [('cnn6', 8), ('cnn_small', 2)])
+def test_images_that_are_too_small_are_refused_before_training(encoder, least):
+    models.create({'encoder': encoder}, num_classes=2, image_size=least)
+    refused(
+        lambda: models.create({'encoder': encoder}, num_classes=2, image_size=least - 1), encoder, f'{least} pixels'
+    )

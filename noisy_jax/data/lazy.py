@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
+from PIL import Image
 
 from noisy_jax.data.decoding import Levels, decode, decoded_shape, fit_array
 from noisy_jax.data.encoded import Encoded, attempt, decoded, find_broken, find_levels, is_broken, refusal
@@ -69,6 +70,10 @@ class Files(_Lazy):
         source = self._source
         return decode(source.open(row), name=source.name(row), levels=source.levels, then=then)
 
+    def as_colours(self) -> Self:
+        """Grey files with three channels."""
+        return type(self)(self._source, (*self.shape[1:3], 3), self._size, self._workers)
+
     def with_levels(self) -> tuple[Self, Levels | None]:
         """The same with levels for the deep ones among them, whose pixels are read for that; and these levels."""
         levels = find_levels(self._source)[0]
@@ -115,6 +120,20 @@ def original(images: Images, row: int, then: Callable[[np.ndarray], Any]) -> Any
       InputError: its file is damaged, incomplete or of an unknown kind.
     """
     return images.original(row, then) if isinstance(images, Files) else then(images[row])
+
+
+def with_channels(images: Images, channels: int) -> Images:
+    """Grey images as 3 channels, or colours as 1, as `predict` takes them; as they are where that is not possible.
+
+    It is not for other numbers of channels, nor for images that are not in memory, but grey files.
+    """
+    if {images.shape[-1], channels} != {1, 3}:
+        return images
+    if isinstance(images, _Lazy):
+        return images.as_colours() if isinstance(images, Files) and channels == 3 else images
+    if channels == 3:
+        return np.repeat(images, 3, -1)
+    return np.stack([np.asarray(Image.fromarray(image).convert('L')) for image in images])[..., None]
 
 
 def scaled(images: Images, size: int) -> Images:

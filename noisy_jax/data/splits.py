@@ -83,6 +83,7 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
         if len(settings[field]) != channels:
             raise InputError(f'config.data.{field}: {settings[field]} must have {channels} values, one per channel')
     if test is not None:
+        test = test.replace(image=lazy.with_channels(test.image, channels))
         _check_test(test, everything)
     unlabelled = np.flatnonzero(everything.label == NO_LABEL)
     if len(unlabelled) == len(everything):

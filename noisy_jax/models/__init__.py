@@ -22,6 +22,7 @@ _RESNETS: dict[str, Callable[..., nn.Module]] = RESNETS | {'preact_resnet18': Pr
 _CNNS: dict[str, Callable[..., nn.Module]] = {'cnn6': CNN6, 'cnn_small': CNNSmall}
 ENCODERS = _RESNETS | _CNNS
 STEMS = ('auto', 'small', 'large')
+_LEAST = {'cnn6': 8, 'cnn_small': 2}  # pixels a side, of which something is left after pooling
 _SMALL = 64  # pixels a side up to which 'auto' means 'small', as in the original
 
 
@@ -63,13 +64,18 @@ def create(model: Mapping[str, Any], *, num_classes: int, image_size: int = 32) 
       image_size: pixels of a side, by which the stem 'auto' is chosen.
 
     Raises:
-      InputError: a name is unknown, or `stem` is set for an encoder without one.
+      InputError: a name is unknown, or `stem` is set for an encoder without one, or the images are too small for one.
     """
     known = settings()
     own = ConfigDict({name: setting.default for name, setting in known.items()} | dict(model))
     for name in ('encoder', 'projection', 'classifier', 'stem'):
         if own[name] not in known[name].choices:
             raise InputError(f'model.{name}: {own[name]!r} is unknown; allowed: {known[name].allowed}')
+    if image_size < (least := _LEAST.get(own.encoder, 1)):
+        raise InputError(
+            f'model.encoder: {own.encoder} needs images of {least} pixels a side, found {image_size}; set '
+            'data.image_size or use a ResNet'
+        )
     dtype = jnp.dtype(own.dtype)
     options = {'width': own.width} if own.width else {}
     if own.encoder in _RESNETS:
