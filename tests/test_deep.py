@@ -7,12 +7,12 @@ import struct
 import numpy as np
 import pytest
 from conftest import refused
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from random_weights import random_classifier
 
 from experiments.soak.photos import deep_colours
 from noisy_jax import data, errors
-from noisy_jax.data import decoding, lazy, pack, splits
+from noisy_jax.data import decoding, depth, lazy, pack, splits
 from noisy_jax.data.decoding import Levels, decode, levels_of
 from noisy_jax.inference import predict
 from noisy_jax.inference.trained import TrainedClassifier
@@ -162,3 +162,26 @@ def test_colours_of_16_bits_are_said_to_lose_depth(tmp_path, kind, channels):
     with pytest.warns(UserWarning, match='8 bits per colour channel') as said:
         assert decode(file).shape == decode(file).shape == (4, 5, 3)
     assert len(said) == 1
+
+
+@pytest.mark.parametrize('mode', ['L', 'I;16', 'RGBA', 'P', 'CMYK'])
+def test_a_scan_that_lies_on_its_side(tmp_path, mode):
+    """Pillow maps an uncompressed TIFF that it opens by its name, with the size of the image when it is upright."""
+    colour = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 10, 3), np.uint8))
+    image = Image.fromarray(VALUES[0, :, :10].copy()) if mode == 'I;16' else colour.convert(mode)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[274] = 6  # Orientation: a quarter turn clockwise makes it upright
+    image.save(tmp_path / 'turned.tif', tiffinfo=tags)
+    image.save(tmp_path / 'whole.tif')
+    levels = Levels(LOW, HIGH)
+    found, upright = decode(tmp_path / 'turned.tif', levels=levels), decode(tmp_path / 'whole.tif', levels=levels)
+    np.testing.assert_array_equal(found, np.rot90(upright, -1))
+
+
+def test_planes_of_16_bits_are_refused(tmp_path):
+    """Pillow takes each byte for a pixel."""
+    file = deep_colours(tmp_path / 'a.png', 2, np.full((4, 5, 3), 0xABCD, '>u2'))
+    with Image.open(file) as image:
+        image.tag_v2 = {258: (16, 16, 16), 284: 2}
+        with pytest.raises(ValueError, match='planes of their own'):
+            depth.note(image)

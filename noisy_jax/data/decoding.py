@@ -6,7 +6,6 @@ formats that take twice the memory, is then one of 1.4 GB. The bits are those of
 
 import concurrent.futures
 import contextlib
-import errno
 import pathlib
 import struct
 import warnings
@@ -14,31 +13,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from noisy_jax.data import depth, libtiff
+from noisy_jax.data.faults import broken, too_large
 from noisy_jax.data.pictures import kinds
 from noisy_jax.errors import InputError, first_line, one_line
 
 File = pathlib.Path | str | BinaryIO
-
-
-class BrokenImage(InputError):
-    """An image file that is damaged, incomplete or of an unknown kind.
-
-    Attributes:
-      name: how errors call the image.
-      reason: what is wrong with it.
-    """
-
-    def __init__(self, name: object, reason: str) -> None:
-        super().__init__(name, reason)  # pickled with both, by worker processes
-        self.name, self.reason = name, reason
-
-    def __str__(self) -> str:
-        if self.reason.startswith(_UNREAD):
-            return one_line(f'{self.name}: {self.reason}; see to that, or remove it')
-        return one_line(f'{self.name}: not a whole image ({self.reason}); repair or remove it')
 
 
 class TooDeep(InputError):
@@ -67,7 +49,6 @@ _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several cop
 # One thread, which takes the memory again that it has freed: glibc keeps that for each thread.
 _large_images = concurrent.futures.ThreadPoolExecutor(1, 'large image')
 _ANY = Levels(0.0, 1.0)
-_UNREAD = 'cannot be read'  # how the reason begins where the file may well be whole
 _FAULTS = (OSError, SyntaxError, ValueError, RuntimeError, struct.error, Image.DecompressionBombError)
 _ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101  # tags of EXIF and TIFF
 _SWAPPING, _REVERSING = (5, 6, 7, 8), (3, 4, 7, 8)  # width and height; the top row comes from the far side
@@ -168,18 +149,23 @@ def fit_array(image: np.ndarray, size: int) -> np.ndarray:
 def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Image]:
     """An image of which the header is read; what is found wrong with it within the block is a BrokenImage."""
     try:
-        with Image.open(file, formats=kinds()) as image:
+        # Not by its name: Pillow maps some files by that, and a TIFF that is turned as if it were not.
+        by_name = isinstance(file, (str, pathlib.Path))
+        with (
+            open(file, 'rb') if by_name else contextlib.nullcontext(file) as stream,
+            Image.open(stream, formats=kinds()) as image,
+        ):
             if levels is None and depth.is_deep(image):
                 raise TooDeep(str(name or file))
             most = Image.MAX_IMAGE_PIXELS
             if most and image.format in _HEAVY and image.width * image.height > most:
-                raise _too_large(name or file, most)
+                raise too_large(name or file, most)
             depth.note(image)
             yield image
     except InputError:
         raise
     except _FAULTS as error:
-        raise _broken(name or file, error) from error
+        raise broken(name or file, error) from error
 
 
 def _load(image: Image.Image, name: object) -> None:
@@ -283,17 +269,3 @@ def _is_plain(image: Image.Image) -> bool:
 def _is_grey(image: Image.Image) -> bool:
     """Whether `_flatten` returns one channel."""
     return depth.is_deep(image) or (image.mode in ('1', 'L') and 'transparency' not in image.info)
-
-
-def _broken(name: object, error: Exception) -> BrokenImage:
-    if isinstance(error, UnidentifiedImageError):  # its text repeats the name
-        return BrokenImage(name, 'of no kind that is known')
-    if isinstance(error, Image.DecompressionBombError):
-        return _too_large(name, 2 * Image.MAX_IMAGE_PIXELS)
-    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the system's, not Pillow's
-        return BrokenImage(name, f'{_UNREAD}: {error.strerror}')
-    return BrokenImage(name, ' '.join(str(error).split()))
-
-
-def _too_large(name: object, most: int) -> BrokenImage:
-    return BrokenImage(name, f'more than {most:,} pixels, which are not read')

@@ -6,7 +6,8 @@ from PIL import Image
 from noisy_jax.errors import warn_once
 
 _UNSIGNED, _NEGATIVE = 'unsigned', 'negative'  # in `info`, which parts of an image keep
-_PHOTOMETRIC = 262  # tag of TIFF; 0: the lowest value is white
+# Tags of TIFF. Photometric interpretation 0: the lowest value is white; planar configuration 2: a plane per colour.
+_BITS, _PHOTOMETRIC, _PLANAR = 258, 262, 284
 _NO_DATA = 1e30  # beyond what is measured; programs for maps write -3.4e38 where nothing was
 
 
@@ -16,10 +17,17 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def note(image: Image.Image) -> None:
-    """Notes how the file of an image, not yet loaded, stores pixels, for `values`; warns where Pillow cuts them."""
+    """Notes how the file of an image, not yet loaded, stores pixels, for `values`; warns where Pillow cuts them.
+
+    Raises:
+      ValueError: Pillow would misread them.
+    """
+    tags = getattr(image, 'tag_v2', {})
+    if tags.get(_PLANAR) == 2 and len(bits := tags.get(_BITS, ())) > 1 and max(bits) > 8:
+        raise ValueError('colours of more than 8 bits in planes of their own, which Pillow does not read')
     if ';16' in _stored(image) and not is_deep(image):
         warn_once('images with more than 8 bits per colour channel are read as 8 bits, the upper ones of each value')
-    if image.mode == 'I;16' and getattr(image, 'tag_v2', {}).get(_PHOTOMETRIC) == 0:
+    if image.mode == 'I;16' and tags.get(_PHOTOMETRIC) == 0:
         image.info[_NEGATIVE] = True
     if image.mode == 'I' and _stored(image).startswith('I;32') and not _stored(image).endswith('S'):
         image.info[_UNSIGNED] = True

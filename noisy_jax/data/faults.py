@@ -1,0 +1,43 @@
+"""What can be wrong with an image file, as an error that names it."""
+
+import errno
+
+from PIL import Image, UnidentifiedImageError
+
+from noisy_jax.errors import InputError, one_line
+
+_UNREAD = 'cannot be read'  # how the reason begins where the file may well be whole
+
+
+class BrokenImage(InputError):
+    """An image file that is damaged, incomplete or of an unknown kind.
+
+    Attributes:
+      name: how errors call the image.
+      reason: what is wrong with it.
+    """
+
+    def __init__(self, name: object, reason: str) -> None:
+        super().__init__(name, reason)  # pickled with both, by worker processes
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        if self.reason.startswith(_UNREAD):
+            return one_line(f'{self.name}: {self.reason}; see to that, or remove it')
+        return one_line(f'{self.name}: not a whole image ({self.reason}); repair or remove it')
+
+
+def broken(name: object, error: Exception) -> BrokenImage:
+    """What an error says of the image that was opened or loaded."""
+    if isinstance(error, UnidentifiedImageError):  # its text repeats the name
+        return BrokenImage(name, 'of no kind that is known')
+    if isinstance(error, Image.DecompressionBombError):
+        return too_large(name, 2 * Image.MAX_IMAGE_PIXELS)
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the system's, not Pillow's
+        return BrokenImage(name, f'{_UNREAD}: {error.strerror}')
+    return BrokenImage(name, ' '.join(str(error).split()))
+
+
+def too_large(name: object, most: int) -> BrokenImage:
+    """That an image has more than `most` pixels."""
+    return BrokenImage(name, f'more than {most:,} pixels, which are not read')
