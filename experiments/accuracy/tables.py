@@ -178,8 +178,10 @@ def _budget(seconds: float) -> Iterator[None]:
 
 def run_missing(todo: list[Cell], arguments: argparse.Namespace, results: pathlib.Path) -> list[Cell]:
     """Trains cell after cell until all are done or the budget is spent; returns those that are left."""
-    with StopSignal() as stop, _budget(arguments.budget):
-        stop.saves = True
+    with contextlib.ExitStack() as until_the_end:
+        stop = until_the_end.enter_context(StopSignal())
+        stop.saves = True  # before the signal may come
+        until_the_end.enter_context(_budget(arguments.budget))
         for number, cell in enumerate(todo):
             try:
                 data = arrays_of(cell, arguments)

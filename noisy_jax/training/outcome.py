@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,8 @@ def _origin(folder: WorkDir) -> str | None:
     if not folder.is_claimed:
         return None
     settings, data = dict(flatten(folder.load_config())), folder.load_json('data')
-    parts = [{name: settings[name] for name in settings if name.startswith(_DECISIVE)}]
+    decisive = [name for name in settings if name.startswith(_DECISIVE) and name != 'model.weights']  # read already
+    parts: list[Any] = [{name: settings[name] for name in decisive}]
     parts += [data['classes'], data['image_shape'], data.get('levels')]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
