@@ -213,7 +213,7 @@ def test_an_array_in_memory_is_taken_as_before():
 
 
 def test_a_test_set_in_colour_beside_a_grey_one(root):
-    """As files, and in memory: grey becomes three channels; colour becomes grey in memory alone."""
+    """In memory, as files, and on the disk."""
     colour = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
     grey = colour[..., :1]
     np.testing.assert_array_equal(lazy.with_channels(grey, 3), np.concatenate([grey] * 3, -1))
@@ -226,3 +226,9 @@ def test_a_test_set_in_colour_beside_a_grey_one(root):
         Image.fromarray(grey[0, ..., 0]).save(root.parent / name)
     files = lazy.Files(Paths(str(root.parent), np.array(['0.png', '1.png'])), (4, 5, 1))
     np.testing.assert_array_equal(lazy.with_channels(files, 3)[1], np.concatenate([grey[0]] * 3, -1))
+    np.save(root.parent / 'images.npy', colour)
+    rows = lazy.Rows.of(np.load(root.parent / 'images.npy', mmap_mode='r'))
+    for images in (rows, lazy.take(rows, np.arange(3)), lazy.scaled(rows, 4)):
+        alike = lazy.with_channels(images, 1)
+        assert alike.shape == (*images.shape[:3], 1)
+        np.testing.assert_array_equal(alike[1:], lazy.with_channels(images[:], 1)[1:])

@@ -78,6 +78,14 @@ def test_arrays_are_packed_at_another_size_with_their_true_labels(tmp_path):
     _same(packed.replace(image=source.image), source)
 
 
+def test_test_images_of_another_size_are_refused_before_they_are_written(tmp_path):
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
+    other = {'test_images': images[:2, :6], 'test_labels': labels[:2]}
+    np.savez(tmp_path / 'a.npz', images=images, labels=labels, **other)
+    refused(lambda: pack.pack(tmp_path / 'out', name='arrays', path=str(tmp_path / 'a.npz')), '8x8 and 8x6 pixels')
+    pack.pack(tmp_path / 'out', name='arrays', path=str(tmp_path / 'a.npz'), image_size=6)
+
+
 def test_digits_are_packed_as_they_are(tmp_path):
     pack.pack(tmp_path / 'out', name='digits', limit=50, test_limit=20)
     _same(

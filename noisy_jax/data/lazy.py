@@ -21,10 +21,21 @@ class _Lazy:
 
     dtype, ndim = np.dtype(np.uint8), 4
 
-    def __init__(self, source: Encoded, shape: tuple[int, int, int], size: int = 0, workers: int = 0) -> None:
-        """`shape` is (H, W, C) of every image, `size` as in `fit_array`, `workers` as in `Decoding`."""
-        self._source, self._size, self._workers = source, size, workers
-        self.shape = (len(source), *shape)
+    def __init__(
+        self, source: Encoded, shape: tuple[int, int, int], size: int = 0, workers: int = 0, channels: int = 0
+    ) -> None:
+        """`shape` is (H, W, C) of every image, `size` as in `fit_array`, `workers` as in `Decoding`.
+
+        `channels`: 1 or 3, which the images get, as in `with_channels`; 0: those they have.
+        """
+        self._source, self._read_shape, self._size, self._workers, self._channels = (
+            source,
+            shape,
+            size,
+            workers,
+            channels,
+        )
+        self.shape = (len(source), *shape[:2], channels or shape[-1])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -38,14 +49,17 @@ class _Lazy:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         rows = np.asarray(np.arange(len(self))[index])
-        return self._read(rows.ravel()).reshape(*rows.shape, *self.shape[1:])
+        return _in_channels(self._read(rows.ravel()), self.shape[-1]).reshape(*rows.shape, *self.shape[1:])
 
     def take(self, rows: np.ndarray) -> Self:
         """The images at these rows, not yet read."""
-        return type(self)(self._source.take(rows), self.shape[1:], self._size, self._workers)
+        return type(self)(self._source.take(rows), self._read_shape, self._size, self._workers, self._channels)
 
     def scaled(self, size: int) -> Self:
-        return type(self)(self._source, (size, size, self.shape[-1]), size, self._workers)
+        return type(self)(self._source, (size, size, self._read_shape[-1]), size, self._workers, self._channels)
+
+    def with_channels(self, channels: int) -> Self:
+        return type(self)(self._source, self._read_shape, self._size, self._workers, channels)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -70,24 +84,20 @@ class Files(_Lazy):
         source = self._source
         return decode(source.open(row), name=source.name(row), levels=source.levels, then=then)
 
-    def as_colours(self) -> Self:
-        """Grey files with three channels."""
-        return type(self)(self._source, (*self.shape[1:3], 3), self._size, self._workers)
-
     def with_levels(self) -> tuple[Self, Levels | None]:
         """The same with levels for the deep ones among them, whose pixels are read for that; and these levels."""
         levels = find_levels(self._source)[0]
         source = dataclasses.replace(self._source, levels=levels)
-        return type(self)(source, self.shape[1:], self._size, self._workers), levels
+        return type(self)(source, self._read_shape, self._size, self._workers, self._channels), levels
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         chosen = self._source.take(rows)
-        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        images, shape = np.empty((len(rows), *self._read_shape), np.uint8), self._read_shape
         for row, image in enumerate(decoded(chosen, self._size, self._workers)):
             if is_broken(image):
                 raise refusal(self._source, find_broken(self._source, self._size))
-            if image.shape[:2] != self.shape[1:3] or image.shape[-1] > self.shape[-1]:
-                raise InputError(f'{chosen.name(row)}: {image.shape} now, {self.shape[1:]} when the run began')
+            if image.shape[:2] != shape[:2] or image.shape[-1] > shape[-1]:
+                raise InputError(f'{chosen.name(row)}: {image.shape} now, {shape} when the run began')
             images[row] = image  # a grey image is broadcast
         return images
 
@@ -123,17 +133,20 @@ def original(images: Images, row: int, then: Callable[[np.ndarray], Any]) -> Any
 
 
 def with_channels(images: Images, channels: int) -> Images:
-    """Grey images as 3 channels, or colours as 1, as `predict` takes them; as they are where that is not possible.
-
-    It is not for other numbers of channels, nor for images that are not in memory, but grey files.
-    """
+    """Grey images as 3 channels, or colours as 1, as `predict` takes them; those of other numbers as they are."""
     if {images.shape[-1], channels} != {1, 3}:
         return images
-    if isinstance(images, _Lazy):
-        return images.as_colours() if isinstance(images, Files) and channels == 3 else images
+    return images.with_channels(channels) if isinstance(images, _Lazy) else _in_channels(images, channels)
+
+
+def _in_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 [N, H, W, C] with C = `channels`."""
+    if images.shape[-1] == channels:
+        return images
     if channels == 3:
         return np.repeat(images, 3, -1)
-    return np.stack([np.asarray(Image.fromarray(image).convert('L')) for image in images])[..., None]
+    grey = (np.asarray(Image.fromarray(image).convert('L')) for image in images)
+    return np.fromiter(grey, np.dtype((np.uint8, images.shape[1:3])), len(images))[..., None]
 
 
 def scaled(images: Images, size: int) -> Images:

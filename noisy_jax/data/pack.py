@@ -79,6 +79,9 @@ def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
     if train.levels:
         print(train.levels, file=sys.stderr)
     splits = {'': train, 'test_': test} if test is not None else {'': train}
+    if len({dataset.image.shape[1:3] for dataset in splits.values()}) > 1 and not settings['image_size']:
+        sizes = ' and '.join(f'{dataset.image.shape[2]}x{dataset.image.shape[1]}' for dataset in splits.values())
+        raise InputError(f'--image_size: training and test images have {sizes} pixels; set one size for both')
     made_of = {name: value for name, value in settings.items() if name != 'workers'}
     made_of |= {f'{prefix}images': _fingerprint(dataset) for prefix, dataset in splits.items()}
     if state is None:
