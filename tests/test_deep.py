@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 from conftest import refused
-from PIL import Image, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 from random_weights import random_classifier
 
 from experiments.soak.photos import deep_colours
@@ -185,3 +185,23 @@ def test_planes_of_16_bits_are_refused(tmp_path):
         image.tag_v2 = {258: (16, 16, 16), 284: 2}
         with pytest.raises(ValueError, match='planes of their own'):
             depth.note(image)
+
+
+@pytest.mark.parametrize('mode', ['LA', 'RGBA'])
+def test_alpha_that_the_colours_are_multiplied_with(tmp_path, mode):
+    image = Image.fromarray(np.full((4, 5, len(mode)), 100, np.uint8), mode)
+    buffer = io.BytesIO()
+    image.save(buffer, 'TIFF')
+    single, premultiplied = (struct.pack('<HHIHH', 338, 3, 1, kind, 0) for kind in (2, 1))  # ExtraSamples
+    assert single in buffer.getvalue()
+    (tmp_path / 'a.tif').write_bytes(buffer.getvalue().replace(single, premultiplied))
+    found = decode(tmp_path / 'a.tif')
+    assert found.shape == (4, 5, 3)
+    np.testing.assert_allclose(found, 255, atol=2)  # 100 of 255 of white, and the rest of the white behind it
+
+
+def test_a_drawing_with_a_long_text(tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text('workflow', 'x' * 2**21, zip=True)
+    Image.new('L', (4, 4), 7).save(tmp_path / 'a.png', pnginfo=text)
+    assert decode(tmp_path / 'a.png').max() == 7

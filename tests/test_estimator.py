@@ -422,7 +422,7 @@ def test_numbers_of_another_scale_are_refused(training, other, words):
 
 def test_bytes_of_black_and_white_are_warned_of():
     errors._warn_once.cache_clear()
-    with pytest.warns(UserWarning, match='bytes of 0 and 1 are nearly black'):
+    with pytest.warns(UserWarning, match='brightest number is 1, of 255 for white'):
         Pixels.of(np.uint8([[0, 1, 1, 0]]), (2, 2))
 
 

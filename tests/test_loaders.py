@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from tiny import CONFIGS
 
 from noisy_jax import config as config_lib
-from noisy_jax import data, settings
+from noisy_jax import data, errors, settings
 from noisy_jax.data import lazy, pictures
 
 CIFAR_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
@@ -193,6 +193,14 @@ def test_floats_are_rounded_to_the_nearest(tmp_path):
     images = np.array([0.0, 0.4, 0.6, 254.4, 254.6, 255.0] * 40).reshape(12, 5, 4, 1) / 255
     expected = np.array([0, 0, 1, 254, 255, 255] * 40).reshape(12, 5, 4, 1)
     np.testing.assert_array_equal(_load_arrays(tmp_path, images=images).image, expected)
+
+
+@pytest.mark.parametrize(('scale', 'words'), [(np.uint8(1), '1, of 255'), (1 / 255, '0.003922, of 1')])
+def test_arrays_that_are_all_but_black_are_warned_of(tmp_path, scale, words):
+    errors._warn_once.cache_clear()
+    np.savez(tmp_path / 'data.npz', **_arrays(images=scale * (np.indices((12, 6, 6, 3))[0] % 2).astype(type(scale))))
+    with pytest.warns(UserWarning, match=f'the brightest pixel is {words} for white'):
+        data.load('arrays', split='train', path=str(tmp_path / 'data.npz'))
 
 
 def test_arrays_with_a_limit_keep_images_labels_and_ids_together(tmp_path):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from noisy_jax.data import depth, libtiff
 from noisy_jax.data.faults import broken, too_large
@@ -43,6 +43,10 @@ class Levels(NamedTuple):
 # Pillow's warning of half of its limit names no file; such images are decoded, those above the limit refused.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
+# A drawing may carry megabytes of text, such as how it was made; Pillow's limit for all texts, of 64 MiB, stays.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+
+_PREMULTIPLIED = {'La': 'LA', 'RGBa': 'RGBA'}  # modes with alpha, as Pillow can convert them further
 _STRIP = 2**22  # pixels that are converted at a time
 _LARGE = 2**25  # pixels above which one image at a time is decoded
 _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several copies
@@ -255,6 +259,8 @@ def _flatten(image: Image.Image, levels: Levels | None) -> Image.Image:
         low, high = levels
         values = np.clip(depth.values(image).astype(np.float64), low, high) - low
         return Image.fromarray(np.round(values * (255 / ((high - low) or 1))).astype(np.uint8))
+    if image.mode in _PREMULTIPLIED:
+        image = image.convert(_PREMULTIPLIED[image.mode])
     if 'A' in image.getbands() or 'transparency' in image.info:
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')

@@ -54,8 +54,9 @@ class Pixels:
         elif len(shape) > 3:
             raise InputError(f'X: images of shape {shape}; (H, W, C), (H, W) or flat rows are needed')
         low, high = (0.0, 1.0) if rows.dtype == np.uint8 else (float(rows.min()), float(rows.max()))
-        if rows.dtype == np.uint8 and rows.max() == 1:
-            warn_once('X: bytes of 0 and 1 are nearly black; give bools or floats for black and white')
+        white = _WHITE if rows.dtype == np.uint8 else 1
+        if rows.min() >= 0 and 0 < (brightest := rows.max()) <= white / 128:
+            warn_once(f'X: the brightest number is {brightest:.4g}, of {white} for white: all but black')
         if low >= -_ROUNDING and high <= 1 + _ROUNDING:
             low, high = 0.0, 1.0
         return cls((*shape, 1)[:3], low, high if high > low else low + 1.0)
