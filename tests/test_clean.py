@@ -791,6 +791,22 @@ def test_an_image_in_two_lists(tmp_path, capsys):
     np.testing.assert_array_equal(test.image[:], np.array(Image.open(root / 'a.png'))[None])
 
 
+@pytest.mark.parametrize('names', ['1\n2', 'top\nhat'])
+def test_a_list_of_names_does_not_meet_a_test_list_of_numbers(tmp_path, capsys, names):
+    """Numerals as names: the numbers of the test list would be read as other classes."""
+    (tmp_path / 'names.txt').write_text(names)
+    (tmp_path / 'test.csv').write_text('b.png,1\n')
+    settings = {'test_list': str(tmp_path / 'test.csv'), 'class_names': str(tmp_path / 'names.txt')}
+    _, work = listed_work(tmp_path, [('a.png', '0'), ('b.png', '1')], **settings)
+    assert clean_all(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
+    said = capsys.readouterr().out
+    assert said.endswith('--config.data.test_list=\n')
+    assert 'left out: the test set' in said
+    assert clean_all(work, tmp_path / 'new', '--write') == 0
+    test = load_as_told(capsys.readouterr().out, 'filelist', work, 'test')
+    assert [test.class_names[label] for label in test.label] == names.splitlines()[1:]
+
+
 @pytest.mark.parametrize('kind', ['pets', 'listed'])
 def test_only_a_list(kind, tmp_path, capsys, monkeypatch, request):
     """Also of the name of the list in the folder of the data."""

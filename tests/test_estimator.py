@@ -410,6 +410,7 @@ def test_pixels_of_bytes_and_of_floats_are_the_same():
         ([0.0, 12.5, 255.0, 3.0], np.array([0.0, 12.5, 255.0, 3.0]) / 255, ['fractions up to 1', '0 to 255']),
         ([0.0, 16.0, 5.0, 3.0], np.array([0.0, 16.0, 5.0, 3.0]) / 16, ['fractions up to 1', '0 to 16']),
         ([-1.0, 0.5, 1.0, 0.0], [0.0, 120.0, 255.0, 9.0], ['numbers from 0 to 255', '-1 to 1']),
+        ([0.0, 0.5, 1.0, 0.2], [-1.0, 0.0, 1.0, -0.6], ['numbers from -1 to 1', '[0, 1]']),
         ([0.0, 9.0, 65535.0, 1.0], np.uint8([0, 120, 255, 9]), ['bytes', '0 to 65535']),
     ],
 )
@@ -418,6 +419,14 @@ def test_numbers_of_another_scale_are_refused(training, other, words):
     pixels.images(np.array([training]), (2, 2))
     pixels.images(np.array([[0.0, 1.0, 1.0, 0.0]]), (2, 2))  # dark, but whole
     refused(lambda: pixels.images(np.array([other]), (2, 2)), 'X: ', *words)
+
+
+def test_rows_of_colours_are_not_taken_for_grey_without_a_word():
+    errors._warn_once.cache_clear()
+    rows = np.random.default_rng(0).random((2, 12 * 12 * 3))
+    with pytest.warns(UserWarning, match=r'image_shape=\(12, 12, 3\)'):
+        assert Pixels.of(rows, (432,)).image_shape == (21, 21, 1)
+    assert Pixels.of(rows, (432,), (12, 12, 3)).image_shape == (12, 12, 3)
 
 
 def test_bytes_of_black_and_white_are_warned_of():

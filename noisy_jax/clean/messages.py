@@ -14,11 +14,13 @@ from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import KINDS, Originals
 from noisy_jax.config import completed
+from noisy_jax.data import filelist
 from noisy_jax.data.settings import DATA, NOISE
 from noisy_jax.errors import InputError, one_line, shortened, some
 from noisy_jax.workdir import WorkDir
 
 _SHOWN = 20  # classes in the table
+_NO_TEST = {'test_list': '', 'test_labels': '', 'test_path': ''}
 _PAIRS = 10  # relabellings that are named
 
 
@@ -120,6 +122,16 @@ def _untested(request: Request, found: Originals | None) -> list[str]:
     return [f'left out: {count} images of the test set, {why}: {classes}']
 
 
+def _by_number(settings: dict[str, Any]) -> bool:
+    """Whether labels of the run's lists are numbers; also where its training list is not there any more."""
+    try:
+        return settings['name'] == 'filelist' and filelist.labels_are_numbers(
+            settings['path'], **{field: settings[field] for field in ('list', 'labels', 'class_names', 'max_classes')}
+        )
+    except InputError:
+        return True
+
+
 def _one_class(changes: Changes) -> list[str]:
     """That nothing can be trained on what is left, in a line if so; it can still be added to, or serve elsewhere."""
     names = set(changes.new[changes.kept])
@@ -183,7 +195,12 @@ def written(request: Request, changes: Changes, found: Originals | None, linked:
         reads = {'name': 'filelist', 'path': str(root), 'list': listed, 'labels': ''}
         reads['class_names'] = settings['class_names']
         if request.tests_by_names and found is not None and found.untested:
-            reads |= {'test_list': '', 'test_labels': '', 'test_path': ''}
+            reads |= _NO_TEST
+        if settings['test_list'] and _by_number(settings):
+            reads |= _NO_TEST
+            lines.append(
+                'left out: the test set, as its labels are numbers and those of the list names; a copy keeps it'
+            )
     elif settings['name'] == 'filelist':
         reads |= {'list': 'labels.csv', 'class_names': 'class_names.txt', 'labels': ''}
         tested = found.test is not None

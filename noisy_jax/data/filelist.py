@@ -145,6 +145,21 @@ def _records(file: pathlib.Path, *, labelled: bool) -> Iterator[tuple[int, list[
             yield number, [word.strip() for word in (line.rsplit(maxsplit=1) if labelled else [line])]
 
 
+def labels_are_numbers(path: str, **lists: Any) -> bool:
+    """Whether the labels of a training list are numbers of lines of its class_names, and not their names.
+
+    Raises:
+      InputError: as `load`.
+    """
+    root, lists = pathlib.Path(path), _LISTS | lists
+    if root.is_file():
+        root, lists['list'] = root.parent, lists['list'] or root.name
+    if not lists['class_names']:
+        return False
+    files = {field: _find(root, field, lists[field]) for field in ('list', 'labels', 'class_names') if lists[field]}
+    return _classes(_entries(files['list'], files.get('labels')), files['class_names'], lists['max_classes']).by_number
+
+
 class _Classes(NamedTuple):
     """Names of all classes; whether labels are their numbers, and whether there may be greater ones, of no name."""
 

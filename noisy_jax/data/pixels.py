@@ -9,6 +9,7 @@ from noisy_jax.data import lazy
 from noisy_jax.errors import InputError, warn_once
 
 _WHITE = 255
+_SIDE = 8  # pixels, from which on three squares in a row are more than chance
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _CHUNK = 4096  # rows scaled at a time
 _ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
@@ -50,6 +51,11 @@ class Pixels:
             shape = tuple(image_shape)
         elif len(shape) == 1:
             side = max(math.isqrt(rows.shape[1] - 1) + 1, 2)
+            colour = math.isqrt(rows.shape[1] // 3)
+            if colour >= _SIDE and rows.shape[1] == 3 * colour**2 != side**2:
+                warn_once(
+                    f'X: rows are taken for grey squares; image_shape=({colour}, {colour}, 3) reads them in colour'
+                )
             shape = (side, side)
         elif len(shape) > 3:
             raise InputError(f'X: images of shape {shape}; (H, W, C), (H, W) or flat rows are needed')
@@ -82,7 +88,9 @@ class Pixels:
             low, high = rows.min(), rows.max()
             beyond = np.count_nonzero((rows < 0) | (rows > 1))
             # A scaler fitted to other rows leaves [0, 1] here and there; pixels up to 255 do almost everywhere.
-            if (low < -1 or high > 2) and beyond > np.count_nonzero(rows) / 2:
+            # Few are below 0 after it, unlike after a scaling to [-1, 1].
+            some = np.count_nonzero(rows)
+            if ((low < -1 or high > 2) and beyond > some / 2) or np.count_nonzero(rows < 0) > some / 5:
                 raise InputError(f'X: numbers from {low:g} to {high:g}; bytes or [0, 1] are needed, as in training')
         elif found := self._other_scale(rows):
             raise InputError(f'X: {found}; those of training went from {self.low:g} to {self.high:g}')
