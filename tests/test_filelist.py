@@ -235,6 +235,15 @@ def test_a_list_in_the_current_folder(three, monkeypatch):
     _text(three / 'here' / 'mine.txt', 'a.png 0')
     monkeypatch.chdir(three / 'here')
     assert len(_load(three, list='mine.txt')) == 1
+    monkeypatch.chdir(three)
+    assert len(_load(three, list='here/mine.txt')) == 1
+    _text(three / 'mine.txt', 'a.png 0', 'b c.png 1')
+    assert len(_load(three, list='mine.txt')) == 2  # one file, seen twice
+    monkeypatch.chdir(three / 'here')
+    paths = three / 'mine.txt', three / 'here' / 'mine.txt'
+    refused(lambda: _load(three, list='mine.txt'), 'data.list', 'another one in the current folder', *paths)
+    for path, count in zip(paths, (2, 1), strict=True):
+        assert len(_load(three, list=str(path))) == count
 
 
 def _webvision(root):

@@ -268,7 +268,12 @@ def _listing(folder: str) -> dict[str, int]:
 
 
 def _find(root: pathlib.Path, field: str, name: str) -> pathlib.Path:
-    for file in (root / name, pathlib.Path(name)):
-        if name and file.is_file():
-            return file
-    raise InputError(f'data.{field}: no file {name!r} in {root} or the current folder')
+    found = [file for file in (root / name, pathlib.Path(name)) if name and file.is_file()]
+    if not found:
+        raise InputError(f'data.{field}: no file {name!r} in {root} or the current folder')
+    if not os.path.samefile(found[0], found[-1]):
+        raise InputError(
+            f'data.{field}: {name!r} is a file in {root} and another one in the current folder; take the whole path, '
+            f'{found[0].absolute()} or {found[1].absolute()}'
+        )
+    return found[0]
