@@ -24,6 +24,7 @@ from tiny import CONFIGS
 
 import noisy_jax
 from noisy_jax import NoisyLabelClassifier, errors
+from noisy_jax.config import load
 from noisy_jax.data import noise
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.data.pixels import Pixels
@@ -178,6 +179,14 @@ def test_what_cannot_be_read_or_saved(fitted, tmp_path):
     refused(lambda: fitted.classifier_.save(tmp_path / 'whole'), 'whole', 'holds a saved estimator')
     other = pickle.loads(pickle.dumps(fitted)).set_params(random_state=np.random.RandomState(0))
     refused(lambda: other.save(tmp_path / 'state'), 'random_state', 'JSON')
+
+
+@pytest.mark.parametrize('change', [{'phases': ('pretrain',)}, {'effort': 'quick'}])
+def test_a_config_without_a_classifier_is_refused_before_training(change):
+    config = load('own_images')
+    config.update(change)
+    parameters = tiny(config=config).get_params(deep=False)
+    refused(lambda: presets.for_estimator(parameters, 8), f'config: {next(iter(change))}', 'no classifier')
 
 
 def test_epochs_are_those_of_every_classifier():
@@ -424,7 +433,7 @@ def test_numbers_of_another_scale_are_refused(training, other, words):
 def test_rows_of_colours_are_not_taken_for_grey_without_a_word():
     errors._warn_once.cache_clear()
     rows = np.random.default_rng(0).random((2, 12 * 12 * 3))
-    with pytest.warns(UserWarning, match=r'image_shape=\(12, 12, 3\)'):
+    with pytest.warns(UserWarning, match=r'reshape\(-1, 12, 12, 3\), or .* X.reshape\(-1, 3, 12, 12\)'):
         assert Pixels.of(rows, (432,)).image_shape == (21, 21, 1)
     assert Pixels.of(rows, (432,), (12, 12, 3)).image_shape == (12, 12, 3)
 

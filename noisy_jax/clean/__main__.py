@@ -98,7 +98,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
         after = estimate.after(wrong, changes, probabilities)
     checks.something_left(changes)
     found = None
-    if not request.is_list or request.needs_originals(changes):
+    if not request.is_list or request.has_data or request.needs_originals(changes):
         found = originals.find(request.settings, changes.id)
         checks.same_data(folder, request, changes, found)
         found = found.for_classes(set(changes.new))

@@ -74,6 +74,11 @@ class Request:
         return self.settings['name'] in KINDS and not self.settings['path']
 
     @property
+    def has_data(self) -> bool:
+        """Whether the images are where the run found them, so that a list too is checked against them."""
+        return self.settings['name'] in KINDS and bool(self.settings['path']) and os.path.exists(self.settings['path'])
+
+    @property
     def tests_by_names(self) -> bool:
         """Whether the run's test list will be read with the labels of the corrected list for classes."""
         settings = self.settings

@@ -54,7 +54,8 @@ class Pixels:
             colour = math.isqrt(rows.shape[1] // 3)
             if colour >= _SIDE and rows.shape[1] == 3 * colour**2 != side**2:
                 warn_once(
-                    f'X: rows are taken for grey squares; image_shape=({colour}, {colour}, 3) reads them in colour'
+                    f'X: rows are read as grey squares; colours need X.reshape(-1, {colour}, {colour}, 3), or if each '
+                    f'is a plane, as in CIFAR, X.reshape(-1, 3, {colour}, {colour}).transpose(0, 2, 3, 1)'
                 )
             shape = (side, side)
         elif len(shape) > 3:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import settings
+from noisy_jax import schedule, settings
 from noisy_jax.config import flatten, load, parse_argument, thawed
 from noisy_jax.errors import InputError, short
 from noisy_jax.methods import METHODS
@@ -215,6 +215,9 @@ def for_estimator(parameters: Mapping[str, Any], side: int) -> ConfigDict:
             raise InputError(f'{name}: {short(value)} is not allowed; allowed: {allowed}') from error
     if 'pretrain_epochs' in values:
         config.contrast.epochs = max(int(values['pretrain_epochs']) // 5, 1)
+    if config.effort == 'quick' or not schedule.last_classifier(config.phases):
+        found = "effort='quick'" if config.effort == 'quick' else f'phases={tuple(config.phases)}'
+        raise InputError(f'config: {found} trains no classifier, which `fit` needs; only the command can do without')
     return config
 
 
