@@ -122,7 +122,7 @@ def _edited(file, **changes):
 @pytest.mark.parametrize(
     ('name', 'changes', 'word'),
     [
-        ('data.json', {'classes': ['a', 'b']}, 'other classes than labels/images.json'),
+        ('data.json', {'classes': ['a', 'b']}, 'params/classifier'),
         ('data.json', {'image_shape': [8, 8, 3]}, 'params/encoder'),
         ('data.json', {'image_shape': [8, 0, 1]}, '(8, 0, 1)'),
         ('data.json', {'classes': 'ab'}, 'classes'),
@@ -139,7 +139,12 @@ def test_edited_files_of_a_run(photos, tmp_path, monkeypatch, name, changes, wor
 
 
 @pytest.mark.parametrize(
-    ('name', 'changes'), [('data.json', {'levels': [0, 255]}), ('config.json', {'data': {'mean': [0.1]}})]
+    ('name', 'changes'),
+    [
+        ('data.json', {'levels': [0, 255]}),
+        ('data.json', {'classes': ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'nine', 'eight']}),
+        ('config.json', {'data': {'mean': [0.1]}}),
+    ],
 )
 def test_what_decides_with_the_weights_is_that_of_the_run(photos, tmp_path, name, changes):
     work = shutil.copytree(photos.work, tmp_path / 'work')

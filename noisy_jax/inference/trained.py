@@ -12,9 +12,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from noisy_jax import files, forms, layout, schedule, settings
+from noisy_jax import files, forms, schedule, settings
 from noisy_jax.config import completed, from_json
-from noisy_jax.data import identity
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.lazy import Images
@@ -75,9 +74,6 @@ class TrainedClassifier:
             raise InputError(f'{folder.path}: this run has no classifier; {why}')
         data = folder.load_json('data')
         names, shape = tuple(data['classes']), tuple(data['image_shape'])
-        began = identity.recorded(folder)
-        if began and tuple(began['classes']) != names:
-            raise InputError(f'{folder.path}: data.json has other classes than labels/images.json; {layout.AGAIN}')
         found = cls(_outcome(folder, phase), config, names, shape, _levels(data))
         found._check(f'{folder.path}/config.json and data.json')
         return found
