@@ -252,6 +252,15 @@ def test_channels_that_are_no_colours():
     assert thumbnails.data_uri(image[..., :2], 8) == thumbnails.data_uri(image[..., :1], 8)
 
 
+def test_a_channel_of_one_value_is_only_centred():
+    """Opaque alpha: of a tiny standard deviation, what an augmentation fills in would drown the colours."""
+    images = np.full((3, 4, 4, 2), 255, np.uint8)
+    images[0, ..., 0] = 0
+    mean, std = pixels.statistics(images, np.arange(3), 4)
+    assert mean == (0.6667, 1.0)
+    assert std == (0.4714, 1.0)
+
+
 def test_statistics_are_counted_without_floats_of_all_pixels():
     images = np.random.default_rng(0).integers(0, 200, (300, 32, 32, 3), np.uint8)
     images[..., 1] //= 3

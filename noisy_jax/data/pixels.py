@@ -128,7 +128,10 @@ def statistics(images: lazy.Images, rows: np.ndarray, size: int) -> tuple[tuple[
     values = np.arange(256) / 255
     mean = counts @ values / counts.sum(1)
     std = np.sqrt((counts * np.square(values - mean[:, None])).sum(1) / counts.sum(1))
-    return tuple(np.round(mean, 4).tolist()), tuple(np.maximum(np.round(std, 4), 1e-3).tolist())
+    std = np.round(std, 4)
+    # A channel of one value, such as opaque alpha, says nothing; divided by little it would drown the others where an
+    # augmentation fills in other values.
+    return tuple(np.round(mean, 4).tolist()), tuple(np.where(std == 0, 1.0, np.maximum(std, 1e-3)).tolist())
 
 
 def visible(images: np.ndarray) -> np.ndarray:
