@@ -162,6 +162,17 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         best = self.predict_proba(X).argmax(1)
         return self.classes_[best]
 
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The accuracy on the images that have a label; InputError: none has."""
+        labelled = targets.labelled(y, self.unlabelled)
+        if labelled.all():
+            return super().score(X, y, sample_weight)
+        if not labelled.any():
+            raise InputError(f'y: all {len(y)} are unlabelled; there is nothing to score')
+        right = self.predict(X) == np.asarray(y, object)
+        weights = None if sample_weight is None else np.asarray(sample_weight)[labelled]
+        return float(np.average(right[labelled], weights=weights))
+
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """The probability of each class, float32 [N, C] in the order of `classes_`."""
         images = self._images(X)  # checks first that it is fitted

@@ -86,6 +86,15 @@ def test_unlabelled_images_join_the_pre_training_alone(fitted):
     assert '?' not in fitted.classes_
 
 
+def test_images_without_a_label_do_not_count_in_the_score(fitted):
+    images, labels = X[:40], fitted.predict(X[:40])
+    labels[::2] = fitted.unlabelled
+    assert fitted.score(images, labels) == 1
+    labels[1] = next(each for each in fitted.classes_ if each != labels[1])
+    assert fitted.score(images, labels) == 0.95
+    refused(lambda: fitted.score(images, np.full(40, fitted.unlabelled)), 'y: all 40 are unlabelled')
+
+
 def test_images_in_every_form(fitted):
     expected = fitted.predict_proba(X[:50])
     for images in (X[:50].reshape(-1, 8, 8), X[:50].reshape(-1, 8, 8, 1), X[:50].astype(np.uint8), X[:50].tolist()):

@@ -29,14 +29,7 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(unlabelled, (list, tuple, set, dict, np.ndarray)):
         raise InputError(f'unlabelled: {short(unlabelled)} is not allowed; allowed: one value of y')
     values = _column(y)
-    missing = np.array([_is_missing(value) for value in values.tolist()], bool)
-    if unlabelled is None:
-        bare = np.zeros(len(values), bool)
-    elif _is_missing(unlabelled):
-        bare = missing
-    else:
-        pairs = zip(values.tolist(), missing, strict=True)
-        bare = np.array([not gone and _is_same(value, unlabelled) for value, gone in pairs], bool)
+    missing, bare = _missing(values), _bare(values, unlabelled)
     if bare.all():
         raise InputError(f'y: all {len(bare)} are {short(unlabelled)}, unlabelled; some of each class need a label')
     for row in np.flatnonzero(missing & ~bare):
@@ -58,6 +51,25 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
     label = np.full(len(values), NO_LABEL)
     label[~bare] = numbers
     return classes, label
+
+
+def labelled(y: ArrayLike, unlabelled: Any) -> np.ndarray:
+    """Which labels of y [N] are not the value of images without one, bool [N]; `unlabelled` as in `encode`."""
+    return ~_bare(_column(y), unlabelled)
+
+
+def _missing(values: np.ndarray) -> np.ndarray:
+    return np.array([_is_missing(value) for value in values.tolist()], bool)
+
+
+def _bare(values: np.ndarray, unlabelled: Any) -> np.ndarray:
+    missing = _missing(values)
+    if unlabelled is None:
+        return np.zeros(len(values), bool)
+    if _is_missing(unlabelled):
+        return missing
+    pairs = zip(values.tolist(), missing, strict=True)
+    return np.array([not gone and _is_same(value, unlabelled) for value, gone in pairs], bool)
 
 
 def _column(y: ArrayLike) -> np.ndarray:
