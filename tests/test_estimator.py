@@ -447,6 +447,17 @@ def test_rows_of_colours_are_not_taken_for_grey_without_a_word():
     assert Pixels.of(rows, (432,), (12, 12, 3)).image_shape == (12, 12, 3)
 
 
+def test_a_column_too_many_is_not_taken_without_a_word():
+    errors._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match='rows of 65 numbers are read as grey squares, padded with black'):
+        Pixels.of(np.random.default_rng(0).random((2, 65)), (65,))
+
+
+def test_a_little_below_black_is_black():
+    rows = np.array([[-1e-8, -0.05, 1.0, -1e-8]])
+    assert Pixels.of(np.array([[0.0, 0.5, 1.0, 0.2]]), (2, 2)).images(rows, (2, 2)).ravel().tolist() == [0, 0, 255, 0]
+
+
 def test_bytes_of_black_and_white_are_warned_of():
     errors._warn_once.cache_clear()
     with pytest.warns(UserWarning, match='brightest number is 1, of 255 for white'):

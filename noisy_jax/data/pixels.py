@@ -9,7 +9,8 @@ from noisy_jax.data import lazy
 from noisy_jax.errors import InputError, warn_once
 
 _WHITE = 255
-_SIDE = 8  # pixels, from which on three squares in a row are more than chance
+_SIDE = 8  # pixels, from which on rows are images rather than a few features
+_OVERSHOT = 0.1  # by which resized images may leave [0, 1]
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _CHUNK = 4096  # rows scaled at a time
 _ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
@@ -52,11 +53,14 @@ class Pixels:
         elif len(shape) == 1:
             side = max(math.isqrt(rows.shape[1] - 1) + 1, 2)
             colour = math.isqrt(rows.shape[1] // 3)
-            if colour >= _SIDE and rows.shape[1] == 3 * colour**2 != side**2:
-                warn_once(
-                    f'X: rows are read as grey squares; colours need X.reshape(-1, {colour}, {colour}, 3), or if each '
-                    f'is a plane, as in CIFAR, X.reshape(-1, 3, {colour}, {colour}).transpose(0, 2, 3, 1)'
-                )
+            if rows.shape[1] >= _SIDE**2 and rows.shape[1] != side**2:
+                hint = 'is each an image? image_shape says of what form'
+                if rows.shape[1] == 3 * colour**2:
+                    hint = (
+                        f'colours need X.reshape(-1, {colour}, {colour}, 3), or if each is a plane, as in CIFAR, '
+                        f'X.reshape(-1, 3, {colour}, {colour}).transpose(0, 2, 3, 1)'
+                    )
+                warn_once(f'X: rows of {rows.shape[1]} numbers are read as grey squares, padded with black; {hint}')
             shape = (side, side)
         elif len(shape) > 3:
             raise InputError(f'X: images of shape {shape}; (H, W, C), (H, W) or flat rows are needed')
@@ -91,7 +95,7 @@ class Pixels:
             # A scaler fitted to other rows leaves [0, 1] here and there; pixels up to 255 do almost everywhere.
             # Few are below 0 after it, unlike after a scaling to [-1, 1].
             some = np.count_nonzero(rows)
-            if ((low < -1 or high > 2) and beyond > some / 2) or np.count_nonzero(rows < 0) > some / 5:
+            if ((low < -1 or high > 2) and beyond > some / 2) or np.count_nonzero(rows < -_OVERSHOT) > some / 5:
                 raise InputError(f'X: numbers from {low:g} to {high:g}; bytes or [0, 1] are needed, as in training')
         elif found := self._other_scale(rows):
             raise InputError(f'X: {found}; those of training went from {self.low:g} to {self.high:g}')
