@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import sklearn
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -73,7 +74,8 @@ def run(
         claim.check_cache(config)
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
     compiling.keep_compiled(config.compile_cache)  # before the first program, which `in_main` may be
-    with contextlib.ExitStack() as until_the_end:
+    # A notebook may have asked scikit-learn for data frames, which are indexed in another way.
+    with contextlib.ExitStack() as until_the_end, sklearn.config_context(transform_output='default'):
         held = claim.held(folder, config, reads_data=datasets is None)
         mesh_lib.in_main(lambda: until_the_end.enter_context(held))
         return _run(config, folder, mesh, datasets, quiet, network)

@@ -7,6 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+import sklearn
 from tiny import config
 
 from noisy_jax import pipeline
@@ -333,3 +334,10 @@ def test_a_stem_that_an_encoder_does_not_have_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"model\.stem: 'large', but cnn_small has no stem"):
         pipeline.run(config(model__stem='large'), tmp_path / 'work')
     assert not (tmp_path / 'work').exists()
+
+
+def test_data_frames_of_scikit_learn_stay_outside(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, '_run', lambda *_: sklearn.get_config()['transform_output'])
+    with sklearn.config_context(transform_output='pandas'):
+        assert pipeline.run(config(), tmp_path / 'work') == 'default'
+        assert sklearn.get_config()['transform_output'] == 'pandas'
