@@ -1,5 +1,6 @@
 """The mesh of devices, the processes that drive them, and the only way from the host to the devices and back."""
 
+import collections
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -97,11 +98,9 @@ def make_mesh(num_devices: int = 0) -> Mesh:
       InputError: more devices than there are, or devices that leave a process without any or with another number.
     """
     found = devices()
-    if len(counts := dict.fromkeys(range(jax.process_count()), 0)) > 1:
-        for device in found:
-            counts[device.process_index] += 1
-        if len({*counts.values()}) > 1:
-            raise InputError(f'the processes have {[*counts.values()]} devices; each needs the same number')
+    counts = collections.Counter(device.process_index for device in found)
+    if len({*counts.values()}) > 1:
+        raise InputError(f'the processes have {[*counts.values()]} devices; each needs the same number')
     if num_devices > len(found):
         raise InputError(f'config.devices: {num_devices} asked for, there are {len(found)}')
     if num_devices and jax.process_count() > 1 and num_devices != len(found):
