@@ -460,7 +460,7 @@ def test_a_little_below_black_is_black():
 
 def test_bytes_of_black_and_white_are_warned_of():
     errors._warn_once.cache_clear()
-    with pytest.warns(UserWarning, match='brightest number is 1, of 255 for white'):
+    with pytest.warns(UserWarning, match='brightest pixel is 1, of 255 for white'):
         Pixels.of(np.uint8([[0, 1, 1, 0]]), (2, 2))
 
 

@@ -203,6 +203,15 @@ def test_arrays_that_are_all_but_black_are_warned_of(tmp_path, scale, words):
         data.load('arrays', split='train', path=str(tmp_path / 'data.npz'))
 
 
+def test_files_that_are_all_but_black_are_warned_of(tmp_path):
+    errors._warn_once.cache_clear()
+    for name in ('cat', 'dog'):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / name / '0.png')
+    with pytest.warns(UserWarning, match=r'cat/0.png and all others: the brightest pixel is 1, of 255 for white'):
+        data.load('folder', split='train', path=str(tmp_path))
+
+
 def test_arrays_with_a_limit_keep_images_labels_and_ids_together(tmp_path):
     arrays = _arrays(labels=np.array([0] * 6 + [1] * 6), true_labels=np.arange(12) % 2)
     few = data.load('arrays', split='train', path=_save(tmp_path / 'data.npz', arrays), limit=4)

@@ -13,19 +13,18 @@ from noisy_jax.data.dataset import (
     balanced,
     checksums,
     in_order,
-    spread,
+    warn_of_black,
     warn_of_empty,
     warn_of_minus_one,
 )
 from noisy_jax.data.decoding import Levels
-from noisy_jax.errors import InputError, first_line, some, warn_once
+from noisy_jax.errors import InputError, first_line, some
 
 _LEVELS = 'noisy_jax_levels'  # of deep image files that `pack` read: what predict needs for others
 _READ = (
     *('images', 'labels', 'ids', 'true_labels', 'class_names', _LEVELS),
     *('test_images', 'test_labels', 'test_ids', 'test_true_labels'),
 )
-_LOOKED_AT = 256  # images
 _NEEDED = 'an .npz file or a folder of .npy files is needed'
 
 
@@ -131,7 +130,7 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
     if images.ndim != 4 or not images.size:
         raise InputError(f'{path}: {key} has shape {images.shape}; [N, H, W, C] or [N, H, W] is needed')
     if images.dtype == np.uint8:
-        _warn_of_black(images, 255, f'{path}: {key}')
+        warn_of_black(images, 255, f'{path}: {key}')
         return lazy.Rows.of(images) if isinstance(images, np.memmap) else images
     needed = 'uint8 or floats in [0, 1] are needed'
     if not np.issubdtype(images.dtype, np.floating):
@@ -140,15 +139,8 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
     for row in np.flatnonzero(~((low >= 0) & (high <= 1))):
         found = 'NaN' if np.isnan(low[row]) else f'values from {low[row]:g} to {high[row]:g}'
         raise InputError(f'{path}: {key}[{row}] holds {found}; {needed}')
-    _warn_of_black(images, 1, f'{path}: {key}')
+    warn_of_black(images, 1, f'{path}: {key}')
     return np.round(images * 255).astype(np.uint8)
-
-
-def _warn_of_black(images: np.ndarray, white: int, source: str) -> None:
-    """Warns of images that are all but black: masks of 0 and 1 as bytes, pixels that were divided by 255 twice."""
-    brightest = images[spread(len(images), _LOOKED_AT)].max()
-    if 0 < brightest <= white / 128:
-        warn_once(f'{source}: the brightest pixel is {brightest:.4g}, of {white} for white: all but black')
 
 
 def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...], bool]:

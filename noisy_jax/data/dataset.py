@@ -16,6 +16,7 @@ from noisy_jax.data.reading import Decoding, read_all
 from noisy_jax.errors import InputError, some, warn_once
 
 NO_LABEL = -1  # label of an image that only pre-training sees
+_LOOKED_AT = 256  # images, for pixels that cannot be meant
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,6 +100,8 @@ class Dataset:
           InputError: an image cannot be read, and is not to be left out; or as the class.
         """
         found = read_all(encoded, decoding)
+        if isinstance(found.images, np.ndarray):
+            warn_of_black(found.images, 255, f'{encoded.name(0)} and all others')
         broken = tuple((str(columns['id'][row]), reason) for row, reason in found.broken.items())
         columns['mark'] = encoded.marks() if decoding.headers else None
         whole = {name: values if values is None else values[found.rows] for name, values in columns.items()}
@@ -162,6 +165,13 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
     for row in np.flatnonzero(~((values >= -(2**31)) & (values < 2**31) & (np.mod(values, 1) == 0))):
         raise InputError(f'{name}[{row}] is {values.flat[row]}; {needed}')
     return values.astype(np.int32)
+
+
+def warn_of_black(images: np.ndarray, white: float, source: object) -> None:
+    """Warns of images that are all but black: masks of 0 and 1 as bytes, pixels that were divided by 255 twice."""
+    brightest = images[spread(len(images), _LOOKED_AT)].max()
+    if 0 < brightest <= white / 128:
+        warn_once(f'{source}: the brightest pixel is {brightest:.4g}, of {white} for white: all but black')
 
 
 def warn_of_empty(label: np.ndarray, class_names: Sequence[str], source: object) -> None:

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from noisy_jax.data import lazy
+from noisy_jax.data.dataset import warn_of_black
 from noisy_jax.errors import InputError, warn_once
 
 _WHITE = 255
@@ -66,8 +67,8 @@ class Pixels:
             raise InputError(f'X: images of shape {shape}; (H, W, C), (H, W) or flat rows are needed')
         low, high = (0.0, 1.0) if rows.dtype == np.uint8 else (float(rows.min()), float(rows.max()))
         white = _WHITE if rows.dtype == np.uint8 else 1
-        if rows.min() >= 0 and 0 < (brightest := rows.max()) <= white / 128:
-            warn_once(f'X: the brightest number is {brightest:.4g}, of {white} for white: all but black')
+        if low >= 0:
+            warn_of_black(rows, white, 'X')
         if low >= -_ROUNDING and high <= 1 + _ROUNDING:
             low, high = 0.0, 1.0
         return cls((*shape, 1)[:3], low, high if high > low else low + 1.0)
