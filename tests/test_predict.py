@@ -142,6 +142,7 @@ def test_mistakes(photos, new, tmp_path, capsys):
     refused(capsys, predict(photos.work, tmp_path / 'bare.txt', out), 'bare.txt', 'empty')
     refused(capsys, predict(photos.work, new, tmp_path / 'there.csv'), 'there.csv')
     refused(capsys, predict(photos.work, new, tmp_path / 'no' / 'out.csv'), 'no folder')
+    refused(capsys, predict(photos.work, new, tmp_path / 'out.xlsx'), 'out.xlsx', 'CSV', 'out.csv')
     assert (tmp_path / 'there.csv').read_text() == 'kept'
     assert not out.exists()
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _HEADER = ('path', 'label', 'probability')
 _CHUNKS_AHEAD = 2  # decoded while the network is busy
+_OTHER_TABLES = ('.xlsx', '.xls', '.ods', '.tsv', '.json', '.parquet')  # a program would not read CSV in them
 _NAMED = 10  # unreadable images, and classes in the summary, that are listed
 
 
@@ -73,6 +74,8 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
       InputError: a run, images or an output that cannot be used.
     """
     files = image_files(images)
+    if (suffix := pathlib.Path(out).suffix.lower()) in _OTHER_TABLES:
+        raise InputError(f'--out: {out}: {suffix} is not written; a CSV is, such as {pathlib.Path(out).stem}.csv')
     if out != '-':
         check_output(out, WorkDir.of_run(workdir))
     cli.import_jax()
