@@ -5,6 +5,7 @@ A cell that a spreadsheet would take for a formula gets an apostrophe in front
 """
 
 import csv
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
@@ -14,10 +15,11 @@ Error = csv.Error  # of `read`
 # A formula, or what looks like one that has got its apostrophe already; plain numbers such as -1 do nothing.
 _GUARDED = re.compile(r"'?(?![+-][0-9]+(\.[0-9]+)?\Z)[=+\-@＝＋－＠\t\r\n]|''")
 
-
 # The same where a spreadsheet takes ; or a tab for the end of a cell, whatever quotation marks say.
 _WITHIN = re.compile(r"([;\t])(?='*[=+\-@＝＋－＠])")
 _WAS_WITHIN = re.compile(r"([;\t])'(?='*[=+\-@＝＋－＠])")
+
+_FOR_EXCEL = re.compile(r'"?sep=."?\s*\Z')  # a first line that names the separator
 
 
 def safe_cell(text: str) -> str:
@@ -53,18 +55,34 @@ class _Lines:
         self._file.write(line.removesuffix('\r\n') + '\n')
 
 
-def read(lines: Iterable[str], separator: str = ',', *, loose: bool = False) -> Iterator[tuple[int, list[str]]]:
+def read(lines: Iterable[str], separator: str = '', *, loose: bool = False) -> Iterator[tuple[int, list[str]]]:
     """The number of its last line, and the cells, of each row; of an empty line there are none.
 
-    What others have written may be `loose`: with blanks before a cell, which may be quoted, that are no part of it.
+    Args:
+      lines: of the file, with their ends.
+      separator: between cells; '': a comma, or where the first row has none, ; or a tab, as spreadsheets of many
+        languages write. A line such as sep=; before it is empty then.
+      loose: whether blanks before a cell, which may be quoted, are no part of it, as in what others have written.
 
     Raises:
       Error: it is no CSV; names the line.
     """
     # Strict: a quotation mark that is not closed would make one cell of all that follows.
+    if not separator:
+        separator, lines = _separated(lines)
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=loose, strict=True)
     try:
         for row in reader:
             yield reader.line_num, [as_it_was(cell) for cell in row]
     except Error as error:
         raise Error(f'line {reader.line_num}: {error}') from error
+
+
+def _separated(lines: Iterable[str]) -> tuple[str, Iterator[str]]:
+    """The separator of the first row, and the lines."""
+    lines, ahead = iter(lines), ['']
+    while not ahead[-1].strip() and (line := next(lines, '')):
+        ahead.append('\n' if _FOR_EXCEL.match(line) else line)
+    head = ahead[-1]
+    separator = next((each for each in ';\t' if each in head and ',' not in head), ',')
+    return separator, itertools.chain(ahead[1:], lines)

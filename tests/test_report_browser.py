@@ -1,5 +1,7 @@
 """report.html as a person uses it, in headless Chromium without a network."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -95,11 +97,13 @@ class Page:
     def notice(self):
         return self.text('.toast .notice')
 
-    def load(self, rows, header='index,id,given_label,decision,label'):
-        path = self.downloads / 'loaded.csv'
+    def load(self, rows, header='index,id,given_label,decision,label', *, separator=',', head=''):
+        path, text = self.downloads / 'loaded.csv', io.StringIO(newline='')
+        spreadsheet.write(text, rows)
+        text.seek(0)
         with open_text(path) as file:
-            file.write(header + '\n')
-            spreadsheet.write(file, rows)
+            file.write(head + header.replace(',', separator) + '\n')
+            csv.writer(file, delimiter=separator).writerows(csv.reader(text))  # as a spreadsheet saves it
         before = self.notice()
         self.find('#load-file').send_keys(str(path))
         self.wait(lambda: self.notice() != before or self.find('#ask').is_displayed())
@@ -425,6 +429,13 @@ def test_decisions_are_loaded_by_id(page, data):
     assert page.text('#download') == 'Download decisions (0)'
     page.load(found)  # what it writes, it reads
     assert page.download()[1:] == found
+
+
+@pytest.mark.parametrize(('separator', 'head'), [(';', ''), ('\t', ''), (';', 'sep=;\r\n')])
+def test_decisions_are_loaded_as_spreadsheets_of_many_languages_save_them(page, data, separator, head):
+    page.load(_rows(data, {0: ('keep', ''), 1: ('drop', '')}), separator=separator, head=head)
+    assert page.notice() == 'loaded.csv: 2 decisions loaded.'
+    assert page.decided()[:3] == ['keep', 'drop', '']
 
 
 def test_loading_replaces_decisions_only_when_confirmed(page, data):

@@ -1,5 +1,6 @@
 """CSV cells that a spreadsheet would run: what is written, and that it is read back."""
 
+import csv
 import io
 import itertools
 
@@ -47,20 +48,55 @@ def test_a_broken_table_is_named_by_its_line():
         list(spreadsheet.read(io.StringIO('a\n"' + 'x' * 200_000)))
 
 
+@pytest.mark.parametrize(
+    ('text', 'rows'),
+    [
+        ('id;label\na,b;c\n', [['id', 'label'], ['a,b', 'c']]),
+        ('\n\nid\tlabel\n', [[], [], ['id', 'label']]),
+        ('sep=;\nid;label\n', [[], ['id', 'label']]),
+        ('id,"a;b"\nc;d,e\n', [['id', 'a;b'], ['c;d', 'e']]),
+        ('sep=x.png\n', [['sep=x.png']]),
+        ('', []),
+    ],
+)
+def test_the_first_row_has_the_separator(text, rows):
+    found = list(spreadsheet.read(text.splitlines(keepends=True)))
+    assert found == list(enumerate(rows, 1))
+
+
 NAMES = ('=1+1', "'=1", '-2+3', 'caf\udce9', 'two\r\nlines, "quoted"')  # the fourth is no UTF-8
 
 
-def test_labels_csv_is_safe_and_read_as_it_was(tmp_path):
-    folder, rows = WorkDir(tmp_path), np.arange(len(NAMES))
+def _labels(path):
+    """A labels.csv of NAMES in `path`, and its columns."""
+    folder, rows = WorkDir(path), np.arange(len(NAMES))
     columns = {'index': rows, 'is_suspect': rows == 1} | dict.fromkeys(('pred_prob', 'clean_probability'), rows / 8)
     columns |= dict.fromkeys(('id', 'given_label', 'suggested_label', 'true_label'), np.array(NAMES))
     folder.save_labels(columns, order=rows[::-1])
-    read = folder.load_labels()
+    return folder, columns
+
+
+def _same(read, columns):
     assert read.keys() == columns.keys()
     for name, values in columns.items():
         np.testing.assert_array_equal(read[name], values)
+
+
+def test_labels_csv_is_safe_and_read_as_it_was(tmp_path):
+    folder, columns = _labels(tmp_path)
+    _same(folder.load_labels(), columns)
     first = (tmp_path / 'labels.csv').read_bytes().splitlines()[-1]
     assert first == b"0,'=1+1,'=1+1,'=1+1,0.000000,0.000000,0,'=1+1"
+
+
+def test_labels_csv_is_read_as_spreadsheets_of_many_languages_save_it(tmp_path):
+    folder, columns = _labels(tmp_path)
+    with open(tmp_path / 'labels.csv', newline='', errors='surrogateescape') as file:
+        rows = list(csv.reader(file))
+    with open(tmp_path / 'labels.csv', 'w', newline='', errors='surrogateescape') as file:
+        csv.writer(file, delimiter=';').writerows(rows)
+    assert b'index;id;' in (tmp_path / 'labels.csv').read_bytes()
+    _same(folder.load_labels(), columns)
 
 
 def test_decisions_and_the_list_they_give_are_read_as_they_were(tmp_path):

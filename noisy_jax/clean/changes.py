@@ -120,11 +120,7 @@ def _rows(file: str | os.PathLike) -> list[tuple[int, list[str]]]:
             lines = list(text)
         if lines and lines[0].startswith(_UTF_16):
             raise InputError(f'{file} is in UTF-16; save it as CSV UTF-8')
-        if lines and lines[0].startswith('sep='):  # for Excel alone
-            lines[0] = '\n'
-        head = next(filter(str.strip, lines), '')
-        separator = next((each for each in ';\t' if head.startswith(f'{DECISIONS_HEADER[0]}{each}')), ',')
-        rows = [(line, row) for line, row in spreadsheet.read(lines, separator) if any(row)]
+        rows = [(line, row) for line, row in spreadsheet.read(lines) if any(row)]
     except FileNotFoundError as error:
         raise InputError(f"--decisions: there is no {file}; the report's button downloads one") from error
     except (OSError, spreadsheet.Error) as error:
@@ -132,8 +128,7 @@ def _rows(file: str | os.PathLike) -> list[tuple[int, list[str]]]:
     (line, header), *rows = rows or [(1, [])]
     if tuple(header) != DECISIONS_HEADER:
         raise InputError(
-            f"{file}, line {line}: '{separator.join(header)}' found; '{','.join(DECISIONS_HEADER)}' is needed, "
-            'in CSV UTF-8'
+            f"{file}, line {line}: '{','.join(header)}' found; '{','.join(DECISIONS_HEADER)}' is needed, in CSV UTF-8"
         )
     return rows
 

@@ -18,7 +18,7 @@ from noisy_jax.files import lines
 
 _HEADS = ('path', 'file', 'filename', 'image')  # names of the first column
 _NAME_HEADS = ('name', 'class', 'class_name', 'label')  # of the only one of class_names
-_SEPARATORS = {'.csv': ',', '.tsv': '\t'}
+_TABLES = {'.csv': '', '.tsv': '\t'}  # and their separators; '': that of the first row
 _DIGITS = 19  # of numbers that are too large for int64
 _UNSEEN, _LINK = -1, -2  # of files in a folder, in place of their row
 # What `load` takes of config.data; files are looked up in the folder of the data, then in the current one.
@@ -30,9 +30,10 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     """Loads the images of a list, in its order.
 
     Each line of a list is a path, white space and a label. `.csv` and `.tsv` files have the columns path and label, an
-    optional header, and an empty label for images that only pre-training sees; in them, an apostrophe that keeps a
-    spreadsheet from running a cell (`noisy_jax.spreadsheet`) is no part of it. Empty lines are skipped. A file may
-    occur once, by whatever path: a copy could be held out while the other is trained on, and would count twice.
+    optional header, and an empty label for images that only pre-training sees; `.csv` is also read as spreadsheets of
+    many languages save it, with ; or tabs. In them, an apostrophe that keeps a spreadsheet from running a cell
+    (`noisy_jax.spreadsheet`) is no part of it. Empty lines are skipped. A file may occur once, by whatever path: a copy
+    could be held out while the other is trained on, and would count twice.
 
     Labels are names, as written: 007 and 7 are two classes. The classes are the labels of the training list, by value
     if all are whole numbers, else as text. With `class_names` they are the lines of that file, in its order; where all
@@ -113,9 +114,10 @@ def _entries(file: pathlib.Path, labels: pathlib.Path | None) -> _Entries:
 
 def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str, str]]:
     """(line number, path, label) of each line that is not empty; label is '' in a list of paths only."""
-    rows, wanted, is_table = [], 2 if labelled else 1, file.suffix.lower() in _SEPARATORS
-    for line, words in _records(file, labelled=labelled):
-        if not any(words) or (is_table and line == 1 and words[0].lower() in _HEADS):
+    rows, wanted, is_table = [], 2 if labelled else 1, file.suffix.lower() in _TABLES
+    records = ((line, words) for line, words in _records(file, labelled=labelled) if any(words))
+    for number, (line, words) in enumerate(records):
+        if is_table and number == 0 and words[0].lower() in _HEADS:
             continue
         needed = words[:1] if is_table else words  # the label of a table may be empty
         if len(words) != wanted or not all(needed):
@@ -134,7 +136,9 @@ def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str,
 
 def _records(file: pathlib.Path, *, labelled: bool) -> Iterator[tuple[int, list[str]]]:
     """(line number, words) of each line, of a table each record."""
-    if separator := _SEPARATORS.get(file.suffix.lower()):
+    suffix = file.suffix.lower()
+    if suffix in _TABLES:
+        separator = _TABLES[suffix] or ('' if labelled else ',')  # a row that is one path may hold any
         try:
             for line, row in spreadsheet.read(lines(file), separator, loose=True):
                 yield line, [word.strip() for word in row]
@@ -191,7 +195,7 @@ def _names(file: pathlib.Path) -> tuple[str, ...]:
     rows = list(_records(file, labelled=False))
     while rows and not any(rows[-1][1]):
         rows.pop()
-    if rows and file.suffix.lower() in _SEPARATORS and ' '.join(rows[0][1]).lower() in _NAME_HEADS:
+    if rows and file.suffix.lower() in _TABLES and ' '.join(rows[0][1]).lower() in _NAME_HEADS:
         del rows[0]
     first: dict[str, int] = {}
     for line, words in rows:

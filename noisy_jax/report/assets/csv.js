@@ -36,14 +36,18 @@ $('download').addEventListener('click', () => {
 });
 
 /** The rows of a CSV that are not empty, as lists of text; undefined where quotes do not fit. */
-function parseCsv(text) {
+function parseCsv(saved) {
+  const text = saved.replace(/^"?sep=."?\r?\n/, ''); // a line for Excel alone
+  const head = text.match(/[^\r\n]+/)?.[0] ?? '';
+  const separator = [';', '\t'].find((each) => head.includes(each) && !head.includes(',')) ?? ',';
+  const cells = new RegExp(`(?:"([^"]*(?:""[^"]*)*)"|([^"${separator}\\r\\n]*))(${separator}|\\r?\\n|$)`, 'gy');
   const rows = [[]];
   let end = 0;
-  for (const found of text.matchAll(/(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r?\n|$)/gy)) {
+  for (const found of text.matchAll(cells)) {
     rows.at(-1).push(asItWas(found[1]?.replaceAll('""', '"') ?? found[2]));
     end = found.index + found[0].length;
     if (found[3] === '') break;
-    if (found[3] !== ',') rows.push([]);
+    if (found[3] !== separator) rows.push([]);
   }
   return end === text.length ? rows.filter((row) => row.join('')) : undefined;
 }
