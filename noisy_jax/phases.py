@@ -13,29 +13,25 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import losses, schedule
+from noisy_jax import schedule
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.splits import Splits
 from noisy_jax.errors import InputError
 from noisy_jax.labels import cross_fit as labels_cross_fit
 from noisy_jax.labels import planted, selection
 from noisy_jax.methods import METHODS
-from noisy_jax.methods.classification import Classifier
 from noisy_jax.methods.cross_fit import CrossFit, LeftOut
-from noisy_jax.training import heads, knn, optim
+from noisy_jax.methods.selection_head import SelectionHead
+from noisy_jax.training import heads, knn
 from noisy_jax.training.context import Belief, Context
-from noisy_jax.training.evaluate import over_dataset
 from noisy_jax.training.guard import Guard, HeldOut
 from noisy_jax.training.journal import Journal
-from noisy_jax.training.loop import AfterEpoch
 from noisy_jax.training.mesh import to_host
-from noisy_jax.training.method import Memory, Method
-from noisy_jax.training.stage import FORWARD, Stage, Values
-from noisy_jax.training.state import LEFT_OUT, LOSSES, VOTE, TrainState, Variables, stack, unstack
+from noisy_jax.training.method import Method
+from noisy_jax.training.state import LEFT_OUT, LOSSES, VOTE, Variables, stack, unstack
 from noisy_jax.training.task import Task
 from noisy_jax.training.time_left import Work, WorkPlan
 from noisy_jax.training.train import train
@@ -188,42 +184,6 @@ def work_plan(config: ConfigDict, *, images: int, pool: int) -> WorkPlan:
         stages = [stage for stage in method.stages(config, entry.phase) if stage.epochs]
         plan[entry.name] = {stage.name: Work(stage.epochs, count * stage.passes) for stage in stages}
     return plan
-
-
-class SelectionHead(Classifier):
-    """A linear head on frozen embeddings [N, D] by cross-entropy, which keeps the losses of its last epochs."""
-
-    def __init__(self, embeddings: np.ndarray | None = None) -> None:
-        self._embeddings = embeddings
-
-    def loss(self, config: ConfigDict) -> str:
-        return 'ce'
-
-    def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
-        own = config[phase]
-        optimizer = optim.settings_of(config, phase, head=True)
-        return [Stage('head', optim.HEAD, own.epochs, own.batch_size, optimizer, passes=FORWARD)]
-
-    def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
-        return {LOSSES: np.full((task.settings.history, len(task.train)), np.nan, np.float32)}
-
-    def after_epoch(self, task: Task, stage: Stage) -> AfterEpoch:
-        network, session = task.context.network, task.journal.session
-
-        def per_sample(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
-            logits = network.apply(variables, batch['embedding'], train=False, method='classify')
-            values = losses.cross_entropy(logits, batch['label'])
-            return values + losses.negative_entropy(logits) if task.settings.negative_entropy else values
-
-        run = over_dataset(per_sample, session.mesh, task.context.evaluator.batch_size, session.compiler_options)
-
-        def remember(current: TrainState, epoch: int) -> tuple[TrainState, Values]:
-            del epoch
-            newest = run(current.variables, {'embedding': self._embeddings, 'label': task.train.label})  # [N]
-            history = np.append(to_host(current.extra[LOSSES])[1:], newest[None], axis=0)  # [E, N]
-            return current.remember({LOSSES: history}), {}
-
-        return remember
 
 
 def _believed(context: Context, belief: Belief) -> Dataset:

@@ -13,7 +13,7 @@ from noisy_jax.data import digits
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.labels import cross_fit
 from noisy_jax.settings import automatic
-from noisy_jax.settings.automatic import Facts
+from noisy_jax.settings.choices import Facts, choices
 
 CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'own_images.py'
 
@@ -36,22 +36,20 @@ def _pictures(root, sizes, mode='RGB'):
 
 
 def test_choices_go_by_size_number_and_machine():
-    of = {key: value for key, (value, _) in automatic.choices(Facts(5000, 0, 10, 32, True, 3)).items()}
+    of = {key: value for key, (value, _) in choices(Facts(5000, 0, 10, 32, True, 3)).items()}
     assert (of['data.image_size'], of['model.encoder'], of['pretrain.batch_size']) == (0, 'cnn6', 128)
     assert of['pretrain.epochs'] == 20  # 100,000 images
-    thorough = automatic.choices(Facts(5000, 0, 10, 32, True, 3, effort='thorough'))
+    thorough = choices(Facts(5000, 0, 10, 32, True, 3, effort='thorough'))
     assert thorough['pretrain.epochs'][0] == 100
-    few = {
-        effort: automatic.choices(Facts(150, 50, 10, 32, True, 3, effort=effort)) for effort in ('normal', 'thorough')
-    }
+    few = {effort: choices(Facts(150, 50, 10, 32, True, 3, effort=effort)) for effort in ('normal', 'thorough')}
     assert [found['pretrain.epochs'][0] for found in few.values()] == [200, 500]
-    large = automatic.choices(Facts(900, 100, 120, 600, False, 3, devices=4, accelerator=True))
+    large = choices(Facts(900, 100, 120, 600, False, 3, devices=4, accelerator=True))
     of = {key: value for key, (value, _) in large.items()}
     assert (of['data.image_size'], of['model.encoder'], of['pretrain.epochs']) == (128, 'resnet18', 500)
     assert of['augment.simclr.blur_probability'] == 0.5
     assert of['pretrain.batch_size'] == 32
     assert of['loss_settings.elr.lam'] == 7.0
-    tiny = automatic.choices(Facts(40, 0, 2, 8, True, 1, devices=3))
+    tiny = choices(Facts(40, 0, 2, 8, True, 1, devices=3))
     assert tiny['base.batch_size'][0] == 30
     assert tiny['pretrain.augment'][0] == 'handwriting'
     assert tiny['model.encoder'][0] == 'cnn_small'
@@ -63,7 +61,7 @@ def test_every_choice_passes_validation(images, devices):
     for side, channels, accelerator in ((4, 1, False), (28, 1, True), (500, 3, True), (500, 3, False)):
         facts = Facts(images, images // 2, 7, side, False, channels, devices, accelerator)
         config = settings.default()
-        config.update_from_flattened_dict({key: value for key, (value, _) in automatic.choices(facts).items()})
+        config.update_from_flattened_dict({key: value for key, (value, _) in choices(facts).items()})
         settings.validate(config)
         assert config.pretrain.batch_size % devices == 0
 
@@ -73,7 +71,7 @@ def test_every_choice_passes_validation(images, devices):
 def test_no_batch_is_larger_than_what_is_left_of_the_images(images, folds):
     """Of cross-fitted networks, that is without the largest fold."""
     if folds <= images:
-        found = automatic.choices(Facts(images, 0, 2, 32, True, 3, folds=folds))
+        found = choices(Facts(images, 0, 2, 32, True, 3, folds=folds))
         fitted = [len(fitted) for fitted, _ in cross_fit.split(np.arange(images) % 2, folds, 0)]
         assert found['cross_fit.batch_size'][0] <= min(fitted) == cross_fit.fewest_fitted(images, folds)
         assert found['classify.batch_size'][0] <= images * 0.9
@@ -81,7 +79,7 @@ def test_no_batch_is_larger_than_what_is_left_of_the_images(images, folds):
 
 def test_images_of_which_none_has_a_label_have_choices_too():
     """They are refused by what loads them."""
-    assert automatic.choices(Facts(0, 40, 2, 32, True, 3))['pretrain.batch_size'][0] == 1
+    assert choices(Facts(0, 40, 2, 32, True, 3))['pretrain.batch_size'][0] == 1
 
 
 def test_a_folder_of_photographs(tmp_path):

@@ -26,7 +26,7 @@ from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.models.pretrained import Pretrained
 from noisy_jax.models.resnet import RESNETS, BasicBlock, Bottleneck, ResNet
 from noisy_jax.settings import automatic
-from noisy_jax.settings.automatic import Facts
+from noisy_jax.settings.choices import Facts, choices
 from noisy_jax.workdir import WorkDir
 
 
@@ -185,7 +185,7 @@ def test_settings_follow_the_weights(tmp_path):
     for key, images in (('quick', 1500), ('normal', 1500), ('many', 10**5)):
         effort = 'normal' if key == 'normal' else 'quick'
         facts = Facts(images, 0, 10, 32, True, 3, effort=effort, weights=weights)
-        of[key] = {name: value for name, (value, _) in automatic.choices(facts).items()}
+        of[key] = {name: value for name, (value, _) in choices(facts).items()}
     assert [of[key]['data.image_size'] for key in ('quick', 'normal', 'many')] == [224, 128, 128]
     assert (of['normal']['model.encoder'], of['normal']['model.width']) == ('resnet50', 4)
     assert [of['normal'][f'{phase}.epochs'] for phase in ('pretrain', 'classify', 'contrast', 'finetune')] == [0] * 4
