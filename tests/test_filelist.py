@@ -148,10 +148,20 @@ def test_class_names_that_cannot_be_used(three, names, words):
         refused(lambda file=file: _load(three, class_names=file), three / file, *words)
 
 
-def test_class_names_of_two_columns_are_refused(three):
+@pytest.mark.parametrize('separator', ',;\t')
+def test_class_names_of_two_columns_are_refused(three, separator):
     _text(three / 'list.txt', 'a.png 0', 'b c.png 1')
-    _text(three / 'names.csv', 'id,name', '0,cat', '1,dog')
+    _text(three / 'names.csv', *(separator.join(row) for row in (('id', 'name'), ('0', 'cat'), ('1', 'dog'))))
     refused(lambda: _load(three, class_names='names.csv'), three / 'names.csv', 'line 1', '2 columns', 'id')
+
+
+def test_a_path_in_a_list_of_paths_may_have_semicolons(three):
+    (three / 'a.png').rename(three / 'a;b.png')
+    _text(three / 'paths.csv', 'path', 'a;b.png', 'b c.png')
+    _text(three / 'first.csv', 'a;b.png', 'b c.png')
+    _text(three / 'labels.csv', 'path,label', 'a;b.png,cat', 'b c.png,dog')
+    for name in ('paths.csv', 'first.csv'):
+        assert _load(three, list=name, labels='labels.csv').id.tolist() == ['a;b.png', 'b c.png']
 
 
 def test_the_first_classes(three):

@@ -7,9 +7,9 @@ from typing import Any
 
 from noisy_jax import data
 from noisy_jax.errors import InputError
-from noisy_jax.outputs import check_name, check_new
+from noisy_jax.outputs import OTHER_TABLES, check_name, check_new
 
-_OTHERS = ('.tsv', '.txt', '.json', '.xlsx', '.npz')  # suffixes of files that are not written here
+_OTHERS = (*OTHER_TABLES, '.txt', '.npz')  # suffixes of files that are not written here
 
 
 def is_list(out: str) -> bool:

@@ -115,8 +115,8 @@ def _entries(file: pathlib.Path, labels: pathlib.Path | None) -> _Entries:
 def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str, str]]:
     """(line number, path, label) of each line that is not empty; label is '' in a list of paths only."""
     rows, wanted, is_table = [], 2 if labelled else 1, file.suffix.lower() in _TABLES
-    records = ((line, words) for line, words in _records(file, labelled=labelled) if any(words))
-    for number, (line, words) in enumerate(records):
+    found = _records(file, labelled=labelled, separator='' if labelled else ',')  # a path may hold semicolons
+    for number, (line, words) in enumerate((line, words) for line, words in found if any(words)):
         if is_table and number == 0 and words[0].lower() in _HEADS:
             continue
         needed = words[:1] if is_table else words  # the label of a table may be empty
@@ -134,13 +134,12 @@ def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str,
     return rows
 
 
-def _records(file: pathlib.Path, *, labelled: bool) -> Iterator[tuple[int, list[str]]]:
-    """(line number, words) of each line, of a table each record."""
+def _records(file: pathlib.Path, *, labelled: bool, separator: str = '') -> Iterator[tuple[int, list[str]]]:
+    """(line number, words) of each line, of a table each record; `separator` is that of `.csv`, if it is known."""
     suffix = file.suffix.lower()
     if suffix in _TABLES:
-        separator = _TABLES[suffix] or ('' if labelled else ',')  # a row that is one path may hold any
         try:
-            for line, row in spreadsheet.read(lines(file), separator, loose=True):
+            for line, row in spreadsheet.read(lines(file), _TABLES[suffix] or separator, loose=True):
                 yield line, [word.strip() for word in row]
         except spreadsheet.Error as error:
             raise InputError(f'{file}: cannot be read as a table ({error})') from error

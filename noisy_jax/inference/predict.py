@@ -30,7 +30,7 @@ from noisy_jax.data.decoding import Levels, decode
 from noisy_jax.errors import InputError, one_line, shortened
 from noisy_jax.files import lines
 from noisy_jax.inference.output import check_output
-from noisy_jax.outputs import new_file
+from noisy_jax.outputs import OTHER_TABLES, new_file
 from noisy_jax.workdir import WorkDir
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 _HEADER = ('path', 'label', 'probability')
 _CHUNKS_AHEAD = 2  # decoded while the network is busy
-_OTHER_TABLES = ('.xlsx', '.xls', '.ods', '.tsv', '.json', '.parquet')  # a program would not read CSV in them
 _NAMED = 10  # unreadable images, and classes in the summary, that are listed
 
 
@@ -74,7 +73,7 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
       InputError: a run, images or an output that cannot be used.
     """
     files = image_files(images)
-    if (suffix := pathlib.Path(out).suffix.lower()) in _OTHER_TABLES:
+    if (suffix := pathlib.Path(out).suffix.lower()) in OTHER_TABLES:
         raise InputError(f'--out: {out}: {suffix} is not written; a CSV is, such as {pathlib.Path(out).stem}.csv')
     if out != '-':
         check_output(out, WorkDir.of_run(workdir))
