@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import struct
+import warnings
 
 import numpy as np
 import pytest
@@ -205,3 +206,23 @@ def test_a_drawing_with_a_long_text(tmp_path):
     text.add_text('workflow', 'x' * 2**21, zip=True)
     Image.new('L', (4, 4), 7).save(tmp_path / 'a.png', pnginfo=text)
     assert decode(tmp_path / 'a.png').max() == 7
+
+
+@pytest.mark.parametrize('brightest', [610, 65535])
+def test_one_hot_pixel_that_takes_the_levels_of_all_is_warned_of(tmp_path, brightest):
+    errors._warn_once.cache_clear()
+    images = np.random.default_rng(0).integers(100, 600, (4, 64, 64), np.uint16)
+    images[2, 3, 4] = brightest
+    for row, image in enumerate(images):
+        (tmp_path / 'ab'[row % 2]).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / 'ab'[row % 2] / f'{row}.png')
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        data.load('folder', split='train', path=str(tmp_path))
+    assert len(caught) == (brightest > 610)
+    for each in caught:
+        assert 'images of more than 8 bits: numbers from 100 to 65535 become 256 grey levels' in str(each.message)
+        assert (
+            f'100% of the images have about 3; hot pixels, or a number for no data, as in {tmp_path}/a/2.png?'
+            in str(each.message)
+        )

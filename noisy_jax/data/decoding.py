@@ -140,6 +140,22 @@ def levels_of(file: File, size: int = 0, name: str = '', levels: Levels | None =
         return _in_turn(image, work) if depth.is_deep(image) else None
 
 
+def values_of(file: File, size: int = 0, name: str = '', levels: Levels | None = None) -> np.ndarray:
+    """About `size` values of a deep image [M], spread evenly; `levels` do not matter.
+
+    Raises:
+      BrokenImage: as `decode`.
+    """
+
+    def work() -> np.ndarray:
+        _load(image, name or file)
+        step = -(-image.width * image.height // size)
+        return np.concatenate([depth.values(part).ravel()[::step] for part in _strips(image)])
+
+    with _opened(file, name, _ANY) as image:
+        return _in_turn(image, work)
+
+
 def fit_array(image: np.ndarray, size: int) -> np.ndarray:
     """Scales uint8 [H, W, C] by its shorter side and crops the centre: [size, size, C]; size 0: as it is."""
     if not size or image.shape[:2] == (size, size):

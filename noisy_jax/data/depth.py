@@ -8,7 +8,7 @@ from noisy_jax.errors import warn_once
 _UNSIGNED, _NEGATIVE = 'unsigned', 'negative'  # in `info`, which parts of an image keep
 # Tags of TIFF. Photometric interpretation 0: the lowest value is white; planar configuration 2: a plane per colour.
 _BITS, _PHOTOMETRIC, _PLANAR = 258, 262, 284
-_NO_DATA = 1e30  # beyond what is measured; programs for maps write -3.4e38 where nothing was
+NO_DATA = 1e30  # beyond what is measured; programs for maps write -3.4e38 where nothing was
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -47,7 +47,7 @@ def values(image: Image.Image) -> np.ndarray:
     if not np.isfinite(found).all():
         raise ValueError('NaN or infinite pixels')
     for extreme in (found.min(), found.max()):
-        if abs(float(extreme)) > _NO_DATA:
+        if abs(float(extreme)) > NO_DATA:
             raise ValueError(f'a pixel of {extreme:.2g}, which stands for no data in many files')
     return found
 

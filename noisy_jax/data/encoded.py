@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax.data import marks
-from noisy_jax.data.decoding import File, Levels, decode, levels_of
+from noisy_jax.data import marks, outliers
+from noisy_jax.data.decoding import File, Levels, decode, levels_of, values_of
 from noisy_jax.data.faults import BrokenImage
 from noisy_jax.data.workers import pool_of
 from noisy_jax.errors import InputError, some
@@ -107,13 +107,23 @@ def shape_of(file: File, size: int, name: str, levels: Levels | None) -> tuple[i
 
 
 def find_levels(encoded: Encoded) -> tuple[Levels | None, list[BrokenImage]]:
-    """The lowest and the highest value of all deep images, None without any; and those found broken on the way."""
+    """The lowest and the highest value of all deep images, None without any; and those found broken on the way.
+
+    A warning says where a few values leave all others few grey levels.
+    """
     with concurrent.futures.ThreadPoolExecutor() as pool:
         read = watched(encoded, mapped(pool, levels_of, 0, encoded), 'reading the range of pixels')
-        found = [each for _, each in read if each is not None]
-    broken = [each for each in found if is_broken(each)]
-    ranges = [each for each in found if not is_broken(each)]
-    return (Levels(min(ranges)[0], max(high for _, high in ranges)) if ranges else None), broken
+        found = {row: each for row, each in read if each is not None}
+        broken = [each for each in found.values() if is_broken(each)]
+        ranges = {row: each for row, each in found.items() if not is_broken(each)}
+        if not ranges:
+            return None, broken
+        lowest, highest = min(ranges, key=lambda row: ranges[row].low), max(ranges, key=lambda row: ranges[row].high)
+        levels = Levels(ranges[lowest].low, ranges[highest].high)
+        some_of = encoded.take(np.array(list(ranges))[:: -(-len(ranges) // outliers.IMAGES)])
+        values = [each for each in mapped(pool, values_of, outliers.OF_EACH, some_of) if not is_broken(each)]
+    outliers.warn(values, *levels, 'images of more than 8 bits', encoded.name(lowest), encoded.name(highest))
+    return levels, broken
 
 
 def find_broken(encoded: Encoded, size: int) -> dict[int, str]:
