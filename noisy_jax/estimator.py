@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from noisy_jax import files, outputs, pipeline
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
-from noisy_jax.data.pixels import Pixels
+from noisy_jax.data.pixels import Pixels, check_numbers
 from noisy_jax.errors import InputError
 from noisy_jax.inference import saved, targets
 from noisy_jax.inference.trained import TrainedClassifier
@@ -218,6 +218,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
 
     def _rows(self, X: ArrayLike, *, reset: bool) -> tuple[np.ndarray, tuple[int, ...]]:
         """X as numbers [N, D], and the shape of an image as given."""
+        check_numbers(X)
         if isinstance(X, (list, tuple)):
             X = np.asarray(X)
         shape = X.shape[1:] if getattr(X, 'ndim', 2) > 2 else None

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -278,6 +279,13 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({'image_shape': (4, 16)}, X.reshape(-1, 8, 8), DIGIT, ('(8, 8)', '(4, 16)')),
         ({}, X.reshape(-1, 2, 2, 4, 4), DIGIT, ('(2, 2, 4, 4)', '(H, W, C)')),
         ({}, X.reshape(-1, 1, 8, 8), DIGIT, ('(1797, 1, 8, 8)', 'channels first', 'transpose(0, 2, 3, 1)')),
+        ({}, np.zeros((1797, 12, 32, 32)), DIGIT, ('(1797, 12, 32, 32)', 'channels first', 'transpose(0, 2, 3, 1)')),
+        ({}, ['a.png', 'b.png'], [0, 1], ('X: names of files', '[N, H, W, C]')),
+        ({}, iter(X), DIGIT, ('X: a ', 'iterator', '[N, H, W, C]')),
+        ({}, {'images': X}, DIGIT, ('X: a dict', '[N, H, W, C]')),
+        ({}, pd.Series(list(X[:9])), DIGIT[:9], ('X: one column of objects', 'np.stack(X)')),
+        ({}, np.ma.masked_equal(X, 16), DIGIT, ('X: ', 'numbers are masked', 'X.filled(0)')),
+        ({}, np.where(X == 16, -3.4e38, X), DIGIT, ('X: a number of -3.4e+38', 'no data')),
         ({}, X, np.zeros(len(X)), ('y', 'one class only, 0.0;')),
         ({}, X[:3], ['a', 1, 'b'], ('y', 'all strings or all numbers', 'int, str')),
         ({}, X[:3], np.array([True, 1, 0], object), ('y', 'bool, int')),
@@ -456,6 +464,19 @@ def test_a_column_too_many_is_not_taken_without_a_word():
 def test_a_little_below_black_is_black():
     rows = np.array([[-1e-8, -0.05, 1.0, -1e-8]])
     assert Pixels.of(np.array([[0.0, 0.5, 1.0, 0.2]]), (2, 2)).images(rows, (2, 2)).ravel().tolist() == [0, 0, 255, 0]
+
+
+@pytest.mark.parametrize(('number', 'levels'), [(-9999, 1), (600, 8), (20, None)])
+def test_a_number_far_from_all_is_warned_of(number, levels):
+    """What it leaves of 256 grey levels to images of 17."""
+    errors._warn_once.cache_clear()
+    rows = np.random.default_rng(0).uniform(0, 16, X.shape)
+    rows[5, 0] = number
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        Pixels.of(rows, (8, 8))
+    words = [f'100% of the images have about {levels}; hot pixels, or a number for no data, as in X[5]?']
+    assert [str(each.message).split('of which ')[1] for each in caught] == (words if levels else [])
 
 
 def test_bytes_of_black_and_white_are_warned_of():

@@ -2,11 +2,15 @@
 
 import dataclasses
 import math
+import os
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from noisy_jax.data import lazy
-from noisy_jax.data.dataset import warn_of_black
+from noisy_jax.data import lazy, outliers
+from noisy_jax.data.dataset import spread, warn_of_black
+from noisy_jax.data.depth import NO_DATA
 from noisy_jax.errors import InputError, warn_once
 
 _WHITE = 255
@@ -14,7 +18,7 @@ _SIDE = 8  # pixels, from which on rows are images rather than a few features
 _OVERSHOT = 0.1  # by which resized images may leave [0, 1]
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _CHUNK = 4096  # rows scaled at a time
-_ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
+ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
 _AT_A_TIME = 64  # images counted
 
 
@@ -69,8 +73,10 @@ class Pixels:
         white = _WHITE if rows.dtype == np.uint8 else 1
         if low >= 0:
             warn_of_black(rows, white, 'X')
-        if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+        if low >= -ROUNDING and high <= 1 + ROUNDING:
             low, high = 0.0, 1.0
+        elif high > low:
+            _check_range(rows, low, high)
         return cls((*shape, 1)[:3], low, high if high > low else low + 1.0)
 
     def images(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -142,6 +148,34 @@ def statistics(images: lazy.Images, rows: np.ndarray, size: int) -> tuple[tuple[
 def visible(images: np.ndarray) -> np.ndarray:
     """The channels of [..., C] that a screen can show: the first three, or the first."""
     return images[..., : 3 if images.shape[-1] >= 3 else 1]
+
+
+def check_numbers(X: ArrayLike) -> None:
+    """Checks that X can be an array of numbers of images, where scikit-learn's message would not speak of images.
+
+    Raises:
+      InputError: it is one of other things, such as names of files, or of images in an array of objects; or numbers
+        are masked.
+    """
+    first = X[0] if isinstance(X, (list, tuple)) and X else X
+    if isinstance(first, (str, os.PathLike)) or (isinstance(X, (Mapping, Iterator)) and not hasattr(X, 'ndim')):
+        found = 'names of files' if isinstance(first, (str, os.PathLike)) else f'a {type(X).__name__}'
+        raise InputError(f'X: {found}; an array of images is needed, [N, H, W, C], [N, H, W] or [N, D]')
+    if getattr(X, 'ndim', 0) == 1 and X.dtype.kind == 'O':
+        raise InputError('X: one column of objects; one array of all images is needed, such as np.stack(X)')
+    if np.ma.is_masked(X):
+        raise InputError(f'X: {np.ma.count_masked(X)} numbers are masked; fill them, such as by X.filled(0)')
+
+
+def _check_range(rows: np.ndarray, low: float, high: float) -> None:
+    """Refuses a number for no data in `rows` [N, D], and warns of others that are far from all."""
+    for extreme in (low, high):
+        if abs(extreme) > NO_DATA:
+            raise InputError(f'X: a number of {extreme:.2g}, which stands for no data in many files')
+    looked_at = spread(len(rows), outliers.IMAGES)
+    values = rows[looked_at][:, spread(rows.shape[1], outliers.OF_EACH)]
+    lowest, highest = (int(np.argmax(rows.min(1) == low)), int(np.argmax(rows.max(1) == high)))
+    outliers.warn(values, low, high, 'X', f'X[{lowest}]', f'X[{highest}]')
 
 
 def _check(image_shape: tuple[int, ...], values: int) -> None:
