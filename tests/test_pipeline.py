@@ -336,8 +336,9 @@ def test_a_stem_that_an_encoder_does_not_have_is_refused(tmp_path):
     assert not (tmp_path / 'work').exists()
 
 
-def test_data_frames_of_scikit_learn_stay_outside(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, '_run', lambda *_: sklearn.get_config()['transform_output'])
-    with sklearn.config_context(transform_output='pandas'):
-        assert pipeline.run(config(), tmp_path / 'work') == 'default'
+def test_what_a_notebook_asks_of_other_packages_stays_outside(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, '_run', lambda *_: (sklearn.get_config()['transform_output'], np.geterr()['under']))
+    with sklearn.config_context(transform_output='pandas'), np.errstate(all='raise'):
+        assert pipeline.run(config(), tmp_path / 'work') == ('default', 'ignore')
         assert sklearn.get_config()['transform_output'] == 'pandas'
+        assert np.geterr()['under'] == 'raise'
