@@ -195,6 +195,22 @@ def test_floats_are_rounded_to_the_nearest(tmp_path):
     np.testing.assert_array_equal(_load_arrays(tmp_path, images=images).image, expected)
 
 
+@pytest.mark.parametrize('beyond', [lambda x: x - 2e-16, lambda x: x * (1 + 1e-7)])
+def test_floats_may_leave_their_range_by_a_rounding(tmp_path, beyond):
+    expected = np.arange(12 * 5 * 4).reshape(12, 5, 4, 1) % 256
+    expected[0, 0, 1, 0] = 255
+    images = beyond(expected / 255)
+    assert images.min() < 0 or images.max() > 1
+    np.testing.assert_array_equal(_load_arrays(tmp_path, images=images).image, expected)
+
+
+def test_channels_that_files_have_not_are_warned_of(tmp_path):
+    errors._warn_once.cache_clear()
+    np.savez(tmp_path / 'data.npz', **_arrays(images=np.full((12, 6, 6, 4), 200, np.uint8)))
+    with pytest.warns(UserWarning, match=r'images of 4 channels; predict reads files.*images\[..., :3\]'):
+        data.load('arrays', split='train', path=str(tmp_path / 'data.npz'))
+
+
 @pytest.mark.parametrize(('scale', 'words'), [(np.uint8(1), '1, of 255'), (1 / 255, '0.003922, of 1')])
 def test_arrays_that_are_all_but_black_are_warned_of(tmp_path, scale, words):
     errors._warn_once.cache_clear()
@@ -260,7 +276,7 @@ _LABELS = np.arange(12) % 3
         ({'class_names': np.array([['cat', 'dog', 'eel']])}, ('class_names', '(1, 3)')),
         ({'labels': np.arange(11) % 3}, ('labels', '(11,)', '12')),
         ({'labels': np.eye(3, dtype=int)[_LABELS]}, ('labels', '(12, 3)', '12')),
-        ({'labels': np.array([None] * 12)}, ('cannot be read',)),
+        ({'labels': np.array([None] * 12)}, ('labels holds objects', '.astype(str)')),
         ({'true_labels': np.arange(11) % 3}, ('true_labels', '(11,)', '12')),
         ({'ids': np.arange(11)}, ('id', '(11,)', '12')),
         ({'ids': np.arange(12) // 2 * 2}, ('ids', "found twice: '0', '10', '2' and 3 more")),

@@ -154,6 +154,18 @@ TRIALS = [
     ),
     Trial(
         'pixels',
+        '13 bands first, arrays',
+        REFUSED,
+        lambda at: quick(arrays(at / 'a.npz', images=lambda x: np.repeat(x[:, None], 13, 1)), at / 'run'),
+    ),
+    Trial(
+        'pixels',
+        'floats to 1 by a Fourier transform, arrays',
+        WORKS,
+        lambda at: quick(arrays(at / 'a.npz', images=lambda x: np.fft.ifft2(np.fft.fft2(x / 255.0)).real), at / 'run'),
+    ),
+    Trial(
+        'pixels',
         'five channels',
         WORKS,
         lambda at: quick(arrays(at / 'a.npz', images=lambda x: np.repeat(x[..., None], 5, 3)), at / 'run'),

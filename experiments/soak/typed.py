@@ -42,6 +42,18 @@ def _command(name: str, *options: str) -> Callable[[pathlib.Path], Action]:
     return lambda at: last(begun(at), command(name, *(option.format(at=at) for option in options)))
 
 
+def _with_no_data(images: np.ndarray) -> np.ndarray:
+    images = images.astype(np.float32)
+    images[3, 0, 0] = -3.4e38
+    return images
+
+
+def _objects(images: np.ndarray) -> np.ndarray:
+    found = np.empty(len(images), object)
+    found[:] = list(images)
+    return found
+
+
 def _fit(
     labels: Callable[[np.ndarray], Any], images: Callable[[np.ndarray], Any] = lambda x: x, **parameters: Any
 ) -> Any:
@@ -287,6 +299,11 @@ TRIALS = [
     Trial('estimator', 'no label at all', REFUSED, _fit(lambda y: y * 0 - 1, unlabelled=-1)),
     Trial('estimator', 'NaN in X', REFUSED, _fit(lambda y: y, lambda x: x * np.nan)),
     Trial('estimator', 'channels first', REFUSED, _fit(lambda y: y, lambda x: np.repeat(x[:, None], 3, 1))),
+    Trial('estimator', '13 bands first', REFUSED, _fit(lambda y: y, lambda x: np.repeat(x[:, None], 13, 1))),
+    Trial('estimator', 'masked pixels', REFUSED, _fit(lambda y: y, lambda x: np.ma.masked_equal(x, x.max()))),
+    Trial('estimator', "GDAL's number for no data", REFUSED, _fit(lambda y: y, _with_no_data)),
+    Trial('estimator', 'names of files', REFUSED, _fit(lambda y: y, lambda x: [f'{row}.png' for row in range(len(x))])),
+    Trial('estimator', 'an array of objects', REFUSED, _fit(lambda y: y, _objects)),
     Trial('estimator', 'a list of arrays', WORKS, _fit(lambda y: y.tolist(), list)),
     *(
         Trial('estimator', f'{name}={value!r}', REFUSED, _fit(lambda y: y, **{name: value}))

@@ -18,7 +18,8 @@ from noisy_jax.data.dataset import (
     warn_of_minus_one,
 )
 from noisy_jax.data.decoding import Levels
-from noisy_jax.errors import InputError, first_line, some
+from noisy_jax.data.pixels import ROUNDING
+from noisy_jax.errors import InputError, first_line, some, warn_once
 
 _LEVELS = 'noisy_jax_levels'  # of deep image files that `pack` read: what predict needs for others
 _READ = (
@@ -76,6 +77,8 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     except InputError as error:
         raise InputError(f'{path}: {prefix}{error}') from error
     _check_ids(ids, f'{path}: {prefix}ids')
+    if split == 'train':
+        _warn_of_channels(images.shape[-1], path)
     dataset = dataset.take(balanced(label, limit, len(names))) if limit else dataset
     levels = None if levels is None else Levels(*levels.tolist())
     return dataset.replace(image=lazy.scaled(dataset.image, image_size), levels=levels)
@@ -104,15 +107,22 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise InputError(f'data.path: {str(path)!r} is not set or does not exist; {_NEEDED}')
     if not path.is_dir() and not zipfile.is_zipfile(path):  # np.load would advise to unpickle it
         raise InputError(f'{path}: not a complete .npz file; {_NEEDED}')
-    arrays, file = {}, path
+    arrays, file, name = {}, path, ''
     try:
         if not path.is_dir():
             with np.load(path) as archive:  # which gives the bytes of members of another kind
-                found = {name: archive[name] for name in _READ if name in archive}
-                return {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
-        for file in (path / f'{name}.npy' for name in _READ if (path / f'{name}.npy').exists()):
-            arrays[file.stem] = np.load(file, mmap_mode='r')
+                for name in filter(archive.__contains__, _READ):
+                    arrays[name] = archive[name]
+            return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+        for name in _READ:
+            if (file := path / f'{name}.npy').exists():
+                arrays[name] = np.load(file, mmap_mode='r')
     except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them
+        if 'allow_pickle' in str(error):
+            raise InputError(
+                f'{file}: {name} holds objects, as columns of pandas do; numbers or text, such as '
+                '.astype(str), are needed'
+            ) from error
         raise InputError(f'{file}: cannot be read as NumPy arrays ({first_line(error)})') from error
     return arrays
 
@@ -136,11 +146,17 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
     if not np.issubdtype(images.dtype, np.floating):
         raise InputError(f'{path}: {key} is {images.dtype}; {needed}')
     low, high = images.min(axis=(1, 2, 3)), images.max(axis=(1, 2, 3))  # NaN if an image holds one
-    for row in np.flatnonzero(~((low >= 0) & (high <= 1))):
+    for row in np.flatnonzero(~((low >= -ROUNDING) & (high <= 1 + ROUNDING))):
         found = 'NaN' if np.isnan(low[row]) else f'values from {low[row]:g} to {high[row]:g}'
         raise InputError(f'{path}: {key}[{row}] holds {found}; {needed}')
     warn_of_black(images, 1, f'{path}: {key}')
     return np.round(images * 255).astype(np.uint8)
+
+
+def _warn_of_channels(channels: int, path: str) -> None:
+    if channels not in (1, 3):
+        hint = '; images[..., :3] leaves out transparency' if channels == 4 else ''
+        warn_once(f'{path}: images of {channels} channels; predict reads files, which have 1 (grey) or 3{hint}')
 
 
 def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...], bool]:

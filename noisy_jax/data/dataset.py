@@ -56,7 +56,8 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.dtype != np.uint8 or not len(self.image):
             raise InputError(f'images: found {self.image.dtype} {self.image.shape}; uint8 [N, H, W, C] is needed')
-        if self.image.shape[1] <= 4 < min(self.image.shape[2:]):
+        first, height, width = self.image.shape[1:]
+        if first <= 4 < min(height, width) or (first != height == width > 4):  # the second: of more than 4 channels
             raise InputError(f'images: shape {self.image.shape} has channels first; take images.transpose(0, 2, 3, 1)')
         count = len(self.image)
         if twice := [name for name, times in collections.Counter(self.class_names).items() if times > 1]:
