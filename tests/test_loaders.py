@@ -228,6 +228,12 @@ def test_files_that_are_all_but_black_are_warned_of(tmp_path):
         data.load('folder', split='train', path=str(tmp_path))
 
 
+def test_ids_of_arrays_may_be_bytes(tmp_path):
+    names = [f'caf\u00e9_{row}.png' for row in range(12)]
+    arrays = _arrays(ids=np.array([name.encode() for name in names]))
+    assert data.load('arrays', split='train', path=_save(tmp_path / 'data.npz', arrays)).id.tolist() == names
+
+
 def test_arrays_with_a_limit_keep_images_labels_and_ids_together(tmp_path):
     arrays = _arrays(labels=np.array([0] * 6 + [1] * 6), true_labels=np.arange(12) % 2)
     few = data.load('arrays', split='train', path=_save(tmp_path / 'data.npz', arrays), limit=4)

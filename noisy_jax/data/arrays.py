@@ -69,7 +69,8 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     if levels is not None and (levels.shape != (2,) or levels.dtype.kind not in 'iuf'):
         raise InputError(f'{path}: {_LEVELS} is {levels.dtype} {levels.shape}; the two numbers of `pack` are needed')
     try:
-        ids = ids if ids is None else ids.astype(str)
+        if ids is not None:
+            ids = np.char.decode(ids, 'utf-8') if ids.dtype.kind == 'S' else ids.astype(str)
         '\n'.join((*names, *(() if ids is None else ids.ravel()))).encode(errors='surrogateescape')
         dataset = Dataset(images, label, names, true_label=true, id=ids, mark=checksums(images))
     except UnicodeError as error:
