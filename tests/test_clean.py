@@ -278,7 +278,8 @@ def test_test_images_of_a_class_that_is_left_out(tmp_path, capsys, tested, form)
     )
     for split in ('train', 'test'):
         found, original = load_as_told(said, form, work, split), folder.load(split, str(tmp_path / 'in'))
-        assert found.class_names == ('a', 'c')
+        # The names of arrays stay, as labels are their rows.
+        assert found.class_names == (('a', 'b', 'c') if form == 'arrays' else ('a', 'c'))
         assert found.true_label is None or found.true_label.tolist() == found.label.tolist()
         assert by_pixels(found) == {image: name for image, name in by_pixels(original).items() if name != 'b'}
 
@@ -861,6 +862,54 @@ def test_arrays(tmp_path, capsys, form):
     assert found.class_names == ('x', 'y', 'z')
     np.testing.assert_array_equal(test.image[:], content['test_images'])
     np.testing.assert_array_equal(test.label, [2, 1])
+
+
+def array_work(tmp_path, **more):
+    """A work directory of the arrays in.npz: `more` and random images; those after the sixth have no label."""
+    images = np.random.default_rng(0).integers(0, 255, (len(more['labels']), 4, 4, 3), np.uint8)
+    np.savez(tmp_path / 'in.npz', images=images, **more)
+    train = arrays.load('train', str(tmp_path / 'in.npz')).take(np.arange(6))
+    return work_dir(tmp_path / 'work', train, train.label, name='arrays', path=str(tmp_path / 'in.npz'), image_size=0)
+
+
+@pytest.mark.parametrize(
+    ('values', 'named'),
+    [([5, 7, 9, NO_LABEL], {}), (['c d', 'e', '07'], {}), ([0, 1, 2, NO_LABEL], {'class_names': ['1', '2', '3']})],
+    ids=['numbers', 'text', 'rows of names'],
+)
+def test_arrays_keep_the_form_of_their_labels(tmp_path, values, named):
+    """Scripts of others read them too; no image is left of the second class."""
+    labels = [values[row] for row in (0, 0, 1, 2, 2, 2)] + values[3:]
+    tests = {'test_images': np.zeros((3, 4, 4, 3), np.uint8), 'test_labels': values[:3]}
+    work = array_work(tmp_path, labels=labels, **tests, **named)
+    a, b, c = named.get('class_names', map(str, values[:3]))
+    decisions = decisions_file(tmp_path / 'd.csv', f'0,0,{a},relabel,{c}', f'2,2,{b},drop,')
+    assert clean(work, tmp_path / 'new', decisions, '--write') == 0
+    written = {file.stem: np.load(file).tolist() for file in (tmp_path / 'new').glob('*.npy')}
+    assert written['labels'] == [values[row] for row in (2, 0, 2, 2, 2)] + values[3:]
+    assert written['test_labels'] == [values[0], values[2]]
+    assert written.get('class_names') == named.get('class_names')
+    found = arrays.load('train', str(tmp_path / 'new'))
+    assert [found.class_names[row] for row in found.label[:5]] == [c, a, c, c, c]
+
+
+def test_true_labels_of_a_class_that_is_left_out_need_its_name(tmp_path, capsys):
+    work = array_work(tmp_path, labels=[1, 1, 2, 3, 3, 3], true_labels=[1, 2, 2, 3, 3, 3])
+    assert clean(work, tmp_path / 'new', decisions_file(tmp_path / 'd.csv', '2,2,2,drop,'), '--write') == 0
+    said = capsys.readouterr().out
+    assert 'class_names.npy is new' in said
+    found = load_as_told(said, 'arrays', work)
+    assert [found.class_names[row] for row in found.label] == list('11333')
+    assert [found.class_names[row] for row in found.true_label] == list('12333')
+
+
+def test_a_class_that_is_not_there_any_more(tmp_path, capsys):
+    labels = [0, 0, 0, 1, 1, 1]
+    work = array_work(tmp_path, labels=labels, class_names=['a', 'b', 'c'])
+    images = np.load(tmp_path / 'in.npz')['images']
+    np.savez(tmp_path / 'in.npz', images=images, labels=labels, class_names=['a', 'b', 'd'])
+    decisions = decisions_file(tmp_path / 'd.csv', '0,0,a,relabel,c')
+    refused(capsys, clean(work, tmp_path / 'new', decisions), 'the data has changed', 'there is no class c')
 
 
 @pytest.mark.parametrize('kind', ['folder', 'filelist'])

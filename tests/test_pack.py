@@ -78,6 +78,15 @@ def test_arrays_are_packed_at_another_size_with_their_true_labels(tmp_path):
     _same(packed.replace(image=source.image), source)
 
 
+@pytest.mark.parametrize('labels', [[3, 1, 7], ['b', '07', 'a']])
+def test_labels_of_arrays_are_packed_as_they_are(tmp_path, labels):
+    np.savez(tmp_path / 'a.npz', images=np.stack([_pixels(i) for i in range(3)]), labels=labels)
+    pack.pack(tmp_path / 'out', name='arrays', path=str(tmp_path / 'a.npz'))
+    assert np.load(tmp_path / 'out/labels.npy').tolist() == labels
+    assert not (tmp_path / 'out/class_names.npy').exists()
+    _same(*(data.load('arrays', split='train', path=str(tmp_path / name)) for name in ('out', 'a.npz')))
+
+
 def test_test_images_of_another_size_are_refused_before_they_are_written(tmp_path):
     images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
     other = {'test_images': images[:2, :6], 'test_labels': labels[:2]}

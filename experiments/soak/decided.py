@@ -5,8 +5,10 @@ import json
 import pathlib
 from collections.abc import Callable
 
+import numpy as np
+
 from experiments.soak.left import begun
-from experiments.soak.photos import Command, command, folder, quick
+from experiments.soak.photos import Command, arrays, command, folder, quick
 from experiments.soak.trial import REFUSED, WORKS, Trial, call
 
 _HEADER = 'index,id,given_label,decision,label'
@@ -77,6 +79,20 @@ def _in_memory(at: pathlib.Path, out: str) -> Command:
     return made
 
 
+def _one_based(at: pathlib.Path) -> Command:
+    """Labels from 1 without names; the first image becomes another class."""
+    arrays(at / 'photos.npz', labels=lambda labels: labels + 1)
+    status, said = call(quick(at / 'photos.npz', at / 'run'))
+    if status:
+        raise RuntimeError(said)
+    return _cleaned(at, lambda name, given: f'relabel,{5 - int(given)}' if name == '0' else None)
+
+
+def _stays_one_based(at: pathlib.Path) -> bool:
+    before = np.load(at / 'photos.npz')['labels']
+    return np.load(at / 'out' / 'labels.npy').tolist() == [5 - before[0], *before[1:]]
+
+
 def _has_54(at: pathlib.Path) -> bool:
     """Whether the copy has all but the six images that were dropped."""
     return len(list((at / 'out').rglob('*.png'))) == 54
@@ -119,6 +135,7 @@ TRIALS = [
             'rows of empty cells': lambda text: f'{text},,,,\n',
         }.items()
     ),
+    Trial('decisions', 'arrays with labels from 1', WORKS, _one_based, _stays_one_based),
     Trial('decisions', 'UTF-16', REFUSED, lambda at: _saved(at, str, 'utf-16')),
 ]
 

@@ -90,6 +90,8 @@ def same_data(folder: WorkDir, request: Request, changes: Changes, found: origin
         now = names[found.train.label[found.listed]]  # NO_LABEL is the last
         for row in np.flatnonzero(now != changes.given):
             raise identity.changed(folder, f'the label of {changes.id[row]} was {changes.given[row]}, is {now[row]}')
+    for name in sorted(set(changes.new[changes.kept]) - set(found.train.class_names)):
+        raise identity.changed(folder, f'there is no class {name}')
 
 
 def _same(now: np.ndarray, noted: list) -> np.ndarray:

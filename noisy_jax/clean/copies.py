@@ -104,7 +104,7 @@ def write(
     elif settings['name'] == 'filelist':
         _file_list(files, settings['test_path'], changes, originals)
     else:
-        _arrays(out, changes, originals)
+        _arrays(out, settings['path'], changes, originals)
     with open_text(files.new('changes.csv')) as text:
         spreadsheet.write(text, [CHANGES_HEADER, *changes.rows()])
     return files.linked
@@ -160,26 +160,17 @@ def _file_list(files: Files, test_path: str, changes: Changes, originals: Origin
             spreadsheet.write(text, [('path', 'label'), *zip(test.id, labels, strict=True)])
 
 
-def _arrays(out: pathlib.Path, changes: Changes, originals: Originals) -> None:
-    """images.npy, labels.npy, ids.npy, class_names.npy, true_labels.npy where they are known; the same of the test."""
+def _arrays(out: pathlib.Path, path: str, changes: Changes, originals: Originals) -> None:
+    """images.npy, labels.npy, ids.npy, true_labels.npy and class_names.npy as in `path`; the same of the test set."""
     train, test, kept = originals.train, originals.test, originals.listed[changes.kept]
-    rows = np.sort(np.concatenate([kept, originals.unlabelled]))
-    true = set() if train.true_label is None else {train.class_names[label] for label in train.true_label[rows]}
-    emptied = set(changes.emptied) - true
-    names = [name for name in changes.class_names if name not in emptied]
-    number = {name: number for number, name in enumerate(names)}
-    renumbered = np.array([number.get(name, NO_LABEL) for name in train.class_names])
+    number = {name: number for number, name in enumerate(train.class_names)}
     label = np.full(len(train), NO_LABEL)
     label[kept] = [number[name] for name in changes.new[changes.kept]]
-    splits = {'': train.replace(label=label).take(rows)}
-    if true:
-        splits[''] = splits[''].replace(true_label=renumbered[splits[''].true_label])
-    if test is not None:
-        splits['test_'] = test.replace(label=renumbered[test.label])
+    rows = np.sort(np.concatenate([kept, originals.unlabelled]))
+    splits = {'': train.replace(label=label).take(rows)} | ({} if test is None else {'test_': test})
     for prefix, dataset in splits.items():
         _write_images(out / f'{prefix}images.npy', dataset.image)
-        arrays.save_labels(out, dataset, prefix)
-    np.save(out / 'class_names.npy', np.array(names))
+    arrays.save_labels(out, splits, like=path)
 
 
 def _write_images(file: pathlib.Path, images: Images) -> None:

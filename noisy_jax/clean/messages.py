@@ -14,7 +14,7 @@ from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import KINDS, Originals
 from noisy_jax.config import completed
-from noisy_jax.data import filelist
+from noisy_jax.data import arrays, filelist
 from noisy_jax.data.settings import DATA, NOISE
 from noisy_jax.errors import InputError, one_line, shortened, some
 from noisy_jax.workdir import WorkDir
@@ -127,6 +127,18 @@ def _untested(request: Request, found: Originals | None) -> list[str]:
     return [f'left out: {count} images of the test set, {why}: {classes}']
 
 
+def _newly_named(request: Request) -> list[str]:
+    """That arrays without names of classes have some now, in a line if so."""
+    if request.is_list or request.settings['name'] != 'arrays':
+        return []
+    if arrays.are_named(request.settings['path']) or not arrays.are_named(request.options.out):
+        return []
+    return [
+        'class_names.npy is new, as some true labels are of classes that no label is of any more; labels that are '
+        'numbers are its rows'
+    ]
+
+
 def _by_number(settings: dict[str, Any]) -> bool:
     """Whether labels of the run's lists are numbers; also where its training list is not there any more."""
     try:
@@ -187,7 +199,7 @@ def written(request: Request, changes: Changes, found: Originals | None, linked:
     """What was written, and the options that train on it, in lines; `estimate` is one of them."""
     out, settings = request.options.out, request.settings
     lines = [f'{out} is written' + (f'; {linked} files are hard links, do not edit them in place' if linked else '')]
-    lines += [*_untested(request, found), estimate]
+    lines += [*_untested(request, found), *_newly_named(request), estimate]
     if alone := _one_class(changes):
         return [*lines, *alone]
     reads = {'path': out}

@@ -2,6 +2,7 @@
 
 import pathlib
 import zipfile
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ _READ = (
     *('images', 'labels', 'ids', 'true_labels', 'class_names', _LEVELS),
     *('test_images', 'test_labels', 'test_ids', 'test_true_labels'),
 )
+_LABELS = ('labels', 'true_labels', 'class_names', 'test_labels', 'test_true_labels')
 _NEEDED = 'an .npz file or a folder of .npy files is needed'
 
 
@@ -94,16 +96,43 @@ def _check_ids(ids: np.ndarray | None, source: str) -> None:
         raise InputError(f'{source}: each image needs its own, found twice: {some(twice, 3)}')
 
 
-def save_labels(folder: pathlib.Path, dataset: Dataset, prefix: str = '') -> None:
-    """Writes ids, true labels and levels where known, and labels, as `load` reads them; `prefix`: 'test_' or ''."""
-    if dataset.levels:
-        np.save(folder / f'{_LEVELS}.npy', dataset.levels)
-    for name, array in (('ids', dataset.id), ('true_labels', dataset.true_label), ('labels', dataset.label)):
-        if array is not None:
-            np.save(folder / f'{prefix}{name}.npy', array)
+def save_labels(folder: pathlib.Path, splits: Mapping[str, Dataset], like: str = '') -> None:
+    """Writes ids, true labels and levels where known, labels and class_names, as `load` reads them.
+
+    Labels are rows of class_names. Those of a copy have the form that they have in the arrays `like`: text stays text,
+    and without class_names numbers stay as they are, unless true or test labels are of classes that no label is of.
+
+    Args:
+      folder: of the images.
+      splits: data sets by prefix: '' for training, maybe 'test_'.
+      like: path of the arrays that are copied; '': data of another kind.
+    """
+    train, given = splits[''], _read(pathlib.Path(like), _LABELS) if like else {}
+    numbers = [array for each in splits.values() for array in (each.label, each.true_label) if array is not None]
+    named = not given or 'class_names' in given or bool(np.setdiff1d(np.concatenate(numbers), train.label).size)
+    if named:
+        np.save(folder / 'class_names.npy', np.array(train.class_names))
+    for prefix, dataset in reversed(splits.items()):  # the last file makes the folder readable
+        if dataset.levels:
+            np.save(folder / f'{_LEVELS}.npy', dataset.levels)
+        np.save(folder / f'{prefix}ids.npy', dataset.id)
+        for name, label in ((f'{prefix}true_labels', dataset.true_label), (f'{prefix}labels', dataset.label)):
+            if label is None:
+                continue
+            names = np.array([*dataset.class_names, str(NO_LABEL)])  # NO_LABEL is the last
+            if name in given and given[name].dtype.kind == 'U':
+                label = names[label]
+            elif not named:
+                label = names[label].astype(np.int64)
+            np.save(folder / f'{name}.npy', label)
 
 
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def are_named(path: str) -> bool:
+    """Whether class_names are among the arrays, so that labels that are numbers are rows of them."""
+    return 'class_names' in _read(pathlib.Path(path), ('class_names',))
+
+
+def _read(path: pathlib.Path, wanted: Collection[str] = _READ) -> dict[str, np.ndarray]:
     if path == pathlib.Path() or not path.exists():  # '' is Path('.')
         raise InputError(f'data.path: {str(path)!r} is not set or does not exist; {_NEEDED}')
     if not path.is_dir() and not zipfile.is_zipfile(path):  # np.load would advise to unpickle it
@@ -112,10 +141,10 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         if not path.is_dir():
             with np.load(path) as archive:  # which gives the bytes of members of another kind
-                for name in filter(archive.__contains__, _READ):
+                for name in filter(archive.__contains__, wanted):
                     arrays[name] = archive[name]
             return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
-        for name in _READ:
+        for name in wanted:
             if (file := path / f'{name}.npy').exists():
                 arrays[name] = np.load(file, mmap_mode='r')
     except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them

@@ -6,6 +6,7 @@
 
 Options are the settings of config.data (configs/README.md). The folder --out gets images.npy, labels.npy,
 ids.npy, class_names.npy, true_labels.npy where they are known, the same of the test set as test_*.npy, and pack.json.
+Labels of arrays keep their form: without class_names where these have none.
 After any stop, rerun the same command to resume; a finished pack, or a folder with other files, is never written to.
 """
 
@@ -96,9 +97,7 @@ def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
         _note(folder, state)
         for prefix, dataset in splits.items():
             _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state)
-        np.save(folder / 'class_names.npy', np.array(train.class_names))
-        for prefix, dataset in reversed(splits.items()):  # the last file makes the folder readable
-            arrays.save_labels(folder, dataset, prefix)
+        arrays.save_labels(folder, splits, like=settings['path'] if settings['name'] == 'arrays' else '')
         _note(folder, state | {'complete': True})
     except OSError as error:
         raise InputError(
