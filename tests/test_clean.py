@@ -366,8 +366,9 @@ def test_decisions_win(pets, tmp_path, capsys, options, counts, by_suspicion, es
         lambda text: 'sep=,\n' + text,
         lambda text: 'sep=;\n' + text.replace(',', ';'),
         lambda text: text.replace('\n', '\r\n,,,,\r\n'),
+        lambda text: text.replace(',\n', '\n'),
     ],
-    ids=['semicolons', 'sep=,', 'sep=;', 'empty rows'],
+    ids=['semicolons', 'sep=,', 'sep=;', 'empty rows', 'no separator at the end'],
 )
 def test_decisions_that_a_spreadsheet_saved(pets, tmp_path, saved):
     decisions = decisions_file(tmp_path / 'd.csv', *DECISIONS, '')

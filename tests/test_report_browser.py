@@ -412,7 +412,7 @@ def test_decisions_are_loaded_by_id(page, data):
     wrong[2][3] = 'burn'
     wrong[3][3:] = ['relabel', 'no class']
     wrong[4][3:] = ['keep', next(name for name in HOSTILE if name != wrong[4][2])]
-    wrong[5:] = [wrong[5][:4], [], rows[0]]
+    wrong[5:] = [wrong[5][:3], [], rows[0]]
     page.load(rows + wrong)
     assert page.notice() == (
         'loaded.csv: 4 decisions loaded. Left out: 1 row of an image that is not in this report, 1 row with another '
@@ -435,6 +435,12 @@ def test_decisions_are_loaded_by_id(page, data):
 def test_decisions_are_loaded_as_spreadsheets_of_many_languages_save_them(page, data, separator, head):
     page.load(_rows(data, {0: ('keep', ''), 1: ('drop', '')}), separator=separator, head=head)
     assert page.notice() == 'loaded.csv: 2 decisions loaded.'
+    assert page.decided()[:3] == ['keep', 'drop', '']
+
+
+def test_decisions_are_loaded_without_their_empty_last_cells(page, data):
+    page.load(_rows(data, {0: ('keep',), 1: ('drop',), 2: ('relabel',)}))
+    assert page.notice() == 'loaded.csv: 2 decisions loaded. Left out: 1 row without a decision of this run.'
     assert page.decided()[:3] == ['keep', 'drop', '']
 
 

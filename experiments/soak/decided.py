@@ -132,6 +132,7 @@ TRIALS = [
         for name, change in {
             'semicolons': lambda text: text.replace(',', ';'),
             'a first line sep=,': lambda text: f'sep=,\n{text}',
+            'no separator at the end': lambda text: text.replace(',\n', '\n'),
             'rows of empty cells': lambda text: f'{text},,,,\n',
         }.items()
     ),

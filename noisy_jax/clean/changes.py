@@ -130,7 +130,8 @@ def _rows(file: str | os.PathLike) -> list[tuple[int, list[str]]]:
         raise InputError(
             f"{file}, line {line}: '{','.join(header)}' found; '{','.join(DECISIONS_HEADER)}' is needed, in CSV UTF-8"
         )
-    return rows
+    # A spreadsheet may leave out the separator before an empty last cell.
+    return [(line, [*row, ''] if len(row) == len(DECISIONS_HEADER) - 1 else row) for line, row in rows]
 
 
 def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:

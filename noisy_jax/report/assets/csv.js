@@ -53,7 +53,7 @@ function parseCsv(saved) {
 }
 
 /** The decision of a row, or undefined if it is none of this run. */
-function decisionIn(place, kind, label) {
+function decisionIn(place, kind, label = '') {
   if (kind === 'drop') return decisionOf(place, 'drop');
   if (kind === 'keep' && ['', exactlyGiven(place)].includes(label)) return decisionOf(place, 'keep');
   const number = exact.classes.indexOf(label);
@@ -70,7 +70,8 @@ function readRows(rows) {
   for (const row of rows) {
     const [, id, label, ...choice] = row;
     const place = byId.get(id);
-    if (row.length !== COLUMNS.length || found.has(place)) refused[broken] += 1;
+    // A spreadsheet may leave out the separator before an empty last cell.
+    if (![COLUMNS.length - 1, COLUMNS.length].includes(row.length) || found.has(place)) refused[broken] += 1;
     else if (place === undefined) refused[unknown] += 1;
     else if (label !== exactlyGiven(place)) refused[other] += 1;
     else if (!decisionIn(place, ...choice)) refused[broken] += 1;
