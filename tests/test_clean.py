@@ -367,8 +367,9 @@ def test_decisions_win(pets, tmp_path, capsys, options, counts, by_suspicion, es
         lambda text: 'sep=;\n' + text.replace(',', ';'),
         lambda text: text.replace('\n', '\r\n,,,,\r\n'),
         lambda text: text.replace(',\n', '\n'),
+        lambda text: text.replace(',\n', ',NA\n').replace(',keep,dog', ',keep,nan'),
     ],
-    ids=['semicolons', 'sep=,', 'sep=;', 'empty rows', 'no separator at the end'],
+    ids=['semicolons', 'sep=,', 'sep=;', 'empty rows', 'no separator at the end', 'NA'],
 )
 def test_decisions_that_a_spreadsheet_saved(pets, tmp_path, saved):
     decisions = decisions_file(tmp_path / 'd.csv', *DECISIONS, '')
@@ -376,6 +377,17 @@ def test_decisions_that_a_spreadsheet_saved(pets, tmp_path, saved):
     (tmp_path / 'd.csv').write_text(saved((tmp_path / 'd.csv').read_text()))
     assert clean(pets[1], tmp_path / 'again.csv', decisions, '--write') == 0
     assert (tmp_path / 'again.csv').read_text() == (tmp_path / 'new.csv').read_text()
+
+
+def test_decisions_on_a_class_called_na(tmp_path, capsys):
+    """It is a name then, no empty cell."""
+    _, work = listed_work(tmp_path, [('a.png', 'NA'), ('b.png', 'cat')])
+    decisions = decisions_file(tmp_path / 'd.csv', '0,a.png,NA,keep,NA', '1,b.png,cat,relabel,NA')
+    assert clean(work, tmp_path / 'new.csv', decisions, '--write') == 0
+    assert (tmp_path / 'new.csv').read_text() == 'path,label\na.png,NA\nb.png,NA\n'
+    capsys.readouterr()
+    decisions = decisions_file(tmp_path / 'd.csv', '1,b.png,cat,keep,NA')
+    refused(capsys, clean(work, tmp_path / 'other.csv', decisions), "'NA'", "'cat' is to be kept")
 
 
 @pytest.mark.parametrize(

@@ -439,9 +439,11 @@ def test_decisions_are_loaded_as_spreadsheets_of_many_languages_save_them(page, 
 
 
 def test_decisions_are_loaded_without_their_empty_last_cells(page, data):
-    page.load(_rows(data, {0: ('keep',), 1: ('drop',), 2: ('relabel',)}))
-    assert page.notice() == 'loaded.csv: 2 decisions loaded. Left out: 1 row without a decision of this run.'
-    assert page.decided()[:3] == ['keep', 'drop', '']
+    """As a spreadsheet leaves them out, or as R and pandas write them."""
+    choices = {0: ('keep',), 1: ('drop',), 2: ('relabel',), 3: ('keep', 'NA'), 4: ('drop', 'nan'), 5: ('relabel', 'NA')}
+    page.load(_rows(data, choices))
+    assert page.notice() == 'loaded.csv: 4 decisions loaded. Left out: 2 rows without a decision of this run.'
+    assert page.decided()[:6] == ['keep', 'drop', '', 'keep', 'drop', '']
 
 
 def test_loading_replaces_decisions_only_when_confirmed(page, data):

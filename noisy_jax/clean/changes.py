@@ -14,6 +14,7 @@ DECISIONS_HEADER = ('index', 'id', 'given_label', 'decision', 'label')
 CHANGES_HEADER = ('index', 'id', 'given_label', 'new_label', 'reason')
 _DECISIONS = ('relabel', 'keep', 'drop')
 _DROPPED = ''
+_EMPTY = ('', 'na', 'nan')  # in lower case: an empty cell as R and pandas write it
 _DIGITS = 18  # of an index
 _UTF_16 = '\udcff\udcfe', '\udcfe\udcff'  # how it begins, read as UTF-8
 
@@ -154,6 +155,7 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
     names = changes.class_names
     if decision == 'relabel' and label not in names:
         return f'label {label!r} is not a class of this run; {some(names, 20)}'
-    if decision == 'keep' and label not in ('', given):
+    is_empty = label.lower() in _EMPTY and label not in names
+    if decision == 'keep' and label != given and not is_empty:
         return f'label {label!r}, but {given!r} is to be kept; relabel changes it'
     return ''

@@ -55,8 +55,9 @@ function parseCsv(saved) {
 /** The decision of a row, or undefined if it is none of this run. */
 function decisionIn(place, kind, label = '') {
   if (kind === 'drop') return decisionOf(place, 'drop');
-  if (kind === 'keep' && ['', exactlyGiven(place)].includes(label)) return decisionOf(place, 'keep');
   const number = exact.classes.indexOf(label);
+  const isEmpty = number < 0 && /^(?:na|nan)?$/i.test(label); // as R and pandas write it
+  if (kind === 'keep' && (isEmpty || label === exactlyGiven(place))) return decisionOf(place, 'keep');
   return kind === 'relabel' && number >= 0 ? decisionOf(place, 'other', number) : undefined;
 }
 
