@@ -18,6 +18,7 @@ from PIL import Image
 from noisy_jax import data
 from noisy_jax.clean import __main__ as command
 from noisy_jax.clean import copies, readback
+from noisy_jax.clean.changes import decide, unchanged
 from noisy_jax.data import arrays, folder, identity
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.errors import InputError
@@ -401,6 +402,22 @@ def test_decisions_in_another_encoding(pets, tmp_path, capsys, encoding, row, wo
     decisions = decisions_file(tmp_path / 'd.csv', row)
     (tmp_path / 'd.csv').write_bytes((tmp_path / 'd.csv').read_text().encode(encoding))
     refused(capsys, clean(pets[1], tmp_path / 'new', decisions), *words)
+
+
+@pytest.mark.parametrize(
+    ('name', 'saved', 'words'),
+    [
+        ('K\udce4se', 'Käse', ["'Käse' is not", "'K\\xe4se'; these decisions", 'this name is not in UTF-8']),
+        ('Käse', 'KÃ¤se', ["'KÃ¤se' is not", "'Käse'; these decisions", 'not saved as CSV UTF-8']),
+        ('Käse', 'K?se', ["'K?se' is not", "'Käse'; these decisions", 'not saved as CSV UTF-8']),
+    ],
+    ids=['list in ANSI', 'read as ANSI', 'no such letter'],
+)
+def test_names_in_another_encoding(tmp_path, capsys, name, saved, words):
+    given = unchanged({'id': np.array(['a.png']), 'given_label': np.array([name])}, (name,))
+    with pytest.raises(InputError) as refusal:
+        decide(given, decisions_file(tmp_path / 'd.csv', f'0,a.png,{saved},keep,').removeprefix('--decisions='))
+    assert all(word in str(refusal.value) for word in words)
 
 
 @pytest.mark.parametrize(

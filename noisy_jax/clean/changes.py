@@ -147,8 +147,7 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
         return f'index {index} is in line {lines[index]} too; once only'
     for field, found, wanted in (('id', name, changes.id[index]), ('given_label', given, changes.given[index])):
         if found != wanted:
-            why = 'these decisions are for other data'
-            why += '' if found.isprintable() else ', or not saved as CSV UTF-8'
+            why = f'these decisions are for other data{_encoding(found, wanted)}'
             return f"{field} '{found}' is not that of this run, '{wanted}'; {why}"
     if decision not in _DECISIONS:
         return f'decision {decision!r} is not allowed; one of {", ".join(_DECISIONS)}'
@@ -159,3 +158,12 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
     if decision == 'keep' and label != given and not is_empty:
         return f'label {label!r}, but {given!r} is to be kept; relabel changes it'
     return ''
+
+
+def _encoding(found: str, wanted: str) -> str:
+    """That the encoding of the file may be why a name is not the wanted one; '' where both are in ASCII."""
+    if found.isascii() and wanted.isascii():
+        return ''
+    if any('\udc80' <= letter <= '\udcff' for letter in wanted):  # bytes, as files.open_text reads them
+        return ', or in another encoding: this name is not in UTF-8'
+    return ', or not saved as CSV UTF-8'
