@@ -1058,6 +1058,26 @@ def test_originals_that_have_moved(pets, tmp_path, capsys):
     refused(capsys, clean_all(work, tmp_path / 'again', f'--data={tmp_path / "moved"}'), 'cat/002.png', '1 of 8')
 
 
+def test_a_list_that_is_not_in_its_place(tmp_path, capsys):
+    """Where data.path is a list: it has another name, or is in another folder with its images."""
+    rows, path = [('a.png', 'top'), ('b.png', 'hat')], tmp_path / 'shop/train.csv'
+    root, work = listed_work(tmp_path, rows, path=str(path), list='')
+    path.rename(root / 'old.csv')
+    assert clean_all(work, tmp_path / 'renamed.csv', '--write') == 0
+    assert len(load_as_told(capsys.readouterr().out, 'filelist', work)) == 2
+    words = ['--data', 'no list train.csv', f'--data={root}/NAME.csv']
+    refused(capsys, clean_all(work, tmp_path / 'new', f'--data={root}'), *words)
+    (root / 'old.csv').rename(path)
+    root.rename(tmp_path / 'moved')
+    assert clean_all(work, tmp_path / 'moved.csv', '--write') == 0
+    said = capsys.readouterr().out
+    assert f'there is no {root} any more' in said
+    assert '--config.data.path=FOLDER' in said
+    for out in ('new', 'new.csv'):
+        assert clean_all(work, tmp_path / out, '--write', f'--data={tmp_path / "moved"}') == 0
+        assert len(load_as_told(capsys.readouterr().out, 'filelist', work)) == 2
+
+
 def test_class_names_that_are_numbers(tmp_path, capsys):
     for name in ('02', '10'):
         digit_files.save(tmp_path / 'in' / name, np.full((4, 4, 3), int(name), np.uint8))

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,7 @@ class Request:
         data, issues = folder.load_json('data'), folder.load_json('summary').get('label_issues')
         if not issues:
             raise InputError(f'{folder.path}: this run has no label issues; it is not finished or has no classifier')
-        path = config.data.path and (options.data or config.data.path)  # without one, images were in memory
-        settings = config.data.to_dict() | {'path': path}
+        settings = config.data.to_dict() | {'path': _path(options.data, config.data)}
         unlabelled = data.get('unlabelled', 0)
         return cls(options, settings, config.noise.kind, issues, tuple(data['classes']), unlabelled)
 
@@ -89,6 +89,23 @@ class Request:
         if self.in_memory or self.settings['name'] not in KINDS:
             return False
         return self.unlabelled > 0 or (self.tests_by_names and bool(changes.emptied or self.settings['max_classes']))
+
+
+def _path(now: str | None, settings: Mapping[str, Any]) -> str:
+    """Where the originals of a run are: `now`, as --data says, or data.path; '' where images were in memory."""
+    if not settings['path'] or not now:
+        return settings['path']
+    if not _is_listed(settings) or not os.path.isdir(now):
+        return now
+    name = os.path.basename(settings['path'])
+    if not os.path.isfile(os.path.join(now, name)):
+        raise InputError(f'--data: no list {name} in {now}; take the path of the list, --data={now}/NAME.csv')
+    return os.path.join(now, name)
+
+
+def _is_listed(settings: Mapping[str, Any]) -> bool:
+    """Whether data.path is that of a list, in the folder of its images."""
+    return settings['name'] == 'filelist' and not settings['list']
 
 
 def planned(request: Request, changes: Changes, found: Originals | None, estimate: str) -> list[str]:
@@ -207,9 +224,12 @@ def written(request: Request, changes: Changes, found: Originals | None, linked:
         if settings['name'] not in ('folder', 'filelist') or request.in_memory:
             return lines
         root = pathlib.Path(settings['path'])
-        root = root.parent if root.is_file() else root
+        root = root.parent if _is_listed(settings) else root
         listed = os.path.abspath(out) if (root / out).exists() else out  # a list of this name there would be read first
         reads = {'name': 'filelist', 'path': str(root), 'list': listed, 'labels': ''}
+        if not root.is_dir():
+            reads['path'] = 'FOLDER'
+            lines.append(f'there is no {root} any more: FOLDER below is the folder where the images are now')
         reads['class_names'] = settings['class_names']
         if request.tests_by_names and found is not None and found.untested:
             reads |= _NO_TEST
