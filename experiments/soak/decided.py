@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from experiments.soak.left import begun
-from experiments.soak.photos import Command, arrays, command, folder, quick
+from experiments.soak.photos import Command, arrays, command, folder, listed, quick
 from experiments.soak.trial import REFUSED, WORKS, Trial, call
 
 _HEADER = 'index,id,given_label,decision,label'
@@ -25,8 +25,8 @@ def _cleaned(at: pathlib.Path, decide: Callable[[str, str], str | None], out: st
     return command('clean', f'--workdir={at / "run"}', f'--out={at}/{out}', f'--decisions={at / "d.csv"}', '--write')
 
 
-def _run(at: pathlib.Path, *more: str) -> None:
-    status, said = call(quick(at / 'photos', at / 'run', *more))
+def _run(at: pathlib.Path, *more: str, of: str = 'photos') -> None:
+    status, said = call(quick(at / of, at / 'run', *more))
     if status:
         raise RuntimeError(said)
 
@@ -79,12 +79,20 @@ def _in_memory(at: pathlib.Path, out: str) -> Command:
     return made
 
 
+def _moved(at: pathlib.Path, name: str) -> Command:
+    """A list and its images, in another folder since, the list maybe with another name; one of 12 images is dropped."""
+    listed(at / 'in' / 'photos.csv', 'ab')
+    _run(at, of='in/photos.csv')
+    made = _cleaned(at, lambda image, _: 'drop,' if image.endswith('0/00.png') else None)
+    (at / 'in').rename(at / 'moved')
+    (at / 'moved' / 'photos.csv').rename(at / 'moved' / name)
+    return [*made, f'--data={at / "moved"}']
+
+
 def _one_based(at: pathlib.Path) -> Command:
     """Labels from 1 without names; the first image becomes another class."""
     arrays(at / 'photos.npz', labels=lambda labels: labels + 1)
-    status, said = call(quick(at / 'photos.npz', at / 'run'))
-    if status:
-        raise RuntimeError(said)
+    _run(at, of='photos.npz')
     return _cleaned(at, lambda name, given: f'relabel,{5 - int(given)}' if name == '0' else None)
 
 
@@ -136,6 +144,14 @@ TRIALS = [
             'rows of empty cells': lambda text: f'{text},,,,\n',
         }.items()
     ),
+    Trial(
+        'decisions',
+        'a list that has moved',
+        WORKS,
+        lambda at: _moved(at, 'photos.csv'),
+        lambda at: len(list((at / 'out').rglob('*.png'))) == 11,
+    ),
+    Trial('decisions', 'a list that has moved and been renamed', REFUSED, lambda at: _moved(at, 'other.csv')),
     Trial('decisions', 'arrays with labels from 1', WORKS, _one_based, _stays_one_based),
     Trial('decisions', 'UTF-16', REFUSED, lambda at: _saved(at, str, 'utf-16')),
 ]
