@@ -226,3 +226,10 @@ def test_one_hot_pixel_that_takes_the_levels_of_all_is_warned_of(tmp_path, brigh
             f'100% of the images have about 3; hot pixels, or a number for no data, as in {tmp_path}/a/2.png?'
             in str(each.message)
         )
+
+
+def test_deep_images_of_one_value_are_black(tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((8, 8), 700, np.uint16)).save(tmp_path / name / '0.png')
+    assert not data.load('folder', split='train', path=str(tmp_path)).image[:].any()
