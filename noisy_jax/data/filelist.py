@@ -1,25 +1,19 @@
 """Loader of lists of image files: lines of `path label`, as WebVision and Clothing1M have them, or CSV."""
 
-import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from noisy_jax import spreadsheet
-from noisy_jax.data import pictures
-from noisy_jax.data.dataset import NO_LABEL, Dataset, balanced, in_order, is_number, warn_of_empty, warn_of_minus_one
+from noisy_jax.data import list_file, pictures
+from noisy_jax.data.class_names import classes_of, numbers_of
+from noisy_jax.data.dataset import Dataset, balanced, warn_of_empty
 from noisy_jax.data.encoded import Paths
+from noisy_jax.data.list_file import Entries
 from noisy_jax.data.reading import DEFAULT, Decoding
-from noisy_jax.errors import InputError, some
-from noisy_jax.files import lines
+from noisy_jax.errors import InputError
 
-_HEADS = ('path', 'file', 'filename', 'image')  # names of the first column
-_NAME_HEADS = ('name', 'class', 'class_name', 'label')  # of the only one of class_names
-_TABLES = {'.csv': '', '.tsv': '\t'}  # and their separators; '': that of the first row
-_DIGITS = 19  # of numbers that are too large for int64
 _UNSEEN, _LINK = -1, -2  # of files in a folder, in place of their row
 # What `load` takes of config.data; files are looked up in the folder of the data, then in the current one.
 _FILES = ('list', 'test_list', 'labels', 'test_labels', 'class_names')
@@ -61,11 +55,11 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     if split == 'test' and not lists['test_list']:
         return None
     files = {field: _find(root, field, lists[field]) for field in _FILES if lists[field] or field == 'list'}
-    entries = _entries(files['list'], files.get('labels'))
-    classes = _classes(entries, files.get('class_names'), lists['max_classes'])
+    entries = list_file.read(files['list'], files.get('labels'))
+    classes = classes_of(entries, files.get('class_names'), lists['max_classes'])
     if split == 'test':
-        entries, root = _entries(files['test_list'], files.get('test_labels')), root / lists['test_path']
-    label, names = _numbers(entries, classes), classes.names[: lists['max_classes'] or None]
+        entries, root = list_file.read(files['test_list'], files.get('test_labels')), root / lists['test_path']
+    label, names = numbers_of(entries, classes), classes.names[: lists['max_classes'] or None]
     rows = np.flatnonzero(label < len(names))
     if not len(rows):
         raise InputError(
@@ -81,73 +75,6 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     return Dataset.of_files(Paths(root, ids), decoding, names, available=available, **columns)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Entries:
-    """A list, by column: line numbers, paths, labels as text."""
-
-    file: pathlib.Path
-    lines: list[int]
-    paths: list[str]
-    labels: list[str]
-
-    def fault(self, row: int, text: str) -> InputError:
-        return InputError(f'{self.file}, line {self.lines[row]}: {text}')
-
-
-def _entries(file: pathlib.Path, labels: pathlib.Path | None) -> _Entries:
-    """A list, with the labels of another one where there is one."""
-    entries = _Entries(file, *map(list, zip(*_parse(file, labelled=not labels), strict=True)))
-    first: dict[str, int] = {}
-    for row, path in enumerate(entries.paths):
-        _refuse_copy(entries, row, first.setdefault(path, row))
-    if labels:
-        known: dict[str, str] = {}
-        for line, path, label in _parse(labels):
-            if known.setdefault(path, label) != label:
-                raise InputError(f'{labels}, line {line}: {path} is {label!r} here, {known[path]!r} before')
-        for row, path in enumerate(entries.paths):
-            if path not in known:
-                raise entries.fault(row, f'{path} has no label in {labels}')
-            entries.labels[row] = known[path]
-    return entries
-
-
-def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str, str]]:
-    """(line number, path, label) of each line that is not empty; label is '' in a list of paths only."""
-    rows, wanted, is_table = [], 2 if labelled else 1, file.suffix.lower() in _TABLES
-    found = _records(file, labelled=labelled, separator='' if labelled else ',')  # a path may hold semicolons
-    for number, (line, words) in enumerate((line, words) for line, words in found if any(words)):
-        if is_table and number == 0 and words[0].lower() in _HEADS:
-            continue
-        needed = words[:1] if is_table else words  # the label of a table may be empty
-        if len(words) != wanted or not all(needed):
-            need = 'a path and a label' if labelled else 'a single path'
-            raise InputError(f'{file}, line {line}: {" ".join(words)!r} is not {need}')
-        label = words[1] if labelled else ''
-        if '\n' in label or '\r' in label:
-            raise InputError(f'{file}, line {line}: its label has a line break; a quotation mark may be missing')
-        rows.append((line, words[0], label))
-    if not rows:
-        raise InputError(
-            f'{file}: the list is empty; {"a path and a label" if labelled else "a path"} per line is needed'
-        )
-    return rows
-
-
-def _records(file: pathlib.Path, *, labelled: bool, separator: str = '') -> Iterator[tuple[int, list[str]]]:
-    """(line number, words) of each line, of a table each record; `separator` is that of `.csv`, if it is known."""
-    suffix = file.suffix.lower()
-    if suffix in _TABLES:
-        try:
-            for line, row in spreadsheet.read(lines(file), _TABLES[suffix] or separator, loose=True):
-                yield line, [word.strip() for word in row]
-        except spreadsheet.Error as error:
-            raise InputError(f'{file}: cannot be read as a table ({error})') from error
-    else:
-        for number, line in enumerate(lines(file), 1):
-            yield number, [word.strip() for word in (line.rsplit(maxsplit=1) if labelled else [line])]
-
-
 def labels_are_numbers(path: str, **lists: Any) -> bool:
     """Whether the labels of a training list are numbers of lines of its class_names, and not their names.
 
@@ -160,76 +87,11 @@ def labels_are_numbers(path: str, **lists: Any) -> bool:
     if not lists['class_names']:
         return False
     files = {field: _find(root, field, lists[field]) for field in ('list', 'labels', 'class_names') if lists[field]}
-    return _classes(_entries(files['list'], files.get('labels')), files['class_names'], lists['max_classes']).by_number
+    entries = list_file.read(files['list'], files.get('labels'))
+    return classes_of(entries, files['class_names'], lists['max_classes']).by_number
 
 
-class _Classes(NamedTuple):
-    """Names of all classes; whether labels are their numbers, and whether there may be greater ones, of no name."""
-
-    names: tuple[str, ...]
-    by_number: bool = False
-    has_more: bool = False
-
-
-def _classes(entries: _Entries, file: pathlib.Path | None, max_classes: int) -> _Classes:
-    labels = {label for label in entries.labels if label}
-    if file:
-        names = _names(file)
-        by_number = all(map(is_number, labels)) and not labels <= set(names)
-        return _Classes(names, by_number, has_more=0 < max_classes <= len(names))
-    if not labels:
-        raise InputError(f'{entries.file}: the list has no labels; a path and a label per line are needed')
-    if all(is_number(label.removeprefix('-')) for label in labels):
-        for row, label in enumerate(entries.labels):
-            if label.startswith('-'):  # -1 often means that there is none
-                none = ', or none in a .csv or .tsv file' if label == '-1' else ''
-                raise entries.fault(row, f'label {label!r} is not allowed; whole numbers from 0{none}')
-    warn_of_minus_one(labels, entries.file)
-    return _Classes(in_order(labels))
-
-
-def _names(file: pathlib.Path) -> tuple[str, ...]:
-    """Those of the file class_names; in a .csv or .tsv file below a header where there is one."""
-    needed = 'a name for each class is needed, one per line, no two alike'
-    rows = list(_records(file, labelled=False))
-    while rows and not any(rows[-1][1]):
-        rows.pop()
-    if rows and file.suffix.lower() in _TABLES and ' '.join(rows[0][1]).lower() in _NAME_HEADS:
-        del rows[0]
-    first: dict[str, int] = {}
-    for line, words in rows:
-        if len(words) > 1:
-            raise InputError(f'{file}, line {line}: found {len(words)} columns, {words}; {needed}')
-        name = ' '.join(words)
-        if not name or first.setdefault(name, line) != line:
-            found = f'{name!r} is in line {first[name]} too' if name else 'it is empty'
-            raise InputError(f'{file}, line {line}: {found}; {needed}')
-    if not rows:
-        raise InputError(f'{file}: it is empty; {needed}')
-    return tuple(first)
-
-
-def _numbers(entries: _Entries, classes: _Classes) -> np.ndarray:
-    """Numbers of the classes of the labels, int [N]; NO_LABEL where there is none."""
-    count, known = len(classes.names), {name: number for number, name in enumerate(classes.names)}
-    allowed = f'one of {count} class names: {some(classes.names, 5)}'
-    if classes.by_number:
-        allowed = f'whole numbers from 0 to {count - 1}, since not all labels are class names'
-    numbers = np.full(len(entries.labels), NO_LABEL, np.int64)
-    for row, text in enumerate(entries.labels):
-        if not text:
-            continue
-        if not classes.by_number:
-            number = known.get(text, -1)
-        else:
-            number = int(text) if is_number(text) and len(text) < _DIGITS else -1
-        if not 0 <= number < count and not (classes.has_more and number >= count):
-            raise entries.fault(row, f'label {text!r} is not allowed; {allowed}')
-        numbers[row] = number
-    return numbers
-
-
-def _check_files(entries: _Entries, root: pathlib.Path, rows: np.ndarray) -> None:
+def _check_files(entries: Entries, root: pathlib.Path, rows: np.ndarray) -> None:
     """Checks that all images exist, and that no two are one file under two paths.
 
     Lists each folder once, which is cheaper than to look up each file.
@@ -249,19 +111,12 @@ def _check_files(entries: _Entries, root: pathlib.Path, rows: np.ndarray) -> Non
             first = links.setdefault(os.path.realpath(os.path.join(folder, name)), row)
         else:
             first = found[name] = row if found[name] == _UNSEEN else found[name]
-        _refuse_copy(entries, row, first)
+        entries.refuse_copy(row, first)
     for target, row in links.items():
         folder, name = os.path.split(target)
         first = listed.get(folder, {}).get(name, row)
         if first >= 0:
-            _refuse_copy(entries, max(row, first), min(row, first))
-
-
-def _refuse_copy(entries: _Entries, row: int, first: int) -> None:
-    if row != first:
-        path, other, line = entries.paths[row], entries.paths[first], entries.lines[first]
-        of = '' if path == other else f', {other}'
-        raise entries.fault(row, f'{path} is the file of line {line}{of}; each may occur once')
+            entries.refuse_copy(max(row, first), min(row, first))
 
 
 def _listing(folder: str) -> dict[str, int]:

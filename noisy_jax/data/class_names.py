@@ -1,0 +1,88 @@
+"""Names of the classes of lists, and the numbers of labels."""
+
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from noisy_jax.data.dataset import NO_LABEL, in_order, is_number, warn_of_minus_one
+from noisy_jax.data.list_file import TABLES, Entries, records
+from noisy_jax.errors import InputError, some
+
+_HEADS = ('name', 'class', 'class_name', 'label')  # of the only column of class_names
+_DIGITS = 19  # of numbers that are too large for int64
+
+
+class Classes(NamedTuple):
+    """Names of all classes; whether labels are their numbers, and whether there may be greater ones, of no name."""
+
+    names: tuple[str, ...]
+    by_number: bool = False
+    has_more: bool = False
+
+
+def classes_of(entries: Entries, file: pathlib.Path | None, max_classes: int) -> Classes:
+    """The classes of a training list, or those of the file class_names.
+
+    Raises:
+      InputError: there are no labels, one is negative, or the names cannot be used.
+    """
+    labels = {label for label in entries.labels if label}
+    if file:
+        names = _names(file)
+        by_number = all(map(is_number, labels)) and not labels <= set(names)
+        return Classes(names, by_number, has_more=0 < max_classes <= len(names))
+    if not labels:
+        raise InputError(f'{entries.file}: the list has no labels; a path and a label per line are needed')
+    if all(is_number(label.removeprefix('-')) for label in labels):
+        for row, label in enumerate(entries.labels):
+            if label.startswith('-'):  # -1 often means that there is none
+                none = ', or none in a .csv or .tsv file' if label == '-1' else ''
+                raise entries.fault(row, f'label {label!r} is not allowed; whole numbers from 0{none}')
+    warn_of_minus_one(labels, entries.file)
+    return Classes(in_order(labels))
+
+
+def _names(file: pathlib.Path) -> tuple[str, ...]:
+    """Those of the file class_names; in a .csv or .tsv file below a header where there is one."""
+    needed = 'a name for each class is needed, one per line, no two alike'
+    rows = list(records(file, labelled=False))
+    while rows and not any(rows[-1][1]):
+        rows.pop()
+    if rows and file.suffix.lower() in TABLES and ' '.join(rows[0][1]).lower() in _HEADS:
+        del rows[0]
+    first: dict[str, int] = {}
+    for line, words in rows:
+        if len(words) > 1:
+            raise InputError(f'{file}, line {line}: found {len(words)} columns, {words}; {needed}')
+        name = ' '.join(words)
+        if not name or first.setdefault(name, line) != line:
+            found = f'{name!r} is in line {first[name]} too' if name else 'it is empty'
+            raise InputError(f'{file}, line {line}: {found}; {needed}')
+    if not rows:
+        raise InputError(f'{file}: it is empty; {needed}')
+    return tuple(first)
+
+
+def numbers_of(entries: Entries, classes: Classes) -> np.ndarray:
+    """Numbers of the classes of the labels, int [N]; NO_LABEL where there is none.
+
+    Raises:
+      InputError: a label is of no class.
+    """
+    count, known = len(classes.names), {name: number for number, name in enumerate(classes.names)}
+    allowed = f'one of {count} class names: {some(classes.names, 5)}'
+    if classes.by_number:
+        allowed = f'whole numbers from 0 to {count - 1}, since not all labels are class names'
+    numbers = np.full(len(entries.labels), NO_LABEL, np.int64)
+    for row, text in enumerate(entries.labels):
+        if not text:
+            continue
+        if not classes.by_number:
+            number = known.get(text, -1)
+        else:
+            number = int(text) if is_number(text) and len(text) < _DIGITS else -1
+        if not 0 <= number < count and not (classes.has_more and number >= count):
+            raise entries.fault(row, f'label {text!r} is not allowed; {allowed}')
+        numbers[row] = number
+    return numbers
