@@ -13,6 +13,8 @@ from tiny import CONFIGS
 from noisy_jax import config as config_lib
 from noisy_jax import data, settings
 from noisy_jax.data import lazy
+from noisy_jax.data.class_names import classes_of
+from noisy_jax.data.list_file import Entries
 
 
 def _pixels(number, height=8, width=8):
@@ -31,6 +33,12 @@ def _text(file, *lines):
 
 def _load(root, split='train', **settings):
     return data.load('filelist', split=split, path=str(root), **{'list': 'list.txt', **settings})
+
+
+def _classes(file, labels, max_classes=0):
+    """What class names are for these labels of a training list."""
+    rows = range(len(labels))
+    return classes_of(Entries('list.txt', list(rows), [f'{row}.png' for row in rows], list(labels)), file, max_classes)
 
 
 @pytest.fixture
@@ -146,6 +154,41 @@ def test_class_names_that_cannot_be_used(three, names, words):
     for file in ('names.txt', 'names.csv'):
         _text(three / file, *names)
         refused(lambda file=file: _load(three, class_names=file), three / file, *words)
+
+
+_OTHER = 'names alone are needed, one per line, in the order of their numbers from 0'
+
+
+@pytest.mark.parametrize(
+    ('names', 'labels', 'words'),
+    [
+        ('1 dog|0 cat', '01', ("line 1: '1 dog' would be class 0", _OTHER)),
+        ('cat: 0|eel: 2|dog: 1', '012', ("line 2: 'eel: 2' would be class 1", _OTHER)),
+        ('"0": "cat",|"2": "eel"', '00', ('line 2', 'would be class 1', _OTHER)),
+        ('cat 01|dog 02|eel 03', '12', ("line 1: 'cat 01' would be class 0", _OTHER)),
+        ('1: person|2: car|4: bus|7: cow', '124', ("line 1: '1: person' would be class 0", _OTHER)),
+        ('0 cat|1 dog|2 eel', '02', ()),
+        ('1 star|2 stars|3 stars', '012', ()),  # 0 is the number of none of them
+        ('10 euro|5 euro|1 euro', '012', ()),
+        ('1 cat|1 dog', '11', ()),  # no numbers of classes
+        ('7 up|cola', '01', ()),
+        ('2 a|1 b|0 c', ('2 a', '0 c'), ()),  # labels are names as written
+        ('2021|2020', ('2020', '2021'), ()),
+        ('7|5|0', '012', ()),
+    ],
+)
+def test_numbers_within_class_names(tmp_path, labels, names, words):
+    names = names.split('|')
+    _text(tmp_path / 'names.txt', *names)
+    if words:
+        refused(lambda: _classes(tmp_path / 'names.txt', labels), tmp_path / 'names.txt', *words)
+    else:
+        assert _classes(tmp_path / 'names.txt', labels).names == tuple(names)
+
+
+def test_numbers_within_class_names_of_the_first_classes(tmp_path):
+    _text(tmp_path / 'names.txt', '2 dog', '1 cat')
+    refused(lambda: _classes(tmp_path / 'names.txt', '19', max_classes=2), 'line 1', _OTHER)
 
 
 @pytest.mark.parametrize('separator', ',;\t')

@@ -1,6 +1,8 @@
 """Names of the classes of lists, and the numbers of labels."""
 
 import pathlib
+import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,11 @@ from noisy_jax.errors import InputError, some
 
 _HEADS = ('name', 'class', 'class_name', 'label')  # of the only column of class_names
 _DIGITS = 19  # of numbers that are too large for int64
+_NEEDED = 'a name for each class is needed, one per line, no two alike'
+_NUMBERED = (  # lines that carry a number of their own, as `3 fox`, `3: fox` or `fox: 3`
+    re.compile(r"""["']?([0-9]{1,18})["']?[\s:=.,;)_-]+\S.*"""),
+    re.compile(r"""\S.*[\s:=,;(_-]["']?([0-9]{1,18})["'),]*"""),
+)
 
 
 class Classes(NamedTuple):
@@ -30,8 +37,12 @@ def classes_of(entries: Entries, file: pathlib.Path | None, max_classes: int) ->
     labels = {label for label in entries.labels if label}
     if file:
         names = _names(file)
-        by_number = all(map(is_number, labels)) and not labels <= set(names)
-        return Classes(names, by_number, has_more=0 < max_classes <= len(names))
+        by_number = all(map(is_number, labels)) and not labels <= names.keys()
+        has_more = 0 < max_classes <= len(names)
+        if by_number:
+            used = {int(label) for label in labels if len(label) < _DIGITS}
+            _refuse_other_numbers(file, names, {number for number in used if not has_more or number < len(names)})
+        return Classes(tuple(names), by_number, has_more)
     if not labels:
         raise InputError(f'{entries.file}: the list has no labels; a path and a label per line are needed')
     if all(is_number(label.removeprefix('-')) for label in labels):
@@ -43,9 +54,8 @@ def classes_of(entries: Entries, file: pathlib.Path | None, max_classes: int) ->
     return Classes(in_order(labels))
 
 
-def _names(file: pathlib.Path) -> tuple[str, ...]:
-    """Those of the file class_names; in a .csv or .tsv file below a header where there is one."""
-    needed = 'a name for each class is needed, one per line, no two alike'
+def _names(file: pathlib.Path) -> dict[str, int]:
+    """Those of the file class_names, and their lines; in a .csv or .tsv file below a header where there is one."""
     rows = list(records(file, labelled=False))
     while rows and not any(rows[-1][1]):
         rows.pop()
@@ -54,14 +64,31 @@ def _names(file: pathlib.Path) -> tuple[str, ...]:
     first: dict[str, int] = {}
     for line, words in rows:
         if len(words) > 1:
-            raise InputError(f'{file}, line {line}: found {len(words)} columns, {words}; {needed}')
+            raise InputError(f'{file}, line {line}: found {len(words)} columns, {words}; {_NEEDED}')
         name = ' '.join(words)
         if not name or first.setdefault(name, line) != line:
             found = f'{name!r} is in line {first[name]} too' if name else 'it is empty'
-            raise InputError(f'{file}, line {line}: {found}; {needed}')
+            raise InputError(f'{file}, line {line}: {found}; {_NEEDED}')
     if not rows:
-        raise InputError(f'{file}: it is empty; {needed}')
-    return tuple(first)
+        raise InputError(f'{file}: it is empty; {_NEEDED}')
+    return first
+
+
+def _refuse_other_numbers(file: pathlib.Path, names: Mapping[str, int], used: set[int]) -> None:
+    """Refuses names that carry the numbers which are the labels `used`, if these are not those of their places.
+
+    Names such as `1 star` to `5 stars` for the labels 0 to 4 serve: 0 is the number of none.
+    """
+    for numbered in _NUMBERED:
+        found = [match and int(match[1]) for match in map(numbered.fullmatch, names)]
+        if None in found or len(set(found)) < len(names) or not used <= set(found):
+            continue
+        for place, (name, number) in enumerate(zip(names, found, strict=True)):
+            if number != place:
+                raise InputError(
+                    f'{file}, line {names[name]}: {name!r} would be class {place}; names alone are needed, one per '
+                    'line, in the order of their numbers from 0'
+                )
 
 
 def numbers_of(entries: Entries, classes: Classes) -> np.ndarray:
