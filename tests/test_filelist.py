@@ -191,6 +191,42 @@ def test_numbers_within_class_names_of_the_first_classes(tmp_path):
     refused(lambda: _classes(tmp_path / 'names.txt', '19', max_classes=2), 'line 1', _OTHER)
 
 
+@pytest.mark.parametrize('title', ['# classes', '#', 'Class name', 'class_names:', 'Labels', 'categories'])
+def test_a_title_above_class_names_is_refused(tmp_path, title):
+    for file in (tmp_path / 'names.txt', tmp_path / 'names.csv'):
+        _text(file, title, 'cat', 'dog', 'eel')
+        refused(lambda file=file: _classes(file, '02'), file, 'line 1', repr(title), 'header')
+        refused(lambda file=file: _classes(file, '019', max_classes=3), file, 'line 1', repr(title), 'header')
+        for labels in ('03', '01', '12'):  # all are used, two are not, or they may count from 1; the loader warns
+            assert _classes(file, labels).names == (title, 'cat', 'dog', 'eel')
+
+
+@pytest.mark.parametrize(
+    ('names', 'labels'), [('#1|#2|#3', '01'), ('#a|b', ('b', '#a')), ('label 1|label 2', '0'), ('classic|names', '0')]
+)
+def test_names_that_are_no_titles(tmp_path, names, labels):
+    _text(tmp_path / 'names.txt', *names.split('|'))
+    assert _classes(tmp_path / 'names.txt', labels).names == tuple(names.split('|'))
+
+
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('names.txt', '["cat", "dog"]'),
+        ('names.csv', '[\n  "cat",\n  "dog"\n]'),
+        ('names.txt', "{0: 'cat',\n 1: 'dog'}"),
+        ('names.JSON', '{"names": 2}'),
+        ('names.yaml', 'nc: 2\nnames: [cat, dog]'),
+    ],
+)
+def test_class_names_in_json_or_yaml_are_refused(tmp_path, name, text):
+    _text(tmp_path / name, text)
+    for labels in ('01', ('cat', 'dog')):
+        refused(lambda labels=labels: _classes(tmp_path / name, labels), tmp_path / name, 'no plain list', 'JSON')
+    _text(tmp_path / 'names.txt', '[cat]', '[dog]')
+    assert _classes(tmp_path / 'names.txt', '01').names == ('[cat]', '[dog]')
+
+
 @pytest.mark.parametrize('separator', ',;\t')
 def test_class_names_of_two_columns_are_refused(three, separator):
     _text(three / 'list.txt', 'a.png 0', 'b c.png 1')

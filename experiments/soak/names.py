@@ -213,6 +213,8 @@ TRIALS = [
     Trial('labels', 'a list: class names too few', REFUSED, _text(_ROWS, class_names='a\n')),
     Trial('labels', 'a list: class names', WORKS, _text(_ROWS, class_names='a\nb\n'), _classes('a', 'b')),
     Trial('labels', 'a list: numbered class names, order changed', REFUSED, _text(_ROWS, class_names='1 b\n0 a\n')),
+    Trial('labels', 'a list: class names in JSON', REFUSED, _text(_ROWS, class_names='[\n"a",\n"b"\n]')),
+    Trial('labels', 'a list: class names below a title', REFUSED, _text(_ROWS, class_names='# classes\na\nb\n')),
     Trial(
         'labels',
         'a list: class names below a header',

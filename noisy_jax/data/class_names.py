@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,14 +10,17 @@ import numpy as np
 from noisy_jax.data.dataset import NO_LABEL, in_order, is_number, warn_of_minus_one
 from noisy_jax.data.list_file import TABLES, Entries, records
 from noisy_jax.errors import InputError, some
+from noisy_jax.files import lines
 
 _HEADS = ('name', 'class', 'class_name', 'label')  # of the only column of class_names
+_NO_LISTS = ('.json', '.yaml', '.yml')
 _DIGITS = 19  # of numbers that are too large for int64
 _NEEDED = 'a name for each class is needed, one per line, no two alike'
 _NUMBERED = (  # lines that carry a number of their own, as `3 fox`, `3: fox` or `fox: 3`
     re.compile(r"""["']?([0-9]{1,18})["']?[\s:=.,;)_-]+\S.*"""),
     re.compile(r"""\S.*[\s:=,;(_-]["']?([0-9]{1,18})["'),]*"""),
 )
+_TITLE = re.compile(r'#?[\s_-]*(((name|label)s?|class(es)?|categor(y|ies))[\s_:-]*)+', re.IGNORECASE)
 
 
 class Classes(NamedTuple):
@@ -41,6 +44,8 @@ def classes_of(entries: Entries, file: pathlib.Path | None, max_classes: int) ->
         has_more = 0 < max_classes <= len(names)
         if by_number:
             used = {int(label) for label in labels if len(label) < _DIGITS}
+            if 0 in used:  # else labels may count from 1, and a title is the name of none
+                _refuse_title(file, names, (max(used) + 1, max_classes))
             _refuse_other_numbers(file, names, {number for number in used if not has_more or number < len(names)})
         return Classes(tuple(names), by_number, has_more)
     if not labels:
@@ -56,6 +61,7 @@ def classes_of(entries: Entries, file: pathlib.Path | None, max_classes: int) ->
 
 def _names(file: pathlib.Path) -> dict[str, int]:
     """Those of the file class_names, and their lines; in a .csv or .tsv file below a header where there is one."""
+    _refuse_json(file)
     rows = list(records(file, labelled=False))
     while rows and not any(rows[-1][1]):
         rows.pop()
@@ -72,6 +78,24 @@ def _names(file: pathlib.Path) -> dict[str, int]:
     if not rows:
         raise InputError(f'{file}: it is empty; {_NEEDED}')
     return first
+
+
+def _refuse_json(file: pathlib.Path) -> None:
+    """Refuses JSON, a dictionary of Python and YAML, told by their brackets or the name."""
+    text = ''.join(lines(file)).strip()
+    if file.suffix.lower() in _NO_LISTS or (text[:1] + text[-1:] in ('[]', '{}') and ('"' in text or "'" in text)):
+        raise InputError(f'{file}: it is no plain list of names (JSON or YAML?); {_NEEDED}')
+
+
+def _refuse_title(file: pathlib.Path, names: Mapping[str, int], counts: Collection[int]) -> None:
+    """Refuses a title above the names, told by its words and by one name more than there are classes (`counts`).
+
+    With it, each class would have the name of the one before.
+    """
+    title, *others = names
+    is_comment = title.startswith('#') and not (others and others[0].startswith('#'))
+    if len(others) in counts and names[title] == 1 and (is_comment or _TITLE.fullmatch(title)):
+        raise InputError(f'{file}, line 1: {title!r} looks like a header; remove it: line 1 is the name of class 0')
 
 
 def _refuse_other_numbers(file: pathlib.Path, names: Mapping[str, int], used: set[int]) -> None:

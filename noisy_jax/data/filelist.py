@@ -32,7 +32,8 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     Labels are names, as written: 007 and 7 are two classes. The classes are the labels of the training list, by value
     if all are whole numbers, else as text. With `class_names` they are the lines of that file, in its order; where all
     labels of the training list are whole numbers and one is no line there, labels are numbers of lines, from 0; a
-    header in a `.csv` or `.tsv` file does not count. Lines that carry these numbers in another order are refused.
+    header in a `.csv` or `.tsv` file does not count. JSON, another title above the names, and lines that carry these
+    numbers in another order are refused.
     `max_classes` keeps the first classes and their images.
 
     Args:
