@@ -234,6 +234,25 @@ def test_class_names_of_two_columns_are_refused(three, separator):
     refused(lambda: _load(three, class_names='names.csv'), three / 'names.csv', 'line 1', '2 columns', 'id')
 
 
+@pytest.mark.parametrize(
+    ('name', 'lines'),
+    [
+        ('list.csv', ['path,label', 'a.png,cat', 'b c.png', 'd/e.png,dog']),
+        ('list.csv', ['path;label', 'a.png;cat', 'b c.png', 'd/e.png;dog']),
+        ('list.tsv', ['a.png\tcat', 'b c.png', 'd/e.png\tdog']),
+        ('list.csv', ['a.png,cat', 'd/e.png,dog', 'b c.png']),
+    ],
+)
+def test_a_table_may_lack_separators_behind_which_nothing_is(three, name, lines):
+    _text(three / name, *lines)
+    found = _load(three, list=name)
+    assert dict(zip(found.id.tolist(), found.label.tolist(), strict=True)) == {'a.png': 0, 'b c.png': -1, 'd/e.png': 1}
+    _text(three / name, 'path', 'a.png', 'b c.png')
+    refused(lambda: _load(three, list=name), three / name, 'line 2', "'a.png' is not a path and a label")
+    _text(three / name, 'a.png', 'b c.png')
+    refused(lambda: _load(three, list=name), three / name, 'line 1', "'a.png' is not a path and a label")
+
+
 def test_a_path_in_a_list_of_paths_may_have_semicolons(three):
     (three / 'a.png').rename(three / 'a;b.png')
     _text(three / 'paths.csv', 'path', 'a;b.png', 'b c.png')

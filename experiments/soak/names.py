@@ -241,6 +241,13 @@ TRIALS = [
         _text('path;label\n' + _ROWS.replace(',0', ';a, b').replace(',1', ';c')),
         _classes('a, b', 'c'),
     ),
+    Trial(
+        'labels',
+        'a list: no separator where the label is empty',
+        WORKS,
+        _text('path,label\n' + _ROWS.replace('00.png,0', '00.png')),
+        lambda at: _data(at)['unlabelled'] == 1,
+    ),
     Trial('labels', 'a list: empty', REFUSED, _text('')),
     Trial('labels', 'a list: a header alone', REFUSED, _text('path,label\n')),
     Trial('labels', 'a list: no labels', REFUSED, _text(_ROWS.replace(',0', ',').replace(',1', ','))),

@@ -24,10 +24,10 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     """Loads the images of a list, in its order.
 
     Each line of a list is a path, white space and a label. `.csv` and `.tsv` files have the columns path and label, an
-    optional header, and an empty label for images that only pre-training sees; `.csv` is also read as spreadsheets of
-    many languages save it, with ; or tabs. In them, an apostrophe that keeps a spreadsheet from running a cell
-    (`noisy_jax.spreadsheet`) is no part of it. Empty lines are skipped. A file may occur once, by whatever path: a copy
-    could be held out while the other is trained on, and would count twice.
+    optional header, and an empty label, or a path alone, for images that only pre-training sees; `.csv` is also read as
+    spreadsheets of many languages save it, with ; or tabs. In them, an apostrophe that keeps a spreadsheet from running
+    a cell (`noisy_jax.spreadsheet`) is no part of it. Empty lines are skipped. A file may occur once, by whatever path:
+    a copy could be held out while the other is trained on, and would count twice.
 
     Labels are names, as written: 007 and 7 are two classes. The classes are the labels of the training list, by value
     if all are whole numbers, else as text. With `class_names` they are the lines of that file, in its order; where all

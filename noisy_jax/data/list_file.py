@@ -56,14 +56,17 @@ def read(file: pathlib.Path, labels: pathlib.Path | None) -> Entries:
 
 def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str, str]]:
     """(line number, path, label) of each line that is not empty; label is '' in a list of paths only."""
-    rows, wanted, is_table = [], 2 if labelled else 1, file.suffix.lower() in TABLES
+    rows, wanted, is_table, widest = [], 2 if labelled else 1, file.suffix.lower() in TABLES, 0
+    need = 'a path and a label' if labelled else 'a single path'
     found = records(file, labelled=labelled, separator='' if labelled else ',')  # a path may hold semicolons
     for number, (line, words) in enumerate((line, words) for line, words in found if any(words)):
+        widest = max(widest, len(words))
         if is_table and number == 0 and words[0].lower() in _HEADS:
             continue
+        if is_table and len(words) < wanted:
+            words = [*words, '']  # a spreadsheet may leave out the last separator where the label is empty
         needed = words[:1] if is_table else words  # the label of a table may be empty
         if len(words) != wanted or not all(needed):
-            need = 'a path and a label' if labelled else 'a single path'
             raise InputError(f'{file}, line {line}: {" ".join(words)!r} is not {need}')
         label = words[1] if labelled else ''
         if '\n' in label or '\r' in label:
@@ -73,6 +76,9 @@ def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str,
         raise InputError(
             f'{file}: the list is empty; {"a path and a label" if labelled else "a path"} per line is needed'
         )
+    if is_table and widest < wanted:
+        line, path, _ = rows[0]
+        raise InputError(f'{file}, line {line}: {path!r} is not {need}')
     return rows
 
 
