@@ -283,6 +283,55 @@ def test_a_limit_is_balanced_and_looks_for_nothing_else(three):
     assert _load(three, limit=2).id.tolist() == ['a.png', 'b c.png']
 
 
+def _splits(root, **settings):
+    settings = {'list': 'list.csv', 'test_list': 'test.csv', 'limit': 0, 'test_limit': 0} | settings
+    return data.load_splits({'name': 'filelist', 'path': str(root), **settings})
+
+
+@pytest.fixture
+def five(three):
+    """The three, a link to the first and one to a folder; in the training list all but d/e.png have a label."""
+    (three / 'link.png').symlink_to('a.png')
+    (three / 'linked').symlink_to('.')
+    _text(three / 'list.csv', 'a.png,x', 'b c.png,y', 'd/e.png,')
+    return three
+
+
+@pytest.mark.parametrize(
+    'paths', [('a.png', 'b c.png'), ('./b c.png',), ('link.png',), ('linked/a.png', '{0}/b c.png')]
+)
+def test_a_test_list_of_training_images_is_refused(five, paths):
+    paths = [path.format(five) for path in paths]
+    _text(five / 'test.csv', *(f'{path},x' for path in paths))
+    refused(lambda: _splits(five), 'data.test_list', five / 'test.csv', f'{paths[0]} (line 1)', 'data.test_path')
+
+
+def test_a_training_list_of_links_to_test_images(five):
+    _text(five / 'list.csv', 'link.png,x', 'b c.png,y')
+    _text(five / 'test.csv', 'a.png,x')
+    refused(lambda: _splits(five), 'data.test_list', 'a.png (line 1)')
+
+
+@pytest.mark.parametrize('limit', [0, 2])
+def test_training_images_among_test_images_are_told(five, limit):
+    for name in ('f.png', 'g.png'):
+        _image(five / name)
+    _text(five / 'list.csv', 'a.png,x', 'b c.png,y', 'f.png,x')
+    _text(five / 'test.csv', 'path,label', 'g.png,x', 'linked/f.png,y')
+    with pytest.warns(UserWarning, match=r'test\.csv: 1 of 2 test images .*, such as linked/f\.png \(line 3\)'):
+        train, test = _splits(five, limit=limit)
+    assert (len(train), test.id.tolist()) == (2 if limit else 3, ['g.png', 'linked/f.png'])
+
+
+@pytest.mark.filterwarnings('error')
+def test_other_test_images_may_have_names_of_training_images(five):
+    _image(five / 'held' / 'a.png', 7)
+    _text(five / 'test.csv', 'a.png,x')
+    assert _splits(five, test_path='held')[1].image.tolist() == [_pixels(7).tolist()]
+    _text(five / 'test.csv', 'd/e.png,x')  # pre-training alone sees it, without its label
+    assert _splits(five)[1].id.tolist() == ['d/e.png']
+
+
 @pytest.mark.parametrize(
     ('lines', 'words'),
     [

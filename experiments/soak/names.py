@@ -248,6 +248,12 @@ TRIALS = [
         _text('path,label\n' + _ROWS.replace('00.png,0', '00.png')),
         lambda at: _data(at)['unlabelled'] == 1,
     ),
+    Trial(
+        'labels',
+        'a test list of training images',
+        REFUSED,
+        lambda at: [*_text(_ROWS)(at), f'--config.data.test_list={at}/list.csv'],
+    ),
     Trial('labels', 'a list: empty', REFUSED, _text('')),
     Trial('labels', 'a list: a header alone', REFUSED, _text('path,label\n')),
     Trial('labels', 'a list: no labels', REFUSED, _text(_ROWS.replace(',0', ',').replace(',1', ','))),

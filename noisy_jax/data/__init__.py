@@ -105,8 +105,10 @@ def load_splits(settings: Mapping[str, Any]) -> tuple[Dataset, Dataset | None]:
     """The training set and the test set (None where there is none), whose deep images have the levels of the first.
 
     Raises:
-      InputError: as `load`.
+      InputError: as `load`, or the test list has training images alone.
     """
+    if settings['name'] == 'filelist':
+        importlib.import_module('noisy_jax.data.filelist').check_apart(**settings)
     train = load_split(settings, 'train')
     return train, load_split({**settings, 'levels': train.levels}, 'test')
 

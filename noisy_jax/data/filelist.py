@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from noisy_jax.data.dataset import Dataset, balanced, warn_of_empty
 from noisy_jax.data.encoded import Paths
 from noisy_jax.data.list_file import Entries
 from noisy_jax.data.reading import DEFAULT, Decoding
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, warn_once
 
 _UNSEEN, _LINK = -1, -2  # of files in a folder, in place of their row
 # What `load` takes of config.data; files are looked up in the folder of the data, then in the current one.
@@ -46,16 +47,10 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     Raises:
       InputError: a list or an image is missing, or a label cannot be used; names the list and the line.
     """
-    root, lists = pathlib.Path(path), _LISTS | lists
-    if path and not lists['list'] and root.is_file():
-        root, lists['list'] = root.parent, root.name
-    if not path or not root.is_dir():
-        raise InputError(
-            f'data.path: {path!r} is not a folder; the one that paths in the list are relative to is needed'
-        )
-    if split == 'test' and not lists['test_list']:
+    lists = _LISTS | lists
+    root, files = _files(path, lists)
+    if split == 'test' and 'test_list' not in files:
         return None
-    files = {field: _find(root, field, lists[field]) for field in _FILES if lists[field] or field == 'list'}
     entries = list_file.read(files['list'], files.get('labels'))
     classes = classes_of(entries, files.get('class_names'), lists['max_classes'])
     if split == 'test':
@@ -82,14 +77,53 @@ def labels_are_numbers(path: str, **lists: Any) -> bool:
     Raises:
       InputError: as `load`.
     """
-    root, lists = pathlib.Path(path), _LISTS | lists
-    if root.is_file():
-        root, lists['list'] = root.parent, lists['list'] or root.name
+    lists = _LISTS | lists
     if not lists['class_names']:
         return False
-    files = {field: _find(root, field, lists[field]) for field in ('list', 'labels', 'class_names') if lists[field]}
+    _, files = _files(path, lists)
     entries = list_file.read(files['list'], files.get('labels'))
     return classes_of(entries, files['class_names'], lists['max_classes']).by_number
+
+
+def check_apart(path: str, **lists: Any) -> None:
+    """Warns of images in the test list that the training list gives a label; refuses a test list of such alone.
+
+    Paths are compared, of all images, whatever a limit leaves of them.
+
+    Raises:
+      InputError: as `load`, or all images of the test list are training images.
+    """
+    lists = _LISTS | lists
+    root, files = _files(path, lists)
+    if 'test_list' not in files:
+        return
+    train = list_file.read(files['list'], files.get('labels'))
+    test = list_file.read(files['test_list'], files.get('test_labels'))
+    known = {place: row for row, place in enumerate(_places(root / lists['test_path'], test.paths))}
+    labelled = (path for path, label in zip(train.paths, train.labels, strict=True) if label)
+    both = {known[place] for place in _places(root, labelled) if place in known}
+    if not both:
+        return
+    example = f'such as {test.paths[min(both)]} (line {test.lines[min(both)]})'
+    if len(both) == len(known):
+        raise InputError(
+            f'data.test_list: all images of {test.file} are training images, {example}; data.test_path is the folder '
+            'of its paths if it is not data.path'
+        )
+    warn_once(f'{test.file}: {len(both)} of {len(known)} test images are training images too, {example}')
+
+
+def _places(root: pathlib.Path, paths: Iterable[str]) -> Iterator[str]:
+    """The real path of each file; only links, and folders, once each, are looked up."""
+    real: dict[str, str] = {}
+    links: dict[str, set[str]] = {}
+    for path in paths:
+        folder, name = os.path.split(os.path.join(root, path))
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+            links[folder] = {each for each, kind in _listing(folder).items() if kind == _LINK}
+        place = os.path.join(real[folder], name)
+        yield os.path.realpath(place) if name in links[folder] else place
 
 
 def _check_files(entries: Entries, root: pathlib.Path, rows: np.ndarray) -> None:
@@ -124,6 +158,18 @@ def _listing(folder: str) -> dict[str, int]:
     """The names in a folder, which of them are links; nothing where there is no folder."""
     found = pictures.entries(folder) if os.path.isdir(folder) else ()
     return {entry.name: _LINK if entry.is_symlink() else _UNSEEN for entry in found}
+
+
+def _files(path: str, lists: dict[str, Any]) -> tuple[pathlib.Path, dict[str, pathlib.Path]]:
+    """The folder that paths are relative to, and the files of those of `lists` that are set, and of the list."""
+    root, names = pathlib.Path(path), {field: lists[field] for field in _FILES}
+    if path and not names['list'] and root.is_file():
+        root, names['list'] = root.parent, root.name
+    if not path or not root.is_dir():
+        raise InputError(
+            f'data.path: {path!r} is not a folder; the one that paths in the list are relative to is needed'
+        )
+    return root, {field: _find(root, field, name) for field, name in names.items() if name or field == 'list'}
 
 
 def _find(root: pathlib.Path, field: str, name: str) -> pathlib.Path:
