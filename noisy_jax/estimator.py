@@ -169,7 +169,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
             return super().score(X, y, sample_weight)
         if not labelled.any():
             raise InputError(f'y: all {len(y)} are unlabelled; there is nothing to score')
-        right = self.predict(X) == np.asarray(y, object)
+        right = self.predict(X) == targets.column(y).astype(object)
         weights = None if sample_weight is None else np.asarray(sample_weight)[labelled]
         return float(np.average(right[labelled], weights=weights))
 

@@ -2,13 +2,14 @@
 
 import pathlib
 import runpy
+import warnings
 
 import numpy as np
 import pytest
 from conftest import refused
 from PIL import Image
 
-from noisy_jax import data, pipeline, settings
+from noisy_jax import data, errors, pipeline, settings
 from noisy_jax.data import digits
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.labels import cross_fit
@@ -103,6 +104,17 @@ def test_names_of_classes_cannot_steer_the_terminal():
     images = Dataset(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 0, 1]), ('\x1b[2J', 'x' * 500))
     title = automatic.choose(own_images(), None, (images, None))[1].splitlines()[0]
     assert title == rf'3 images of 2 classes (\x1b[2J 2, {"x" * 39}…{"x" * 40} 1)'
+
+
+@pytest.mark.parametrize(('shape', 'words'), [((32, 128), '128x32 pixels 25%'), ((48, 64), ''), ((8, 32), '')])
+def test_long_images_of_which_the_middle_is_left_are_warned_of(shape, words):
+    errors._warn_once.cache_clear()
+    images = Dataset(np.zeros((3, *shape, 1), np.uint8), np.array([0, 0, 1]), ('cat', 'dog'))
+    changes = {'data__image_size': 0} if shape == (8, 32) else {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        automatic.choose(own_images(**changes), None, (images, None))
+    assert [words in str(each.message) for each in caught] == [True] * bool(words)
 
 
 def test_quick_trains_nothing(tmp_path):

@@ -16,7 +16,7 @@ from conftest import refused
 from ml_collections import ConfigDict
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -93,6 +93,8 @@ def test_images_without_a_label_do_not_count_in_the_score(fitted):
     assert fitted.score(images, labels) == 1
     labels[1] = next(each for each in fitted.classes_ if each != labels[1])
     assert fitted.score(images, labels) == 0.95
+    with pytest.warns(DataConversionWarning, match='column-vector'):
+        assert fitted.score(images, labels[:, None]) == 0.95
     refused(lambda: fitted.score(images, np.full(40, fitted.unlabelled)), 'y: all 40 are unlabelled')
 
 
@@ -281,6 +283,7 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({}, X.reshape(-1, 1, 8, 8), DIGIT, ('(1797, 1, 8, 8)', 'channels first', 'transpose(0, 2, 3, 1)')),
         ({}, np.zeros((1797, 12, 32, 32)), DIGIT, ('(1797, 12, 32, 32)', 'channels first', 'transpose(0, 2, 3, 1)')),
         ({}, ['a.png', 'b.png'], [0, 1], ('X: names of files', '[N, H, W, C]')),
+        ({}, [np.zeros((8, 8), np.uint8), np.ones((8, 8), np.float32)], [0, 1], ('X: images of float32 and of uint8',)),
         ({}, iter(X), DIGIT, ('X: a ', 'iterator', '[N, H, W, C]')),
         ({}, {'images': X}, DIGIT, ('X: a dict', '[N, H, W, C]')),
         ({}, pd.Series(list(X[:9])), DIGIT[:9], ('X: one column of objects', 'np.stack(X)')),
@@ -434,6 +437,7 @@ def test_pixels_of_bytes_and_of_floats_are_the_same():
     ('training', 'other', 'words'),
     [
         ([0.0, 12.5, 255.0, 3.0], np.array([0.0, 12.5, 255.0, 3.0]) / 255, ['fractions up to 1', '0 to 255']),
+        ([0.0, 12.5, 254.7, 3.0], np.array([0.0, 12.5, 254.7, 3.0]) / 255, ['fractions up to 0.9', '0 to 254.7']),
         ([0.0, 16.0, 5.0, 3.0], np.array([0.0, 16.0, 5.0, 3.0]) / 16, ['fractions up to 1', '0 to 16']),
         ([-1.0, 0.5, 1.0, 0.0], [0.0, 120.0, 255.0, 9.0], ['numbers from 0 to 255', '-1 to 1']),
         ([0.0, 0.5, 1.0, 0.2], [-1.0, 0.0, 1.0, -0.6], ['numbers from -1 to 1', '[0, 1]']),

@@ -23,7 +23,7 @@ def warn(values: Sequence[np.ndarray], low: float, high: float, source: object, 
       lowest: the image that has `low`.
       highest: the image that has `high`.
     """
-    if not values or low == high:
+    if not len(values) or low == high:
         return
     together = -(-OF_EACH * len(values) // sum(map(len, values)))  # few pixels say nothing on their own
     parts = [np.concatenate(values[first : first + together]) for first in range(0, len(values), together)]

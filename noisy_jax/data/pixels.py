@@ -17,6 +17,7 @@ _WHITE = 255
 _SIDE = 8  # pixels, from which on rows are images rather than a few features
 _OVERSHOT = 0.1  # by which resized images may leave [0, 1]
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
+_WIDE = 64  # range that cannot be meant where images lie within one sixty-fourth of it
 _CHUNK = 4096  # rows scaled at a time
 ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
 _AT_A_TIME = 64  # images counted
@@ -119,8 +120,9 @@ class Pixels:
         beyond = np.count_nonzero((rows < self.low - width) | (rows > self.high + width))
         if beyond > np.count_nonzero(rows) / 2:
             return f'numbers from {low:g} to {high:g}'
-        is_whole = self.low >= 0 and self.high >= _LEVELS and (self.low % 1, self.high % 1) == (0, 0)
-        return f'fractions up to {high:g}' if is_whole and high <= 1 and (rows % 1).any() else None
+        is_whole = self.high >= _LEVELS and (self.low % 1, self.high % 1) == (0, 0)
+        are_fractions = low >= 0 and high <= 1 and (rows % 1).any()
+        return f'fractions up to {high:g}' if self.low >= 0 and (is_whole or width > _WIDE) and are_fractions else None
 
 
 def statistics(images: lazy.Images, rows: np.ndarray, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -161,6 +163,9 @@ def check_numbers(X: ArrayLike) -> None:
     if isinstance(first, (str, os.PathLike)) or (isinstance(X, (Mapping, Iterator)) and not hasattr(X, 'ndim')):
         found = 'names of files' if isinstance(first, (str, os.PathLike)) else f'a {type(X).__name__}'
         raise InputError(f'X: {found}; an array of images is needed, [N, H, W, C], [N, H, W] or [N, D]')
+    kinds = {str(each.dtype) for each in X if hasattr(each, 'dtype')} if isinstance(X, (list, tuple)) else set()
+    if 'uint8' in kinds and any(kind.startswith('float') for kind in kinds):  # together, they would become floats
+        raise InputError(f'X: images of {" and of ".join(sorted(kinds))}; one kind is needed, of one range')
     if getattr(X, 'ndim', 0) == 1 and X.dtype.kind == 'O':
         raise InputError('X: one column of objects; one array of all images is needed, such as np.stack(X)')
     if np.ma.is_masked(X):

@@ -28,7 +28,7 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
     """
     if isinstance(unlabelled, (list, tuple, set, dict, np.ndarray)):
         raise InputError(f'unlabelled: {short(unlabelled)} is not allowed; allowed: one value of y')
-    values = _column(y)
+    values = column(y)
     missing, bare = _missing(values), _bare(values, unlabelled)
     if bare.all():
         raise InputError(f'y: all {len(bare)} are {short(unlabelled)}, unlabelled; some of each class need a label')
@@ -55,7 +55,7 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def labelled(y: ArrayLike, unlabelled: Any) -> np.ndarray:
     """Which labels of y [N] are not the value of images without one, bool [N]; `unlabelled` as in `encode`."""
-    return ~_bare(_column(y), unlabelled)
+    return ~_bare(column(y), unlabelled)
 
 
 def _missing(values: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ def _bare(values: np.ndarray, unlabelled: Any) -> np.ndarray:
     return np.array([not gone and _is_same(value, unlabelled) for value, gone in pairs], bool)
 
 
-def _column(y: ArrayLike) -> np.ndarray:
+def column(y: ArrayLike) -> np.ndarray:
     """Labels [N] as they are given: NumPy makes text of a NaN beside text, scikit-learn floats of pandas' integers."""
     if isinstance(y, np.ma.MaskedArray):
         y = np.where(y.mask, None, y.data.astype(object)) if np.ma.is_masked(y) else y.data
