@@ -11,7 +11,7 @@ from PIL import Image
 from tiny import CONFIGS
 
 from noisy_jax import config as config_lib
-from noisy_jax import data, settings
+from noisy_jax import data, errors, settings
 from noisy_jax.data import lazy
 from noisy_jax.data.class_names import classes_of
 from noisy_jax.data.list_file import Entries
@@ -199,6 +199,35 @@ def test_a_title_above_class_names_is_refused(tmp_path, title):
         refused(lambda file=file: _classes(file, '019', max_classes=3), file, 'line 1', repr(title), 'header')
         for labels in ('03', '01', '12'):  # all are used, two are not, or they may count from 1; the loader warns
             assert _classes(file, labels).names == (title, 'cat', 'dog', 'eel')
+
+
+@pytest.mark.parametrize('title', ['0', 'x', 'V1', 'Column1', 'Unnamed: 0'])
+def test_the_name_of_a_column_without_a_name_is_no_class(tmp_path, title):
+    _text(tmp_path / 'names.csv', title, 'cat', 'dog', 'eel')
+    refused(lambda: _classes(tmp_path / 'names.csv', '02'), 'line 1', repr(title), 'header')
+    assert _classes(tmp_path / 'names.csv', '03').names == (title, 'cat', 'dog', 'eel')
+
+
+def test_other_first_names_are_asked_of_where_the_last_class_has_no_image(tmp_path):
+    errors._warn_once.cache_clear()
+    _text(tmp_path / 'names.txt', 'Klasse', 'cat', 'dog')
+    with pytest.warns(UserWarning, match="line 1, 'Klasse', is the name of class 0, and the last class has no image"):
+        _classes(tmp_path / 'names.txt', '01')
+
+
+@pytest.mark.parametrize('name', ['NA', 'nan', '<NA>', 'None'])
+def test_what_stands_for_no_label_elsewhere_is_warned_of(three, name):
+    errors._warn_once.cache_clear()
+    _text(three / 'list.csv', 'a.png,cat', 'b c.png,dog', f'd/e.png,{name}')
+    with pytest.warns(UserWarning, match=f'{name} is taken for a class'):
+        assert name in _load(three, list='list.csv').class_names
+
+
+@pytest.mark.parametrize('field', ['test_path', 'test_labels'])
+def test_what_belongs_to_a_test_list_that_is_not_there_is_refused(three, field):
+    _text(three / 'list.txt', 'a.png 0', 'b c.png 1')
+    given = settings.default().data.to_dict() | {'name': 'filelist', 'path': str(three), 'list': 'list.txt', field: 'x'}
+    refused(lambda: data.load_splits(given), f'data.{field}', "'x'", 'data.test_list')
 
 
 @pytest.mark.parametrize(

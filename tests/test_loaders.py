@@ -152,7 +152,7 @@ def test_text_labels_of_arrays_with_class_names(tmp_path):
     labels, names = np.array(['dog', 'cat'] * 6), np.array(['eel', 'dog', 'cat'])
     assert _load_arrays(tmp_path, labels=labels, class_names=names).label.tolist() == [1, 2] * 6
     # Numbers are rows of the names, also of names that are numbers.
-    assert _load_arrays(tmp_path, labels=_LABELS, class_names=np.array([2, 1, 0])).label.tolist() == [0, 1, 2] * 4
+    assert _load_arrays(tmp_path, labels=_LABELS, class_names=np.array([3, 1, 0])).label.tolist() == [0, 1, 2] * 4
     alike = ('a', 'a ', 'A')  # a class for each, as in class folders
     found = _load_arrays(tmp_path, labels=np.array(alike * 4), class_names=np.array(alike))
     assert (found.class_names, found.label.tolist()) == (alike, [0, 1, 2] * 4)
@@ -228,6 +228,15 @@ def test_files_that_are_all_but_black_are_warned_of(tmp_path):
         data.load('folder', split='train', path=str(tmp_path))
 
 
+def test_class_names_that_may_be_the_labels_in_another_order_are_refused(tmp_path):
+    arrays = _arrays(labels=np.arange(12) % 4, class_names=np.array([2, 0, 3, 1]))
+    path = _save(tmp_path / 'data.npz', arrays)
+    refused(lambda: data.load('arrays', split='train', path=path), 'class_names', 'another order', 'rows')
+    arrays['class_names'] = np.array([7, 5, 9, 8])
+    path = _save(tmp_path / 'data.npz', arrays)
+    assert data.load('arrays', split='train', path=path).class_names == ('7', '5', '9', '8')
+
+
 def test_ids_of_arrays_may_be_bytes(tmp_path):
     names = [f'caf\u00e9_{row}.png' for row in range(12)]
     arrays = _arrays(ids=np.array([name.encode() for name in names]))
@@ -282,7 +291,7 @@ _LABELS = np.arange(12) % 3
         ({'class_names': np.array([['cat', 'dog', 'eel']])}, ('class_names', '(1, 3)')),
         ({'labels': np.arange(11) % 3}, ('labels', '(11,)', '12')),
         ({'labels': np.eye(3, dtype=int)[_LABELS]}, ('labels', '(12, 3)', '12')),
-        ({'labels': np.array([None] * 12)}, ('labels holds objects', '.astype(str)')),
+        ({'labels': np.array([None] * 12)}, ('labels holds objects', 'array of numbers')),
         ({'true_labels': np.arange(11) % 3}, ('true_labels', '(11,)', '12')),
         ({'ids': np.arange(11)}, ('id', '(11,)', '12')),
         ({'ids': np.arange(12) // 2 * 2}, ('ids', "found twice: '0', '10', '2' and 3 more")),

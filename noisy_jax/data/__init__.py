@@ -108,7 +108,7 @@ def load_splits(settings: Mapping[str, Any]) -> tuple[Dataset, Dataset | None]:
       InputError: as `load`, or the test list has training images alone.
     """
     if settings['name'] == 'filelist':
-        importlib.import_module('noisy_jax.data.filelist').check_apart(**settings)
+        importlib.import_module('noisy_jax.data.filelist').check_test(**settings)
     train = load_split(settings, 'train')
     return train, load_split({**settings, 'levels': train.levels}, 'test')
 

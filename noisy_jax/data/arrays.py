@@ -16,7 +16,7 @@ from noisy_jax.data.dataset import (
     in_order,
     warn_of_black,
     warn_of_empty,
-    warn_of_minus_one,
+    warn_of_missing,
 )
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.pixels import ROUNDING
@@ -150,8 +150,8 @@ def _read(path: pathlib.Path, wanted: Collection[str] = _READ) -> dict[str, np.n
     except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them
         if 'allow_pickle' in str(error):
             raise InputError(
-                f'{file}: {name} holds objects, as columns of pandas do; numbers or text, such as '
-                '.astype(str), are needed'
+                f'{file}: {name} holds objects, as columns of pandas do; an array of numbers (-1: no label) or '
+                'of text alone is needed'
             ) from error
         raise InputError(f'{file}: cannot be read as NumPy arrays ({first_line(error)})') from error
     return arrays
@@ -195,7 +195,7 @@ def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...],
         names = in_order(value for value in _values(arrays, 'labels', path)[0] if value)
         if not names:
             raise InputError(f'{path}: labels are all {NO_LABEL}, which is none; some of each class are needed')
-        warn_of_minus_one(names, path)
+        warn_of_missing(names, path)
         return names, False
     given = np.atleast_1d(arrays['class_names'])
     if given.ndim != 1 or given.dtype.kind not in 'Uiu':
@@ -205,7 +205,15 @@ def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...],
         if not name.strip() or first.setdefault(name, row) != row:
             found = f'that of class_names[{first[name]}] too' if name.strip() else 'no name'
             raise InputError(f'{path}: class_names[{row}] is {name!r}, {found}; a name for each class is needed')
-    return tuple(map(str, given.tolist())), True
+    names = tuple(first)
+    labels = arrays.get('labels', given[:0])
+    are_numbers = given.dtype.kind != 'U' and labels.dtype.kind in 'iu'
+    if are_numbers and in_order(names) != names and set(labels.tolist()) <= {NO_LABEL, *given.tolist()}:
+        raise InputError(
+            f'{path}: class_names are whole numbers in another order than theirs, and all labels are among them; '
+            'labels are rows of class_names: leave these out, or give labels as text'
+        )
+    return names, True
 
 
 def _numbers(

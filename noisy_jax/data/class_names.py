@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from noisy_jax.data.dataset import NO_LABEL, in_order, is_number, warn_of_minus_one
+from noisy_jax.data.dataset import NO_LABEL, in_order, is_number, warn_of_missing
 from noisy_jax.data.list_file import TABLES, Entries, records
-from noisy_jax.errors import InputError, some
+from noisy_jax.errors import InputError, some, warn_once
 from noisy_jax.files import lines
 
 _HEADS = ('name', 'class', 'class_name', 'label')  # of the only column of class_names
@@ -20,6 +20,7 @@ _NUMBERED = (  # lines that carry a number of their own, as `3 fox`, `3: fox` or
     re.compile(r"""["']?([0-9]{1,18})["']?[\s:=.,;)_-]+\S.*"""),
     re.compile(r"""\S.*[\s:=,;(_-]["']?([0-9]{1,18})["'),]*"""),
 )
+_OF_A_TABLE = re.compile(r'x|[0-9]+|(v|column|unnamed:) ?[0-9]+', re.IGNORECASE)  # where a column has no name
 _TITLE = re.compile(r'#?[\s_-]*(((name|label)s?|class(es)?|categor(y|ies))[\s_:-]*)+', re.IGNORECASE)
 
 
@@ -55,7 +56,7 @@ def classes_of(entries: Entries, file: pathlib.Path | None, max_classes: int) ->
             if label.startswith('-'):  # -1 often means that there is none
                 none = ', or none in a .csv or .tsv file' if label == '-1' else ''
                 raise entries.fault(row, f'label {label!r} is not allowed; whole numbers from 0{none}')
-    warn_of_minus_one(labels, entries.file)
+    warn_of_missing(labels, entries.file)
     return Classes(in_order(labels))
 
 
@@ -90,12 +91,16 @@ def _refuse_json(file: pathlib.Path) -> None:
 def _refuse_title(file: pathlib.Path, names: Mapping[str, int], counts: Collection[int]) -> None:
     """Refuses a title above the names, told by its words and by one name more than there are classes (`counts`).
 
-    With it, each class would have the name of the one before.
+    With it, each class would have the name of the one before. Of other first names a warning asks.
     """
     title, *others = names
-    is_comment = title.startswith('#') and not (others and others[0].startswith('#'))
-    if len(others) in counts and names[title] == 1 and (is_comment or _TITLE.fullmatch(title)):
+    if len(others) not in counts or names[title] != 1:
+        return
+    is_comment = title.startswith('#') and not others[0].startswith('#')
+    is_column = _OF_A_TABLE.fullmatch(title) and not any(map(_OF_A_TABLE.fullmatch, others))
+    if is_comment or _TITLE.fullmatch(title) or (is_column and file.suffix.lower() in TABLES):
         raise InputError(f'{file}, line 1: {title!r} looks like a header; remove it: line 1 is the name of class 0')
+    warn_once(f'{file}: line 1, {title!r}, is the name of class 0, and the last class has no image; is it a header?')
 
 
 def _refuse_other_numbers(file: pathlib.Path, names: Mapping[str, int], used: set[int]) -> None:

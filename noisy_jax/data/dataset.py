@@ -16,6 +16,7 @@ from noisy_jax.data.reading import Decoding, read_all
 from noisy_jax.errors import InputError, some, warn_once
 
 NO_LABEL = -1  # label of an image that only pre-training sees
+_MISSING = ('nan', 'NaN', 'NaT', 'NA', '<NA>', 'N/A', 'None', 'NULL', 'null')  # as pandas, R and databases write
 _LOOKED_AT = 256  # images, for pixels that cannot be meant
 
 
@@ -184,10 +185,10 @@ def warn_of_empty(label: np.ndarray, class_names: Sequence[str], source: object)
         )
 
 
-def warn_of_minus_one(names: Collection[str], source: object) -> None:
-    """Warns of a class called -1, which means none where all labels are numbers."""
-    if str(NO_LABEL) in names:
-        warn_once(f'{source}: {NO_LABEL} is taken for a class, since other labels are text, not for no label')
+def warn_of_missing(names: Collection[str], source: object) -> None:
+    """Warns of classes whose names programs write where there is no label; -1 where other labels are text."""
+    for name in sorted({str(NO_LABEL), *_MISSING} & set(names)):
+        warn_once(f'{source}: {name} is taken for a class, not for no label')
 
 
 def is_number(name: str) -> bool:

@@ -85,18 +85,22 @@ def labels_are_numbers(path: str, **lists: Any) -> bool:
     return classes_of(entries, files['class_names'], lists['max_classes']).by_number
 
 
-def check_apart(path: str, **lists: Any) -> None:
+def check_test(path: str, **lists: Any) -> None:
     """Warns of images in the test list that the training list gives a label; refuses a test list of such alone.
 
     Paths are compared, of all images, whatever a limit leaves of them.
 
     Raises:
-      InputError: as `load`, or all images of the test list are training images.
+      InputError: as `load`; all images of the test list are training images; or there is no test list, but what
+        belongs to one.
     """
     lists = _LISTS | lists
-    root, files = _files(path, lists)
-    if 'test_list' not in files:
+    if not lists['test_list']:
+        for field in ('test_path', 'test_labels'):
+            if lists[field]:
+                raise InputError(f'data.{field}: {lists[field]!r} without data.test_list, the list of the test images')
         return
+    root, files = _files(path, lists)
     train = list_file.read(files['list'], files.get('labels'))
     test = list_file.read(files['test_list'], files.get('test_labels'))
     known = {place: row for row, place in enumerate(_places(root / lists['test_path'], test.paths))}
