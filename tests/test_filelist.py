@@ -56,6 +56,7 @@ def three(tmp_path):
         ('list.csv', ['path,label', 'd/e.png,2', 'b c.png,0', '', '"a.png", 2']),
         ('list.csv', ['d/e.png,2', 'b c.png,0', 'a.png,2']),
         ('list.csv', ['"d/e.png", "2"', 'b c.png , 0', 'a.png,"2"']),
+        ('list.csv', ['path,label,,', 'd/e.png,2,,', 'b c.png,0,,', ',,,', 'a.png,2,,']),
         ('list.csv', ['path;label', 'd/e.png;2', '"b c.png";0', '', 'a.png;2']),
         ('list.csv', ['sep=;', 'path;label', 'd/e.png;2', 'b c.png;0', 'a.png;2']),
         ('list.csv', ['"sep=\t"', 'path\tlabel', 'd/e.png\t2', 'b c.png\t0', 'a.png\t2']),

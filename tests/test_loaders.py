@@ -237,6 +237,21 @@ def test_class_names_that_may_be_the_labels_in_another_order_are_refused(tmp_pat
     assert data.load('arrays', split='train', path=path).class_names == ('7', '5', '9', '8')
 
 
+@pytest.mark.parametrize('is_folder', [False, True])
+def test_arrays_with_nearly_the_name_of_one_that_is_read_are_warned_of(tmp_path, is_folder):
+    errors._warn_once.cache_clear()
+    arrays, path = _arrays(true_label=np.zeros(12, int), others=np.zeros(3)), tmp_path / 'data'
+    if is_folder:
+        path.mkdir()
+        for name, array in arrays.items():
+            np.save(path / f'{name}.npy', array)
+    else:
+        np.savez(path := tmp_path / 'data.npz', **arrays)
+    with pytest.warns(UserWarning, match='the array true_label is not read; true_labels would be') as caught:
+        data.load('arrays', split='train', path=str(path))
+    assert len(caught) == 1
+
+
 def test_ids_of_arrays_may_be_bytes(tmp_path):
     names = [f'caf\u00e9_{row}.png' for row in range(12)]
     arrays = _arrays(ids=np.array([name.encode() for name in names]))

@@ -1,5 +1,6 @@
 """Loader of NumPy files: an .npz file, or a folder of memory-mapped .npy files."""
 
+import difflib
 import pathlib
 import zipfile
 from collections.abc import Collection, Mapping
@@ -28,6 +29,7 @@ _READ = (
     *('test_images', 'test_labels', 'test_ids', 'test_true_labels'),
 )
 _LABELS = ('labels', 'true_labels', 'class_names', 'test_labels', 'test_true_labels')
+_ALIKE = 0.8  # similarity of names, such as test_image to test_images
 _NEEDED = 'an .npz file or a folder of .npy files is needed'
 
 
@@ -58,6 +60,7 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     arrays = _read(pathlib.Path(path))
     if split == 'test' and 'test_images' not in arrays:
         return None
+    _warn_of_misspelt(pathlib.Path(path))
     images = _images(arrays, f'{prefix}images', path)
     names, numbered = _classes(arrays, path)
     label = _numbers(arrays, f'{prefix}labels', path, len(images), names, numbered=numbered)
@@ -155,6 +158,18 @@ def _read(path: pathlib.Path, wanted: Collection[str] = _READ) -> dict[str, np.n
             ) from error
         raise InputError(f'{file}: cannot be read as NumPy arrays ({first_line(error)})') from error
     return arrays
+
+
+def _warn_of_misspelt(path: pathlib.Path) -> None:
+    """Warns of arrays whose names are nearly those of arrays that are read."""
+    if path.is_dir():
+        names = [file.stem for file in path.glob('*.npy')]
+    else:
+        with np.load(path) as archive:
+            names = archive.files
+    for name in sorted(set(names) - set(_READ)):
+        for meant in difflib.get_close_matches(name, set(_READ) - set(names), 1, _ALIKE):
+            warn_once(f'{path}: the array {name} is not read; {meant} would be')
 
 
 def _get(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:

@@ -63,8 +63,9 @@ def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str,
         widest = max(widest, len(words))
         if is_table and number == 0 and words[0].lower() in _HEADS:
             continue
-        if is_table and len(words) < wanted:
-            words = [*words, '']  # a spreadsheet may leave out the last separator where the label is empty
+        if is_table:  # a spreadsheet may leave out the last separator where the label is empty, and adds empty columns
+            words = [*words, *[''] * (wanted - len(words))]
+            words = [*words[:wanted], *filter(None, words[wanted:])]
         needed = words[:1] if is_table else words  # the label of a table may be empty
         if len(words) != wanted or not all(needed):
             raise InputError(f'{file}, line {line}: {" ".join(words)!r} is not {need}')
