@@ -39,8 +39,10 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
 
     Images X are bytes [N, H, W, C] or [N, H, W], floats in [0, 1] of these shapes, or flat rows [N, D]. Numbers of
     another range are scaled by the minimum and maximum of the training data; `predict`, `predict_proba` and `transform`
-    clip what lies beyond the range of training. Labels y are any classes that scikit-learn accepts. Sample weights are
-    not supported: how much each label counts is what the method estimates.
+    clip what lies beyond the range of training. Of images larger than 32 pixels that are no squares, the middle square
+    is looked at, unless a `config` has data.image_size=0. Labels y are any classes that scikit-learn accepts. Sample
+    weights are not supported: how much each label counts is what the method estimates. In processes that are forked
+    after a fit JAX hangs; threads, and processes started otherwise ('spawn', joblib's), can predict.
 
     A parameter that is None is taken from `config`; without a config it is chosen from the data.
 

@@ -421,6 +421,12 @@ def test_what_no_label_is_leaves_none_out(y, unlabelled, classes):
     assert NO_LABEL not in label
 
 
+def test_text_that_numpy_makes_of_a_missing_label_is_warned_of():
+    errors._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match='y: nan is taken for a class, not for no label'):
+        assert targets.encode(np.array(['a', np.nan, 'b']), np.nan)[0].tolist() == ['a', 'b', 'nan']
+
+
 def test_pixels_of_bytes_and_of_floats_are_the_same():
     photographs = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3)).astype(np.uint8)
     rows = photographs.reshape(5, -1)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from noisy_jax.data.dataset import NO_LABEL
+from noisy_jax.data.dataset import NO_LABEL, warn_of_missing
 from noisy_jax.errors import InputError, short
 
 _KINDS = {(bool, np.bool_): 'bool', (str,): 'str', (bytes,): 'bytes', (int, float, np.number): 'number'}
@@ -48,6 +48,8 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f'y: labels must be all strings or all numbers ({error})') from error
     if len(classes) < 2:
         raise InputError(f'y: there is one class only, {short(classes[0])}; at least 2 are needed')
+    if classes.dtype.kind in 'OU':  # NumPy makes text of a NaN beside text
+        warn_of_missing(set(map(str, classes.tolist())), 'y')
     label = np.full(len(values), NO_LABEL)
     label[~bare] = numbers
     return classes, label
