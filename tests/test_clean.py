@@ -12,6 +12,7 @@ import types
 import digit_files
 import numpy as np
 import pytest
+from conftest import refused as refused_call
 from conftest import refused_by_command as refused
 from PIL import Image
 
@@ -688,6 +689,16 @@ def test_a_list_of_files(listed, tmp_path, capsys):
     np.testing.assert_array_equal(test.label, [1, 0])
     assert (tmp_path / 'new/held/002.png').read_bytes() == (root / 'held/002.png').read_bytes()
     assert not (tmp_path / 'new/held/001.png').exists()
+
+
+def test_a_copy_of_a_list_is_not_read_by_its_folders(listed, tmp_path):
+    """They are the classes before, or none."""
+    new = tmp_path / 'new'
+    assert clean_all(listed[1], new, '--write') == 0
+    told = f'data.path={new}, data.list=labels.csv, data.class_names=class_names.txt, data.test_list=test.csv'
+    for place in (new, new / 'held'):
+        refused_call(lambda place=place: folder.load('train', str(place)), place, told)
+    assert len(data.load_unread(str(new))) == 8  # for `embed`, which reads no labels
 
 
 @pytest.mark.parametrize('level', ['', 'train'])

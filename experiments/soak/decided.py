@@ -89,6 +89,16 @@ def _moved(at: pathlib.Path, name: str) -> Command:
     return [*made, f'--data={at / "moved"}']
 
 
+def _as_folders(at: pathlib.Path) -> Command:
+    """A copy of a list whose images lie in class folders, trained on by these."""
+    folder(at / 'photos')
+    names = [path.relative_to(at / 'photos') for path in sorted((at / 'photos').rglob('*.png'))]
+    (at / 'photos' / 'list.csv').write_text('\n'.join(f'{name},{name.parent}' for name in names))
+    _run(at, of='photos/list.csv')
+    call(_cleaned(at, lambda name, _: 'relabel,dog' if name == 'cat/00.png' else None))
+    return quick(at / 'out', at / 'run2')
+
+
 def _one_based(at: pathlib.Path) -> Command:
     """Labels from 1 without names; the first image becomes another class."""
     arrays(at / 'photos.npz', labels=lambda labels: labels + 1)
@@ -152,6 +162,7 @@ TRIALS = [
         lambda at: len(list((at / 'out').rglob('*.png'))) == 11,
     ),
     Trial('decisions', 'a list that has moved and been renamed', REFUSED, lambda at: _moved(at, 'other.csv')),
+    Trial('decisions', 'the copy of a list, taken for class folders', REFUSED, _as_folders),
     Trial('decisions', 'arrays with labels from 1', WORKS, _one_based, _stays_one_based),
     Trial('decisions', 'UTF-16', REFUSED, lambda at: _saved(at, str, 'utf-16')),
 ]

@@ -6,9 +6,11 @@ hold images are classes, which a warning says.
 
 Images of a class may lie in folders within its folder. A folder `unlabelled` (or `unlabeled`) in PATH or PATH/train is
 no class: its images have no label. A warning counts what is left out, such as images beside the class folders.
+A corrected copy of a list is refused: its folders may have the names of the classes before.
 """
 
 import os
+import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from noisy_jax.errors import InputError, some
 UNLABELLED = ('unlabelled', 'unlabeled')
 _TRAIN, _TEST_NAMES = 'train', ('test', 'val', 'validation')
 _LOOSE = 'image beside the class folders', 'images beside the class folders'
+_OF_LIST = 'labels.csv', 'class_names.txt', 'changes.csv'  # beside the images that our clean copies from a list
 _BESIDE = 'folder beside the training set', 'folders beside the training set'
 
 
@@ -40,10 +43,12 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
       The data set, with one channel if all images are grey; None for a test set that does not exist.
 
     Raises:
-      InputError: a folder is missing or empty, or an image cannot be decoded or has another size.
+      InputError: a folder is missing, empty or of a list, or an image cannot be decoded or has another size.
     """
     if not path or not os.path.isdir(path):
         raise InputError(f'data.path: {path!r} is not a folder; class folders of images are needed')
+    if decoding.headers:  # else names are needed, not labels
+        _refuse_list(path)
     top, level = (layout := _layout(path)).top, layout.training
     names = in_order(name for name in level.folders if not _is_any(name, UNLABELLED))
     if not names:
@@ -75,6 +80,19 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     kept = np.flatnonzero(np.array(rank) < (max(limit // len(names), 1) if limit else len(ids)))
     columns = {'label': np.array(label, np.int32)[kept], 'id': np.array(ids)[kept], 'row': kept}
     return Dataset.of_files(Paths(path, columns['id']), decoding, names, available=len(ids), **columns)
+
+
+def _refuse_list(path: str) -> None:
+    """Refuses a folder that is, or lies in, a corrected copy of a list."""
+    root = pathlib.Path(os.path.abspath(path))
+    for place in (root, *root.parents):
+        if all(os.path.isfile(place / name) for name in _OF_LIST):
+            labels, names, _ = _OF_LIST
+            test = ', data.test_list=test.csv' if os.path.isfile(place / 'test.csv') else ''
+            raise InputError(
+                f'{path}: a corrected copy of a list has its labels in {labels}, not in the names of folders; set what '
+                f'clean printed: data.path={place}, data.list={labels}, data.class_names={names}{test}'
+            )
 
 
 class _Level(NamedTuple):
