@@ -295,6 +295,15 @@ def test_a_list_of_fewer_classes_than_the_test_list(tmp_path, capsys, tested):
     assert load_as_told(said, 'filelist', work, 'test') is None
 
 
+@pytest.mark.parametrize(('out', 'count'), [('new', 0), ('new.csv', 2)])
+def test_a_list_of_class_folders_has_no_test_set(tmp_path, capsys, tested, out, count):
+    """Which is said with the plan and at the end."""
+    work, decisions = dropped(tmp_path, 'folder', tested, 'b')
+    note(tmp_path / 'in', work)
+    assert clean(work, tmp_path / out, decisions, '--write') == 0
+    assert capsys.readouterr().out.count('left out: the test set, as a list of class folders') == count
+
+
 @pytest.mark.parametrize('out', ['new', 'new.csv'])
 def test_decisions_that_leave_nothing(tmp_path, capsys, tested, out):
     work, decisions = dropped(tmp_path, 'folder', tested, *'abc')
@@ -590,11 +599,16 @@ def test_a_suggestion_that_is_not_of_the_probabilities(pets, tmp_path, capsys):
 def noted(pets):
     """The same as a run leaves it that notes what it begins with."""
     root, work = pets
-    train = folder.load('train', str(root))
-    splits = types.SimpleNamespace(labelled=train, pool=train, test=None)
-    identity.check(WorkDir(work), splits)
-    WorkDir(work).save_array('labels/given', train.label)
+    note(root, work)
     return root, work
+
+
+def note(root, work):
+    """Notes the class folders `root` as a run does."""
+    train, test = (folder.load(split, str(root)) for split in ('train', 'test'))
+    labelled = train.take(np.flatnonzero(train.label != NO_LABEL))
+    identity.check(WorkDir(work), types.SimpleNamespace(labelled=labelled, pool=train, test=test))
+    WorkDir(work).save_array('labels/given', labelled.label)
 
 
 def test_the_images_that_the_run_began_with_are_cleaned(noted, tmp_path):
@@ -733,6 +747,16 @@ def test_a_list_that_would_read_back_otherwise(tmp_path, capsys, name):
     assert not (tmp_path / 'new.csv').exists()
     assert clean_all(work, tmp_path / 'new', '--write') == 0
     assert tree(tmp_path / 'new').keys() == {'cat/a.png', 'dog/a.png', f'{name}/a.png', 'changes.csv'}
+
+
+def test_numbers_that_a_list_would_not_be_read_with(tmp_path, capsys):
+    work = folder_work(tmp_path / 'in', tmp_path / 'work', '-1/a.png', '0/a.png', '1/a.png')
+    decisions = decisions_file(tmp_path / 'd.csv', '0,-1/a.png,-1,keep,')
+    refused(capsys, clean(work, tmp_path / 'new.csv', decisions), "class '-1'", 'take a new folder')
+    assert clean(work, tmp_path / 'new', decisions, '--write') == 0
+    assert folder.load('train', str(tmp_path / 'new')).class_names == ('-1', '0', '1')
+    decisions = decisions_file(tmp_path / 'd.csv', '0,-1/a.png,-1,drop,')
+    assert clean(work, tmp_path / 'new.csv', decisions, '--write') == 0
 
 
 @pytest.mark.parametrize('folds', [False, True])

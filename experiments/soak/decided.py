@@ -99,6 +99,12 @@ def _as_folders(at: pathlib.Path) -> Command:
     return quick(at / 'out', at / 'run2')
 
 
+def _negative(at: pathlib.Path, out: str) -> Command:
+    folder(at / 'photos', ('-1', '0', '1'))
+    _run(at)
+    return _cleaned(at, lambda name, _: 'relabel,1' if name == '0/00.png' else None, out)
+
+
 def _one_based(at: pathlib.Path) -> Command:
     """Labels from 1 without names; the first image becomes another class."""
     arrays(at / 'photos.npz', labels=lambda labels: labels + 1)
@@ -163,6 +169,8 @@ TRIALS = [
     ),
     Trial('decisions', 'a list that has moved and been renamed', REFUSED, lambda at: _moved(at, 'other.csv')),
     Trial('decisions', 'the copy of a list, taken for class folders', REFUSED, _as_folders),
+    Trial('decisions', 'classes -1, 0 and 1', WORKS, lambda at: _negative(at, 'out')),
+    Trial('decisions', 'classes -1, 0 and 1, a list', REFUSED, lambda at: _negative(at, 'out.csv')),
     Trial('decisions', 'arrays with labels from 1', WORKS, _one_based, _stays_one_based),
     Trial('decisions', 'UTF-16', REFUSED, lambda at: _saved(at, str, 'utf-16')),
 ]

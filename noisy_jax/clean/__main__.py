@@ -82,7 +82,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
     request = Request.of(options, folder)
     checks.options(request, folder)
     labels = folder.load_labels()
-    checks.labels_file(folder, labels, request.class_names)
+    checks.labels_file(request, folder, labels)
     decided = unchanged(labels, request.class_names)
     if options.decisions is not None:
         decided = decide(decided, options.decisions)
@@ -107,7 +107,7 @@ def clean(options: argparse.Namespace, command: str) -> None:
         meant = readback.meant(changes, found)
         readback.check_planned(options.out, meant)
     if request.is_list:
-        checks.readable_list(changes, found.train.id[found.unlabelled] if found else ())
+        checks.readable_list(request, changes, found.train.id[found.unlabelled] if found else ())
     estimates = estimated(request, before, after)
     _say(planned(request, changes, found, estimates))
     if options.all_suspects:

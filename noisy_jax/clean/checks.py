@@ -10,6 +10,7 @@ from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.messages import Request
 from noisy_jax.data import identity
+from noisy_jax.data.class_names import negative
 from noisy_jax.errors import InputError, some
 from noisy_jax.files import read_text
 from noisy_jax.labels.issues import MOST
@@ -46,9 +47,9 @@ def options(request: Request, folder: WorkDir) -> None:
     folder.check_apart(given.out, '--out')
 
 
-def labels_file(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> None:
+def labels_file(request: Request, folder: WorkDir, labels: dict[str, np.ndarray]) -> None:
     """Refuses labels.csv with rows missing, or with values that the run cannot have written."""
-    path, noted, given = folder.path / 'labels.csv', identity.recorded(folder), None
+    path, noted, class_names, given = folder.path / 'labels.csv', request.noted, request.class_names, None
     if folder.has_array('labels/given'):
         given = folder.load_array('labels/given', (None,), 'i')
     rows = len(given) if given is not None else len(labels['index'])
@@ -82,7 +83,7 @@ def something_left(changes: Changes) -> None:
 
 def same_data(folder: WorkDir, request: Request, changes: Changes, found: originals.Originals) -> None:
     """Refuses originals that are others now than the run began with, as far as it noted them."""
-    noted, names = identity.recorded(folder), np.array([*found.train.class_names, 'unlabelled'])
+    noted, names = request.noted, np.array([*found.train.class_names, 'unlabelled'])
     if noted and noted['train']['mark'] and found.train.mark is not None:
         for row in np.flatnonzero(~_same(found.train.mark[found.listed], noted['train']['mark'])):
             raise identity.changed(folder, f'{changes.id[row]} is another image')
@@ -116,10 +117,11 @@ def probabilities(folder: WorkDir, labels: dict[str, np.ndarray], class_names: t
     return found
 
 
-def readable_list(changes: Changes, unlabelled: np.ndarray) -> None:
-    """Refuses a list whose reader would find other names: it takes off white space around them.
+def readable_list(request: Request, changes: Changes, unlabelled: np.ndarray) -> None:
+    """Refuses a list whose reader would find other names: it takes off white space around them; or would refuse it.
 
     Args:
+      request: for the list.
       changes: what becomes of the listed images.
       unlabelled: ids of those without a label, str [U].
     """
@@ -130,6 +132,12 @@ def readable_list(changes: Changes, unlabelled: np.ndarray) -> None:
                     f'--out: a list cannot hold the {what} {str(name)!r} (white space at an end, or a line break); '
                     'rename it, or take a new folder as --out'
                 )
+    named = not request.lists_files or request.settings['class_names']
+    if not named and (number := negative(set(changes.new[changes.kept]))):
+        raise InputError(
+            f'--out: a list cannot hold the class {number!r} where all are numbers, as -1 often means no label; '
+            'take a new folder as --out'
+        )
 
 
 def suggestions(changes: Changes, decided: Changes, after: Count, without: Count, dropped: Count) -> None:

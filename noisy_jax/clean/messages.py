@@ -15,7 +15,7 @@ from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import KINDS, Originals
 from noisy_jax.config import completed
-from noisy_jax.data import arrays, filelist
+from noisy_jax.data import arrays, filelist, identity
 from noisy_jax.data.settings import DATA, NOISE
 from noisy_jax.errors import InputError, one_line, shortened, some
 from noisy_jax.workdir import WorkDir
@@ -36,6 +36,7 @@ class Request:
       issues: `label_issues` of summary.json.
       class_names: C names.
       unlabelled: how many images without a label the run had.
+      noted: `identity.recorded`, which images the run began with.
     """
 
     options: argparse.Namespace
@@ -44,6 +45,7 @@ class Request:
     issues: dict[str, Any]
     class_names: tuple[str, ...]
     unlabelled: int
+    noted: dict[str, Any] | None
 
     @classmethod
     def of(cls, options: argparse.Namespace, folder: WorkDir) -> 'Request':
@@ -53,8 +55,8 @@ class Request:
         if not issues:
             raise InputError(f'{folder.path}: this run has no label issues; it is not finished or has no classifier')
         settings = config.data.to_dict() | {'path': _path(options.data, config.data)}
-        unlabelled = data.get('unlabelled', 0)
-        return cls(options, settings, config.noise.kind, issues, tuple(data['classes']), unlabelled)
+        unlabelled, noted = data.get('unlabelled', 0), identity.recorded(folder)
+        return cls(options, settings, config.noise.kind, issues, tuple(data['classes']), unlabelled, noted)
 
     @property
     def distrust(self) -> str | None:
@@ -72,6 +74,11 @@ class Request:
     def in_memory(self) -> bool:
         """Whether the run was given its images as arrays, as an estimator is."""
         return self.settings['name'] in KINDS and not self.settings['path']
+
+    @property
+    def lists_files(self) -> bool:
+        """Whether only a list is written, of image files, which can be trained on."""
+        return self.is_list and self.settings['name'] in ('folder', 'filelist') and not self.in_memory
 
     @property
     def has_data(self) -> bool:
@@ -134,6 +141,8 @@ def planned(request: Request, changes: Changes, found: Originals | None, estimat
 
 def _untested(request: Request, found: Originals | None) -> list[str]:
     """Which test images are left out, in a line if there are any."""
+    if request.lists_files and request.settings['name'] == 'folder' and request.noted and request.noted['test']:
+        return ['left out: the test set, as a list of class folders has training images alone; a copy keeps it']
     if found is None or not found.untested or (request.is_list and not request.tests_by_names):
         return []
     classes = some([f'{shortened(name)} ({count})' for name, count in sorted(found.untested.items())], 10)
@@ -221,7 +230,7 @@ def written(request: Request, changes: Changes, found: Originals | None, linked:
         return [*lines, *alone]
     reads = {'path': out}
     if request.is_list:
-        if settings['name'] not in ('folder', 'filelist') or request.in_memory:
+        if not request.lists_files:
             return lines
         root = pathlib.Path(settings['path'])
         root = root.parent if _is_listed(settings) else root

@@ -51,13 +51,19 @@ def classes_of(entries: Entries, file: pathlib.Path | None, max_classes: int) ->
         return Classes(tuple(names), by_number, has_more)
     if not labels:
         raise InputError(f'{entries.file}: the list has no labels; a path and a label per line are needed')
-    if all(is_number(label.removeprefix('-')) for label in labels):
-        for row, label in enumerate(entries.labels):
-            if label.startswith('-'):  # -1 often means that there is none
-                none = ', or none in a .csv or .tsv file' if label == '-1' else ''
-                raise entries.fault(row, f'label {label!r} is not allowed; whole numbers from 0{none}')
+    if label := negative(labels):
+        none = ', or none in a .csv or .tsv file' if label == '-1' else ''
+        row = entries.labels.index(label)
+        raise entries.fault(row, f'label {label!r} is not allowed; whole numbers from 0{none}')
     warn_of_missing(labels, entries.file)
     return Classes(in_order(labels))
+
+
+def negative(labels: Collection[str]) -> str | None:
+    """The first label that is a negative number where all are whole ones, as -1 often means that there is none."""
+    if not all(is_number(label.removeprefix('-')) for label in labels):
+        return None
+    return min((label for label in labels if label.startswith('-')), default=None)
 
 
 def _names(file: pathlib.Path) -> dict[str, int]:
