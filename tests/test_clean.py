@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import shlex
+import shutil
 import subprocess
 import sys
 import types
@@ -603,9 +604,10 @@ def noted(pets):
     return root, work
 
 
-def note(root, work):
-    """Notes the class folders `root` as a run does."""
-    train, test = (folder.load(split, str(root)) for split in ('train', 'test'))
+def note(root, work, **settings):
+    """Notes the images as a run does: those of class folders, or as `settings` say."""
+    settings = default().data.to_dict() | {'name': 'folder', 'path': str(root), 'image_size': 0} | settings
+    train, test = (data.load_split(settings, split) for split in ('train', 'test'))
     labelled = train.take(np.flatnonzero(train.label != NO_LABEL))
     identity.check(WorkDir(work), types.SimpleNamespace(labelled=labelled, pool=train, test=test))
     WorkDir(work).save_array('labels/given', labelled.label)
@@ -622,6 +624,44 @@ def test_a_file_that_is_another_since_is_refused(noted, tmp_path, capsys):
     status = clean_all(noted[1], tmp_path / 'new', '--write')
     refused(capsys, status, 'the data has changed since this run began', 'cat/002.png is another image')
     assert not (tmp_path / 'new').exists()
+
+
+TEST, UNLABELLED = 'test/b/001.png', 'unlabelled/001.png'
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda root: shutil.rmtree(root / 'test'), 'test image test/a/000.png is not there (6 of 6 are missing)'),
+        (lambda root: (root / TEST).unlink(), f'test image {TEST} is not there (1 of 6 are missing)'),
+        (lambda root: shutil.copy(root / 'train/c/000.png', root / TEST), f'test image {TEST} is another one'),
+        (lambda root: (root / UNLABELLED).unlink(), f'unlabelled image {UNLABELLED} is not there (1 of 2 are missing)'),
+        (lambda root: shutil.copy(root / TEST, root / UNLABELLED), f'unlabelled image {UNLABELLED} is another one'),
+    ],
+)
+def test_images_beside_the_list_that_have_changed(tmp_path, capsys, tested, change, words):
+    work, decisions = dropped(tmp_path, 'folder', tested, 'b')
+    root, image = tmp_path / 'in', np.full((4, 4, 3), 99, np.uint8)
+    for _ in range(2):
+        digit_files.save(root / 'unlabelled', image)
+    note(root, work)
+    digit_files.save(root / 'test' / 'c', image)  # one more does no harm
+    assert clean(work, tmp_path / 'new', decisions) == 0
+    capsys.readouterr()
+    change(root)
+    for out in ('new', 'new.csv'):
+        refused(capsys, clean(work, tmp_path / out, decisions), 'the data has changed', words)
+
+
+def test_another_label_of_a_test_image(tmp_path, capsys, tested):
+    work, decisions = dropped(tmp_path, 'filelist', tested, 'b')
+    root = tmp_path / 'in'
+    note(root, work, **tested['filelist'], name='filelist')
+    assert clean(work, tmp_path / 'new', decisions) == 0
+    capsys.readouterr()
+    (root / 'test.csv').write_text((root / 'test.csv').read_text().replace('c/000.png,c', 'c/000.png,a'))
+    words = 'the label of test image test/c/000.png is another, a'
+    refused(capsys, clean(work, tmp_path / 'new', decisions), 'the data has changed', words)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,16 @@ def _negative(at: pathlib.Path, out: str) -> Command:
     return _cleaned(at, lambda name, _: 'relabel,1' if name == '0/00.png' else None, out)
 
 
+def _untested(at: pathlib.Path, part: str) -> Command:
+    """The test set, or the images without a label, are gone since the run."""
+    for split in ('train', 'test'):
+        folder(at / 'photos' / split)
+    folder(at / 'photos', ['unlabelled'])
+    _run(at)
+    (at / 'photos' / part).rename(at / part)
+    return _cleaned(at, lambda name, _: 'drop,' if name.endswith('/00.png') else None)
+
+
 def _one_based(at: pathlib.Path) -> Command:
     """Labels from 1 without names; the first image becomes another class."""
     arrays(at / 'photos.npz', labels=lambda labels: labels + 1)
@@ -171,6 +181,10 @@ TRIALS = [
     Trial('decisions', 'the copy of a list, taken for class folders', REFUSED, _as_folders),
     Trial('decisions', 'classes -1, 0 and 1', WORKS, lambda at: _negative(at, 'out')),
     Trial('decisions', 'classes -1, 0 and 1, a list', REFUSED, lambda at: _negative(at, 'out.csv')),
+    *(
+        Trial('decisions', f'{part} is gone since the run', REFUSED, lambda at, part=part: _untested(at, part))
+        for part in ('test', 'unlabelled')
+    ),
     Trial('decisions', 'arrays with labels from 1', WORKS, _one_based, _stays_one_based),
     Trial('decisions', 'UTF-16', REFUSED, lambda at: _saved(at, str, 'utf-16')),
 ]

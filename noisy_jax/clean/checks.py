@@ -1,6 +1,8 @@
 """What `python -m noisy_jax.clean` refuses, before anything is written."""
 
 import itertools
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.messages import Request
 from noisy_jax.data import identity
 from noisy_jax.data.class_names import negative
+from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError, some
 from noisy_jax.files import read_text
 from noisy_jax.labels.issues import MOST
@@ -84,6 +87,9 @@ def something_left(changes: Changes) -> None:
 def same_data(folder: WorkDir, request: Request, changes: Changes, found: originals.Originals) -> None:
     """Refuses originals that are others now than the run began with, as far as it noted them."""
     noted, names = request.noted, np.array([*found.train.class_names, 'unlabelled'])
+    if noted:
+        _same_part(folder, noted, 'unlabelled', found.train, found.unlabelled)
+        _same_part(folder, noted, 'test', found.test, range(len(found.test or ())))
     if noted and noted['train']['mark'] and found.train.mark is not None:
         for row in np.flatnonzero(~_same(found.train.mark[found.listed], noted['train']['mark'])):
             raise identity.changed(folder, f'{changes.id[row]} is another image')
@@ -93,6 +99,25 @@ def same_data(folder: WorkDir, request: Request, changes: Changes, found: origin
             raise identity.changed(folder, f'the label of {changes.id[row]} was {changes.given[row]}, is {now[row]}')
     for name in sorted(set(changes.new[changes.kept]) - set(found.train.class_names)):
         raise identity.changed(folder, f'there is no class {name}')
+
+
+def _same_part(folder: WorkDir, noted: dict[str, Any], part: str, images: Dataset | None, rows: Iterable[int]) -> None:
+    """Refuses `images`, those of `rows`, that lack some which the run noted in this part, or have others for them."""
+    before = noted[part] or {'id': []}
+    place = {} if images is None else {images.id[row]: row for row in rows}
+    if gone := [name for name in before['id'] if name not in place]:
+        count = f'{len(gone)} of {len(before["id"])} are missing'
+        raise identity.changed(folder, f'{part} image {gone[0]} is not there ({count})')
+    if not before['id']:
+        return
+    found = [place[name] for name in before['id']]
+    if before['mark'] and images.mark is not None:
+        for row in np.flatnonzero(~_same(images.mark[found], before['mark'])):
+            raise identity.changed(folder, f'{part} image {before["id"][row]} is another one')
+    if 'label' in before:
+        names, known = np.array(images.class_names)[images.label[found]], dict(enumerate(noted['classes']))
+        for row in np.flatnonzero(~_same(names, [*map(known.get, before['label'])])):
+            raise identity.changed(folder, f'the label of {part} image {before["id"][row]} is another, {names[row]}')
 
 
 def _same(now: np.ndarray, noted: list) -> np.ndarray:

@@ -10,8 +10,8 @@ from noisy_jax.errors import InputError
 from noisy_jax.workdir import WorkDir
 
 _FILE = 'labels/images.json'
-_SET = {'id': list, 'mark': (list, None)}
-_FORM = {'version?': int, 'classes': list, 'train': _SET, 'unlabelled': _SET, 'test': ({**_SET, 'label': list}, None)}
+_SET = {'id': [str], 'mark': ([int], None)}
+_FORM = {'version?': int, 'classes': [str], 'train': _SET, 'unlabelled': _SET, 'test': ({**_SET, 'label': [int]}, None)}
 _VERSION = 1  # of the marks; before it they were sizes of files
 
 
