@@ -1008,6 +1008,32 @@ def test_true_labels_of_a_class_that_is_left_out_need_its_name(tmp_path, capsys)
     assert [found.class_names[row] for row in found.true_label] == list('12333')
 
 
+@pytest.mark.parametrize('form', ['folder', 'npz'])
+def test_arrays_keep_the_form_of_images_and_ids(tmp_path, capsys, form):
+    """Floats alone become bytes, as in a run, which is said."""
+    grey = np.linspace(0, 1, 6 * 64, dtype=np.float32).reshape(6, 8, 8)
+    content = {'images': grey, 'labels': [0, 0, 0, 1, 1, 1], 'ids': np.arange(10, 16, dtype=np.int16)}
+    content |= {'test_images': np.zeros((2, 8, 8, 1), np.uint8), 'test_labels': [0, 1], 'test_ids': ['a', 'b']}
+    path = tmp_path / ('in' if form == 'folder' else 'in.npz')
+    if form == 'folder':
+        path.mkdir()
+        for name, array in content.items():
+            np.save(path / f'{name}.npy', array)
+    else:
+        np.savez(path, **content)
+    train = arrays.load('train', str(path))
+    work = work_dir(tmp_path / 'work', train, train.label, name='arrays', path=str(path), image_size=0)
+    assert clean(work, tmp_path / 'new', decisions_file(tmp_path / 'd.csv', '1,11,0,drop,'), '--write') == 0
+    said = capsys.readouterr().out
+    assert said.count('images are written as whole numbers from 0 to 255') == 1
+    written = {file.stem: np.load(file) for file in (tmp_path / 'new').glob('*.npy')}
+    np.testing.assert_array_equal(written['images'], np.round(grey[[0, 2, 3, 4, 5]] * 255).astype(np.uint8))
+    np.testing.assert_array_equal(written['ids'], content['ids'][[0, 2, 3, 4, 5]], strict=True)
+    assert written['test_images'].shape == (2, 8, 8, 1)
+    assert written['test_ids'].tolist() == ['a', 'b']
+    assert load_as_told(said, 'arrays', work).id.tolist() == ['10', '12', '13', '14', '15']
+
+
 def test_a_class_that_is_not_there_any_more(tmp_path, capsys):
     labels = [0, 0, 0, 1, 1, 1]
     work = array_work(tmp_path, labels=labels, class_names=['a', 'b', 'c'])

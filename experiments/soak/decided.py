@@ -132,6 +132,18 @@ def _has_54(at: pathlib.Path) -> bool:
     return len(list((at / 'out').rglob('*.png'))) == 54
 
 
+def _greys(at: pathlib.Path) -> Command:
+    """Floats without an axis of channels, and ids that are numbers; the first image is dropped."""
+    arrays(at / 'photos.npz', images=lambda images: images / 255, ids=np.arange(100, 124))
+    _run(at, of='photos.npz')
+    return _cleaned(at, lambda name, _: 'drop,' if name == '100' else None)
+
+
+def _still_greys(at: pathlib.Path) -> bool:
+    images, ids = (np.load(at / 'out' / f'{name}.npy') for name in ('images', 'ids'))
+    return images.shape == (23, 8, 8) and ids.tolist() == [*range(101, 124)]
+
+
 _LISTS = ('--config.data.list=train.csv', '--config.data.test_list=test.csv')
 _SETTINGS = {'name': 'filelist', 'list': 'labels.csv', 'test_list': 'test.csv', 'class_names': 'class_names.txt'}
 
@@ -186,6 +198,7 @@ TRIALS = [
         for part in ('test', 'unlabelled')
     ),
     Trial('decisions', 'arrays with labels from 1', WORKS, _one_based, _stays_one_based),
+    Trial('decisions', 'arrays of floats without channels', WORKS, _greys, _still_greys),
     Trial('decisions', 'UTF-16', REFUSED, lambda at: _saved(at, str, 'utf-16')),
 ]
 

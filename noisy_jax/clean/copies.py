@@ -169,16 +169,18 @@ def _arrays(out: pathlib.Path, path: str, changes: Changes, originals: Originals
     rows = np.sort(np.concatenate([kept, originals.unlabelled]))
     splits = {'': train.replace(label=label).take(rows)} | ({} if test is None else {'test_': test})
     for prefix, dataset in splits.items():
-        _write_images(out / f'{prefix}images.npy', dataset.image)
+        _write_images(out / f'{prefix}images.npy', dataset.image, arrays.form_of_images(path, prefix)[0])
     arrays.save_labels(out, splits, like=path)
 
 
-def _write_images(file: pathlib.Path, images: Images) -> None:
-    written = np.lib.format.open_memmap(file, 'w+', np.uint8, images.shape)
+def _write_images(file: pathlib.Path, images: Images, axes: int) -> None:
+    """Images [N, H, W, C]; with 3 axes, without the last, of one channel."""
+    shape = images.shape[:axes]
+    written = np.lib.format.open_memmap(file, 'w+', np.uint8, shape)
     reserve(file)
     chunk = max(_CHUNK_BYTES // images[:1].nbytes, 1)
     for start in _progress(range(0, len(images), chunk)):
-        written[start : start + chunk] = images[start : start + chunk]
+        written[start : start + chunk] = images[start : start + chunk].reshape(-1, *shape[1:])
     written.flush()
 
 

@@ -153,16 +153,20 @@ def _untested(request: Request, found: Originals | None) -> list[str]:
     return [f'left out: {count} images of the test set, {why}: {classes}']
 
 
-def _newly_named(request: Request) -> list[str]:
-    """That arrays without names of classes have some now, in a line if so."""
+def _of_arrays(request: Request, found: Originals | None) -> list[str]:
+    """What is another in a copy of arrays, beside labels, a line each."""
     if request.is_list or request.settings['name'] != 'arrays':
         return []
-    if arrays.are_named(request.settings['path']) or not arrays.are_named(request.options.out):
-        return []
-    return [
-        'class_names.npy is new, as some true labels are of classes that no label is of any more; labels that are '
-        'numbers are its rows'
-    ]
+    path, lines = request.settings['path'], []
+    prefixes = ('', 'test_') if found.test else ('',)
+    if any(arrays.form_of_images(path, prefix)[1] != np.uint8 for prefix in prefixes):
+        lines.append('images are written as whole numbers from 0 to 255 (uint8), which floats in [0, 1] are read as')
+    if not arrays.are_named(path) and arrays.are_named(request.options.out):
+        lines.append(
+            'class_names.npy is new, as some true labels are of classes that no label is of any more; labels that are '
+            'numbers are its rows'
+        )
+    return lines
 
 
 def _by_number(settings: dict[str, Any]) -> bool:
@@ -225,7 +229,7 @@ def written(request: Request, changes: Changes, found: Originals | None, linked:
     """What was written, and the options that train on it, in lines; `estimate` is one of them."""
     out, settings = request.options.out, request.settings
     lines = [f'{out} is written' + (f'; {linked} files are hard links, do not edit them in place' if linked else '')]
-    lines += [*_untested(request, found), *_newly_named(request), estimate]
+    lines += [*_untested(request, found), *_of_arrays(request, found), estimate]
     if alone := _one_class(changes):
         return [*lines, *alone]
     reads = {'path': out}

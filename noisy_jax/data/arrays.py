@@ -28,6 +28,7 @@ _READ = (
     *('images', 'labels', 'ids', 'true_labels', 'class_names', _LEVELS),
     *('test_images', 'test_labels', 'test_ids', 'test_true_labels'),
 )
+_IDS = ('ids', 'test_ids')
 _LABELS = ('labels', 'true_labels', 'class_names', 'test_labels', 'test_true_labels')
 _ALIKE = 0.8  # similarity of names, such as test_image to test_images
 _NEEDED = 'an .npz file or a folder of .npy files is needed'
@@ -104,13 +105,14 @@ def save_labels(folder: pathlib.Path, splits: Mapping[str, Dataset], like: str =
 
     Labels are rows of class_names. Those of a copy have the form that they have in the arrays `like`: text stays text,
     and without class_names numbers stay as they are, unless true or test labels are of classes that no label is of.
+    So do ids that are whole numbers; others are text.
 
     Args:
       folder: of the images.
       splits: data sets by prefix: '' for training, maybe 'test_'.
       like: path of the arrays that are copied; '': data of another kind.
     """
-    train, given = splits[''], _read(pathlib.Path(like), _LABELS) if like else {}
+    train, given = splits[''], _read(pathlib.Path(like), (*_LABELS, *_IDS)) if like else {}
     numbers = [array for each in splits.values() for array in (each.label, each.true_label) if array is not None]
     named = not given or 'class_names' in given or bool(np.setdiff1d(np.concatenate(numbers), train.label).size)
     if named:
@@ -118,7 +120,8 @@ def save_labels(folder: pathlib.Path, splits: Mapping[str, Dataset], like: str =
     for prefix, dataset in reversed(splits.items()):  # the last file makes the folder readable
         if dataset.levels:
             np.save(folder / f'{_LEVELS}.npy', dataset.levels)
-        np.save(folder / f'{prefix}ids.npy', dataset.id)
+        ids = given.get(f'{prefix}ids', dataset.id)
+        np.save(folder / f'{prefix}ids.npy', dataset.id.astype(ids.dtype) if ids.dtype.kind in 'iu' else dataset.id)
         for name, label in ((f'{prefix}true_labels', dataset.true_label), (f'{prefix}labels', dataset.label)):
             if label is None:
                 continue
@@ -128,6 +131,21 @@ def save_labels(folder: pathlib.Path, splits: Mapping[str, Dataset], like: str =
             elif not named:
                 label = names[label].astype(np.int64)
             np.save(folder / f'{name}.npy', label)
+
+
+def form_of_images(path: str, prefix: str = '') -> tuple[int, np.dtype]:
+    """The number of axes, and the type, of the images of a split; they are not read."""
+    name, place = f'{prefix}images', pathlib.Path(path)
+    if place.is_dir():
+        images = np.load(place / f'{name}.npy', mmap_mode='r')
+        return images.ndim, images.dtype
+    with np.load(place) as archive:
+        member = name if name in archive.zip.namelist() else f'{name}.npy'
+        with archive.zip.open(member) as file:
+            is_first = np.lib.format.read_magic(file) == (1, 0)
+            read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+    return len(shape), dtype
 
 
 def are_named(path: str) -> bool:
