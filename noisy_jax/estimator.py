@@ -37,12 +37,14 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
     (Ciortan et al. 2021, https://doi.org/10.3390/data6060061); each given label is checked by a head that did not see
     it.
 
-    Images X are bytes [N, H, W, C] or [N, H, W], floats in [0, 1] of these shapes, or flat rows [N, D]. Numbers of
-    another range are scaled by the minimum and maximum of the training data; `predict`, `predict_proba` and `transform`
-    clip what lies beyond the range of training. Of images larger than 32 pixels that are no squares, the middle square
-    is looked at, unless a `config` has data.image_size=0. Labels y are any classes that scikit-learn accepts. Sample
-    weights are not supported: how much each label counts is what the method estimates. In processes that are forked
-    after a fit JAX hangs; threads, and processes started otherwise ('spawn', joblib's), can predict.
+    Images X are bytes (of any type of numbers) [N, H, W, C] or [N, H, W], floats in [0, 1] of these shapes, or flat
+    rows [N, D]. Numbers of another range are scaled by the minimum and maximum of the training data; `predict`,
+    `predict_proba` and `transform` clip what lies beyond the range of training. Of images larger than 32 pixels that
+    are no squares, the middle square is looked at, unless a `config` has data.image_size=0.
+
+    Labels y are any classes that scikit-learn accepts. Sample weights are not supported: how much each label counts is
+    what the method estimates. In processes that are forked after a fit JAX hangs; threads, and processes started
+    otherwise ('spawn', joblib's), can predict.
 
     A parameter that is None is taken from `config`; without a config it is chosen from the data.
 
@@ -142,7 +144,8 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         check_consistent_length(rows, y)
         self.classes_, label = targets.encode(y, self.unlabelled)
         self._pixels = Pixels.of(rows, shape, self.image_shape)
-        train = Dataset(self._pixels.images(rows, shape), label, tuple(map(str, self.classes_)))
+        images, names = self._pixels.images(rows, shape), tuple(map(str, self.classes_))
+        train = Dataset(images, label, names, levels=self._pixels.levels)
         with self._folder(train.image) as folder:
             try:
                 config = presets.for_estimator(self.get_params(deep=False), max(train.image.shape[1:3]))

@@ -288,7 +288,7 @@ def test_a_full_disk_is_told_before_arrays_are_written(tmp_path, monkeypatch):
 
     def copied():
         with new_folder(tmp_path / 'copy') as folder:
-            copies._write_images(folder / 'images.npy', IMAGES)
+            copies._write_images(folder / 'images.npy', IMAGES, 4)
 
     refused(copied, '--out', tmp_path / 'copy', 'No space left')
     monkeypatch.undo()

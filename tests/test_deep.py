@@ -4,6 +4,7 @@ import dataclasses
 import io
 import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -233,3 +234,24 @@ def test_deep_images_of_one_value_are_black(tmp_path):
         (tmp_path / name).mkdir()
         Image.fromarray(np.full((8, 8), 700, np.uint16)).save(tmp_path / name / '0.png')
     assert not data.load('folder', split='train', path=str(tmp_path)).image[:].any()
+
+
+def _big_endian(values, kind, predictor=1):
+    """A compressed TIFF, byte by byte; `kind` is its tag SampleFormat."""
+    pixels = zlib.compress(values.tobytes())
+    bits = values.itemsize * 8
+    sizes = {256: values.shape[1], 257: values.shape[0], 258: bits, 259: 8, 262: 1, 273: 8, 277: 1}
+    tags = {**sizes, 278: values.shape[0], 279: len(pixels), 317: predictor, 339: kind}
+    entries = b''.join(struct.pack('>HHII', tag, 4, 1, value) for tag, value in tags.items())
+    place = 8 + len(pixels)
+    return b'MM\0*' + struct.pack('>I', place) + pixels + struct.pack('>H', len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(('dtype', 'kind'), [('>u2', 1), ('>i2', 2), ('>i4', 2), ('>f4', 3)])
+def test_bytes_that_pillow_would_swap_twice_are_refused(dtype, kind):
+    values = np.arange(-20, 44).reshape(8, 8).astype(dtype) if kind > 1 else np.arange(64).reshape(8, 8).astype(dtype)
+    file = io.BytesIO(_big_endian(values, kind))
+    if kind == 1:
+        assert levels_of(file) == (0, 63)
+    else:
+        refused(lambda: levels_of(file), 'big-endian', 'without compression')

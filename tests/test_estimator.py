@@ -443,7 +443,7 @@ def test_pixels_of_bytes_and_of_floats_are_the_same():
     ('training', 'other', 'words'),
     [
         ([0.0, 12.5, 255.0, 3.0], np.array([0.0, 12.5, 255.0, 3.0]) / 255, ['fractions up to 1', '0 to 255']),
-        ([0.0, 12.5, 254.7, 3.0], np.array([0.0, 12.5, 254.7, 3.0]) / 255, ['fractions up to 0.9', '0 to 254.7']),
+        ([0.0, 12.5, 254.7, 3.0], np.array([0.0, 12.5, 254.7, 3.0]) / 255, ['fractions up to 0.9', '0 to 255']),
         ([0.0, 16.0, 5.0, 3.0], np.array([0.0, 16.0, 5.0, 3.0]) / 16, ['fractions up to 1', '0 to 16']),
         ([-1.0, 0.5, 1.0, 0.0], [0.0, 120.0, 255.0, 9.0], ['numbers from 0 to 255', '-1 to 1']),
         ([0.0, 0.5, 1.0, 0.2], [-1.0, 0.0, 1.0, -0.6], ['numbers from -1 to 1', '[0, 1]']),
@@ -487,6 +487,15 @@ def test_a_number_far_from_all_is_warned_of(number, levels):
         Pixels.of(rows, (8, 8))
     words = [f'100% of the images have about {levels}; hot pixels, or a number for no data, as in X[5]?']
     assert [str(each.message).split('of which ')[1] for each in caught] == (words if levels else [])
+
+
+@pytest.mark.parametrize('dtype', [int, float])
+def test_other_numbers_that_are_bytes_stay_what_they_are(dtype):
+    rows = np.array([[60, 220, 100, 61]], dtype)
+    pixels = Pixels.of(rows, (2, 2))
+    np.testing.assert_array_equal(pixels.images(rows, (2, 2)).ravel(), rows[0])
+    assert pixels.levels is None
+    assert Pixels.of(10 * rows, (2, 2)).levels == (600, 2200)
 
 
 def test_bytes_of_black_and_white_are_warned_of():

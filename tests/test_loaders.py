@@ -258,6 +258,17 @@ def test_ids_of_arrays_may_be_bytes(tmp_path):
     assert data.load('arrays', split='train', path=_save(tmp_path / 'data.npz', arrays)).id.tolist() == names
 
 
+def test_white_on_transparency_is_warned_of(tmp_path):
+    errors._warn_once.cache_clear()
+    for name in ('cat', 'dog'):
+        (tmp_path / name).mkdir()
+        glyph = np.full((8, 8, 4), 255, np.uint8)
+        glyph[..., 3] = 255 * np.eye(8)
+        Image.fromarray(glyph).save(tmp_path / name / '0.png')
+    with pytest.warns(UserWarning, match=r'cat/0.png and all others: all pixels are 255, of 255 for white'):
+        data.load('folder', split='train', path=str(tmp_path))
+
+
 def test_arrays_with_a_limit_keep_images_labels_and_ids_together(tmp_path):
     arrays = _arrays(labels=np.array([0] * 6 + [1] * 6), true_labels=np.arange(12) % 2)
     few = data.load('arrays', split='train', path=_save(tmp_path / 'data.npz', arrays), limit=4)

@@ -15,7 +15,7 @@ from noisy_jax.data.dataset import (
     balanced,
     checksums,
     in_order,
-    warn_of_black,
+    warn_of_blank,
     warn_of_empty,
     warn_of_missing,
 )
@@ -203,7 +203,7 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
     if images.ndim != 4 or not images.size:
         raise InputError(f'{path}: {key} has shape {images.shape}; [N, H, W, C] or [N, H, W] is needed')
     if images.dtype == np.uint8:
-        warn_of_black(images, 255, f'{path}: {key}')
+        warn_of_blank(images, 255, f'{path}: {key}')
         return lazy.Rows.of(images) if isinstance(images, np.memmap) else images
     needed = 'uint8 or floats in [0, 1] are needed'
     if not np.issubdtype(images.dtype, np.floating):
@@ -212,7 +212,7 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
     for row in np.flatnonzero(~((low >= -ROUNDING) & (high <= 1 + ROUNDING))):
         found = 'NaN' if np.isnan(low[row]) else f'values from {low[row]:g} to {high[row]:g}'
         raise InputError(f'{path}: {key}[{row}] holds {found}; {needed}')
-    warn_of_black(images, 1, f'{path}: {key}')
+    warn_of_blank(images, 1, f'{path}: {key}')
     return np.round(images * 255).astype(np.uint8)
 
 

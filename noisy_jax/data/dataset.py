@@ -103,7 +103,7 @@ class Dataset:
         """
         found = read_all(encoded, decoding)
         if isinstance(found.images, np.ndarray):
-            warn_of_black(found.images, 255, f'{encoded.name(0)} and all others')
+            warn_of_blank(found.images, 255, f'{encoded.name(0)} and all others')
         broken = tuple((str(columns['id'][row]), reason) for row, reason in found.broken.items())
         columns['mark'] = encoded.marks() if decoding.headers else None
         whole = {name: values if values is None else values[found.rows] for name, values in columns.items()}
@@ -169,10 +169,13 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.int32)
 
 
-def warn_of_black(images: np.ndarray, white: float, source: object) -> None:
-    """Warns of images that are all but black: masks of 0 and 1 as bytes, pixels that were divided by 255 twice."""
-    brightest = images[spread(len(images), _LOOKED_AT)].max()
-    if 0 < brightest <= white / 128:
+def warn_of_blank(images: np.ndarray, white: float, source: object) -> None:
+    """Warns of images that are all but black or of one value: masks of 0 and 1 as bytes, white on transparency."""
+    seen = images[spread(len(images), _LOOKED_AT)]
+    darkest, brightest = seen.min(), seen.max()
+    if darkest == brightest:
+        warn_once(f'{source}: all pixels are {brightest:.4g}, of {white} for white')
+    elif darkest >= 0 and brightest <= white / 128:
         warn_once(f'{source}: the brightest pixel is {brightest:.4g}, of {white} for white: all but black')
 
 

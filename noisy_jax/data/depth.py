@@ -7,7 +7,8 @@ from noisy_jax.errors import warn_once
 
 _UNSIGNED, _NEGATIVE = 'unsigned', 'negative'  # in `info`, which parts of an image keep
 # Tags of TIFF. Photometric interpretation 0: the lowest value is white; planar configuration 2: a plane per colour.
-_BITS, _PHOTOMETRIC, _PLANAR = 258, 262, 284
+_BITS, _PHOTOMETRIC, _PLANAR, _PREDICTOR = 258, 262, 284, 317
+_OF_FLOATS = 3  # a predictor that has an order of bytes of its own
 NO_DATA = 1e30  # beyond what is measured; programs for maps write -3.4e38 where nothing was
 
 
@@ -25,6 +26,8 @@ def note(image: Image.Image) -> None:
     tags = getattr(image, 'tag_v2', {})
     if tags.get(_PLANAR) == 2 and len(bits := tags.get(_BITS, ())) > 1 and max(bits) > 8:
         raise ValueError('colours of more than 8 bits in planes of their own, which Pillow does not read')
+    if _is_swapped_twice(image):
+        raise ValueError('compressed pixels in big-endian order, which Pillow misreads; save it without compression')
     if ';16' in _stored(image) and not is_deep(image):
         warn_once('images with more than 8 bits per colour channel are read as 8 bits, the upper ones of each value')
     if image.mode == 'I;16' and tags.get(_PHOTOMETRIC) == 0:
@@ -50,6 +53,13 @@ def values(image: Image.Image) -> np.ndarray:
         if abs(float(extreme)) > NO_DATA:
             raise ValueError(f'a pixel of {extreme:.2g}, which stands for no data in many files')
     return found
+
+
+def _is_swapped_twice(image: Image.Image) -> bool:
+    """Whether Pillow swaps the bytes of numbers with a sign or of floats that libtiff has swapped already."""
+    decoder = image.tile[0][0] if getattr(image, 'tile', None) else ''
+    swaps = decoder == 'libtiff' and getattr(image, 'tag_v2', {}).get(_PREDICTOR) != _OF_FLOATS
+    return swaps and _stored(image) in ('I;16BS', 'I;32BS', 'F;32BF', 'F;64BF')
 
 
 def _stored(image: Image.Image) -> str:

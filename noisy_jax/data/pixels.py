@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from noisy_jax.data import lazy, outliers
-from noisy_jax.data.dataset import spread, warn_of_black
+from noisy_jax.data.dataset import spread, warn_of_blank
+from noisy_jax.data.decoding import Levels
 from noisy_jax.data.depth import NO_DATA
 from noisy_jax.errors import InputError, warn_once
 
@@ -41,8 +42,9 @@ class Pixels:
     def of(cls, rows: np.ndarray, shape: tuple[int, ...], image_shape: tuple[int, ...] | None = None) -> 'Pixels':
         """Determines shape and range.
 
-        Bytes, and floats in [0, 1], are taken as they are; other numbers are scaled by their minimum and maximum. Flat
-        rows without `image_shape` are grey squares, padded to the next square number.
+        Bytes, as any kind of numbers, and floats in [0, 1] are taken as they are: none is below 0, and the greatest is
+        above 127, or within 1. Other numbers are scaled by their minimum and maximum. Flat rows without `image_shape`
+        are grey squares, padded to the next square number.
 
         Args:
           rows: numbers [N, D] of the training images.
@@ -72,13 +74,19 @@ class Pixels:
             raise InputError(f'X: images of shape {shape}; (H, W, C), (H, W) or flat rows are needed')
         low, high = (0.0, 1.0) if rows.dtype == np.uint8 else (float(rows.min()), float(rows.max()))
         white = _WHITE if rows.dtype == np.uint8 else 1
-        if low >= 0:
-            warn_of_black(rows, white, 'X')
+        warn_of_blank(rows, white, 'X')
         if low >= -ROUNDING and high <= 1 + ROUNDING:
             low, high = 0.0, 1.0
+        elif low >= 0 and _WHITE / 2 < high <= _WHITE:  # bytes as other numbers, which other images may fill
+            low, high = 0.0, float(_WHITE)
         elif high > low:
             _check_range(rows, low, high)
         return cls((*shape, 1)[:3], low, high if high > low else low + 1.0)
+
+    @property
+    def levels(self) -> Levels | None:
+        """The range of deep images of which these numbers are; None of others."""
+        return Levels(self.low, self.high) if self.high > _WHITE else None
 
     def images(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Converts numbers [N, D] of images given in `shape` to uint8 [N, H, W, C]; numbers are clipped to the range.
