@@ -28,7 +28,7 @@ from noisy_jax import NoisyLabelClassifier, errors
 from noisy_jax.config import load
 from noisy_jax.data import noise
 from noisy_jax.data.dataset import NO_LABEL
-from noisy_jax.data.pixels import Pixels
+from noisy_jax.data.pixels import Pixels, check_numbers
 from noisy_jax.inference import targets
 from noisy_jax.settings import default, presets
 from noisy_jax.training.metrics import MetricWriter
@@ -285,6 +285,7 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({}, ['a.png', 'b.png'], [0, 1], ('X: names of files', '[N, H, W, C]')),
         ({}, [np.zeros((8, 8), np.uint8), np.ones((8, 8), np.float32)], [0, 1], ('X: images of float32 and of uint8',)),
         ({}, iter(X), DIGIT, ('X: a ', 'iterator', '[N, H, W, C]')),
+        ({}, {'images': X}.values(), DIGIT, ('X: a dict_values', '[N, H, W, C]')),
         ({}, {'images': X}, DIGIT, ('X: a dict', '[N, H, W, C]')),
         ({}, pd.Series(list(X[:9])), DIGIT[:9], ('X: one column of objects', 'np.stack(X)')),
         ({}, np.ma.masked_equal(X, 16), DIGIT, ('X: ', 'numbers are masked', 'X.filled(0)')),
@@ -455,6 +456,16 @@ def test_numbers_of_another_scale_are_refused(training, other, words):
     pixels.images(np.array([training]), (2, 2))
     pixels.images(np.array([[0.0, 1.0, 1.0, 0.0]]), (2, 2))  # dark, but whole
     refused(lambda: pixels.images(np.array([other]), (2, 2)), 'X: ', *words)
+
+
+def test_columns_in_the_order_of_text_are_warned_of():
+    errors._warn_once.cache_clear()
+    frame = pd.DataFrame(X[:3], columns=[f'pixel{column}' for column in range(64)])
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        check_numbers(frame)
+    with pytest.warns(UserWarning, match='in the order of text, pixel0, pixel1, pixel10, ...; sort them'):
+        check_numbers(frame[frame.columns.difference(['label'])])
 
 
 def test_rows_of_colours_are_not_taken_for_grey_without_a_word():

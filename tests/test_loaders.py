@@ -258,6 +258,18 @@ def test_ids_of_arrays_may_be_bytes(tmp_path):
     assert data.load('arrays', split='train', path=_save(tmp_path / 'data.npz', arrays)).id.tolist() == names
 
 
+def test_a_list_beside_class_folders_is_told(tmp_path):
+    errors._warn_once.cache_clear()
+    for name in ('cat', 'dog'):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.eye(8, dtype=np.uint8) * 200).save(tmp_path / name / '0.png')
+    (tmp_path / 'labels.csv').write_text('path,label\ncat/0.png,dog\ndog/0.png,cat\n')
+    (tmp_path / 'ages.csv').write_text('name,age\nAnn,3\n')
+    with pytest.warns(UserWarning, match=rf'labels.csv lists images.* data.path={tmp_path}/labels.csv reads') as caught:
+        assert data.load('folder', split='train', path=str(tmp_path)).label.tolist() == [0, 1]
+    assert not any('ages.csv lists' in str(each.message) for each in caught)
+
+
 def test_white_on_transparency_is_warned_of(tmp_path):
     errors._warn_once.cache_clear()
     for name in ('cat', 'dog'):

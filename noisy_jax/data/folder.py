@@ -9,13 +9,15 @@ no class: its images have no label. A warning counts what is left out, such as i
 A corrected copy of a list is refused: its folders may have the names of the classes before.
 """
 
+import itertools
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisy_jax.data import pictures
+from noisy_jax.data import list_file, pictures
 from noisy_jax.data.dataset import NO_LABEL, Dataset, in_order
 from noisy_jax.data.encoded import Paths
 from noisy_jax.data.reading import DEFAULT, Decoding
@@ -53,7 +55,7 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     names = in_order(name for name in level.folders if not _is_any(name, UNLABELLED))
     if not names:
         raise InputError(f'{level.path}: it has no class folders; one folder of images per class is needed')
-    left_out, notes, unlabelled = [top.left_out, layout.beside], layout.notes, []
+    left_out, notes, unlabelled = [top.left_out, layout.beside], (*layout.notes, *_lists(top)), []
     left_out += [level.left_out] if level is not top else []
     if split == 'train':
         unlabelled = [place.name(name) for place in (level, top) for name in place.folders if _is_any(name, UNLABELLED)]
@@ -162,6 +164,19 @@ def _like_sets(top: _Level) -> tuple[str, ...]:
     return (
         f'{some(names, 3)} look like sets, but are taken for classes; sets are named {_TRAIN} and {_TEST_NAMES[0]}',
     )
+
+
+def _lists(top: _Level) -> Iterator[str]:
+    """A note of each table beside the class folders that lists images in them, maybe with other labels."""
+    for name in top.left_out[pictures.OTHER]:
+        if os.path.splitext(name)[1].lower() in list_file.TABLES:
+            file = pathlib.Path(top.path, name)
+            try:
+                rows = [words for _, words in itertools.islice(list_file.records(file, labelled=True), 3) if any(words)]
+            except InputError:
+                continue
+            if any(os.path.isfile(os.path.join(top.path, words[0])) for words in rows):
+                yield f'{name} lists images, but labels are the names of folders; data.path={file} reads the list'
 
 
 def _level(root: str, name: str = '') -> _Level:

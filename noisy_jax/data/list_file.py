@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterator
 
 from noisy_jax import spreadsheet
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, shortened
 from noisy_jax.files import lines
 
 TABLES = {'.csv': '', '.tsv': '\t'}  # and their separators; '': that of the first row
@@ -68,7 +68,7 @@ def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str,
             words = [*words[:wanted], *filter(None, words[wanted:])]
         needed = words[:1] if is_table else words  # the label of a table may be empty
         if len(words) != wanted or not all(needed):
-            raise InputError(f'{file}, line {line}: {" ".join(words)!r} is not {need}')
+            raise InputError(f'{file}, line {line}: {shortened(" ".join(words))!r} is not {need}')
         label = words[1] if labelled else ''
         if '\n' in label or '\r' in label:
             raise InputError(f'{file}, line {line}: its label has a line break; a quotation mark may be missing')

@@ -3,7 +3,9 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, MappingView, Set
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -168,9 +170,11 @@ def check_numbers(X: ArrayLike) -> None:
         are masked.
     """
     first = X[0] if isinstance(X, (list, tuple)) and X else X
-    if isinstance(first, (str, os.PathLike)) or (isinstance(X, (Mapping, Iterator)) and not hasattr(X, 'ndim')):
-        found = 'names of files' if isinstance(first, (str, os.PathLike)) else f'a {type(X).__name__}'
+    are_names = isinstance(first, (str, os.PathLike))
+    if are_names or (isinstance(X, (Mapping, MappingView, Set, Iterator)) and not hasattr(X, 'ndim')):
+        found = 'names of files' if are_names else f'a {type(X).__name__}'
         raise InputError(f'X: {found}; an array of images is needed, [N, H, W, C], [N, H, W] or [N, D]')
+    _check_columns(getattr(X, 'columns', ()))
     kinds = {str(each.dtype) for each in X if hasattr(each, 'dtype')} if isinstance(X, (list, tuple)) else set()
     if 'uint8' in kinds and any(kind.startswith('float') for kind in kinds):  # together, they would become floats
         raise InputError(f'X: images of {" and of ".join(sorted(kinds))}; one kind is needed, of one range')
@@ -178,6 +182,15 @@ def check_numbers(X: ArrayLike) -> None:
         raise InputError('X: one column of objects; one array of all images is needed, such as np.stack(X)')
     if np.ma.is_masked(X):
         raise InputError(f'X: {np.ma.count_masked(X)} numbers are masked; fill them, such as by X.filled(0)')
+
+
+def _check_columns(names: Iterable[Any]) -> None:
+    """Warns of columns pixel0, pixel1, pixel10, pixel2: in the order of text, in which the pixels are scrambled."""
+    found = [re.fullmatch(r'(.*?)([0-9]+)', str(name)) for name in names]
+    if len(found) > _SIDE and all(found) and len({each[1] for each in found}) == 1:
+        texts, numbers = [each[2] for each in found], [int(each[2]) for each in found]
+        if texts == sorted(texts) and numbers != sorted(numbers):
+            warn_once(f'X: columns in the order of text, {", ".join(each[0] for each in found[:3])}, ...; sort them')
 
 
 def _check_range(rows: np.ndarray, low: float, high: float) -> None:
