@@ -12,7 +12,7 @@ from tqdm import tqdm
 from noisy_jax import spreadsheet
 from noisy_jax.clean.changes import CHANGES_HEADER, Changes
 from noisy_jax.clean.originals import Originals
-from noisy_jax.data import arrays
+from noisy_jax.data import array_files
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
@@ -169,8 +169,8 @@ def _arrays(out: pathlib.Path, path: str, changes: Changes, originals: Originals
     rows = np.sort(np.concatenate([kept, originals.unlabelled]))
     splits = {'': train.replace(label=label).take(rows)} | ({} if test is None else {'test_': test})
     for prefix, dataset in splits.items():
-        _write_images(out / f'{prefix}images.npy', dataset.image, arrays.form_of_images(path, prefix)[0])
-    arrays.save_labels(out, splits, like=path)
+        _write_images(out / f'{prefix}images.npy', dataset.image, array_files.form_of_images(path, prefix)[0])
+    array_files.save_labels(out, splits, like=path)
 
 
 def _write_images(file: pathlib.Path, images: Images, axes: int) -> None:

@@ -15,7 +15,7 @@ from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import KINDS, Originals
 from noisy_jax.config import completed
-from noisy_jax.data import arrays, filelist, identity
+from noisy_jax.data import array_files, filelist, identity
 from noisy_jax.data.settings import DATA, NOISE
 from noisy_jax.errors import InputError, one_line, shortened, some
 from noisy_jax.workdir import WorkDir
@@ -159,9 +159,9 @@ def _of_arrays(request: Request, found: Originals | None) -> list[str]:
         return []
     path, lines = request.settings['path'], []
     prefixes = ('', 'test_') if found.test else ('',)
-    if any(arrays.form_of_images(path, prefix)[1] != np.uint8 for prefix in prefixes):
+    if any(array_files.form_of_images(path, prefix)[1] != np.uint8 for prefix in prefixes):
         lines.append('images are written as whole numbers from 0 to 255 (uint8), which floats in [0, 1] are read as')
-    if not arrays.are_named(path) and arrays.are_named(request.options.out):
+    if not array_files.are_named(path) and array_files.are_named(request.options.out):
         lines.append(
             'class_names.npy is new, as some true labels are of classes that no label is of any more; labels that are '
             'numbers are its rows'

@@ -1,14 +1,12 @@
 """Loader of NumPy files: an .npz file, or a folder of memory-mapped .npy files."""
 
-import difflib
 import pathlib
-import zipfile
-from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from noisy_jax.data import lazy
+from noisy_jax.data import array_files, lazy
+from noisy_jax.data.array_files import LEVELS
 from noisy_jax.data.dataset import (
     NO_LABEL,
     Dataset,
@@ -21,17 +19,7 @@ from noisy_jax.data.dataset import (
 )
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.pixels import ROUNDING
-from noisy_jax.errors import InputError, first_line, some, warn_once
-
-_LEVELS = 'noisy_jax_levels'  # of deep image files that `pack` read: what predict needs for others
-_READ = (
-    *('images', 'labels', 'ids', 'true_labels', 'class_names', _LEVELS),
-    *('test_images', 'test_labels', 'test_ids', 'test_true_labels'),
-)
-_IDS = ('ids', 'test_ids')
-_LABELS = ('labels', 'true_labels', 'class_names', 'test_labels', 'test_true_labels')
-_ALIKE = 0.8  # similarity of names, such as test_image to test_images
-_NEEDED = 'an .npz file or a folder of .npy files is needed'
+from noisy_jax.errors import InputError, some, warn_once
 
 
 def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -> Dataset | None:
@@ -58,10 +46,10 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
       InputError: a file, array or value that cannot be used.
     """
     prefix = 'test_' if split == 'test' else ''
-    arrays = _read(pathlib.Path(path))
+    arrays = array_files.read(pathlib.Path(path))
     if split == 'test' and 'test_images' not in arrays:
         return None
-    _warn_of_misspelt(pathlib.Path(path))
+    array_files.warn_of_misspelt(pathlib.Path(path))
     images = _images(arrays, f'{prefix}images', path)
     names, numbered = _classes(arrays, path)
     label = _numbers(arrays, f'{prefix}labels', path, len(images), names, numbered=numbered)
@@ -71,9 +59,9 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     if split == 'train' and 'true_labels' in arrays:
         true = _numbers(arrays, 'true_labels', path, len(images), names, numbered=numbered)
     ids = arrays.get(f'{prefix}ids')
-    levels = arrays.get(_LEVELS)
+    levels = arrays.get(LEVELS)
     if levels is not None and (levels.shape != (2,) or levels.dtype.kind not in 'iuf'):
-        raise InputError(f'{path}: {_LEVELS} is {levels.dtype} {levels.shape}; the two numbers of `pack` are needed')
+        raise InputError(f'{path}: {LEVELS} is {levels.dtype} {levels.shape}; the two numbers of `pack` are needed')
     try:
         if ids is not None:
             ids = np.char.decode(ids, 'utf-8') if ids.dtype.kind == 'S' else ids.astype(str)
@@ -98,96 +86,6 @@ def _check_ids(ids: np.ndarray | None, source: str) -> None:
     values, counts = np.unique(ids, return_counts=True)
     if twice := [repr(str(each)) for each in values[counts > 1]]:
         raise InputError(f'{source}: each image needs its own, found twice: {some(twice, 3)}')
-
-
-def save_labels(folder: pathlib.Path, splits: Mapping[str, Dataset], like: str = '') -> None:
-    """Writes ids, true labels and levels where known, labels and class_names, as `load` reads them.
-
-    Labels are rows of class_names. Those of a copy have the form that they have in the arrays `like`: text stays text,
-    and without class_names numbers stay as they are, unless true or test labels are of classes that no label is of.
-    So do ids that are whole numbers; others are text.
-
-    Args:
-      folder: of the images.
-      splits: data sets by prefix: '' for training, maybe 'test_'.
-      like: path of the arrays that are copied; '': data of another kind.
-    """
-    train, given = splits[''], _read(pathlib.Path(like), (*_LABELS, *_IDS)) if like else {}
-    numbers = [array for each in splits.values() for array in (each.label, each.true_label) if array is not None]
-    named = not given or 'class_names' in given or bool(np.setdiff1d(np.concatenate(numbers), train.label).size)
-    if named:
-        np.save(folder / 'class_names.npy', np.array(train.class_names))
-    for prefix, dataset in reversed(splits.items()):  # the last file makes the folder readable
-        if dataset.levels:
-            np.save(folder / f'{_LEVELS}.npy', dataset.levels)
-        ids = given.get(f'{prefix}ids', dataset.id)
-        np.save(folder / f'{prefix}ids.npy', dataset.id.astype(ids.dtype) if ids.dtype.kind in 'iu' else dataset.id)
-        for name, label in ((f'{prefix}true_labels', dataset.true_label), (f'{prefix}labels', dataset.label)):
-            if label is None:
-                continue
-            names = np.array([*dataset.class_names, str(NO_LABEL)])  # NO_LABEL is the last
-            if name in given and given[name].dtype.kind == 'U':
-                label = names[label]
-            elif not named:
-                label = names[label].astype(np.int64)
-            np.save(folder / f'{name}.npy', label)
-
-
-def form_of_images(path: str, prefix: str = '') -> tuple[int, np.dtype]:
-    """The number of axes, and the type, of the images of a split; they are not read."""
-    name, place = f'{prefix}images', pathlib.Path(path)
-    if place.is_dir():
-        images = np.load(place / f'{name}.npy', mmap_mode='r')
-        return images.ndim, images.dtype
-    with np.load(place) as archive:
-        member = name if name in archive.zip.namelist() else f'{name}.npy'
-        with archive.zip.open(member) as file:
-            is_first = np.lib.format.read_magic(file) == (1, 0)
-            read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(file)
-    return len(shape), dtype
-
-
-def are_named(path: str) -> bool:
-    """Whether class_names are among the arrays, so that labels that are numbers are rows of them."""
-    return 'class_names' in _read(pathlib.Path(path), ('class_names',))
-
-
-def _read(path: pathlib.Path, wanted: Collection[str] = _READ) -> dict[str, np.ndarray]:
-    if path == pathlib.Path() or not path.exists():  # '' is Path('.')
-        raise InputError(f'data.path: {str(path)!r} is not set or does not exist; {_NEEDED}')
-    if not path.is_dir() and not zipfile.is_zipfile(path):  # np.load would advise to unpickle it
-        raise InputError(f'{path}: not a complete .npz file; {_NEEDED}')
-    arrays, file, name = {}, path, ''
-    try:
-        if not path.is_dir():
-            with np.load(path) as archive:  # which gives the bytes of members of another kind
-                for name in filter(archive.__contains__, wanted):
-                    arrays[name] = archive[name]
-            return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
-        for name in wanted:
-            if (file := path / f'{name}.npy').exists():
-                arrays[name] = np.load(file, mmap_mode='r')
-    except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them
-        if 'allow_pickle' in str(error):
-            raise InputError(
-                f'{file}: {name} holds objects, as columns of pandas do; an array of numbers (-1: no label) or '
-                'of text alone is needed'
-            ) from error
-        raise InputError(f'{file}: cannot be read as NumPy arrays ({first_line(error)})') from error
-    return arrays
-
-
-def _warn_of_misspelt(path: pathlib.Path) -> None:
-    """Warns of arrays whose names are nearly those of arrays that are read."""
-    if path.is_dir():
-        names = [file.stem for file in path.glob('*.npy')]
-    else:
-        with np.load(path) as archive:
-            names = archive.files
-    for name in sorted(set(names) - set(_READ)):
-        for meant in difflib.get_close_matches(name, set(_READ) - set(names), 1, _ALIKE):
-            warn_once(f'{path}: the array {name} is not read; {meant} would be')
 
 
 def _get(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from noisy_jax import cli, data, files, forms, outputs
-from noisy_jax.data import arrays
+from noisy_jax.data import array_files
 from noisy_jax.data.dataset import Dataset, checksums
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.data.settings import DATA
@@ -97,7 +97,7 @@ def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
         _note(folder, state)
         for prefix, dataset in splits.items():
             _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state)
-        arrays.save_labels(folder, splits, like=settings['path'] if settings['name'] == 'arrays' else '')
+        array_files.save_labels(folder, splits, like=settings['path'] if settings['name'] == 'arrays' else '')
         _note(folder, state | {'complete': True})
     except OSError as error:
         raise InputError(
