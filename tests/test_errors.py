@@ -56,7 +56,7 @@ def test_the_table_of_a_cleaning_fits_a_terminal():
     names = ('x' * 5000, '\x1b[2J', 'cat')
     given, nothing = np.array(names, object), np.zeros(3, bool)
     changes = Changes(given, given, np.array([names[1], names[1], 'cat'], object), ~nothing, nothing, names)
-    request = types.SimpleNamespace(options=types.SimpleNamespace(all_suspects=False), noise='none')
+    request = types.SimpleNamespace(options=types.SimpleNamespace(all_suspects=False), noise='none', lists_files=False)
     lines = messages.planned(request, changes, None, '')
     table = lines[2:5]
     assert {len(line) for line in table} == {80 + 5 * 12}

@@ -230,8 +230,9 @@ def test_files_that_are_all_but_black_are_warned_of(tmp_path):
 
 def test_class_names_that_may_be_the_labels_in_another_order_are_refused(tmp_path):
     arrays = _arrays(labels=np.arange(12) % 4, class_names=np.array([2, 0, 3, 1]))
-    path = _save(tmp_path / 'data.npz', arrays)
-    refused(lambda: data.load('arrays', split='train', path=path), 'class_names', 'another order', 'rows')
+    for dtype in (int, str):
+        path = _save(tmp_path / 'data.npz', arrays | {'class_names': arrays['class_names'].astype(dtype)})
+        refused(lambda path=path: data.load('arrays', split='train', path=path), 'class_names', 'another order', 'rows')
     arrays['class_names'] = np.array([7, 5, 9, 8])
     path = _save(tmp_path / 'data.npz', arrays)
     assert data.load('arrays', split='train', path=path).class_names == ('7', '5', '9', '8')
@@ -258,16 +259,18 @@ def test_ids_of_arrays_may_be_bytes(tmp_path):
     assert data.load('arrays', split='train', path=_save(tmp_path / 'data.npz', arrays)).id.tolist() == names
 
 
-def test_a_list_beside_class_folders_is_told(tmp_path):
+@pytest.mark.parametrize('folder', ['{}/', ''])
+def test_a_list_beside_class_folders_is_told(tmp_path, folder):
     errors._warn_once.cache_clear()
     for name in ('cat', 'dog'):
         (tmp_path / name).mkdir()
-        Image.fromarray(np.eye(8, dtype=np.uint8) * 200).save(tmp_path / name / '0.png')
-    (tmp_path / 'labels.csv').write_text('path,label\ncat/0.png,dog\ndog/0.png,cat\n')
+        Image.fromarray(np.eye(8, dtype=np.uint8) * 200).save(tmp_path / name / f'{name}.png')
+    rows = [f'{folder.format(name)}{name}.png,{other}\n' for name, other in (('cat', 'dog'), ('dog', 'cat'))]
+    (tmp_path / 'labels.csv').write_text('path,label\n' + ''.join(rows))
     (tmp_path / 'ages.csv').write_text('name,age\nAnn,3\n')
-    with pytest.warns(UserWarning, match=rf'labels.csv lists images.* data.path={tmp_path}/labels.csv reads') as caught:
+    with pytest.warns(UserWarning, match=rf'labels.csv names images.* data.path={tmp_path}/labels.csv reads') as caught:
         assert data.load('folder', split='train', path=str(tmp_path)).label.tolist() == [0, 1]
-    assert not any('ages.csv lists' in str(each.message) for each in caught)
+    assert not any('ages.csv names' in str(each.message) for each in caught)
 
 
 def test_white_on_transparency_is_warned_of(tmp_path):

@@ -1,6 +1,7 @@
 """NumPy files of images and labels: an .npz file, or a folder of .npy files; reading, and what a copy keeps of them."""
 
 import difflib
+import os
 import pathlib
 import zipfile
 from collections.abc import Collection, Mapping
@@ -17,6 +18,7 @@ _READ = (
 )
 _IDS = ('ids', 'test_ids')
 _LABELS = ('labels', 'true_labels', 'class_names', 'test_labels', 'test_true_labels')
+_BESIDE = 'pack.json', 'changes.csv'  # what our commands write beside arrays
 _ALIKE = 0.8  # similarity of names, such as test_image to test_images
 _NEEDED = 'an .npz file or a folder of .npy files is needed'
 
@@ -76,6 +78,11 @@ def form_of_images(path: str, prefix: str = '') -> tuple[int, np.dtype]:
             header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
             shape, _, dtype = header(file)
     return len(shape), dtype
+
+
+def is_ours(path: str) -> bool:
+    """Whether `pack` or `clean` has written these arrays."""
+    return any(os.path.isfile(os.path.join(path, name)) for name in _BESIDE)
 
 
 def are_named(path: str) -> bool:

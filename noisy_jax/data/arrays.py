@@ -13,6 +13,7 @@ from noisy_jax.data.dataset import (
     balanced,
     checksums,
     in_order,
+    is_number,
     warn_of_blank,
     warn_of_empty,
     warn_of_missing,
@@ -136,10 +137,9 @@ def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...],
         if not name.strip() or first.setdefault(name, row) != row:
             found = f'that of class_names[{first[name]}] too' if name.strip() else 'no name'
             raise InputError(f'{path}: class_names[{row}] is {name!r}, {found}; a name for each class is needed')
-    names = tuple(first)
-    labels = arrays.get('labels', given[:0])
-    are_numbers = given.dtype.kind != 'U' and labels.dtype.kind in 'iu'
-    if are_numbers and in_order(names) != names and set(labels.tolist()) <= {NO_LABEL, *given.tolist()}:
+    names, labels = tuple(first), arrays.get('labels', given[:0])
+    may_be_values = labels.dtype.kind in 'iu' and in_order(names) != names and all(map(is_number, names))
+    if may_be_values and set(map(str, labels.tolist())) <= {str(NO_LABEL), *names} and not array_files.is_ours(path):
         raise InputError(
             f'{path}: class_names are whole numbers in another order than theirs, and all labels are among them; '
             'labels are rows of class_names: leave these out, or give labels as text'

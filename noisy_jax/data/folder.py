@@ -55,7 +55,7 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     names = in_order(name for name in level.folders if not _is_any(name, UNLABELLED))
     if not names:
         raise InputError(f'{level.path}: it has no class folders; one folder of images per class is needed')
-    left_out, notes, unlabelled = [top.left_out, layout.beside], (*layout.notes, *_lists(top)), []
+    left_out, notes, unlabelled = [top.left_out, layout.beside], layout.notes, []
     left_out += [level.left_out] if level is not top else []
     if split == 'train':
         unlabelled = [place.name(name) for place in (level, top) for name in place.folders if _is_any(name, UNLABELLED)]
@@ -78,7 +78,7 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
         label += [number] * len(images)
         rank += range(len(images))
         left_out.append(found.left_out)
-    pictures.warn(path, left_out, notes)
+    pictures.warn(path, left_out, (*notes, *_lists(top, ids)) if split == 'train' else notes)
     kept = np.flatnonzero(np.array(rank) < (max(limit // len(names), 1) if limit else len(ids)))
     columns = {'label': np.array(label, np.int32)[kept], 'id': np.array(ids)[kept], 'row': kept}
     return Dataset.of_files(Paths(path, columns['id']), decoding, names, available=len(ids), **columns)
@@ -166,8 +166,9 @@ def _like_sets(top: _Level) -> tuple[str, ...]:
     )
 
 
-def _lists(top: _Level) -> Iterator[str]:
-    """A note of each table beside the class folders that lists images in them, maybe with other labels."""
+def _lists(top: _Level, ids: list[str]) -> Iterator[str]:
+    """A note of each table beside the class folders that names images `ids` in them, maybe with other labels."""
+    names = {*ids, *map(os.path.basename, ids)}
     for name in top.left_out[pictures.OTHER]:
         if os.path.splitext(name)[1].lower() in list_file.TABLES:
             file = pathlib.Path(top.path, name)
@@ -175,8 +176,8 @@ def _lists(top: _Level) -> Iterator[str]:
                 rows = [words for _, words in itertools.islice(list_file.records(file, labelled=True), 3) if any(words)]
             except InputError:
                 continue
-            if any(os.path.isfile(os.path.join(top.path, words[0])) for words in rows):
-                yield f'{name} lists images, but labels are the names of folders; data.path={file} reads the list'
+            if any(words[0] in names for words in rows):
+                yield f'{name} names images, but the labels read are the names of folders; data.path={file} reads a list'
 
 
 def _level(root: str, name: str = '') -> _Level:
