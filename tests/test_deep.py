@@ -224,7 +224,7 @@ def test_one_hot_pixel_that_takes_the_levels_of_all_is_warned_of(tmp_path, brigh
     for each in caught:
         assert 'images of more than 8 bits: numbers from 100 to 65535 become 256 grey levels' in str(each.message)
         assert (
-            f'100% of the images have about 3; hot pixels, or a number for no data, as in {tmp_path}/a/2.png?'
+            f'100% of the images have about 3; is there a hot pixel or a number for no data, as in {tmp_path}/a/2.png,'
             in str(each.message)
         )
 

@@ -496,8 +496,26 @@ def test_a_number_far_from_all_is_warned_of(number, levels):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         Pixels.of(rows, (8, 8))
-    words = [f'100% of the images have about {levels}; hot pixels, or a number for no data, as in X[5]?']
-    assert [str(each.message).split('of which ')[1] for each in caught] == (words if levels else [])
+    words = [f'100% of the images have about {levels}; is there a hot pixel or a number for no data, as in X[5],']
+    assert [str(each.message).split('of which ')[1].split(' or a channel')[0] for each in caught] == words * bool(
+        levels
+    )
+
+
+def test_a_channel_of_another_range_is_warned_of():
+    errors._warn_once.cache_clear()
+    images = np.random.default_rng(0).uniform(0, 255, (9, 32, 32, 4))
+    images[..., 3] /= 100  # metres
+    with pytest.warns(UserWarning, match=r'X, channel 3: .* about 4; .* or a channel of another range') as caught:
+        Pixels.of(images.reshape(9, -1), images.shape[1:])
+    assert len(caught) == 1
+
+
+def test_oversampled_images_are_warned_of():
+    errors._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match='X: 40 of 60 images are copies of others') as caught:
+        refused(lambda: tiny(epochs='many').fit(np.tile(X[:20], (3, 1)), np.tile(DIGIT[:20], 3)), 'epochs')
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize('dtype', [int, float])

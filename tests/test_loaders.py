@@ -152,7 +152,7 @@ def test_text_labels_of_arrays_with_class_names(tmp_path):
     labels, names = np.array(['dog', 'cat'] * 6), np.array(['eel', 'dog', 'cat'])
     assert _load_arrays(tmp_path, labels=labels, class_names=names).label.tolist() == [1, 2] * 6
     # Numbers are rows of the names, also of names that are numbers.
-    assert _load_arrays(tmp_path, labels=_LABELS, class_names=np.array([3, 1, 0])).label.tolist() == [0, 1, 2] * 4
+    assert _load_arrays(tmp_path, labels=_LABELS, class_names=np.array([2, 1, 0])).label.tolist() == [0, 1, 2] * 4
     alike = ('a', 'a ', 'A')  # a class for each, as in class folders
     found = _load_arrays(tmp_path, labels=np.array(alike * 4), class_names=np.array(alike))
     assert (found.class_names, found.label.tolist()) == (alike, [0, 1, 2] * 4)
@@ -228,14 +228,21 @@ def test_files_that_are_all_but_black_are_warned_of(tmp_path):
         data.load('folder', split='train', path=str(tmp_path))
 
 
-def test_class_names_that_may_be_the_labels_in_another_order_are_refused(tmp_path):
-    arrays = _arrays(labels=np.arange(12) % 4, class_names=np.array([2, 0, 3, 1]))
-    for dtype in (int, str):
-        path = _save(tmp_path / 'data.npz', arrays | {'class_names': arrays['class_names'].astype(dtype)})
-        refused(lambda path=path: data.load('arrays', split='train', path=path), 'class_names', 'another order', 'rows')
-    arrays['class_names'] = np.array([7, 5, 9, 8])
-    path = _save(tmp_path / 'data.npz', arrays)
-    assert data.load('arrays', split='train', path=path).class_names == ('7', '5', '9', '8')
+@pytest.mark.parametrize('dtype', [int, str])
+def test_class_names_in_the_order_of_the_labels_are_refused(tmp_path, dtype):
+    errors._warn_once.cache_clear()
+    values = np.array([2, 0, 3, 1] * 3)
+
+    def load(labels, names):
+        path = _save(tmp_path / 'data.npz', _arrays(labels=labels, class_names=names.astype(dtype)))
+        return data.load('arrays', split='train', path=path)
+
+    refused(lambda: load(values, values[:4]), 'class_names', 'order of their appearance', 'leave class_names out')
+    codes = np.arange(12) % 4
+    assert load(codes, values[:4]).class_names == ('2', '0', '3', '1')  # as `factorize` has both
+    assert load(codes, np.array([7, 5, 9, 8])).class_names == ('7', '5', '9', '8')
+    with pytest.warns(UserWarning, match='rows of class_names, not their values: label 3 is class 1'):
+        assert load(codes[::-1], values[:4]).label.tolist() == codes[::-1].tolist()
 
 
 @pytest.mark.parametrize('is_folder', [False, True])

@@ -138,13 +138,27 @@ def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...],
             found = f'that of class_names[{first[name]}] too' if name.strip() else 'no name'
             raise InputError(f'{path}: class_names[{row}] is {name!r}, {found}; a name for each class is needed')
     names, labels = tuple(first), arrays.get('labels', given[:0])
-    may_be_values = labels.dtype.kind in 'iu' and in_order(names) != names and all(map(is_number, names))
-    if may_be_values and set(map(str, labels.tolist())) <= {str(NO_LABEL), *names} and not array_files.is_ours(path):
-        raise InputError(
-            f'{path}: class_names are whole numbers in another order than theirs, and all labels are among them; '
-            'labels are rows of class_names: leave these out, or give labels as text'
-        )
+    if labels.dtype.kind in 'iu' and not array_files.is_ours(path):
+        _check_order(names, labels, path)
     return names, True
+
+
+def _check_order(names: tuple[str, ...], labels: np.ndarray, path: str) -> None:
+    """Refuses names that are the labels in the order of their appearance, as `unique` of pandas has them.
+
+    Labels that appear as 0, 1, 2, ... are rows, as `factorize` has them; of others a warning asks.
+    """
+    seen = [label for label in dict.fromkeys(labels.tolist()) if label != NO_LABEL]
+    is_open = all(map(is_number, names)) and in_order(names) != names and set(map(str, seen)) <= set(names)
+    if not is_open or seen == list(range(len(seen))):
+        return
+    if tuple(map(str, seen)) == names:
+        raise InputError(
+            f'{path}: class_names are the labels in the order of their appearance, but labels are rows of class_names; '
+            'leave class_names out'
+        )
+    for row in [row for row in seen if row < len(names) and names[row] != str(row)][:1]:
+        warn_once(f'{path}: labels are rows of class_names, not their values: label {row} is class {names[row]}')
 
 
 def _numbers(

@@ -177,7 +177,7 @@ def _lists(top: _Level, ids: list[str]) -> Iterator[str]:
             except InputError:
                 continue
             if any(words[0] in names for words in rows):
-                yield f'{name} names images, but the labels read are the names of folders; data.path={file} reads a list'
+                yield f'{name} names images, but labels are the names of folders; data.path={file} reads a list'
 
 
 def _level(root: str, name: str = '') -> _Level:

@@ -33,7 +33,8 @@ def warn(values: Sequence[np.ndarray], low: float, high: float, source: object, 
         extreme = lowest if middle - low > high - middle else highest
         warn_once(
             f'{source}: numbers from {low:g} to {high:g} become 256 grey levels, of which {len(left) / len(parts):.0%} '
-            f'of the images have about {int(np.median(left))}; hot pixels, or a number for no data, as in {extreme}?'
+            f'of the images have about {int(np.median(left))}; is there a hot pixel or a number for no data, as in '
+            f'{extreme}, or a channel of another range?'
         )
 
 

@@ -23,6 +23,7 @@ _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _WIDE = 64  # range that cannot be meant where images lie within one sixty-fourth of it
 _CHUNK = 4096  # rows scaled at a time
 ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
+_LEAST_STD = 0.02  # of pixels in [0, 1]
 _AT_A_TIME = 64  # images counted
 
 
@@ -81,9 +82,10 @@ class Pixels:
             low, high = 0.0, 1.0
         elif low >= 0 and _WHITE / 2 < high <= _WHITE:  # bytes as other numbers, which other images may fill
             low, high = 0.0, float(_WHITE)
-        elif high > low:
-            _check_range(rows, low, high)
-        return cls((*shape, 1)[:3], low, high if high > low else low + 1.0)
+        shape = (*shape, 1)[:3]
+        if rows.dtype != np.uint8:
+            _check_range(rows, low, high, shape[-1])
+        return cls(shape, low, high if high > low else low + 1.0)
 
     @property
     def levels(self) -> Levels | None:
@@ -152,9 +154,9 @@ def statistics(images: lazy.Images, rows: np.ndarray, size: int) -> tuple[tuple[
     mean = counts @ values / counts.sum(1)
     std = np.sqrt((counts * np.square(values - mean[:, None])).sum(1) / counts.sum(1))
     std = np.round(std, 4)
-    # A channel of one value, such as opaque alpha, says nothing; divided by little it would drown the others where an
-    # augmentation fills in other values.
-    return tuple(np.round(mean, 4).tolist()), tuple(np.where(std == 0, 1.0, np.maximum(std, 1e-3)).tolist())
+    # A channel of one value, such as opaque alpha, says nothing; divided by little, it or one that is saturated would
+    # drown the others where an augmentation fills in other values.
+    return tuple(np.round(mean, 4).tolist()), tuple(np.where(std == 0, 1.0, np.maximum(std, _LEAST_STD)).tolist())
 
 
 def visible(images: np.ndarray) -> np.ndarray:
@@ -193,15 +195,18 @@ def _check_columns(names: Iterable[Any]) -> None:
             warn_once(f'X: columns in the order of text, {", ".join(each[0] for each in found[:3])}, ...; sort them')
 
 
-def _check_range(rows: np.ndarray, low: float, high: float) -> None:
-    """Refuses a number for no data in `rows` [N, D], and warns of others that are far from all."""
+def _check_range(rows: np.ndarray, low: float, high: float, channels: int) -> None:
+    """Refuses a number for no data in `rows` [N, D], and warns where numbers that differ become a few grey levels."""
     for extreme in (low, high):
         if abs(extreme) > NO_DATA:
             raise InputError(f'X: a number of {extreme:.2g}, which stands for no data in many files')
-    looked_at = spread(len(rows), outliers.IMAGES)
-    values = rows[looked_at][:, spread(rows.shape[1], outliers.OF_EACH)]
-    lowest, highest = (int(np.argmax(rows.min(1) == low)), int(np.argmax(rows.max(1) == high)))
-    outliers.warn(values, low, high, 'X', f'X[{lowest}]', f'X[{highest}]')
+    lowest, highest = (f'X[{int(extreme)}]' for extreme in (rows.min(1).argmin(), rows.max(1).argmax()))
+    looked_at = rows[spread(len(rows), outliers.IMAGES)]
+    for channel in range(channels):
+        values = looked_at[:, channel::channels]
+        values = values[:, spread(values.shape[1], outliers.OF_EACH)]
+        name = f'X, channel {channel}' if channels > 1 else 'X'
+        outliers.warn(values, low, high, name, lowest, highest)
 
 
 def _check(image_shape: tuple[int, ...], values: int) -> None:
