@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import hashlib
 import math
 import os
 import tempfile
@@ -22,15 +21,13 @@ from noisy_jax import files, outputs, pipeline
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.pixels import Pixels, check_numbers
-from noisy_jax.errors import InputError, warn_once
+from noisy_jax.errors import InputError
 from noisy_jax.inference import saved, targets
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.settings import presets
 from noisy_jax.training.signals import Stopped
 from noisy_jax.workdir import WorkDir
-
-_COPIES = 0.05  # share of images, above which they are warned of
 
 
 class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
@@ -149,7 +146,6 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         self._pixels = Pixels.of(rows, shape, self.image_shape)
         images, names = self._pixels.images(rows, shape), tuple(map(str, self.classes_))
         train = Dataset(images, label, names, levels=self._pixels.levels)
-        _warn_of_copies(images)
         with self._folder(train.image) as folder:
             try:
                 config = presets.for_estimator(self.get_params(deep=False), max(train.image.shape[1:3]))
@@ -261,10 +257,3 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         if folder.load_json('images') != description:
             raise InputError(f'workdir: {folder.path} belongs to a fit on other images; use another')
         yield folder
-
-
-def _warn_of_copies(images: np.ndarray) -> None:
-    """Warns of oversampled images: their labels are checked by networks that have seen the copies."""
-    copies = len(images) - len({hashlib.blake2b(np.ascontiguousarray(image)).digest() for image in images})
-    if copies > _COPIES * len(images):
-        warn_once(f'X: {copies} of {len(images)} images are copies of others, whose wrong labels are hardly found so')

@@ -9,6 +9,7 @@ from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.labels import classical, data_issues, embedding_map, issues, judges, planted, selection
+from noisy_jax.labels import cross_fit as labels_cross_fit
 from noisy_jax.labels.features import Features
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.methods import METHODS
@@ -87,7 +88,9 @@ def _verdict(
         network = None
         if 'cross_fit' in beliefs and (left_out := beliefs['cross_fit'].left_out) is not None:
             network = judges.of_networks(labelled.label, left_out)
-        judged = {'folds': config.report.cross_fit, 'network': network}
+        folds = config.report.cross_fit
+        original = labels_cross_fit.originals(known['classical features'], folds)
+        judged = {'folds': folds, 'network': network, 'original': original}
         compared = judges.all_judges(features, labelled.num_classes, **judged)
         verdict = planted.compete(compared, labelled.label, labelled.num_classes, seed=config.seed)
         verdict.save(folder)

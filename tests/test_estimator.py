@@ -511,13 +511,6 @@ def test_a_channel_of_another_range_is_warned_of():
     assert len(caught) == 1
 
 
-def test_oversampled_images_are_warned_of():
-    errors._warn_once.cache_clear()
-    with pytest.warns(UserWarning, match='X: 40 of 60 images are copies of others') as caught:
-        refused(lambda: tiny(epochs='many').fit(np.tile(X[:20], (3, 1)), np.tile(DIGIT[:20], 3)), 'epochs')
-    assert len(caught) == 1
-
-
 @pytest.mark.parametrize('dtype', [int, float])
 def test_other_numbers_that_are_bytes_stay_what_they_are(dtype):
     rows = np.array([[60, 220, 100, 61]], dtype)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from noisy_jax.labels import classical, judges
+from noisy_jax.labels import classical, cross_fit, judges
 from noisy_jax.labels.features import Features, reduce
 
 
@@ -203,3 +203,36 @@ def test_a_network_competes_alone_beside_features_and_with_all():
     parts = [found[name](labels, 0) for name in ('a, logistic regression', 'a, neighbours', 'own network')]
     means = np.exp(np.mean(np.log(np.maximum(parts, 1e-6)), axis=0))
     np.testing.assert_allclose(found['a and own network'](labels, 0), means / means.sum(1, keepdims=True), rtol=1e-5)
+
+
+@pytest.mark.parametrize('by', ['logistic regression', 'neighbours', 'both'])
+def test_none_judges_by_copies_of_an_image(by):
+    """Each image three times, with one label: where a tenth is wrong, only the others can tell."""
+    features, true = _groups(3, 20)
+    given = np.where(np.arange(60) % 10, true, (true + 1) % 3)
+    copied, labels = np.tile(features, (3, 1)), np.tile(given, 3)
+    original = cross_fit.originals(copied, 5)
+    np.testing.assert_array_equal(original, np.tile(np.arange(60), 3))
+    found = judges.all_judges({'a': Features(copied, 0)}, 3, folds=5, original=original)[f'a, {by}'](labels, 0)
+    np.testing.assert_array_equal(found.argmax(1), np.tile(true, 3))
+
+
+def test_copies_share_a_fold_where_enough_is_left_to_fit_to():
+    labels, original = np.tile(np.arange(30) % 3, 2), np.tile(np.arange(30), 2)
+    for fitted, left_out in cross_fit.split(labels, 5, 0, original):
+        assert not set(original[fitted]) & set(original[left_out])
+        assert len(fitted) + len(left_out) == 60
+        assert len(left_out) == 12
+    without = cross_fit.split(labels, 5, 0)
+    for other in (cross_fit.split(labels, 5, 0, original, least=49), cross_fit.split(labels, 5, 0, 0 * original)):
+        for parts, others in zip(without, other, strict=True):
+            for rows, same in zip(parts, others, strict=True):
+                np.testing.assert_array_equal(rows, same)
+
+
+def test_blank_images_are_no_copies():
+    images = np.zeros((40, 8, 8, 1), np.uint8)
+    images[20:, 0, 0, 0] = np.arange(20) // 2 + 1
+    expected = np.arange(40)
+    expected[21::2] -= 1
+    np.testing.assert_array_equal(cross_fit.originals(images, 5), expected)

@@ -1,9 +1,11 @@
 """Cross-fitted linear heads: class probabilities of each sample by a head that was not fitted to its label."""
 
 import contextlib
+import hashlib
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -14,6 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+_AT_ONCE = 512  # rows read
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation, tried in this order
 
 
@@ -31,11 +34,42 @@ def many_classes() -> Iterator[None]:
         yield
 
 
-def split(labels: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows to fit to and rows left out, int, of each fold; stratified where each class of labels [N] has as many."""
-    folds = min(folds, len(labels))
-    splitter = StratifiedKFold if np.unique(labels, return_counts=True)[1].min() >= folds else KFold
-    return list(splitter(folds, shuffle=True, random_state=seed).split(labels, labels))
+def originals(rows: Any, folds: int) -> np.ndarray:
+    """The first row that each of `rows` [N, ...], images or features, is equal to: int64 [N].
+
+    What more rows have in common than half a fold, such as being blank, makes none a copy.
+    """
+    digests = [
+        hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).hexdigest()
+        for start in range(0, len(rows), _AT_ONCE)
+        for row in rows[start : start + _AT_ONCE]
+    ]
+    _, first, same, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
+    return np.where(counts[same] > len(rows) / folds / 2, np.arange(len(rows)), first[same])
+
+
+def split(
+    labels: np.ndarray, folds: int, seed: int, original: np.ndarray | None = None, least: int = 1
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit to and rows left out, int, of each fold; stratified where each class of labels [N] has as many.
+
+    A row is in the fold of its `original` [N], unless that leaves fewer than `least` rows to fit to: what is fitted to
+    a copy has seen the label, which may be wrong in both.
+    """
+    every = np.arange(len(labels))
+    original = every if original is None else original
+    rows, folds = np.flatnonzero(original == every), min(folds, len(labels))
+    if len(rows) < folds:
+        original, rows = every, every
+    splitter = StratifiedKFold if np.unique(labels[rows], return_counts=True)[1].min() >= folds else KFold
+    fold = np.empty(len(labels), np.int64)
+    for number, (_, left_out) in enumerate(splitter(folds, shuffle=True, random_state=seed).split(rows, labels[rows])):
+        fold[rows[left_out]] = number
+    fold = fold[original]
+    parts = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(folds)]
+    if len(rows) < len(every) and min(len(fitted) for fitted, _ in parts) < least:
+        return split(labels, folds, seed)
+    return parts
 
 
 def fewest_fitted(count: int, folds: int) -> int:
@@ -52,6 +86,7 @@ def cross_fit(
     seed: int = 0,
     strengths: Sequence[float] = STRENGTHS,
     scale: bool = True,
+    original: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """Class probabilities of every sample by logistic regression on the other folds (cross-fitting).
 
@@ -66,11 +101,12 @@ def cross_fit(
       seed: random seed of the folds.
       strengths: of `linear_head`, to choose from.
       scale: whether embeddings are standardised.
+      original: int [N], as of `split`.
 
     Returns:
       float32 [N, C], in which classes that a head did not see have probability 0; and the chosen strength.
     """
-    parts = split(labels, folds, seed)
+    parts = split(labels, folds, seed, original)
     best, chosen, least = None, strengths[0], np.inf
     with threadpool_limits(1):  # on a busy machine, threads of small products wait for each other: 30 times as long
         for strength in strengths:

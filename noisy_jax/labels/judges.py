@@ -15,7 +15,12 @@ _LEAST = 1e-6  # probability that one of several judges may leave to a class
 
 
 def all_judges(
-    features: Mapping[str, Features], num_classes: int, *, folds: int, network: Judge | None = None
+    features: Mapping[str, Features],
+    num_classes: int,
+    *,
+    folds: int,
+    network: Judge | None = None,
+    original: np.ndarray | None = None,
 ) -> dict[str, Judge]:
     """By name: on each kind of features a cross-fitted logistic regression, the votes of neighbours, and both together.
 
@@ -27,12 +32,13 @@ def all_judges(
       num_classes: C.
       folds: of cross-fitting.
       network: of cross-fitted networks, see `of_networks`.
+      original: int [N], the first of the images that each is equal to; none judges by its copies. None: all differ.
     """
     judges: dict[str, Judge] = {NETWORK: network} if network else {}
     for kind, each in features.items():
         pair = (
-            _remembered(_regression(each.components, num_classes, folds)),
-            _remembered(_neighbours(each, num_classes)),
+            _remembered(_regression(each.components, num_classes, folds, original)),
+            _remembered(_neighbours(each, num_classes, original)),
         )
         names = f'{kind}, logistic regression', f'{kind}, neighbours'
         judges |= dict(zip(names, pair, strict=True)) | {f'{kind}, both': together(pair)}
@@ -102,25 +108,26 @@ def suspicion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logs.max(1) - own
 
 
-def _regression(features: np.ndarray, num_classes: int, folds: int) -> Judge:
+def _regression(features: np.ndarray, num_classes: int, folds: int, original: np.ndarray | None) -> Judge:
     strengths: list[float] = []  # the one that was chosen for the first labels
 
     def judge(labels: np.ndarray, seed: int) -> np.ndarray:
         settings = {'folds': folds, 'seed': seed, 'strengths': tuple(strengths) or cross_fit.STRENGTHS}
-        found, strength = cross_fit.cross_fit(features, labels, num_classes, scale=False, **settings)
+        found, strength = cross_fit.cross_fit(features, labels, num_classes, scale=False, original=original, **settings)
         strengths[:] = [strength]
         return found
 
     return judge
 
 
-def _neighbours(features: Features, num_classes: int) -> Judge:
+def _neighbours(features: Features, num_classes: int, original: np.ndarray | None) -> Judge:
     def judge(labels: np.ndarray, seed: int) -> np.ndarray:
         del seed
         k = max(len(labels) // num_classes - 1, 1)  # never more than the others of a class, were all of one size
         nearest = features.nearest[:, :k]
+        counts = np.ones(nearest.shape) if original is None else original[nearest] != original[:, None]
         votes = np.zeros((len(labels), num_classes), np.float32)
-        np.add.at(votes, (np.arange(len(labels))[:, None], labels[nearest]), 1)
-        return (votes + 1 / num_classes) / (nearest.shape[1] + 1)  # no class is impossible
+        np.add.at(votes, (np.arange(len(labels))[:, None], labels[nearest]), counts)
+        return (votes + 1 / num_classes) / (votes.sum(1, keepdims=True) + 1)  # no class is impossible
 
     return judge
