@@ -79,6 +79,16 @@ def test_files_that_break_later_are_all_named_by_the_first_read(root):
     refused(lambda: images[-2:], '2 of 7 images', 'cat/2.png', 'dog/3.png')
 
 
+def test_a_class_of_broken_files_alone_is_told(root):
+    errors._warn_once.cache_clear()
+    for file in (root / 'cat').iterdir():
+        file.write_bytes(b'no image')
+    with pytest.warns(UserWarning, match='all files of cat are broken, and left out'):
+        found = _load(root)
+    assert found.class_names == ('cat', 'dog')
+    assert 'data.limit' not in automatic.choose(own_images(data__path=str(root), data__broken='leave_out'))[1]
+
+
 def test_settings_from_the_data_name_those_that_they_did_not_look_at(root, monkeypatch):
     (root / 'cat' / '0.png').unlink()
     monkeypatch.setattr(automatic, '_LOOKED_AT', 2)  # the first and the last, which is torn

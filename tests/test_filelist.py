@@ -216,7 +216,14 @@ def test_other_first_names_are_asked_of_where_the_last_class_has_no_image(tmp_pa
         _classes(tmp_path / 'names.txt', '01')
 
 
-@pytest.mark.parametrize('name', ['NA', 'nan', '<NA>', 'None'])
+def test_numbers_that_may_be_meant_by_value_are_asked_of(tmp_path):
+    errors._warn_once.cache_clear()
+    _text(tmp_path / 'names.txt', '01', '02', '03', '04')
+    with pytest.warns(UserWarning, match='rows of class_names, from 0, not their values: label 1 is 02'):
+        _classes(tmp_path / 'names.txt', '123')
+
+
+@pytest.mark.parametrize('name', ['NA', 'nan', '<NA>', 'None', '0'])
 def test_what_stands_for_no_label_elsewhere_is_warned_of(three, name):
     errors._warn_once.cache_clear()
     _text(three / 'list.csv', 'a.png,cat', 'b c.png,dog', f'd/e.png,{name}')

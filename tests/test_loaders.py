@@ -1,5 +1,6 @@
 """The loaders: digits, arrays, class folders (made here, and real CIFAR-10 files), TensorFlow Datasets."""
 
+import functools
 import io
 import json
 import subprocess
@@ -241,8 +242,8 @@ def test_class_names_in_the_order_of_the_labels_are_refused(tmp_path, dtype):
     codes = np.arange(12) % 4
     assert load(codes, values[:4]).class_names == ('2', '0', '3', '1')  # as `factorize` has both
     assert load(codes, np.array([7, 5, 9, 8])).class_names == ('7', '5', '9', '8')
-    with pytest.warns(UserWarning, match='rows of class_names, not their values: label 3 is class 1'):
-        assert load(codes[::-1], values[:4]).label.tolist() == codes[::-1].tolist()
+    with pytest.warns(UserWarning, match='rows of class_names, from 0, not their values: label 1 is 2'):
+        assert load(codes % 3 + 1, np.arange(1, 6)).label.tolist() == (codes % 3 + 1).tolist()
 
 
 @pytest.mark.parametrize('is_folder', [False, True])
@@ -278,6 +279,17 @@ def test_a_list_beside_class_folders_is_told(tmp_path, folder):
     with pytest.warns(UserWarning, match=rf'labels.csv names images.* data.path={tmp_path}/labels.csv reads') as caught:
         assert data.load('folder', split='train', path=str(tmp_path)).label.tolist() == [0, 1]
     assert not any('ages.csv names' in str(each.message) for each in caught)
+
+
+def test_arrays_beside_class_folders_are_told(tmp_path):
+    errors._warn_once.cache_clear()
+    _save(tmp_path / 'photos', _arrays())
+    _write(tmp_path / 'photos' / 'cat' / '0.png', _image(0))
+    with pytest.warns(UserWarning, match=r'images.npy is read, not the folders of images beside it \(cat\)'):
+        assert data.kind_of(str(tmp_path / 'photos')) == 'arrays'
+    (tmp_path / 'photos' / 'labels.npy').write_text('version https://git-lfs.github.com/spec/v1')
+    load = functools.partial(data.load, 'arrays', split='train', path=str(tmp_path / 'photos'))
+    refused(load, 'labels.npy', 'no .npy file')
 
 
 def test_white_on_transparency_is_warned_of(tmp_path):
@@ -481,6 +493,18 @@ def test_a_validation_folder_stands_in_for_the_test_set(tmp_path, name):
             'testing training',
             '',
             'testing, training look like sets, but are taken for classes; sets are named train and test',
+        ),
+        (
+            'learn/learn/1/0 learn/learn/2/0 check/check/1/0 check/check/2/0 guess/guess/0',
+            'check guess learn',
+            '',
+            'check, guess, learn look like sets, but are taken for classes',
+        ),
+        (
+            'cat/0 dog/0 output/train/cat/0 output/train/dog/0',
+            'cat dog output',
+            '',
+            'output holds folders with names of classes (cat, dog), and is taken for a class',
         ),
         ('a/2020/0 a/2021/0 b/2020/0 b/2021/0 c/0', 'a b c', '', ''),
         ('a/2021/0 b/2021/0', 'a b', '', ''),

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from noisy_jax import files
+from noisy_jax.data import pictures
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.reading import Decoding
-from noisy_jax.errors import InputError, short
+from noisy_jax.errors import InputError, short, some, warn_once
 
 LOADERS = ('digits', 'arrays', 'folder', 'filelist', 'tfds')  # modules of this folder
 _OF_LISTS = ('list', 'test_list', 'test_path', 'labels', 'test_labels', 'class_names', 'max_classes')
@@ -21,8 +22,20 @@ def kind_of(path: str, listed: str = '') -> str:
     """The loader for config.data.path and config.data.list of own images."""
     place = pathlib.Path(path)
     if path and (place.suffix.lower() == '.npz' or (place / 'images.npy').is_file()):
+        _warn_of_folders(place)
         return 'arrays'
     return 'filelist' if listed or place.is_file() else 'folder'
+
+
+def _warn_of_folders(place: pathlib.Path) -> None:
+    """Warns of class folders beside arrays, which are not read."""
+    if place.is_dir():
+        folders = (entry for entry in pictures.entries(str(place)) if entry.is_dir())
+        if found := [each.name for each in folders if any(map(pictures.is_image, os.listdir(each.path)))]:
+            warn_once(
+                f'{place}: images.npy is read, not the folders of images beside it ({some(found, 3)}), which '
+                'data.name=folder reads'
+            )
 
 
 def check_outside(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> None:

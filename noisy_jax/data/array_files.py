@@ -44,6 +44,8 @@ def read(path: pathlib.Path, wanted: Collection[str] = _READ) -> dict[str, np.nd
             if (file := path / f'{name}.npy').exists():
                 arrays[name] = np.load(file, mmap_mode='r')
     except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them
+        if 'allow_pickle' in str(error) and (path.is_dir() and file.read_bytes()[:6] != np.lib.format.MAGIC_PREFIX):
+            raise InputError(f'{file}: no .npy file, but another one of this name') from error
         if 'allow_pickle' in str(error):
             raise InputError(
                 f'{file}: {name} holds objects, as columns of pandas do; an array of numbers (-1: no label) or '

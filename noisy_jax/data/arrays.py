@@ -13,10 +13,10 @@ from noisy_jax.data.dataset import (
     balanced,
     checksums,
     in_order,
-    is_number,
     warn_of_blank,
     warn_of_empty,
     warn_of_missing,
+    warn_of_rows,
 )
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.pixels import ROUNDING
@@ -149,16 +149,14 @@ def _check_order(names: tuple[str, ...], labels: np.ndarray, path: str) -> None:
     Labels that appear as 0, 1, 2, ... are rows, as `factorize` has them; of others a warning asks.
     """
     seen = [label for label in dict.fromkeys(labels.tolist()) if label != NO_LABEL]
-    is_open = all(map(is_number, names)) and in_order(names) != names and set(map(str, seen)) <= set(names)
-    if not is_open or seen == list(range(len(seen))):
+    if seen == list(range(len(seen))):
         return
-    if tuple(map(str, seen)) == names:
+    if tuple(map(str, seen)) == names and in_order(names) != names:
         raise InputError(
             f'{path}: class_names are the labels in the order of their appearance, but labels are rows of class_names; '
             'leave class_names out'
         )
-    for row in [row for row in seen if row < len(names) and names[row] != str(row)][:1]:
-        warn_once(f'{path}: labels are rows of class_names, not their values: label {row} is class {names[row]}')
+    warn_of_rows(names, seen, path)
 
 
 def _numbers(

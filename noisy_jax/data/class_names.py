@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from noisy_jax.data.dataset import NO_LABEL, in_order, is_number, warn_of_missing
+from noisy_jax.data.dataset import NO_LABEL, in_order, is_number, warn_of_missing, warn_of_rows
 from noisy_jax.data.list_file import TABLES, Entries, records
 from noisy_jax.errors import InputError, some, warn_once
 from noisy_jax.files import lines
@@ -47,6 +47,7 @@ def classes_of(entries: Entries, file: pathlib.Path | None, max_classes: int) ->
             used = {int(label) for label in labels if len(label) < _DIGITS}
             if 0 in used:  # else labels may count from 1, and a title is the name of none
                 _refuse_title(file, names, (max(used) + 1, max_classes))
+            warn_of_rows(tuple(names), used, file)
             _refuse_other_numbers(file, names, {number for number in used if not has_more or number < len(names)})
         return Classes(tuple(names), by_number, has_more)
     if not labels:
@@ -72,6 +73,8 @@ def _names(file: pathlib.Path) -> dict[str, int]:
     rows = list(records(file, labelled=False))
     while rows and not any(rows[-1][1]):
         rows.pop()
+    while file.suffix.lower() in TABLES and rows and not any(rows[0][1]):
+        del rows[0]
     if rows and file.suffix.lower() in TABLES and ' '.join(rows[0][1]).lower() in _HEADS:
         del rows[0]
     first: dict[str, int] = {}

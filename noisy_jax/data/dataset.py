@@ -17,6 +17,7 @@ from noisy_jax.errors import InputError, some, warn_once
 
 NO_LABEL = -1  # label of an image that only pre-training sees
 _MISSING = ('nan', 'NaN', 'NaT', 'NA', '<NA>', 'N/A', 'None', 'NULL', 'null')  # as pandas, R and databases write
+_DIGITS = 19  # of numbers that are too large for int64
 _LOOKED_AT = 256  # images, for pixels that cannot be meant
 
 
@@ -106,6 +107,9 @@ class Dataset:
             warn_of_blank(found.images, 255, f'{encoded.name(0)} and all others')
         broken = tuple((str(columns['id'][row]), reason) for row, reason in found.broken.items())
         columns['mark'] = encoded.marks() if decoding.headers else None
+        labels = columns['label']
+        if emptied := sorted(set(labels.tolist()) - set(labels[found.rows].tolist()) - {NO_LABEL}):
+            warn_once(f'all files of {some([class_names[label] for label in emptied], 3)} are broken, and left out')
         whole = {name: values if values is None else values[found.rows] for name, values in columns.items()}
         return cls(
             found.images, class_names=class_names, available=available, broken=broken, levels=found.levels, **whole
@@ -189,9 +193,22 @@ def warn_of_empty(label: np.ndarray, class_names: Sequence[str], source: object)
 
 
 def warn_of_missing(names: Collection[str], source: object) -> None:
-    """Warns of classes whose names programs write where there is no label; -1 where other labels are text."""
-    for name in sorted({str(NO_LABEL), *_MISSING} & set(names)):
+    """Warns of classes whose names programs write where there is no label; of -1, or one number, among text."""
+    numbers = [name for name in names if is_number(name)]
+    for name in sorted(
+        {str(NO_LABEL), *_MISSING, *(numbers if len(numbers) == 1 < len(names) - 1 else ())} & set(names)
+    ):
         warn_once(f'{source}: {name} is taken for a class, not for no label')
+
+
+def warn_of_rows(names: Sequence[str], labels: Collection[int], source: object) -> None:
+    """Warns where `labels`, which are rows of names that are numbers, may be meant as these numbers."""
+    values = [int(name) for name in names if is_number(name) and len(name) < _DIGITS]
+    if len(values) == len(names) and 0 not in labels and set(labels) <= set(values):
+        for row in sorted(row for row in labels if row < len(names) and values[row] != row)[:1]:
+            warn_once(
+                f'{source}: labels are rows of class_names, from 0, not their values: label {row} is {names[row]}'
+            )
 
 
 def is_number(name: str) -> bool:

@@ -27,6 +27,7 @@ UNLABELLED = ('unlabelled', 'unlabeled')
 _TRAIN, _TEST_NAMES = 'train', ('test', 'val', 'validation')
 _LOOSE = 'image beside the class folders', 'images beside the class folders'
 _OF_LIST = 'labels.csv', 'class_names.txt', 'changes.csv'  # beside the images that our clean copies from a list
+_NESTED = 3  # folders of one folder, as archives have them
 _BESIDE = 'folder beside the training set', 'folders beside the training set'
 
 
@@ -151,19 +152,27 @@ def _layout(root: str) -> _Layout:
     return _Layout(top, top, None, {}, (*notes, *_like_sets(top)))
 
 
-def _like_sets(top: _Level) -> tuple[str, ...]:
-    """A note if the class folders hold no images themselves, but folders of the same names, as sets do."""
-    names, inside = [name for name in top.folders if not _is_any(name, UNLABELLED)], []
+def _like_sets(top: _Level) -> Iterator[str]:
+    """A note if the class folders hold no images themselves, but folders of the same names, as sets do.
+
+    It may be in the only folder within them, as archives unpack. And a note of each class that holds other classes.
+    """
+    names, classes, sets = [name for name in top.folders if not _is_any(name, UNLABELLED)], 0, []
     for name in names:
         level = _level(top.path, name)
         if level.left_out[_LOOSE]:
-            return ()
-        inside.append(set(level.folders))
-    if len(names) < 2 or len(set.intersection(*inside)) < 2:
-        return ()
-    return (
-        f'{some(names, 3)} look like sets, but are taken for classes; sets are named {_TRAIN} and {_TEST_NAMES[0]}',
-    )
+            classes += 1
+            continue
+        within = {each for folder in level.folders for each in _level(level.path, folder).folders}
+        if len(found := {*level.folders, *within} & (set(names) - {name})) > 1:
+            yield f'{name} holds folders with names of classes ({some(sorted(found), 3)}), and is taken for a class'
+        for _ in range(_NESTED):
+            if len(level.folders) == 1 and not level.left_out[_LOOSE]:
+                level = _level(level.path, level.folders[0])
+        sets += [] if level.left_out[_LOOSE] else [set(level.folders)]
+    if not classes and len(sets) > 1 and len(set.intersection(*sets)) > 1:
+        of = f'{_TRAIN} and {_TEST_NAMES[0]}'
+        yield f'{some(names, 3)} look like sets, but are taken for classes; sets are named {of}'
 
 
 def _lists(top: _Level, ids: list[str]) -> Iterator[str]:

@@ -166,7 +166,7 @@ def _title(config: ConfigDict, images: Dataset, facts: Facts) -> str:
     more = ', ...' if facts.classes > 5 else ''
     unlabelled = f', {facts.unlabelled} without a label' if facts.unlabelled else ''
     where = f'{config.data.path}: ' if config.data.path else ''
-    left = images.available - len(images)
+    left = images.available - len(images) - len(images.broken)
     limited = f'; data.limit leaves out {left} of {images.available}' if left else ''
     return (
         f'{where}{facts.labelled} images of {facts.classes} classes ({", ".join(largest)}{more}){unlabelled}{limited}'
