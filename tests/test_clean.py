@@ -934,6 +934,18 @@ def test_a_list_without_suspects(pets, tmp_path, name):
     ]
 
 
+def _saved_arrays(root, form, content):
+    """Arrays in the `form` of a folder or an .npz file."""
+    path = root / ('in' if form == 'folder' else 'in.npz')
+    if form == 'folder':
+        path.mkdir()
+        for name, array in content.items():
+            np.save(path / f'{name}.npy', array)
+    else:
+        np.savez(path, **content)
+    return path
+
+
 @pytest.mark.parametrize('form', ['folder', 'npz'])
 def test_arrays(tmp_path, capsys, form):
     rng = np.random.default_rng(0)
@@ -946,13 +958,7 @@ def test_arrays(tmp_path, capsys, form):
         'test_images': rng.integers(0, 255, (2, 4, 4, 3), np.uint8),
         'test_labels': np.array([2, 1]),
     }
-    path = tmp_path / ('in' if form == 'folder' else 'in.npz')
-    if form == 'folder':
-        path.mkdir()
-        for name, array in content.items():
-            np.save(path / f'{name}.npy', array)
-    else:
-        np.savez(path, **content)
+    path = _saved_arrays(tmp_path, form, content)
     train = arrays.load('train', str(path))
     work = work_dir(tmp_path / 'work', train, [0, 1, 1, 1, 2, 0], name='arrays', path=str(path))
     (tmp_path / 'd.csv').write_text('index,id,given_label,decision,label\n3,image 3,y,drop,\n')
@@ -1014,13 +1020,7 @@ def test_arrays_keep_the_form_of_images_and_ids(tmp_path, capsys, form):
     grey = np.linspace(0, 1, 6 * 64, dtype=np.float32).reshape(6, 8, 8)
     content = {'images': grey, 'labels': [0, 0, 0, 1, 1, 1], 'ids': np.arange(10, 16, dtype=np.int16)}
     content |= {'test_images': np.zeros((2, 8, 8, 1), np.uint8), 'test_labels': [0, 1], 'test_ids': ['a', 'b']}
-    path = tmp_path / ('in' if form == 'folder' else 'in.npz')
-    if form == 'folder':
-        path.mkdir()
-        for name, array in content.items():
-            np.save(path / f'{name}.npy', array)
-    else:
-        np.savez(path, **content)
+    path = _saved_arrays(tmp_path, form, content)
     train = arrays.load('train', str(path))
     work = work_dir(tmp_path / 'work', train, train.label, name='arrays', path=str(path), image_size=0)
     assert clean(work, tmp_path / 'new', decisions_file(tmp_path / 'd.csv', '1,11,0,drop,'), '--write') == 0
