@@ -89,7 +89,7 @@ def _verdict(
         if 'cross_fit' in beliefs and (left_out := beliefs['cross_fit'].left_out) is not None:
             network = judges.of_networks(labelled.label, left_out)
         folds = config.report.cross_fit
-        original = labels_cross_fit.originals(known['classical features'], folds)
+        original = labels_cross_fit.originals(known['classical features'], labelled.label, folds)
         judged = {'folds': folds, 'network': network, 'original': original}
         compared = judges.all_judges(features, labelled.num_classes, **judged)
         verdict = planted.compete(compared, labelled.label, labelled.num_classes, seed=config.seed)

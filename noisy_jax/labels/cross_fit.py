@@ -34,10 +34,11 @@ def many_classes() -> Iterator[None]:
         yield
 
 
-def originals(rows: Any, folds: int) -> np.ndarray:
+def originals(rows: Any, labels: np.ndarray, folds: int) -> np.ndarray:
     """The first row that each of `rows` [N, ...], images or features, is equal to: int64 [N].
 
-    What more rows have in common than half a fold, such as being blank, makes none a copy.
+    Itself where more are equal than there are folds, such as blank images; and where the class of its label (int [N])
+    has less than twice as many different images: without them, nothing would be left to know the class by.
     """
     digests = [
         hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).hexdigest()
@@ -45,7 +46,9 @@ def originals(rows: Any, folds: int) -> np.ndarray:
         for row in rows[start : start + _AT_ONCE]
     ]
     _, first, same, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
-    return np.where(counts[same] > len(rows) / folds / 2, np.arange(len(rows)), first[same])
+    different = np.bincount(np.unique(np.stack([labels, same], 1), axis=0)[:, 0], minlength=labels.max() + 1)
+    is_copy = (counts[same] <= folds) & (different[labels] >= 2 * folds)
+    return np.where(is_copy, first[same], np.arange(len(rows)))
 
 
 def split(
