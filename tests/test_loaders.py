@@ -242,6 +242,9 @@ def test_class_names_in_the_order_of_the_labels_are_refused(tmp_path, dtype):
     codes = np.arange(12) % 4
     assert load(codes, values[:4]).class_names == ('2', '0', '3', '1')  # as `factorize` has both
     assert load(codes, np.array([7, 5, 9, 8])).class_names == ('7', '5', '9', '8')
+    gaps = np.where(np.arange(12) < 8, values, -1)
+    refused(lambda: load(gaps.astype(float), values[:4]), 'order of their appearance')
+    refused(lambda: load(gaps, np.unique(gaps)), 'class_names holds -1', 'leave it out')
     with pytest.warns(UserWarning, match='rows of class_names, from 0, not their values: label 1 is 2'):
         assert load(codes % 3 + 1, np.arange(1, 6)).label.tolist() == (codes % 3 + 1).tolist()
 
@@ -276,7 +279,8 @@ def test_a_list_beside_class_folders_is_told(tmp_path, folder):
     rows = [f'{folder.format(name)}{name}.png,{other}\n' for name, other in (('cat', 'dog'), ('dog', 'cat'))]
     (tmp_path / 'labels.csv').write_text('path,label\n' + ''.join(rows))
     (tmp_path / 'ages.csv').write_text('name,age\nAnn,3\n')
-    with pytest.warns(UserWarning, match=rf'labels.csv names images.* data.path={tmp_path}/labels.csv reads') as caught:
+    how = f'data.path={tmp_path}' + ('/labels.csv' if folder else f'/cat and data.list={tmp_path}/labels.csv')
+    with pytest.warns(UserWarning, match=f'labels.csv names images.*; {how} would read a list') as caught:
         assert data.load('folder', split='train', path=str(tmp_path)).label.tolist() == [0, 1]
     assert not any('ages.csv names' in str(each.message) for each in caught)
 
@@ -506,6 +510,9 @@ def test_a_validation_folder_stands_in_for_the_test_set(tmp_path, name):
             '',
             'output holds folders with names of classes (cat, dog), and is taken for a class',
         ),
+        ('train_images/0 TestImages/1 test-images/1', 'TestImages test-images train_images', '', ''),
+        ('training_set/0 test-images/1', 'test-images training_set', '', 'look like sets, but are taken for classes'),
+        ('latest/0 contest/1', 'contest latest', '', ''),
         ('a/2020/0 a/2021/0 b/2020/0 b/2021/0 c/0', 'a b c', '', ''),
         ('a/2021/0 b/2021/0', 'a b', '', ''),
         ('a/0 a/@eaDir/0 b/0 @eaDir/0 __MACOSX/a/0', 'a b', '', '3 hidden files or folders (@eaDir, __MACOSX and 1'),

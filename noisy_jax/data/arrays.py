@@ -138,7 +138,7 @@ def _classes(arrays: dict[str, np.ndarray], path: str) -> tuple[tuple[str, ...],
             found = f'that of class_names[{first[name]}] too' if name.strip() else 'no name'
             raise InputError(f'{path}: class_names[{row}] is {name!r}, {found}; a name for each class is needed')
     names, labels = tuple(first), arrays.get('labels', given[:0])
-    if labels.dtype.kind in 'iu' and not array_files.is_ours(path):
+    if labels.dtype.kind in 'iuf' and not array_files.is_ours(path):
         _check_order(names, labels, path)
     return names, True
 
@@ -148,7 +148,10 @@ def _check_order(names: tuple[str, ...], labels: np.ndarray, path: str) -> None:
 
     Labels that appear as 0, 1, 2, ... are rows, as `factorize` has them; of others a warning asks.
     """
-    seen = [label for label in dict.fromkeys(labels.tolist()) if label != NO_LABEL]
+    if str(NO_LABEL) in names and NO_LABEL in labels:
+        raise InputError(f'{path}: class_names holds {NO_LABEL}, which is no label in labels; leave it out')
+    whole = labels[np.isfinite(labels) & (np.mod(labels, 1) == 0)]  # others are refused later
+    seen = [int(label) for label in dict.fromkeys(whole.tolist()) if label != NO_LABEL]
     if seen == list(range(len(seen))):
         return
     if tuple(map(str, seen)) == names and in_order(names) != names:

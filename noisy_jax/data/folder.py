@@ -12,6 +12,7 @@ A corrected copy of a list is refused: its folders may have the names of the cla
 import itertools
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ UNLABELLED = ('unlabelled', 'unlabeled')
 _TRAIN, _TEST_NAMES = 'train', ('test', 'val', 'validation')
 _LOOSE = 'image beside the class folders', 'images beside the class folders'
 _OF_LIST = 'labels.csv', 'class_names.txt', 'changes.csv'  # beside the images that our clean copies from a list
+_OF_SETS = re.compile(r'(?<![a-z])(train|test)(ing)?(?![a-z])|(?<![a-z])val(id(ation)?)?(?![a-z])', re.IGNORECASE)
 _NESTED = 3  # folders of one folder, as archives have them
 _BESIDE = 'folder beside the training set', 'folders beside the training set'
 
@@ -170,14 +172,15 @@ def _like_sets(top: _Level) -> Iterator[str]:
             if len(level.folders) == 1 and not level.left_out[_LOOSE]:
                 level = _level(level.path, level.folders[0])
         sets += [] if level.left_out[_LOOSE] else [set(level.folders)]
-    if not classes and len(sets) > 1 and len(set.intersection(*sets)) > 1:
+    are_named_so = len(names) > 1 and all(map(_OF_SETS.search, names))
+    if are_named_so or (not classes and len(sets) > 1 and len(set.intersection(*sets)) > 1):
         of = f'{_TRAIN} and {_TEST_NAMES[0]}'
         yield f'{some(names, 3)} look like sets, but are taken for classes; sets are named {of}'
 
 
 def _lists(top: _Level, ids: list[str]) -> Iterator[str]:
     """A note of each table beside the class folders that names images `ids` in them, maybe with other labels."""
-    names = {*ids, *map(os.path.basename, ids)}
+    places = {os.path.basename(each): os.path.dirname(each) for each in ids} | dict.fromkeys(ids, '')
     for name in top.left_out[pictures.OTHER]:
         if os.path.splitext(name)[1].lower() in list_file.TABLES:
             file = pathlib.Path(top.path, name)
@@ -185,8 +188,11 @@ def _lists(top: _Level, ids: list[str]) -> Iterator[str]:
                 rows = [words for _, words in itertools.islice(list_file.records(file, labelled=True), 3) if any(words)]
             except InputError:
                 continue
-            if any(words[0] in names for words in rows):
-                yield f'{name} names images, but labels are the names of folders; data.path={file} reads a list'
+            for place in [places[words[0]] for words in rows if words[0] in places][:1]:
+                how = (
+                    f'data.path={os.path.join(top.path, place)} and data.list={file}' if place else f'data.path={file}'
+                )
+                yield f'{name} names images, but labels are the names of folders; {how} would read a list'
 
 
 def _level(root: str, name: str = '') -> _Level:
