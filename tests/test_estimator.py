@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from conftest import refused
 from ml_collections import ConfigDict
+from PIL import Image
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import DataConversionWarning, NotFittedError
@@ -284,6 +285,8 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({}, np.zeros((1797, 12, 32, 32)), DIGIT, ('(1797, 12, 32, 32)', 'channels first', 'transpose(0, 2, 3, 1)')),
         ({}, ['a.png', 'b.png'], [0, 1], ('X: names of files', '[N, H, W, C]')),
         ({}, [np.zeros((8, 8), np.uint8), np.ones((8, 8), np.float32)], [0, 1], ('X: images of float32 and of uint8',)),
+        ({}, [np.zeros((8, 8), np.uint8), np.ones((8, 8), np.uint16)], [0, 1], ('X: images of uint16 and of uint8',)),
+        ({}, [Image.new('1', (8, 8)), Image.new('L', (8, 8))], [0, 1], ('X: images of 1 and of L', 'one range')),
         ({}, iter(X), DIGIT, ('X: a ', 'iterator', '[N, H, W, C]')),
         ({}, {'images': X}.values(), DIGIT, ('X: a dict_values', '[N, H, W, C]')),
         ({}, {'images': X}, DIGIT, ('X: a dict', '[N, H, W, C]')),
@@ -446,6 +449,8 @@ def test_pixels_of_bytes_and_of_floats_are_the_same():
         ([0.0, 12.5, 255.0, 3.0], np.array([0.0, 12.5, 255.0, 3.0]) / 255, ['fractions up to 1', '0 to 255']),
         ([0.0, 12.5, 254.7, 3.0], np.array([0.0, 12.5, 254.7, 3.0]) / 255, ['fractions up to 0.9', '0 to 255']),
         ([0.0, 16.0, 5.0, 3.0], np.array([0.0, 16.0, 5.0, 3.0]) / 16, ['fractions up to 1', '0 to 16']),
+        ([0.0, 12.5, 255.0, 3.0], [-2.1, 0.0, 2.6, 1.0], ['numbers from -2.1 to 2.6', '0 to 255']),
+        ([0.0, 12.5, 255.0, 3.0], [-1.0, 0.0, 1.0, 0.5], ['numbers from -1 to 1', '0 to 255']),
         ([-1.0, 0.5, 1.0, 0.0], [0.0, 120.0, 255.0, 9.0], ['numbers from 0 to 255', '-1 to 1']),
         ([0.0, 0.5, 1.0, 0.2], [-1.0, 0.0, 1.0, -0.6], ['numbers from -1 to 1', '[0, 1]']),
         ([0.0, 9.0, 65535.0, 1.0], np.uint8([0, 120, 255, 9]), ['bytes', '0 to 65535']),
@@ -466,6 +471,13 @@ def test_columns_in_the_order_of_text_are_warned_of():
         check_numbers(frame)
     with pytest.warns(UserWarning, match='in the order of text, pixel0, pixel1, pixel10, ...; sort them'):
         check_numbers(frame[frame.columns.difference(['label'])])
+
+
+def test_numbers_far_below_those_of_training_are_warned_of():
+    errors._warn_once.cache_clear()
+    pixels = Pixels.of(np.array([[0, 9, 65535, 1]]), (2, 2))
+    with pytest.warns(UserWarning, match='X: numbers up to 255, where those of training .* 65535: all but black'):
+        pixels.images(np.array([[0, 120, 255, 9]]), (2, 2))
 
 
 def test_rows_of_colours_are_not_taken_for_grey_without_a_word():

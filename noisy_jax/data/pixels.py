@@ -21,6 +21,7 @@ _SIDE = 8  # pixels, from which on rows are images rather than a few features
 _OVERSHOT = 0.1  # by which resized images may leave [0, 1]
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _WIDE = 64  # range that cannot be meant where images lie within one sixty-fourth of it
+_OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'I;16B', 'F')  # types, and modes of Pillow
 _CHUNK = 4096  # rows scaled at a time
 ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
 _LEAST_STD = 0.02  # of pixels in [0, 1]
@@ -132,6 +133,10 @@ class Pixels:
         beyond = np.count_nonzero((rows < self.low - width) | (rows > self.high + width))
         if beyond > np.count_nonzero(rows) / 2:
             return f'numbers from {low:g} to {high:g}'
+        if self.low >= 0 and width > _WIDE and low < 0 and high <= _WIDE / 4:  # standardised, or scaled to [-1, 1]
+            return f'numbers from {low:g} to {high:g}'
+        if high > 1 and high - self.low < width / _WIDE:
+            warn_once(f'X: numbers up to {high:g}, where those of training went up to {self.high:g}: all but black')
         is_whole = self.high >= _LEVELS and (self.low % 1, self.high % 1) == (0, 0)
         are_fractions = low >= 0 and high <= 1 and (rows % 1).any()
         return f'fractions up to {high:g}' if self.low >= 0 and (is_whole or width > _WIDE) and are_fractions else None
@@ -177,13 +182,20 @@ def check_numbers(X: ArrayLike) -> None:
         found = 'names of files' if are_names else f'a {type(X).__name__}'
         raise InputError(f'X: {found}; an array of images is needed, [N, H, W, C], [N, H, W] or [N, D]')
     _check_columns(getattr(X, 'columns', ()))
-    kinds = {str(each.dtype) for each in X if hasattr(each, 'dtype')} if isinstance(X, (list, tuple)) else set()
-    if 'uint8' in kinds and any(kind.startswith('float') for kind in kinds):  # together, they would become floats
+    kinds = (
+        {_kind(each) for each in X if not isinstance(each, (list, tuple))} if isinstance(X, (list, tuple)) else set()
+    )
+    if len(kinds) > 1 and not kinds.isdisjoint(_OF_ONE_RANGE):  # together, they would have one range
         raise InputError(f'X: images of {" and of ".join(sorted(kinds))}; one kind is needed, of one range')
     if getattr(X, 'ndim', 0) == 1 and X.dtype.kind == 'O':
         raise InputError('X: one column of objects; one array of all images is needed, such as np.stack(X)')
     if np.ma.is_masked(X):
         raise InputError(f'X: {np.ma.count_masked(X)} numbers are masked; fill them, such as by X.filled(0)')
+
+
+def _kind(image: Any) -> str:
+    """The type of an array, or the mode of an image of Pillow."""
+    return str(getattr(image, 'dtype', getattr(image, 'mode', type(image).__name__)))
 
 
 def _check_columns(names: Iterable[Any]) -> None:
