@@ -151,7 +151,8 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
                 config = presets.for_estimator(self.get_params(deep=False), max(train.image.shape[1:3]))
                 pipeline.run(config, folder.path, (train, None), quiet=not self.verbose)
             except Stopped as stop:
-                raise KeyboardInterrupt(str(stop)) from None
+                said = str(stop) if self.workdir is not None else 'stopped; only a fit with a workdir can resume'
+                raise KeyboardInterrupt(said) from None
             self.classifier_ = TrainedClassifier.of_run(folder.path)
             issues = LabelIssues.load(folder)
         labelled = np.flatnonzero(label != NO_LABEL)

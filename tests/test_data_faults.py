@@ -261,6 +261,12 @@ def test_a_channel_of_one_value_is_only_centred():
     assert std == (0.4714, 1.0)
 
 
+@pytest.mark.parametrize(('values', 'expected'), [((255, 252), 0.02), ((0, 1), 0.002), ((7, 7), 1.0)])
+def test_a_channel_that_hardly_varies_is_not_blown_up_where_it_is_far_from_black(values, expected):
+    images = np.repeat(np.array(values, np.uint8)[:, None, None, None], 16, 1)
+    assert pixels.statistics(images, np.arange(2), 0)[1][0] == pytest.approx(expected, rel=0.03)
+
+
 def test_statistics_are_counted_without_floats_of_all_pixels():
     images = np.random.default_rng(0).integers(0, 200, (300, 32, 32, 3), np.uint8)
     images[..., 1] //= 3

@@ -255,3 +255,15 @@ def test_bytes_that_pillow_would_swap_twice_are_refused(dtype, kind):
         assert levels_of(file) == (0, 63)
     else:
         refused(lambda: levels_of(file), 'big-endian', 'without compression')
+
+
+def test_images_of_a_camera_of_another_range_are_warned_of(tmp_path):
+    errors._warn_once.cache_clear()
+    images = np.random.default_rng(0).integers(0, 4081, (4, 64, 64), np.uint16)
+    for row, image in enumerate(images):
+        (tmp_path / 'ab'[row % 2]).mkdir(exist_ok=True)
+        Image.fromarray(image * np.uint16(1 if row < 2 else 16)).save(tmp_path / 'ab'[row % 2] / f'{row}.png')
+    with pytest.warns(
+        UserWarning, match='50% of the images have about 1[67]; .* or a camera or channel of another range'
+    ):
+        data.load('folder', split='train', path=str(tmp_path))

@@ -451,6 +451,7 @@ def test_pixels_of_bytes_and_of_floats_are_the_same():
         ([0.0, 16.0, 5.0, 3.0], np.array([0.0, 16.0, 5.0, 3.0]) / 16, ['fractions up to 1', '0 to 16']),
         ([0.0, 12.5, 255.0, 3.0], [-2.1, 0.0, 2.6, 1.0], ['numbers from -2.1 to 2.6', '0 to 255']),
         ([0.0, 12.5, 255.0, 3.0], [-1.0, 0.0, 1.0, 0.5], ['numbers from -1 to 1', '0 to 255']),
+        ([-80.0, -12.5, 0.0, -3.0], [0.1, 0.5, 1.0, 0.2], ['numbers from 0.1 to 1', '-80 to 0']),
         ([-1.0, 0.5, 1.0, 0.0], [0.0, 120.0, 255.0, 9.0], ['numbers from 0 to 255', '-1 to 1']),
         ([0.0, 0.5, 1.0, 0.2], [-1.0, 0.0, 1.0, -0.6], ['numbers from -1 to 1', '[0, 1]']),
         ([0.0, 9.0, 65535.0, 1.0], np.uint8([0, 120, 255, 9]), ['bytes', '0 to 65535']),
@@ -509,16 +510,16 @@ def test_a_number_far_from_all_is_warned_of(number, levels):
         warnings.simplefilter('always')
         Pixels.of(rows, (8, 8))
     words = [f'100% of the images have about {levels}; is there a hot pixel or a number for no data, as in X[5],']
-    assert [str(each.message).split('of which ')[1].split(' or a channel')[0] for each in caught] == words * bool(
-        levels
-    )
+    assert [str(each.message).split('of which ')[1].split(' or a camera')[0] for each in caught] == words * bool(levels)
 
 
 def test_a_channel_of_another_range_is_warned_of():
     errors._warn_once.cache_clear()
     images = np.random.default_rng(0).uniform(0, 255, (9, 32, 32, 4))
     images[..., 3] /= 100  # metres
-    with pytest.warns(UserWarning, match=r'X, channel 3: .* about 4; .* or a channel of another range') as caught:
+    with pytest.warns(
+        UserWarning, match=r'X, channel 3: .* about 4; .* or a camera or channel of another range'
+    ) as caught:
         Pixels.of(images.reshape(9, -1), images.shape[1:])
     assert len(caught) == 1
 

@@ -7,7 +7,7 @@ import numpy as np
 from noisy_jax.errors import warn_once
 
 IMAGES, OF_EACH = 256, 4096  # how many are looked at, and how many values of each
-_FEW = 12  # levels of 256
+_FEW, _FEWER = 17, 12  # levels of 256, where other images have more, and where none has
 _LOST = 4  # values that become one level
 _NEARLY_ALL, _SHARE = 0.99, 0.05  # of the values, which have these levels; of the images, which are told
 
@@ -28,13 +28,15 @@ def warn(values: Sequence[np.ndarray], low: float, high: float, source: object, 
     together = -(-OF_EACH * len(values) // sum(map(len, values)))  # few pixels say nothing on their own
     parts = [np.concatenate(values[first : first + together]) for first in range(0, len(values), together)]
     left = [levels for part in parts if (levels := _left(part, low, high))]
+    if len(left) > (1 - _SHARE) * len(parts):
+        left = [levels for levels in left if levels <= _FEWER]
     if len(left) > _SHARE * len(parts):
         middle = np.median(np.concatenate(parts))
         extreme = lowest if middle - low > high - middle else highest
         warn_once(
             f'{source}: numbers from {low:g} to {high:g} become 256 grey levels, of which {len(left) / len(parts):.0%} '
             f'of the images have about {int(np.median(left))}; is there a hot pixel or a number for no data, as in '
-            f'{extreme}, or a channel of another range?'
+            f'{extreme}, or a camera or channel of another range?'
         )
 
 

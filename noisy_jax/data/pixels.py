@@ -22,9 +22,10 @@ _OVERSHOT = 0.1  # by which resized images may leave [0, 1]
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _WIDE = 64  # range that cannot be meant where images lie within one sixty-fourth of it
 _OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'I;16B', 'F')  # types, and modes of Pillow
+_CLIPPED = 0.9  # share of numbers beyond one end of the range that cannot be meant
 _CHUNK = 4096  # rows scaled at a time
 ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
-_LEAST_STD = 0.02  # of pixels in [0, 1]
+_LEAST_STD = 0.02  # of pixels, as a share of their mean
 _AT_A_TIME = 64  # images counted
 
 
@@ -131,7 +132,8 @@ class Pixels:
             return 'bytes'
         low, high, width = rows.min(), rows.max(), self.high - self.low
         beyond = np.count_nonzero((rows < self.low - width) | (rows > self.high + width))
-        if beyond > np.count_nonzero(rows) / 2:
+        clipped = max(np.count_nonzero(rows < self.low), np.count_nonzero(rows > self.high))
+        if beyond > np.count_nonzero(rows) / 2 or clipped > _CLIPPED * rows.size:
             return f'numbers from {low:g} to {high:g}'
         if self.low >= 0 and width > _WIDE and low < 0 and high <= _WIDE / 4:  # standardised, or scaled to [-1, 1]
             return f'numbers from {low:g} to {high:g}'
@@ -160,8 +162,10 @@ def statistics(images: lazy.Images, rows: np.ndarray, size: int) -> tuple[tuple[
     std = np.sqrt((counts * np.square(values - mean[:, None])).sum(1) / counts.sum(1))
     std = np.round(std, 4)
     # A channel of one value, such as opaque alpha, says nothing; divided by little, it or one that is saturated would
-    # drown the others where an augmentation fills in other values.
-    return tuple(np.round(mean, 4).tolist()), tuple(np.where(std == 0, 1.0, np.maximum(std, _LEAST_STD)).tolist())
+    # drown the others where an augmentation fills in black.
+    return tuple(np.round(mean, 4).tolist()), tuple(
+        np.where(std == 0, 1.0, np.maximum(std, np.maximum(_LEAST_STD * mean, 1e-3))).tolist()
+    )
 
 
 def visible(images: np.ndarray) -> np.ndarray:
