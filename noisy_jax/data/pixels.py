@@ -186,9 +186,8 @@ def check_numbers(X: ArrayLike) -> None:
         found = 'names of files' if are_names else f'a {type(X).__name__}'
         raise InputError(f'X: {found}; an array of images is needed, [N, H, W, C], [N, H, W] or [N, D]')
     _check_columns(getattr(X, 'columns', ()))
-    kinds = (
-        {_kind(each) for each in X if not isinstance(each, (list, tuple))} if isinstance(X, (list, tuple)) else set()
-    )
+    images = X if isinstance(X, (list, tuple)) else ()
+    kinds = {_kind(each) for each in images if not isinstance(each, (list, tuple))}
     if len(kinds) > 1 and not kinds.isdisjoint(_OF_ONE_RANGE):  # together, they would have one range
         raise InputError(f'X: images of {" and of ".join(sorted(kinds))}; one kind is needed, of one range')
     if getattr(X, 'ndim', 0) == 1 and X.dtype.kind == 'O':
