@@ -29,13 +29,16 @@ def kind_of(path: str, listed: str = '') -> str:
 
 def _warn_of_folders(place: pathlib.Path) -> None:
     """Warns of class folders beside arrays, which are not read."""
-    if place.is_dir():
-        folders = (entry for entry in pictures.entries(str(place)) if entry.is_dir())
-        if found := [each.name for each in folders if any(map(pictures.is_image, os.listdir(each.path)))]:
-            warn_once(
-                f'{place}: images.npy is read, not the folders of images beside it ({some(found, 3)}), which '
-                'data.name=folder reads'
-            )
+    found = []
+    with contextlib.suppress(OSError), os.scandir(place) as folders:  # an .npz file, or a folder that may not be read
+        for folder in folders:
+            if folder.is_dir() and any(map(pictures.is_image, os.listdir(folder))):
+                found.append(folder.name)
+    if found:
+        warn_once(
+            f'{place}: images.npy is read, not the folders of images beside it ({some(sorted(found), 3)}), which '
+            'data.name=folder reads'
+        )
 
 
 def check_outside(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> None:
