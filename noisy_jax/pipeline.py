@@ -75,10 +75,11 @@ def run(
     folder = WorkDir(workdir, writes=mesh_lib.is_main())
     compiling.keep_compiled(config.compile_cache)  # before the first program, which `in_main` may be
     # A notebook may have asked scikit-learn for data frames, which are indexed in another way, and NumPy to raise.
-    usual = sklearn.config_context(transform_output='default'), np.errstate(all='warn', under='ignore')
-    with contextlib.ExitStack() as until_the_end:
-        for each in usual:
-            until_the_end.enter_context(each)
+    with (
+        sklearn.config_context(transform_output='default'),
+        np.errstate(all='warn', under='ignore'),
+        contextlib.ExitStack() as until_the_end,
+    ):
         held = claim.held(folder, config, reads_data=datasets is None)
         mesh_lib.in_main(lambda: until_the_end.enter_context(held))
         return _run(config, folder, mesh, datasets, quiet, network)

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from noisy_jax.data.dataset import NO_LABEL, in_order, is_number, warn_of_missing, warn_of_rows
+from noisy_jax.data.dataset import NO_LABEL, in_order, is_number, number_of, warn_of_missing, warn_of_rows
 from noisy_jax.data.list_file import TABLES, Entries, records
 from noisy_jax.errors import InputError, some, warn_once
 from noisy_jax.files import lines
 
 _HEADS = ('name', 'class', 'class_name', 'label')  # of the only column of class_names
 _NO_LISTS = ('.json', '.yaml', '.yml')
-_DIGITS = 19  # of numbers that are too large for int64
 _NEEDED = 'a name for each class is needed, one per line, no two alike'
 _NUMBERED = (  # lines that carry a number of their own, as `3 fox`, `3: fox` or `fox: 3`
     re.compile(r"""["']?([0-9]{1,18})["']?[\s:=.,;)_-]+\S.*"""),
@@ -44,7 +43,7 @@ def classes_of(entries: Entries, file: pathlib.Path | None, max_classes: int) ->
         by_number = all(map(is_number, labels)) and not labels <= names.keys()
         has_more = 0 < max_classes <= len(names)
         if by_number:
-            used = {int(label) for label in labels if len(label) < _DIGITS}
+            used = set(map(number_of, labels)) - {None}
             if 0 in used:  # else labels may count from 1, and a title is the name of none
                 _refuse_title(file, names, (max(used) + 1, max_classes))
             warn_of_rows(tuple(names), used, file)
@@ -143,11 +142,8 @@ def numbers_of(entries: Entries, classes: Classes) -> np.ndarray:
     for row, text in enumerate(entries.labels):
         if not text:
             continue
-        if not classes.by_number:
-            number = known.get(text, -1)
-        else:
-            number = int(text) if is_number(text) and len(text) < _DIGITS else -1
-        if not 0 <= number < count and not (classes.has_more and number >= count):
+        number = number_of(text) if classes.by_number else known.get(text)
+        if number is None or (number >= count and not classes.has_more):
             raise entries.fault(row, f'label {text!r} is not allowed; {allowed}')
         numbers[row] = number
     return numbers

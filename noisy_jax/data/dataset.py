@@ -195,16 +195,15 @@ def warn_of_empty(label: np.ndarray, class_names: Sequence[str], source: object)
 def warn_of_missing(names: Collection[str], source: object) -> None:
     """Warns of classes whose names programs write where there is no label; of -1, or one number, among text."""
     numbers = [name for name in names if is_number(name)]
-    for name in sorted(
-        {str(NO_LABEL), *_MISSING, *(numbers if len(numbers) == 1 < len(names) - 1 else ())} & set(names)
-    ):
+    lone = numbers if len(numbers) == 1 < len(names) - 1 else ()
+    for name in sorted({str(NO_LABEL), *_MISSING, *lone} & set(names)):
         warn_once(f'{source}: {name} is taken for a class, not for no label')
 
 
 def warn_of_rows(names: Sequence[str], labels: Collection[int], source: object) -> None:
     """Warns where `labels`, which are rows of names that are numbers, may be meant as these numbers."""
-    values = [int(name) for name in names if is_number(name) and len(name) < _DIGITS]
-    if len(values) == len(names) and 0 not in labels and set(labels) <= set(values):
+    values = [number_of(name) for name in names]
+    if None not in values and 0 not in labels and set(labels) <= set(values):
         for row in sorted(row for row in labels if row < len(names) and values[row] != row)[:1]:
             warn_once(
                 f'{source}: labels are rows of class_names, from 0, not their values: label {row} is {names[row]}'
@@ -214,6 +213,11 @@ def warn_of_rows(names: Sequence[str], labels: Collection[int], source: object) 
 def is_number(name: str) -> bool:
     """Whether the name of a class is a whole number from 0, in the digits 0 to 9."""
     return name.isascii() and name.isdecimal()
+
+
+def number_of(name: str) -> int | None:
+    """The number that the name of a class is; None of another name, and where int64 may not hold it."""
+    return int(name) if is_number(name) and len(name) < _DIGITS else None
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

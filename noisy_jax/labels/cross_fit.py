@@ -1,7 +1,6 @@
 """Cross-fitted linear heads: class probabilities of each sample by a head that was not fitted to its label."""
 
 import contextlib
-import hashlib
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-_AT_ONCE = 512  # rows read
+from noisy_jax.labels import duplicates
+
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation, tried in this order
 
 
@@ -40,11 +40,7 @@ def originals(rows: Any, labels: np.ndarray, folds: int) -> np.ndarray:
     Itself where more are equal than there are folds, such as blank images; and where the class of its label (int [N])
     has less than twice as many different images: without them, nothing would be left to know the class by.
     """
-    digests = [
-        hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).hexdigest()
-        for start in range(0, len(rows), _AT_ONCE)
-        for row in rows[start : start + _AT_ONCE]
-    ]
+    digests = [duplicates.digest(row) for block in duplicates.blocks(rows) for row in block]
     _, first, same, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
     different = np.bincount(np.unique(np.stack([labels, same], 1), axis=0)[:, 0], minlength=labels.max() + 1)
     is_copy = (counts[same] <= folds) & (different[labels] >= 2 * folds)

@@ -101,7 +101,8 @@ def _choose_from_data(
         loader = 'arrays' if given else data.kind_of(config.data.path, config.data.list)
         data.check_form({**config.data, 'name': loader})
     images = given[0] if given else data.load_undecoded({**config.data, 'name': loader}, 'train')
-    facts = _facts(images, config.devices, config.effort)
+    shapes = _shapes(images)
+    facts = _facts(images, shapes, config.devices, config.effort)
     facts = dataclasses.replace(facts, folds=config.cross_fit.folds, weights=weights)
     if weights and facts.channels != weights.channels:
         raise InputError(
@@ -110,7 +111,7 @@ def _choose_from_data(
     found = choices(facts)
     if size == -1:
         size = found['data.image_size'][0]
-        _warn_of_crop(images, size)
+        _warn_of_crop(shapes, size)
     if weights and weights.mean:
         mean, std, why = weights.mean, weights.std, 'as the encoder of model.weights had it'
     elif {'data.mean', 'data.std'}.isdisjoint(keys):
@@ -123,9 +124,9 @@ def _choose_from_data(
     return _title(config, images, facts), found
 
 
-def _facts(images: Dataset, devices: int, effort: str) -> Facts:
-    """The facts of a data set that is in memory, or whose files have not been decoded."""
-    heights, widths, channels = _shapes(images)
+def _facts(images: Dataset, shapes: np.ndarray, devices: int, effort: str) -> Facts:
+    """The facts of a data set that is in memory, or whose files have not been decoded; `shapes` as of `_shapes`."""
+    heights, widths, channels = shapes.T
     side = int(np.median(np.minimum(heights, widths)))
     unlabelled = int(np.sum(images.label == NO_LABEL))
     return Facts(
@@ -141,16 +142,16 @@ def _facts(images: Dataset, devices: int, effort: str) -> Facts:
     )
 
 
-def _shapes(images: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Heights, widths and channels of some images as they are stored."""
+def _shapes(images: Dataset) -> np.ndarray:
+    """(H, W, C) of some images as they are stored, int [M, 3]."""
     lazily = isinstance(images.image, lazy.Files)
     shapes = images.image.stored_shapes(spread(len(images), _LOOKED_AT)) if lazily else [images.image.shape[1:]]
-    return tuple(np.array(shapes).T)
+    return np.array(shapes)
 
 
-def _warn_of_crop(images: Dataset, size: int) -> None:
+def _warn_of_crop(shapes: np.ndarray, size: int) -> None:
     """Warns of long images of which `data.image_size` leaves the middle only, where nobody has asked for it."""
-    heights, widths, _ = _shapes(images)
+    heights, widths, _ = shapes.T
     lengths = np.maximum(heights, widths) / np.minimum(heights, widths)
     if size and np.median(lengths) >= _LONG:
         middle = np.argsort(lengths)[len(lengths) // 2]
