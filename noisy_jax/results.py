@@ -84,18 +84,19 @@ def _verdict(
     """That of judges on the features `known` and by networks; the process that writes finds it, the others read it."""
     labelled, config = context.splits.labelled, context.config
     if is_main():
-        features = {kind: Features(rows, config.seed) for kind, rows in known.items()}
+        label, folds = labelled.label, config.report.cross_fit
+        original = labels_cross_fit.originals(known['classical features'], label, folds)
+        kept, place = labels_cross_fit.once(label, original)
+        features = {kind: Features(rows[kept], config.seed) for kind, rows in known.items()}
         network = None
         if 'cross_fit' in beliefs and (left_out := beliefs['cross_fit'].left_out) is not None:
-            network = judges.of_networks(labelled.label, left_out)
-        folds = config.report.cross_fit
-        original = labels_cross_fit.originals(known['classical features'], labelled.label, folds)
-        judged = {'folds': folds, 'network': network, 'original': original}
+            network = judges.of_networks(label[kept], left_out[:, kept])
+        judged = {'folds': folds, 'network': network, 'original': place[original[kept]]}
         compared = judges.all_judges(features, labelled.num_classes, **judged)
-        verdict = planted.compete(compared, labelled.label, labelled.num_classes, seed=config.seed)
-        verdict.save(folder)
-        similar = features[judges.kind_of(verdict.judge, features)].nearest[:, : evidence.SIMILAR]
-        folder.save_array(evidence.NEAREST, similar.astype(np.int32))
+        verdict = planted.compete(compared, label[kept], labelled.num_classes, seed=config.seed)
+        verdict.of_copies(place).save(folder)
+        nearest = features[judges.kind_of(verdict.judge, features)].nearest[:, : evidence.SIMILAR]
+        folder.save_array(evidence.NEAREST, kept[nearest[place]].astype(np.int32))
     wait_for_all('verdict')
     return planted.Verdict.load(folder)
 

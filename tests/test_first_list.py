@@ -142,6 +142,23 @@ def test_quick_trains_nothing_and_leaves_list_and_page(photos, quick):
     assert issues['noise_rate_interval'][0] < wrong.mean() < issues['noise_rate_interval'][1]
 
 
+def test_copies_of_an_image_are_one_image_to_the_judges(tmp_path):
+    """Each image ten times, as where classes were made equal by copies: none vouches for its own wrong label."""
+    digit = digits.load('train', limit=COUNT)
+    rows = np.flatnonzero(digit.label < 3)
+    true = digit.label[rows]
+    given = np.where(np.arange(len(rows)) % 10, true, (true + 1) % 3)
+    copies = {'images': np.repeat(digit.image[rows], 10, axis=0), 'labels': np.repeat(given, 10)}
+    np.savez(tmp_path / 'digits.npz', **copies)
+    pipeline.run(own_images(effort='quick', data__path=str(tmp_path / 'digits.npz')), tmp_path / 'work', quiet=True)
+    found, wrong = LabelIssues.load(WorkDir.of_run(tmp_path / 'work')), np.repeat(given != true, 10)
+    assert found.is_suspect[wrong].mean() > 0.8
+    assert found.is_suspect[~wrong].mean() < 0.1
+    assert len(np.unique(found.clean_probability.reshape(-1, 10), axis=1)[0]) == 1
+    similar = WorkDir.of_run(tmp_path / 'work').load_array('labels/nearest')
+    assert not np.any(similar // 10 == np.arange(len(similar))[:, None] // 10)
+
+
 def test_a_rerun_of_quick_trains_nothing_either(photos, quick, tmp_path):
     """`report.cross_fit` may be another then, and the list is."""
     work, summary = shutil.copytree(quick[0], tmp_path / 'work'), quick[1]

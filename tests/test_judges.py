@@ -217,6 +217,15 @@ def test_none_judges_by_copies_of_an_image(by):
     np.testing.assert_array_equal(found.argmax(1), np.tile(true, 3))
 
 
+def test_copies_of_one_label_are_one_and_of_another_are_more():
+    original, labels = np.array([0, 1, 0, 0, 4, 1, 4]), np.array([1, 0, 1, 0, 2, 0, 1])
+    kept, place = cross_fit.once(labels, original)
+    assert sorted(kept) == [0, 1, 3, 4, 6]
+    np.testing.assert_array_equal(kept[place], [0, 1, 0, 3, 4, 1, 6])
+    for rows in cross_fit.once(labels, np.arange(7)):
+        np.testing.assert_array_equal(rows, np.arange(7))
+
+
 def test_copies_share_a_fold_where_enough_is_left_to_fit_to():
     labels, original = np.tile(np.arange(30) % 3, 2), np.tile(np.arange(30), 2)
     for fitted, left_out in cross_fit.split(labels, 5, 0, original):
@@ -240,3 +249,6 @@ def test_blank_images_and_a_class_of_few_images_are_no_copies():
     images[58:] = 99
     expected[40:] = np.arange(40, 60)
     np.testing.assert_array_equal(cross_fit.originals(images, labels, 5), expected)
+    many = np.repeat([*range(360), 0, 1], [*[1] * 360, 9, 31])[:, None]  # 20 of 400 are a quarter of a fold
+    expected = np.where(many[:, 0] == 0, 0, np.arange(400))
+    np.testing.assert_array_equal(cross_fit.originals(many, 0 * many[:, 0], 5), expected)

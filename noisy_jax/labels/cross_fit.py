@@ -37,14 +37,25 @@ def many_classes() -> Iterator[None]:
 def originals(rows: Any, labels: np.ndarray, folds: int) -> np.ndarray:
     """The first row that each of `rows` [N, ...], images or features, is equal to: int64 [N].
 
-    Itself where more are equal than there are folds, such as blank images; and where the class of its label (int [N])
-    has less than twice as many different images: without them, nothing would be left to know the class by.
+    Itself where the class of its label (int [N]) has less than twice as many different images as there are folds:
+    without them, nothing would be left to know the class by. And where more are equal than there are folds, and more
+    than a quarter of a fold, such as blank images.
     """
     digests = [duplicates.digest(row) for block in duplicates.blocks(rows) for row in block]
     _, first, same, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
     different = np.bincount(np.unique(np.stack([labels, same], 1), axis=0)[:, 0], minlength=labels.max() + 1)
-    is_copy = (counts[same] <= folds) & (different[labels] >= 2 * folds)
+    is_copy = (counts[same] <= max(folds, len(rows) // (4 * folds))) & (different[labels] >= 2 * folds)
     return np.where(is_copy, first[same], np.arange(len(rows)))
+
+
+def once(labels: np.ndarray, original: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each label [N] of each image, `original` [N]: int [M]; and which of them each row is, int [N].
+
+    Copies with one label have been labelled once: neither a vote nor a trial for each.
+    """
+    pairs = original * (labels.max() + 1) + labels
+    _, kept, place = np.unique(pairs, return_index=True, return_inverse=True)
+    return kept, place
 
 
 def split(

@@ -104,7 +104,7 @@ class Verdict:
     Attributes:
       probabilities: float32 [N, C], its class probabilities, balanced by the classes' shares.
       wrong: float64 [3, N], the probability that a label is wrong: low, estimated, high.
-      noise_rate: (low, high), the share of wrong labels.
+      noise_rate: (low, high), the share of wrong labels, of copies one.
       judge: its name.
       aurocs: of uniformly planted errors, by judge.
       fault: why its list is not to be trusted; '' where nothing speaks against it.
@@ -127,6 +127,10 @@ class Verdict:
                 f'{folder.path}/{_WRONG}.npy: values outside 0 to 1; rerun the command of the run to write it'
             )
         return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT})
+
+    def of_copies(self, place: np.ndarray) -> 'Verdict':
+        """That of images of which each is the one at `place` [N] of these."""
+        return dataclasses.replace(self, probabilities=self.probabilities[place], wrong=self.wrong[:, place])
 
     def save(self, folder: WorkDir) -> None:
         folder.save_array('pred_probs', self.probabilities)
