@@ -225,7 +225,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
     def _rows(self, X: ArrayLike, *, reset: bool) -> tuple[np.ndarray, tuple[int, ...]]:
         """X as numbers [N, D], and the shape of an image as given."""
         check_numbers(X)
-        if isinstance(X, (list, tuple)):
+        if isinstance(X, (list, tuple)) or getattr(X, 'ndim', 2) > 2:
             X = np.asarray(X)
         shape = X.shape[1:] if getattr(X, 'ndim', 2) > 2 else None
         if shape:

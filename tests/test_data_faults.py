@@ -17,7 +17,8 @@ from PIL import Image, ImageOps, features
 from noisy_jax import data
 from noisy_jax.clean import copies
 from noisy_jax.data import decoding, pack, pixels
-from noisy_jax.data.dataset import Dataset, split
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.rows import split
 from noisy_jax.errors import InputError
 from noisy_jax.outputs import new_folder
 from noisy_jax.report import thumbnails
@@ -33,7 +34,7 @@ def test_a_batch_below_one(batch_size):
 
 @pytest.mark.parametrize('fraction', [-0.2, 1.5, float('nan')])
 def test_a_fraction_outside_0_to_1(fraction):
-    refused(lambda: split(Dataset(IMAGES, LABELS, ('a', 'b')), fraction, 0), 'data.valid_fraction', str(fraction))
+    refused(lambda: split(LABELS, 2, fraction, 0), 'data.valid_fraction', str(fraction))
 
 
 @pytest.mark.parametrize('label', [LABELS + 0.5, LABELS * np.nan, LABELS + 2**32, np.array(list('ab' * 5))])

@@ -479,6 +479,9 @@ def test_numbers_far_below_those_of_training_are_warned_of():
     pixels = Pixels.of(np.array([[0, 9, 65535, 1]]), (2, 2))
     with pytest.warns(UserWarning, match='X: numbers up to 255, where those of training .* 65535: all but black'):
         pixels.images(np.array([[0, 120, 255, 9]]), (2, 2))
+    masks = Pixels.of(np.array([[True, False]]), (1, 2))
+    with pytest.warns(UserWarning, match='X: bytes up to 1, where white is 255: all but black'):
+        masks.images(np.array([[1, 0]], np.uint8), (1, 2))
 
 
 def test_rows_of_colours_are_not_taken_for_grey_without_a_word():
@@ -495,6 +498,20 @@ def test_a_column_too_many_is_not_taken_without_a_word():
         Pixels.of(np.random.default_rng(0).random((2, 65)), (65,))
 
 
+def test_arrays_of_other_libraries_are_read():
+    """As those of h5py and xarray, which have a shape, but no reshape."""
+
+    class Other:
+        ndim, shape, dtype = 3, (3, 8, 8), X.dtype
+
+        def __array__(self, dtype=None, copy=None):
+            return X[:3].reshape(3, 8, 8)
+
+    rows, shape = NoisyLabelClassifier()._rows(Other(), reset=True)
+    np.testing.assert_array_equal(rows, X[:3])
+    assert shape == (8, 8)
+
+
 def test_a_little_below_black_is_black():
     rows = np.array([[-1e-8, -0.05, 1.0, -1e-8]])
     assert Pixels.of(np.array([[0.0, 0.5, 1.0, 0.2]]), (2, 2)).images(rows, (2, 2)).ravel().tolist() == [0, 0, 255, 0]
@@ -509,7 +526,7 @@ def test_a_number_far_from_all_is_warned_of(number, levels):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         Pixels.of(rows, (8, 8))
-    words = [f'100% of the images have about {levels}; is there a hot pixel or a number for no data, as in X[5],']
+    words = [f'100% of the images have about {levels}; is there a hot pixel or a number for no data, as in image 5,']
     assert [str(each.message).split('of which ')[1].split(' or a camera')[0] for each in caught] == words * bool(levels)
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from noisy_jax import data, pipeline
 from noisy_jax.data import lazy, workers
-from noisy_jax.data.dataset import Dataset, split
+from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.encoded import Paths
+from noisy_jax.data.rows import split
 from noisy_jax.training import feed, mesh
 from noisy_jax.training.checkpoints import Checkpoints
 
@@ -111,11 +112,12 @@ def test_a_file_that_breaks_later_is_named(tmp_path):
 
 def test_take_and_split_read_nothing(root, monkeypatch):
     files, eager = _load(root), _load(root, 2**20)
+    halves = split(files.label, files.num_classes, 0.25, 0)
     monkeypatch.setattr(lazy.Files, '_read', lambda *_: pytest.fail('read'))
-    parts = [files.take(np.array([30, 2])), *map(files.take, split(files, 0.25, 0))]
+    parts = [files.take(np.array([30, 2])), *map(files.take, halves)]
     parts.append(files.replace(label=1 - files.label))
     monkeypatch.undo()
-    expected = [eager.take(np.array([30, 2])), *map(eager.take, split(eager, 0.25, 0)), eager]
+    expected = [eager.take(np.array([30, 2])), *map(eager.take, halves), eager]
     for part, whole in zip(parts, expected, strict=True):
         np.testing.assert_array_equal(part.image[:], whole.image)
         np.testing.assert_array_equal(part.id, whole.id)

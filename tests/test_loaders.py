@@ -307,6 +307,17 @@ def test_white_on_transparency_is_warned_of(tmp_path):
         data.load('folder', split='train', path=str(tmp_path))
 
 
+def test_floats_in_a_small_part_of_the_range_are_warned_of(tmp_path):
+    errors._warn_once.cache_clear()
+    images = np.random.default_rng(0).uniform(0.5, 0.51, (12, 32, 32, 1))
+    path = _save(tmp_path / 'data.npz', _arrays(images=images))
+    with pytest.warns(
+        UserWarning,
+        match=r'data.npz: images: numbers from 0 to 1 become 256 grey levels, .* about 3; .*, as in image \d+,',
+    ):
+        data.load('arrays', split='train', path=path)
+
+
 def test_arrays_with_a_limit_keep_images_labels_and_ids_together(tmp_path):
     arrays = _arrays(labels=np.array([0] * 6 + [1] * 6), true_labels=np.arange(12) % 2)
     few = data.load('arrays', split='train', path=_save(tmp_path / 'data.npz', arrays), limit=4)

@@ -13,6 +13,7 @@ import pytest
 from conftest import refused_by_command as refused
 from PIL import Image
 
+from noisy_jax import errors
 from noisy_jax.data import digits
 from noisy_jax.inference import predict as command
 from noisy_jax.inference.trained import TrainedClassifier
@@ -110,6 +111,13 @@ def test_a_broken_image_does_not_stop_the_others(photos, new, tmp_path, capsys):
     assert captured.err.count('warning: ') == 3
     assert 'b2.png: not a whole image' in captured.err
     assert '2 of 6 images' in captured.err
+
+
+def test_masks_of_0_and_1_are_warned_of(photos, tmp_path):
+    errors._warn_once.cache_clear()
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / 'mask.png')
+    with pytest.warns(UserWarning, match='--images: the brightest pixel is 1, of 255 for white: all but black'):
+        assert predict(photos.work, tmp_path / 'mask.png', tmp_path / 'out.csv') == 0
 
 
 def test_columns_of_classes_are_apart():

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import heapq
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from noisy_jax.data import lazy
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.encoded import Encoded
 from noisy_jax.data.reading import Decoding, read_all
+from noisy_jax.data.rows import spread
 from noisy_jax.errors import InputError, some, warn_once
 
 NO_LABEL = -1  # label of an image that only pre-training sees
@@ -233,60 +233,12 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=value))
 
 
-def split(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for training and for validation, stratified by the given labels.
-
-    `fraction` of all is held out, one image at least. Each class gives one where there are enough to go round, and the
-    others by what is missing most to its share; none gives its last image. Ties and rows are random.
-
-    Raises:
-      InputError: the fraction is out of range or leaves nothing to train on.
-    """
-    if not 0 <= fraction <= 1:
-        raise InputError(f'data.valid_fraction: {fraction} is not allowed; from 0 to 1')
-    rng = np.random.default_rng(seed)
-    shuffled = [rng.permutation(np.flatnonzero(dataset.label == label)) for label in range(dataset.num_classes)]
-    sizes = [len(rows) for rows in shuffled]
-    spare = sum(size - 1 for size in sizes if size)
-    wanted = max(round(fraction * sum(sizes)), 1)
-    if not spare or wanted >= sum(sizes):
-        raise InputError(f'data.valid_fraction: {fraction} leaves none of {len(dataset)} images to train on')
-    counts = _shares(sizes, fraction, min(wanted, spare), rng)
-    held_out = np.sort(np.concatenate([rows[:count] for rows, count in zip(shuffled, counts, strict=True)]))
-    return np.setdiff1d(np.arange(len(dataset)), held_out), held_out
-
-
-def _shares(sizes: list[int], fraction: float, total: int, rng: np.random.Generator) -> list[int]:
-    """How many of each class are held out, `total` in all: the largest remainders of `fraction` of their `sizes`."""
-    able = [label for label, size in enumerate(sizes) if size > 1]
-    counts, first = [0] * len(sizes), int(total >= len(able))
-    ties = rng.permutation(len(sizes)).tolist()
-    for label in able:
-        counts[label] = first
-    open_to_more = [label for label in able if sizes[label] - 1 > first]
-    missing = [(first - fraction * sizes[label], ties[label], label) for label in open_to_more]  # the least comes first
-    heapq.heapify(missing)
-    for _ in range(total - sum(counts)):
-        excess, tie, label = missing[0]
-        counts[label] += 1
-        if counts[label] < sizes[label] - 1:
-            heapq.heapreplace(missing, (excess + 1, tie, label))
-        else:
-            heapq.heappop(missing)
-    return counts
-
-
 def checksums(images: lazy.Images, most: int = 256) -> np.ndarray:
     """The `mark` of images in an array: of so many, spread evenly, and 0 of the others; int64 [N]."""
     found = np.zeros(len(images), np.int64)
     for row in spread(len(images), most):
         found[row] = zlib.crc32(np.ascontiguousarray(images[row]))
     return found
-
-
-def spread(count: int, most: int) -> np.ndarray:
-    """At most `most` of `count` rows, spread evenly: data may be ordered by class."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
 
 
 def balanced(labels: np.ndarray, limit: int, num_classes: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from noisy_jax.data.rows import spread
 from noisy_jax.errors import warn_once
 
 IMAGES, OF_EACH = 256, 4096  # how many are looked at, and how many values of each
@@ -38,6 +39,16 @@ def warn(values: Sequence[np.ndarray], low: float, high: float, source: object, 
             f'of the images have about {int(np.median(left))}; is there a hot pixel or a number for no data, as in '
             f'{extreme}, or a camera or channel of another range?'
         )
+
+
+def warn_of_array(images: np.ndarray, low: float, high: float, source: str) -> None:
+    """As `warn`, of each channel of images [N, ..., C]."""
+    pixels = images.reshape(len(images), -1, images.shape[-1])
+    lowest, highest = (f'image {row}' for row in (pixels.min((1, 2)).argmin(), pixels.max((1, 2)).argmax()))
+    pixels = pixels[spread(len(pixels), IMAGES)]
+    for channel in range(pixels.shape[-1]):
+        name = f'{source}, channel {channel}' if pixels.shape[-1] > 1 else source
+        warn(pixels[:, spread(pixels.shape[1], OF_EACH), channel], low, high, name, lowest, highest)
 
 
 def _left(values: np.ndarray, low: float, high: float) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from noisy_jax.data import lazy, outliers
-from noisy_jax.data.dataset import spread, warn_of_blank
+from noisy_jax.data.dataset import warn_of_blank
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.depth import NO_DATA
 from noisy_jax.errors import InputError, warn_once
@@ -19,6 +19,7 @@ from noisy_jax.errors import InputError, warn_once
 _WHITE = 255
 _SIDE = 8  # pixels, from which on rows are images rather than a few features
 _OVERSHOT = 0.1  # by which resized images may leave [0, 1]
+_DARK = 16  # brightest of bytes that may be masks, or [0, 1] cast
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _WIDE = 64  # range that cannot be meant where images lie within one sixty-fourth of it
 _OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'I;16B', 'F')  # types, and modes of Pillow
@@ -110,9 +111,11 @@ class Pixels:
 
     def _scaled(self, rows: np.ndarray) -> np.ndarray:
         if (self.low, self.high) == (0.0, 1.0):
-            if rows.dtype == np.uint8:
-                return rows
             low, high = rows.min(), rows.max()
+            if rows.dtype == np.uint8:
+                if high <= _DARK:
+                    warn_once(f'X: bytes up to {high}, where white is {_WHITE}: all but black')
+                return rows
             beyond = np.count_nonzero((rows < 0) | (rows > 1))
             # A scaler fitted to other rows leaves [0, 1] here and there; pixels up to 255 do almost everywhere.
             # Few are below 0 after it, unlike after a scaling to [-1, 1].
@@ -215,13 +218,7 @@ def _check_range(rows: np.ndarray, low: float, high: float, channels: int) -> No
     for extreme in (low, high):
         if abs(extreme) > NO_DATA:
             raise InputError(f'X: a number of {extreme:.2g}, which stands for no data in many files')
-    lowest, highest = (f'X[{int(extreme)}]' for extreme in (rows.min(1).argmin(), rows.max(1).argmax()))
-    looked_at = rows[spread(len(rows), outliers.IMAGES)]
-    for channel in range(channels):
-        values = looked_at[:, channel::channels]
-        values = values[:, spread(values.shape[1], outliers.OF_EACH)]
-        name = f'X, channel {channel}' if channels > 1 else 'X'
-        outliers.warn(values, low, high, name, lowest, highest)
+    outliers.warn_of_array(rows.reshape(len(rows), -1, channels), low, high, 'X')
 
 
 def _check(image_shape: tuple[int, ...], values: int) -> None:

@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from noisy_jax import data
 from noisy_jax.data import embeddings, lazy, noise
-from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums, split
+from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums
+from noisy_jax.data.rows import split
 from noisy_jax.errors import InputError
 
 
@@ -105,7 +106,7 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     outside = read_embeddings(labelled)
     train_rows, valid_rows, train, valid = np.arange(len(labelled)), np.arange(0), labelled, None
     if settings.valid_fraction:
-        train_rows, valid_rows = split(labelled, settings.valid_fraction, config.seed)
+        train_rows, valid_rows = split(labelled.label, labelled.num_classes, settings.valid_fraction, config.seed)
         train, valid = labelled.take(train_rows), labelled.take(valid_rows)
     pool = everything.take(np.sort(np.append(rows[train_rows], unlabelled))) if len(unlabelled) else train
     added = noise.describe(labelled, config.noise)

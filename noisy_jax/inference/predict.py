@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from noisy_jax import cli, spreadsheet
 from noisy_jax.data import pictures
+from noisy_jax.data.dataset import warn_of_blank
 from noisy_jax.data.decoding import Levels, decode
 from noisy_jax.errors import InputError, one_line, shortened
 from noisy_jax.files import lines
@@ -168,8 +169,10 @@ def _predictions(classifier: 'TrainedClassifier', files: list[str]) -> Iterator[
 def _classified(
     classifier: 'TrainedClassifier', images: list[np.ndarray | InputError]
 ) -> Iterator[np.ndarray | InputError]:
-    readable = [image for image in images if not isinstance(image, InputError)]
-    probabilities = iter(classifier.predict_proba(np.stack(readable)) if readable else ())
+    probabilities: Iterator[np.ndarray] = iter(())
+    if readable := [image for image in images if not isinstance(image, InputError)]:
+        warn_of_blank(stacked := np.stack(readable), 255, '--images')
+        probabilities = iter(classifier.predict_proba(stacked))
     return (image if isinstance(image, InputError) else next(probabilities) for image in images)
 
 

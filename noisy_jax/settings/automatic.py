@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 from noisy_jax import config as config_lib
 from noisy_jax import data
 from noisy_jax.data import lazy, pixels
-from noisy_jax.data.dataset import NO_LABEL, Dataset, spread
+from noisy_jax.data.dataset import NO_LABEL, Dataset
+from noisy_jax.data.rows import spread
 from noisy_jax.errors import InputError, one_line, shortened, warn_once
 from noisy_jax.models.pretrained import Pretrained
 from noisy_jax.models.resnet import RESNETS

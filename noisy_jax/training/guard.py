@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from noisy_jax.data.dataset import Dataset, spread
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.rows import spread
 from noisy_jax.labels.agreement import Agreement, advantage
 from noisy_jax.losses.elr import TARGETS
 from noisy_jax.training.context import Belief, Context
