@@ -731,8 +731,13 @@ def listed(tmp_path):
     return root, work_dir(tmp_path / 'work', train, wrong, **settings)
 
 
-def test_a_list_of_files(listed, tmp_path, capsys):
+@pytest.mark.parametrize('beside', [(), ('labels.csv', 'class_names.txt', 'test.csv')])
+def test_a_list_of_files(listed, tmp_path, capsys, monkeypatch, beside):
+    """Also where the current folder has files of the names in the copy, such as the list before."""
     root, work = listed
+    monkeypatch.chdir(tmp_path)
+    for name in beside:
+        (tmp_path / name).write_text('a.png,cat')
     assert clean_all(work, tmp_path / 'new', '--write') == 0
     said = capsys.readouterr().out
     found = load_as_told(said, 'filelist', work)

@@ -349,7 +349,7 @@ def test_human_labels_of_other_images_are_refused(tmp_path):
     refused(read(human=true / 10), 'noise.labels', 'float64')
     refused(read(human=true + 5), 'noise.labels', 'allowed: 0 to 9')
     path.write_bytes(b'PK broken')
-    refused(lambda: noise_files.read_labels(str(path), 'a', true, 10), 'noise.labels', 'cannot be read')
+    refused(lambda: noise_files.read_labels(str(path), 'a', true, 10), 'noise.labels', 'cannot be read', 'text, or ')
 
 
 def test_cifar10n_has_the_published_rate():

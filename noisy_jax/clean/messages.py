@@ -15,7 +15,7 @@ from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import KINDS, Originals
 from noisy_jax.config import completed
-from noisy_jax.data import array_files, filelist, identity
+from noisy_jax.data import array_files, filelist, identity, list_file
 from noisy_jax.data.settings import DATA, NOISE
 from noisy_jax.errors import InputError, one_line, shortened, some
 from noisy_jax.workdir import WorkDir
@@ -252,9 +252,10 @@ def written(request: Request, changes: Changes, found: Originals | None, linked:
                 'left out: the test set, as its labels are numbers and those of the list names; a copy keeps it'
             )
     elif settings['name'] == 'filelist':
-        reads |= {'list': 'labels.csv', 'class_names': 'class_names.txt', 'labels': ''}
         tested = found.test is not None
-        reads |= {'test_list': 'test.csv' if tested else '', 'test_labels': ''}
+        files = {'list': 'labels.csv', 'class_names': 'class_names.txt'} | ({'test_list': 'test.csv'} if tested else {})
+        reads |= {'labels': '', 'test_list': '', 'test_labels': ''}
+        reads |= {field: list_file.setting_of(out, name) for field, name in files.items()}
         reads['test_path'] = settings['test_path'] if tested else ''
     # They serve with the options of the run, and without.
     needed = {key: value for key, value in reads.items() if not value == settings[key] == DATA[key].default}

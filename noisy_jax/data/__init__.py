@@ -89,7 +89,7 @@ def check_form(settings: Mapping[str, Any], prefix: str = 'config.data.') -> Non
             empty = type(settings[field])()
             raise InputError(
                 f'{prefix}{field}: {_OTHERS[settings["name"]]} take none, found {short(settings[field])}; only lists '
-                f'of files do, leave it {empty!r}'
+                f'of files do (data.list, or data.path is the list itself); leave it {empty!r}'
             )
 
 

@@ -92,8 +92,9 @@ def _refuse_list(path: str) -> None:
     root = pathlib.Path(os.path.abspath(path))
     for place in (root, *root.parents):
         if all(os.path.isfile(place / name) for name in _OF_LIST):
-            labels, names, _ = _OF_LIST
-            test = ', data.test_list=test.csv' if os.path.isfile(place / 'test.csv') else ''
+            labels, names, _ = (list_file.setting_of(place, name) for name in _OF_LIST)
+            is_tested = os.path.isfile(place / 'test.csv')
+            test = f', data.test_list={list_file.setting_of(place, "test.csv")}' if is_tested else ''
             raise InputError(
                 f'{path}: a corrected copy of a list has its labels in {labels}, not in the names of folders; set what '
                 f'clean printed: data.path={place}, data.list={labels}, data.class_names={names}{test}'

@@ -1,6 +1,7 @@
 """Reading of lists: lines of a path and a label, or of one of them, as text or as tables."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -30,6 +31,13 @@ class Entries:
             path, other, line = self.paths[row], self.paths[first], self.lines[first]
             of = '' if path == other else f', {other}'
             raise self.fault(row, f'{path} is the file of line {line}{of}; each may occur once')
+
+
+def setting_of(root: str | os.PathLike[str], name: str) -> str:
+    """How settings name a file in the folder of a list: in full where the current folder has one of this name too."""
+    place = os.path.join(root, name)
+    is_elsewhere = os.path.isfile(name) and not (os.path.isfile(place) and os.path.samefile(place, name))
+    return os.path.abspath(place) if is_elsewhere else name
 
 
 def read(file: pathlib.Path, labels: pathlib.Path | None) -> Entries:

@@ -49,7 +49,8 @@ def read_labels(path: str, key: str, true: np.ndarray, num_classes: int) -> np.n
         content = np.load(file, allow_pickle=False)
         arrays = {'': content} if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:
-        raise InputError(f'noise.labels: {path} cannot be read as NumPy arrays ({first_line(error)})') from error
+        fault = 'text, or objects' if 'allow_pickle' in str(error) else first_line(error)
+        raise InputError(f'noise.labels: {path} cannot be read as NumPy arrays of numbers ({fault})') from error
     if '' not in arrays and key not in arrays:
         raise InputError(f'noise.key: {key!r} is not in {path}; choose one of {", ".join(sorted(arrays))}')
     labels = arrays.get('', arrays.get(key))
