@@ -137,6 +137,10 @@ def test_predict_scales_as_training_did(root, tmp_path):
     levels = TrainedClassifier.load(tmp_path / 'model').levels
     assert levels == (LOW, HIGH)
     np.testing.assert_array_equal(predict._read(file, (16, 16, 1), levels), _scaled(VALUES[3] + 999))
+    errors._warn_once.cache_clear()
+    Image.fromarray(VALUES[3].astype(np.uint8)).save(tmp_path / 'shallow.png')
+    with pytest.warns(UserWarning, match=f'images of 8 bits, where some of training had more, from {LOW} to {HIGH};'):
+        predict._read(str(tmp_path / 'shallow.png'), (16, 16, 1), levels)
     assert 'more than 8 bits' in str(predict._read(file, (16, 16, 1)))
 
 

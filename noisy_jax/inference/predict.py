@@ -27,8 +27,8 @@ from tqdm import tqdm
 from noisy_jax import cli, spreadsheet
 from noisy_jax.data import pictures
 from noisy_jax.data.dataset import warn_of_blank
-from noisy_jax.data.decoding import Levels, decode
-from noisy_jax.errors import InputError, one_line, shortened
+from noisy_jax.data.decoding import Levels, TooDeep, decode
+from noisy_jax.errors import InputError, one_line, shortened, warn_once
 from noisy_jax.files import lines
 from noisy_jax.inference.output import check_output
 from noisy_jax.outputs import OTHER_TABLES, new_file
@@ -180,7 +180,7 @@ def _read(file: str, shape: tuple[int, int, int], levels: Levels | None = None) 
     """An image as the classifier takes it, uint8 [H, W, C], or the error of reading it."""
     height, width, channels = shape
     try:
-        image = decode(file, height if height == width else 0, levels=levels)
+        image = _decoded(file, height if height == width else 0, levels)
     except InputError as error:
         return error
     if image.shape[:2] != (height, width):
@@ -189,6 +189,19 @@ def _read(file: str, shape: tuple[int, int, int], levels: Levels | None = None) 
     if channels == 1 and image.shape[-1] == 3:
         return np.asarray(Image.fromarray(image).convert('L'))[..., None]
     return np.broadcast_to(image, shape)  # a grey one has the same value in every channel
+
+
+def _decoded(file: str, size: int, levels: Levels | None) -> np.ndarray:
+    try:
+        image = decode(file, size)
+    except TooDeep:
+        return decode(file, size, levels=levels)
+    if levels:
+        warn_once(
+            f'--images: images of 8 bits, where some of training had more, from {levels.low:g} to {levels.high:g}; '
+            f'are they of the same scale?'
+        )
+    return image
 
 
 def _summarise(out: str, counts: collections.Counter, broken: int) -> None:
