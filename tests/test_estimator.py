@@ -480,7 +480,7 @@ def test_numbers_far_below_those_of_training_are_warned_of():
     with pytest.warns(UserWarning, match='X: numbers up to 255, where those of training .* 65535: all but black'):
         pixels.images(np.array([[0, 120, 255, 9]]), (2, 2))
     masks = Pixels.of(np.array([[True, False]]), (1, 2))
-    with pytest.warns(UserWarning, match='X: bytes up to 1, where white is 255: all but black'):
+    with pytest.warns(UserWarning, match='X: the brightest pixel is 1, of 255 for white: all but black'):
         masks.images(np.array([[1, 0]], np.uint8), (1, 2))
 
 
@@ -517,7 +517,7 @@ def test_a_little_below_black_is_black():
     assert Pixels.of(np.array([[0.0, 0.5, 1.0, 0.2]]), (2, 2)).images(rows, (2, 2)).ravel().tolist() == [0, 0, 255, 0]
 
 
-@pytest.mark.parametrize(('number', 'levels'), [(-9999, 1), (600, 8), (20, None)])
+@pytest.mark.parametrize(('number', 'levels'), [(-9999, 1), (600, 7), (20, None)])
 def test_a_number_far_from_all_is_warned_of(number, levels):
     """What it leaves of 256 grey levels to images of 17."""
     errors._warn_once.cache_clear()
@@ -530,12 +530,21 @@ def test_a_number_far_from_all_is_warned_of(number, levels):
     assert [str(each.message).split('of which ')[1].split(' or a camera')[0] for each in caught] == words * bool(levels)
 
 
+def test_a_bright_thing_in_each_image_is_warned_of():
+    """Of many levels, in 3 % of the pixels, as beads and time stamps are."""
+    errors._warn_once.cache_clear()
+    images = np.random.default_rng(0).uniform(200, 600, (9, 32, 32))
+    images[:, 0] = np.linspace(600, 65535, 32)
+    with pytest.warns(UserWarning, match='X: numbers from .* 100% of the images have about 3; is there a hot pixel'):
+        Pixels.of(images.reshape(9, -1), images.shape[1:])
+
+
 def test_a_channel_of_another_range_is_warned_of():
     errors._warn_once.cache_clear()
     images = np.random.default_rng(0).uniform(0, 255, (9, 32, 32, 4))
     images[..., 3] /= 100  # metres
     with pytest.warns(
-        UserWarning, match=r'X, channel 3: .* about 4; .* or a camera or channel of another range'
+        UserWarning, match=r'X, channel 3: .* about 3; .* or a camera or channel of another range'
     ) as caught:
         Pixels.of(images.reshape(9, -1), images.shape[1:])
     assert len(caught) == 1

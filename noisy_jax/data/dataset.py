@@ -173,13 +173,16 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.int32)
 
 
-def warn_of_blank(images: np.ndarray, white: float, source: object) -> None:
-    """Warns of images that are all but black or of one value: masks of 0 and 1 as bytes, white on transparency."""
+def warn_of_blank(images: np.ndarray, white: float, source: object, dark: float = 1 / 128) -> None:
+    """Warns of images that are all but black or of one value: masks of 0 and 1 as bytes, white on transparency.
+
+    `dark` is the share of `white` that all but black images do not exceed.
+    """
     seen = images[spread(len(images), _LOOKED_AT)]
     darkest, brightest = seen.min(), seen.max()
     if darkest == brightest:
         warn_once(f'{source}: all pixels are {brightest:.4g}, of {white} for white')
-    elif darkest >= 0 and brightest <= white / 128:
+    elif darkest >= 0 and brightest <= dark * white:
         warn_once(f'{source}: the brightest pixel is {brightest:.4g}, of {white} for white: all but black')
 
 

@@ -10,7 +10,7 @@ from noisy_jax.errors import warn_once
 IMAGES, OF_EACH = 256, 4096  # how many are looked at, and how many values of each
 _FEW, _FEWER = 17, 12  # levels of 256, where other images have more, and where none has
 _LOST = 4  # values that become one level
-_NEARLY_ALL, _SHARE = 0.99, 0.05  # of the values, which have these levels; of the images, which are told
+_NEARLY_ALL, _SHARE = 0.95, 0.05  # of the values, which have these levels; of the images, which are told
 
 
 def warn(values: Sequence[np.ndarray], low: float, high: float, source: object, lowest: str, highest: str) -> None:

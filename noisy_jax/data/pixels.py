@@ -19,12 +19,12 @@ from noisy_jax.errors import InputError, warn_once
 _WHITE = 255
 _SIDE = 8  # pixels, from which on rows are images rather than a few features
 _OVERSHOT = 0.1  # by which resized images may leave [0, 1]
-_DARK = 16  # brightest of bytes that may be masks, or [0, 1] cast
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _WIDE = 64  # range that cannot be meant where images lie within one sixty-fourth of it
 _OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'I;16B', 'F')  # types, and modes of Pillow
 _CLIPPED = 0.9  # share of numbers beyond one end of the range that cannot be meant
 _CHUNK = 4096  # rows scaled at a time
+DARK = 1 / 15  # of white, which images of another scale do not exceed, where those of training did
 ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
 _LEAST_STD = 0.02  # of pixels, as a share of their mean
 _AT_A_TIME = 64  # images counted
@@ -113,8 +113,7 @@ class Pixels:
         if (self.low, self.high) == (0.0, 1.0):
             low, high = rows.min(), rows.max()
             if rows.dtype == np.uint8:
-                if high <= _DARK:
-                    warn_once(f'X: bytes up to {high}, where white is {_WHITE}: all but black')
+                warn_of_blank(rows, _WHITE, 'X', DARK)
                 return rows
             beyond = np.count_nonzero((rows < 0) | (rows > 1))
             # A scaler fitted to other rows leaves [0, 1] here and there; pixels up to 255 do almost everywhere.

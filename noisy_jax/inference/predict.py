@@ -28,6 +28,7 @@ from noisy_jax import cli, spreadsheet
 from noisy_jax.data import pictures
 from noisy_jax.data.dataset import warn_of_blank
 from noisy_jax.data.decoding import Levels, TooDeep, decode
+from noisy_jax.data.pixels import DARK
 from noisy_jax.errors import InputError, one_line, shortened, warn_once
 from noisy_jax.files import lines
 from noisy_jax.inference.output import check_output
@@ -171,7 +172,7 @@ def _classified(
 ) -> Iterator[np.ndarray | InputError]:
     probabilities: Iterator[np.ndarray] = iter(())
     if readable := [image for image in images if not isinstance(image, InputError)]:
-        warn_of_blank(stacked := np.stack(readable), 255, '--images')
+        warn_of_blank(stacked := np.stack(readable), 255, '--images', DARK)
         probabilities = iter(classifier.predict_proba(stacked))
     return (image if isinstance(image, InputError) else next(probabilities) for image in images)
 
