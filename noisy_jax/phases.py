@@ -29,7 +29,7 @@ from noisy_jax.training import heads, knn
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.guard import Guard, HeldOut
 from noisy_jax.training.journal import Journal
-from noisy_jax.training.mesh import to_host
+from noisy_jax.training.mesh import of_main, to_host
 from noisy_jax.training.method import Method
 from noisy_jax.training.state import LEFT_OUT, LOSSES, VOTE, Variables, stack, unstack
 from noisy_jax.training.task import Task
@@ -62,7 +62,7 @@ def cross_fit(context: Context, belief: Belief, journal: Journal) -> Belief:
     if not settings.epochs:
         return belief
     wrong = planted.plant(labelled.label, labelled.num_classes, None, np.random.default_rng([seed, 0]))[1]
-    original = labels_cross_fit.originals(labelled.image, labelled.label, settings.folds)
+    original = labels_cross_fit.originals(of_main(context.look.copies)[1], labelled.label, settings.folds)
     parts = labels_cross_fit.split(labelled.label, settings.folds, seed, original, least=settings.batch_size)
     found = np.zeros((2, len(labelled), labelled.num_classes), np.float32)
     for number, (labels, (fitted, rows)) in enumerate(itertools.product((labelled.label, wrong), parts)):

@@ -94,7 +94,7 @@ def _run(
         options = compiling.compiler_options(config.xla_options)
         splits = splits_lib.load(config, datasets)
     _check_phases(config, splits, mesh)
-    context = Context.create(config, splits, mesh, options, network)
+    context = Context.create(config, splits, folder, mesh, options, network)
     claim.claim(folder, context)
     mesh_lib.in_main(lambda: metrics_lib.check(folder))
     # Here, where nothing is refused any more: an error takes one line.

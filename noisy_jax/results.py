@@ -51,7 +51,7 @@ def features(context: Context, beliefs: dict[str, Belief]) -> dict[str, np.ndarr
             raise InputError(f'{what} are not finite for these images; {remedy}')
     if context.splits.embeddings is not None:
         found['features from outside'] = context.splits.embeddings
-    return {'classical features': classical.describe(labelled.image), **found} if is_main() else {}
+    return {'classical features': context.look.rows, **found} if is_main() else {}
 
 
 def find_label_issues(
@@ -85,9 +85,11 @@ def _verdict(
     labelled, config = context.splits.labelled, context.config
     if is_main():
         label, folds = labelled.label, config.report.cross_fit
-        original = labels_cross_fit.originals(known['classical features'], label, folds)
-        kept, place = labels_cross_fit.once(label, original)
+        equal, original = (labels_cross_fit.originals(first, label, folds) for first in context.look.copies)
+        kept, place = labels_cross_fit.once(label, equal)
         features = {kind: Features(rows[kept], config.seed) for kind, rows in known.items()}
+        if len(kept) == len(label):
+            features['classical features'] = context.look.features
         network = None
         if 'cross_fit' in beliefs and (left_out := beliefs['cross_fit'].left_out) is not None:
             network = judges.of_networks(label[kept], left_out[:, kept])
@@ -112,9 +114,15 @@ def find_data_issues(
         return {}
     splits = context.splits
     sets = {'train': splits.labelled, 'test': splits.test}
-    parts = [data_issues.Part(name, s.image, s.id, s.label, s.broken) for name, s in sets.items() if s is not None]
+    parts = [data_issues.Part(name, s.id, s.label, s.broken) for name, s in sets.items() if s is not None]
     is_trusted = found is not None and found.verdict is not None and not found.verdict.fault
-    looked = data_issues.find(parts, known, found.probabilities if is_trusted else None, seed=context.config.seed)
+    looked = data_issues.find(
+        splits.labelled.label,
+        context.look.duplicates,
+        known,
+        found.probabilities if is_trusted else None,
+        seed=context.config.seed,
+    )
     return data_issues.save(folder, looked, parts, splits.labelled.class_names)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from tiny import config
 
-from noisy_jax.labels import data_issues, planted
+from noisy_jax.labels import data_issues, duplicates, planted
 from noisy_jax.labels import issues as label_issues
 from noisy_jax.report import evidence, page
 from noisy_jax.report.data_issues import section
@@ -122,8 +122,8 @@ def with_data_issues(path, root):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).resize((32, 32)).save(root / name, 'png')
     names = folder.load_json('data')['classes']
-    part = data_issues.Part('train', pixels, ids, given)
-    numbers = data_issues.save(folder, data_issues.find([part], {}, None), [part], names)
+    part = data_issues.Part('train', ids, given)
+    numbers = data_issues.save(folder, data_issues.find(given, duplicates.find(pixels), {}, None), [part], names)
     folder.save_json('summary', folder.load_json('summary') | {'data_issues': numbers})
     shown = section(folder, {'train': (ids, pixels)}, thumbnail=96)
     page.write(folder, Findings.load(folder), pixels, gallery=60, thumbnail=96, data_issues=shown)

@@ -214,19 +214,22 @@ def test_page_and_table_show_each_of_them(run):
 def test_names_cannot_break_out_of_the_section_and_much_is_cut(tmp_path):
     name, folder, images = '"><b>&', WorkDir(tmp_path), pictures(70)
     ids = np.array([f'{name}{row}' for row in range(140)])
-    part = data_issues.Part('train', np.concatenate([images, images]), ids, np.arange(140) // 70)
+    part = data_issues.Part('train', ids, np.arange(140) // 70)
+    pixels = np.concatenate([images, images])
     folder.claim({'data': {'name': 'folder'}})
-    found = data_issues.save(folder, data_issues.find([part], {}, None), [part], (name, 'dog'))
+    found = data_issues.save(
+        folder, data_issues.find(part.labels, duplicates.find(pixels), {}, None), [part], (name, 'dog')
+    )
     folder.save_json('summary', {'data_issues': found})
     folder.save_json('data', {'classes': ['a', 'b'], 'image_shape': list(images.shape[1:])})
     assert found['duplicates']['with_two_labels'] == 70
-    shown = section(folder, {'train': (ids, part.images)}, thumbnail=16)
+    shown = section(folder, {'train': (ids, pixels)}, thumbnail=16)
     assert '<b>' not in shown
     assert shown.count('class="look"') == 2 * 24
     assert '46 more are in data_issues.csv only' in shown
     assert 'only equal ones' not in shown
     folder.save_json('data', {'classes': ['a', 'b'], 'image_shape': [31, 40, 3]})
-    shown = section(folder, {'train': (ids, part.images)}, thumbnail=16)
+    shown = section(folder, {'train': (ids, pixels)}, thumbnail=16)
     assert 'Of images below 32 pixels, only equal ones were looked for' in shown
     table = tmp_path / 'data_issues.csv'
     whole = table.read_text()
@@ -235,4 +238,4 @@ def test_names_cannot_break_out_of_the_section_and_much_is_cut(tmp_path):
         (whole[3:], 'no column issue'),
     ):
         table.write_text(content)
-        refused(lambda: section(folder, {'train': (ids, part.images)}, thumbnail=16), 'data_issues.csv', word)
+        refused(lambda: section(folder, {'train': (ids, pixels)}, thumbnail=16), 'data_issues.csv', word)

@@ -12,7 +12,7 @@ from conftest import refused_by_command as refused
 from sklearn.metrics import roc_auc_score
 from test_automatic import own_images
 
-from noisy_jax import phases, pipeline, results
+from noisy_jax import data, phases, pipeline, results
 from noisy_jax.clean import __main__ as clean
 from noisy_jax.data import digits
 from noisy_jax.inference import export, predict
@@ -157,6 +157,20 @@ def test_copies_of_an_image_are_one_image_to_the_judges(tmp_path):
     assert len(np.unique(found.clean_probability.reshape(-1, 10), axis=1)[0]) == 1
     similar = WorkDir.of_run(tmp_path / 'work').load_array('labels/nearest')
     assert not np.any(similar // 10 == np.arange(len(similar))[:, None] // 10)
+
+
+def test_crops_of_an_image_do_not_vouch_for_each_other(cifar, tmp_path):
+    """Each photograph in four parts, as augmentation saves them, with one label."""
+    photos = data.load('folder', split='train', path=str(cifar))
+    true, images = photos.label, photos.image[:]
+    given = np.where(np.arange(len(true)) % 10, true, 1 - true)
+    crops = [images[:, down : 30 + down, right : 30 + right] for down in (0, 2) for right in (0, 2)]
+    np.savez(tmp_path / 'photos.npz', images=np.concatenate(crops), labels=np.tile(given, 4))
+    settings = {'effort': 'quick', 'data__path': str(tmp_path / 'photos.npz'), 'report__page': False}
+    pipeline.run(own_images(**settings), tmp_path / 'work', quiet=True)
+    found, wrong = LabelIssues.load(WorkDir.of_run(tmp_path / 'work')), np.tile(given != true, 4)
+    assert found.is_suspect[wrong].mean() > 0.4
+    assert found.is_suspect[~wrong].mean() < 0.1
 
 
 def test_a_rerun_of_quick_trains_nothing_either(photos, quick, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from conftest import EPSILON, environment
 
 from noisy_jax.data import digits
-from noisy_jax.labels import classical, judges, planted
+from noisy_jax.labels import classical, cross_fit, judges, planted
 from noisy_jax.labels.features import Features
 from noisy_jax.training import hosts
 from noisy_jax.training.signals import Stopped
@@ -106,8 +106,10 @@ def test_two_processes_have_one_first_list_and_one_verdict(tmp_path):
     folder, images = WorkDir.of_run(tmp_path / 'work'), digits.load('train', limit=128).image
     found = folder.load_json('summary')['label_issues']
     features = {'classical features': Features(classical.describe(images), 0)}
-    compared = judges.all_judges(features, 10, folds=2)
-    alone = planted.compete(compared, folder.load_array('labels/given'), 10, seed=0)
+    given, (equal, copies) = folder.load_array('labels/given'), folder.load_array('labels/copies')
+    np.testing.assert_array_equal(equal, np.arange(len(given)))
+    compared = judges.all_judges(features, 10, folds=2, original=cross_fit.originals(copies, given, 2))
+    alone = planted.compete(compared, given, 10, seed=0)
     assert len(found['judges']) == 7
     for name, auroc in alone.aurocs.items():
         assert found['judges'][name] == pytest.approx(

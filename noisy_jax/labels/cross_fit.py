@@ -4,7 +4,6 @@ import contextlib
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -14,8 +13,6 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-
-from noisy_jax.labels import duplicates
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation, tried in this order
 
@@ -34,18 +31,16 @@ def many_classes() -> Iterator[None]:
         yield
 
 
-def originals(rows: Any, labels: np.ndarray, folds: int) -> np.ndarray:
-    """The first row that each of `rows` [N, ...], images or features, is equal to: int64 [N].
+def originals(first: np.ndarray, labels: np.ndarray, folds: int) -> np.ndarray:
+    """The `first` row that each row is a copy of, int64 [N], where its copies may share a fold; else itself.
 
-    Itself where the class of its label (int [N]) has less than twice as many different images as there are folds:
-    without them, nothing would be left to know the class by. And where more are equal than there are folds, and more
-    than a quarter of a fold, such as blank images.
+    Not where the class of its label (int [N]) has less than twice as many different images as there are folds: nothing
+    would be left to know the class by. Nor where there are more copies than folds, and more than a quarter of a fold.
     """
-    digests = [duplicates.digest(row) for block in duplicates.blocks(rows) for row in block]
-    _, first, same, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
-    different = np.bincount(np.unique(np.stack([labels, same], 1), axis=0)[:, 0], minlength=labels.max() + 1)
-    is_copy = (counts[same] <= max(folds, len(rows) // (4 * folds))) & (different[labels] >= 2 * folds)
-    return np.where(is_copy, first[same], np.arange(len(rows)))
+    different = np.bincount(np.unique(np.stack([labels, first], 1), axis=0)[:, 0], minlength=labels.max() + 1)
+    most = max(folds, len(labels) // (4 * folds))
+    is_copy = (np.bincount(first)[first] <= most) & (different[labels] >= 2 * folds)
+    return np.where(is_copy, first, np.arange(len(first)))
 
 
 def once(labels: np.ndarray, original: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

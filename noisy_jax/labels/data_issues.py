@@ -27,14 +27,12 @@ class Part(NamedTuple):
 
     Attributes:
       split: 'train' or 'test'.
-      images: uint8 [N, H, W, C], read in blocks.
       ids: str [N].
       labels: int [N], as given.
       broken: (id, what is wrong) of each that was left out.
     """
 
     split: str
-    images: Any
     ids: np.ndarray
     labels: np.ndarray
     broken: tuple[tuple[str, str], ...] = ()
@@ -49,20 +47,24 @@ class DataIssues(NamedTuple):
 
 
 def find(
-    parts: Sequence[Part], features: Mapping[str, np.ndarray], probabilities: np.ndarray | None, *, seed: int = 0
+    labels: np.ndarray,
+    copies: Duplicates,
+    features: Mapping[str, np.ndarray],
+    probabilities: np.ndarray | None,
+    *,
+    seed: int = 0,
 ) -> DataIssues:
     """Looks for everything that is wrong.
 
     Args:
-      parts: the training set first.
+      labels: int [N], of the training set.
+      copies: in it, and in the sets after it.
       features: of its images by kind, [N, D]; none: no image is looked at for its class.
       probabilities: [N, C], of a judge that has not seen its labels and is to be trusted; else None.
-      seed: of the images that duplicates and strangers are compared with.
+      seed: of the images that strangers are compared with.
     """
-    found = duplicates.find(*(part.images for part in parts), seed=seed)
-    labels = parts[0].labels
     alien = strangers.find(features, labels, seed=seed) if features else None
-    return DataIssues(found, alien, [] if probabilities is None else overlap.find(probabilities, labels))
+    return DataIssues(copies, alien, [] if probabilities is None else overlap.find(probabilities, labels))
 
 
 def save(folder: WorkDir, found: DataIssues, parts: Sequence[Part], class_names: Sequence[str]) -> dict[str, Any]:

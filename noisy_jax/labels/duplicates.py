@@ -98,8 +98,8 @@ def find(*images: Any, seed: int = 0) -> Duplicates:
 def _look(images: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of all N images: digests of the pixels, coarse waves float32 [N, 15] of length 1, which are flat."""
     digests, waves, is_flat = [], [], []
-    for block in blocks(*images):
-        digests += map(digest, block)
+    for block in _blocks(*images):
+        digests += map(_digest, block)
         coarse = _grey(block, _COARSE)
         found = dctn(coarse, axes=(1, 2), norm='ortho')[:, :_WAVES, :_WAVES].reshape(len(block), -1)[:, 1:]
         waves.append(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6))
@@ -111,12 +111,12 @@ def _look(images: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 _MIRROR = np.tile(np.where(np.arange(_WAVES) % 2, -1.0, 1.0), _WAVES)[1:].astype(np.float32)
 
 
-def digest(image: np.ndarray) -> str:
+def _digest(image: np.ndarray) -> str:
     """The same for equal values alone."""
     return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
 
 
-def blocks(*images: Any) -> Iterator[np.ndarray]:
+def _blocks(*images: Any) -> Iterator[np.ndarray]:
     """All images of some sets, some hundred at a time."""
     for part in images:
         for start in range(0, len(part), _AT_ONCE):

@@ -21,12 +21,17 @@ class Features:
         """Of features [N, D]; the seed is that of the principal components."""
         self.components = reduce(rows, seed)
 
-    @functools.cached_property
+    @property
     def nearest(self) -> np.ndarray:
-        """The rows of the most similar other images by cosine, the nearest first: int64 [N, <= 30]; found once."""
+        """The rows of the most similar other images by cosine, the nearest first: int64 [N, <= 30]."""
+        return self.neighbours[1]
+
+    @functools.cached_property
+    def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances, of features of length 1, and rows of those images, both [N, <= 30]; found once."""
         unit = self.components / np.maximum(np.linalg.norm(self.components, axis=1, keepdims=True), 1e-12)
         found = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(unit) - 1), algorithm='brute').fit(unit)
-        return found.kneighbors(return_distance=False)
+        return found.kneighbors()
 
 
 def bounded(features: np.ndarray, axis: int | None = None) -> np.ndarray:

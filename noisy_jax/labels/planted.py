@@ -104,7 +104,7 @@ class Verdict:
     Attributes:
       probabilities: float32 [N, C], its class probabilities, balanced by the classes' shares.
       wrong: float64 [3, N], the probability that a label is wrong: low, estimated, high.
-      noise_rate: (low, high), the share of wrong labels, of copies one.
+      noise_rate: (low, high), the share of wrong labels.
       judge: its name.
       aurocs: of uniformly planted errors, by judge.
       fault: why its list is not to be trusted; '' where nothing speaks against it.
@@ -129,8 +129,10 @@ class Verdict:
         return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT})
 
     def of_copies(self, place: np.ndarray) -> 'Verdict':
-        """That of images of which each is the one at `place` [N] of these."""
-        return dataclasses.replace(self, probabilities=self.probabilities[place], wrong=self.wrong[:, place])
+        """That of images of which each is the one at `place` [N] of these, which are as many samples as before."""
+        wrong = self.wrong[:, place]
+        rate = _interval(wrong[1].mean(), self.wrong.shape[1])
+        return dataclasses.replace(self, probabilities=self.probabilities[place], wrong=wrong, noise_rate=rate)
 
     def save(self, folder: WorkDir) -> None:
         folder.save_array('pred_probs', self.probabilities)
@@ -201,11 +203,13 @@ def _claims(trial: Trial, found: np.ndarray) -> tuple[np.ndarray, tuple[float, f
     estimate = np.clip((1 - _TIE) * estimate + _TIE * (rank - 0.5), 0, 1)
     low = np.clip(_LOWER * each.min(0) - _MARGIN * margin * odds, 0, estimate)
     high = np.clip(_UPPER * each.max(0) + _MARGIN * margin * odds, estimate, 1)
-    rate = estimate.mean()
-    return np.stack([low, estimate, high]), (
-        float(max(_RATE_LOWER * rate - _RATE_MARGIN * margin, 0)),
-        float(min(_RATE_UPPER * rate + _RATE_MARGIN * margin, 1)),
-    )
+    return np.stack([low, estimate, high]), _interval(estimate.mean(), len(found))
+
+
+def _interval(rate: float, samples: int) -> tuple[float, float]:
+    """That of a noise rate which so many labels tell."""
+    margin = _RATE_MARGIN / np.sqrt(samples)
+    return float(max(_RATE_LOWER * rate - margin, 0)), float(min(_RATE_UPPER * rate + margin, 1))
 
 
 def _confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

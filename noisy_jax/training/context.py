@@ -13,12 +13,14 @@ from noisy_jax.data import augment as aug
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.splits import Splits
 from noisy_jax.errors import InputError
+from noisy_jax.labels.look import Look
 from noisy_jax.models.network import Network
 from noisy_jax.models.pretrained import Pretrained
 from noisy_jax.training.compiling import Options
 from noisy_jax.training.evaluate import Evaluator, initialiser
 from noisy_jax.training.state import Variables
 from noisy_jax.training.steps import Normalise, normaliser
+from noisy_jax.workdir import WorkDir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Context:
       evaluator: whole data sets through the network.
       initial: newly initialised variables for a name, the same in every run of the seed.
       splits: training, held-out and test images.
+      look: what a look at the images tells.
       pretrained: variables with the encoder of model.weights, from which the first phase starts; None without.
     """
 
@@ -41,13 +44,20 @@ class Context:
     evaluator: Evaluator
     initial: Callable[[str], Variables]
     splits: Splits
+    look: Look
     pretrained: Variables | None = None
 
     @classmethod
     def create(
-        cls, config: ConfigDict, splits: Splits, mesh: Mesh, options: Options, network: Network | None = None
+        cls,
+        config: ConfigDict,
+        splits: Splits,
+        folder: WorkDir,
+        mesh: Mesh,
+        options: Options,
+        network: Network | None = None,
     ) -> 'Context':
-        """`network`, or that of `config`, and its evaluation for the images of `splits`.
+        """`network`, or that of `config`, and its evaluation for the images of `splits`; the run is in `folder`.
 
         Raises:
           InputError: model.weights cannot be read, or are of another network.
@@ -58,7 +68,8 @@ class Context:
         evaluator = Evaluator(network, normalise, mesh, config.eval_batch_size, options)
         initial, path = initialiser(network, shape, config.seed, options), config.model.weights
         pretrained = _with_encoder(initial('encoder'), Pretrained.load(path)) if path else None
-        return cls(config, network, normalise, evaluator, initial, splits, pretrained)
+        look = Look(folder, splits.labelled.image, splits.test and splits.test.image, seed=config.seed)
+        return cls(config, network, normalise, evaluator, initial, splits, look, pretrained)
 
     def policy(self, name: str) -> aug.Policy:
         """The augmentation of that name by the run's settings."""

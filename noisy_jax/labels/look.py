@@ -1,0 +1,79 @@
+"""What a look at all images tells before anything is trained: classical features, and which are there more than once.
+
+Copies are duplicates, and images that are far nearer to each other by their features than to their other neighbours:
+crops, turned copies and frames of one scene. The ratio of the two distances is that of Lowe (2004, Distinctive image
+features from scale-invariant keypoints, section 7.1). What was measured of it: docs/label_issues.md.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from noisy_jax.labels import classical, duplicates
+from noisy_jax.labels.duplicates import EXACT, Duplicates
+from noisy_jax.labels.features import Features
+from noisy_jax.workdir import WorkDir
+
+_FILE = 'labels/copies'  # int [2, N], the first row that each is equal to, and that it is a copy of
+_RATIO = 0.65  # of the distance to a copy to that to the last of the neighbours
+_OTHERS = 10  # one in so many images is a neighbour, where there are few
+
+
+class Look:
+    """That at the labelled images and the test images; each part is looked for once, when it is asked for."""
+
+    def __init__(self, folder: WorkDir, images: Any, test_images: Any | None = None, *, seed: int = 0) -> None:
+        """Of uint8 images [N, H, W, C], which are read in blocks; the folder keeps which are copies."""
+        self._folder, self._sets, self._seed = folder, [images] + [test_images] * (test_images is not None), seed
+
+    @functools.cached_property
+    def rows(self) -> np.ndarray:
+        """Classical features of the labelled images, float32 [N, D]."""
+        return classical.describe(self._sets[0])
+
+    @functools.cached_property
+    def features(self) -> Features:
+        """The same, as judges compare them."""
+        return Features(self.rows, self._seed)
+
+    @functools.cached_property
+    def duplicates(self) -> Duplicates:
+        """Those among the labelled images, and the test images after them."""
+        return duplicates.find(*self._sets, seed=self._seed)
+
+    @functools.cached_property
+    def copies(self) -> np.ndarray:
+        """The first labelled image that each is equal to, and that it is a copy of, maybe itself: int64 [2, N].
+
+        The same whenever the run goes on, on whatever machine.
+
+        Raises:
+          InputError: the file in the folder is broken.
+        """
+        count = len(self._sets[0])
+        if self._folder.has_array(_FILE):
+            return self._folder.load_array(_FILE, (2, count), 'i')
+        pairs, equal = self.duplicates.pairs, self.duplicates.kind == duplicates.KINDS.index(EXACT)
+        alike = np.concatenate([pairs, near(self.features)])
+        found = np.stack([_first(pairs[equal], count), _first(alike, count)])
+        self._folder.save_array(_FILE, found)
+        return found
+
+
+def near(features: Features) -> np.ndarray:
+    """Pairs of images [P, 2] that are far nearer to each other than to others."""
+    distance, rows = features.neighbours
+    last = min(max(len(rows) // _OTHERS, 2), rows.shape[1]) - 1
+    row, place = np.nonzero(distance[:, :last] < _RATIO * distance[:, [last]])
+    return np.stack([row, rows[row, place]], 1)
+
+
+def _first(pairs: np.ndarray, count: int) -> np.ndarray:
+    """The first row of the group that pairs [P, 2] connect, of each of the first `count` rows: int64 [count]."""
+    total = max(count, pairs.max(initial=0) + 1)
+    graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(total, total))
+    _, rows, group = np.unique(connected_components(graph)[1], return_index=True, return_inverse=True)
+    return rows[group[:count]]
