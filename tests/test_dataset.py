@@ -1,10 +1,13 @@
 """The frozen data set: order, batches, splits and its errors."""
 
+import warnings
+
 import numpy as np
 import pytest
 from conftest import refused
 
-from noisy_jax.data.dataset import Dataset, balanced
+from noisy_jax import errors
+from noisy_jax.data.dataset import Dataset, balanced, warn_of_other_scale
 from noisy_jax.data.rows import split
 
 
@@ -109,6 +112,39 @@ def test_replace_leaves_the_original_as_it_was():
     np.testing.assert_array_equal(changed.true_label, dataset.true_label)
     with pytest.raises(AttributeError):
         dataset.label = changed.label
+
+
+@pytest.mark.parametrize(
+    ('low', 'high', 'said'),
+    [
+        (0, 255, None),
+        (40, 140, None),
+        (0, 24, 'all but black'),
+        (240, 255, 'all but white'),
+        (120, 160, 'of little contrast'),
+        (6, 7, 'all but black'),
+        (180, 255, 'of another brightness'),
+    ],
+)
+def test_images_of_another_scale_are_warned_of(low, high, said):
+    errors._warn_once.cache_clear()
+    images = np.linspace(low, high, 16 * 8 * 8 * 3).reshape(16, 8, 8, 3).round().astype(np.uint8)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        warn_of_other_scale(images, (0.45, 0.5, 0.4), (0.25, 0.2, 0.25), 'X')
+    found = [str(each.message) for each in caught]
+    assert found == [f'X: {said} beside the images of training; are the pixels of the same scale?'] * (said is not None)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        warn_of_other_scale(images, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 'X')  # not of these pixels, but set
+        warn_of_other_scale(images, tuple(images.mean((0, 1, 2)) / 255), tuple(images.std((0, 1, 2)) / 255), 'X')
+
+
+def test_images_of_far_more_contrast_are_warned_of():
+    errors._warn_once.cache_clear()
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    with pytest.warns(UserWarning, match='X: of far more contrast beside'):
+        warn_of_other_scale(images, (0.03,), (0.02,), 'X')
 
 
 def _split(dataset, *arguments, **settings):

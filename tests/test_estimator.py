@@ -474,16 +474,6 @@ def test_columns_in_the_order_of_text_are_warned_of():
         check_numbers(frame[frame.columns.difference(['label'])])
 
 
-def test_numbers_far_below_those_of_training_are_warned_of():
-    errors._warn_once.cache_clear()
-    pixels = Pixels.of(np.array([[0, 9, 65535, 1]]), (2, 2))
-    with pytest.warns(UserWarning, match='X: numbers up to 255, where those of training .* 65535: all but black'):
-        pixels.images(np.array([[0, 120, 255, 9]]), (2, 2))
-    masks = Pixels.of(np.array([[True, False]]), (1, 2))
-    with pytest.warns(UserWarning, match='X: the brightest pixel is 1, of 255 for white: all but black'):
-        masks.images(np.array([[1, 0]], np.uint8), (1, 2))
-
-
 def test_rows_of_colours_are_not_taken_for_grey_without_a_word():
     errors._warn_once.cache_clear()
     rows = np.random.default_rng(0).random((2, 12 * 12 * 3))

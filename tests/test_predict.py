@@ -116,7 +116,7 @@ def test_a_broken_image_does_not_stop_the_others(photos, new, tmp_path, capsys):
 def test_masks_of_0_and_1_are_warned_of(photos, tmp_path):
     errors._warn_once.cache_clear()
     Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / 'mask.png')
-    with pytest.warns(UserWarning, match='--images: the brightest pixel is 1, of 255 for white: all but black'):
+    with pytest.warns(UserWarning, match='images: all but black beside the images of training'):
         assert predict(photos.work, tmp_path / 'mask.png', tmp_path / 'out.csv') == 0
 
 

@@ -19,6 +19,7 @@ NO_LABEL = -1  # label of an image that only pre-training sees
 _MISSING = ('nan', 'NaN', 'NaT', 'NA', '<NA>', 'N/A', 'None', 'NULL', 'null')  # as pandas, R and databases write
 _DIGITS = 19  # of numbers that are too large for int64
 _LOOKED_AT = 256  # images, for pixels that cannot be meant
+_PIXELS, _MANY = 2**16, 16  # of them; images whose mean is not that of one scene
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -173,17 +174,41 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.int32)
 
 
-def warn_of_blank(images: np.ndarray, white: float, source: object, dark: float = 1 / 128) -> None:
-    """Warns of images that are all but black or of one value: masks of 0 and 1 as bytes, white on transparency.
-
-    `dark` is the share of `white` that all but black images do not exceed.
-    """
+def warn_of_blank(images: np.ndarray, white: float, source: object) -> None:
+    """Warns of images that are all but black or of one value: masks of 0 and 1 as bytes, white on transparency."""
     seen = images[spread(len(images), _LOOKED_AT)]
     darkest, brightest = seen.min(), seen.max()
     if darkest == brightest:
         warn_once(f'{source}: all pixels are {brightest:.4g}, of {white} for white')
-    elif darkest >= 0 and brightest <= dark * white:
+    elif darkest >= 0 and brightest <= white / 128:
         warn_once(f'{source}: the brightest pixel is {brightest:.4g}, of {white} for white: all but black')
+
+
+def warn_of_other_scale(images: lazy.Images, mean: Sequence[float], std: Sequence[float], source: object) -> None:
+    """Warns of images that are dark, bright or pale beside those of training, as pixels of another scale are.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      mean: of the pixels of training in [0, 1], by channel.
+      std: their standard deviation; 0.5 or more is not that of pixels, but was set.
+      source: how the warning begins.
+    """
+    if max(std) >= 0.5 or not len(images):
+        return
+    pixels = images[spread(len(images), _LOOKED_AT)].reshape(-1, images.shape[-1])
+    pixels = pixels[spread(len(pixels), _PIXELS)] / 255
+    low, high = np.quantile(pixels, (0.01, 0.99), axis=0)
+    middle, spreads = pixels.mean(0), pixels.std(0)
+    for how, found in (
+        ('all but black', high < np.divide(mean, 4)),
+        ('all but white', 1 - low < np.subtract(1, mean) / 4),
+        ('of little contrast', spreads < np.divide(std, 3)),
+        ('of far more contrast', spreads > np.multiply(std, 3)),
+        ('of another brightness', (np.abs(middle - mean) > std) & (len(images) >= _MANY)),
+    ):
+        if found.all():
+            warn_once(f'{source}: {how} beside the images of training; are the pixels of the same scale?')
+            return
 
 
 def warn_of_empty(label: np.ndarray, class_names: Sequence[str], source: object) -> None:

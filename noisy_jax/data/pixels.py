@@ -24,7 +24,6 @@ _WIDE = 64  # range that cannot be meant where images lie within one sixty-fourt
 _OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'I;16B', 'F')  # types, and modes of Pillow
 _CLIPPED = 0.9  # share of numbers beyond one end of the range that cannot be meant
 _CHUNK = 4096  # rows scaled at a time
-DARK = 1 / 15  # of white, which images of another scale do not exceed, where those of training did
 ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
 _LEAST_STD = 0.02  # of pixels, as a share of their mean
 _AT_A_TIME = 64  # images counted
@@ -111,10 +110,9 @@ class Pixels:
 
     def _scaled(self, rows: np.ndarray) -> np.ndarray:
         if (self.low, self.high) == (0.0, 1.0):
-            low, high = rows.min(), rows.max()
             if rows.dtype == np.uint8:
-                warn_of_blank(rows, _WHITE, 'X', DARK)
                 return rows
+            low, high = rows.min(), rows.max()
             beyond = np.count_nonzero((rows < 0) | (rows > 1))
             # A scaler fitted to other rows leaves [0, 1] here and there; pixels up to 255 do almost everywhere.
             # Few are below 0 after it, unlike after a scaling to [-1, 1].
@@ -139,8 +137,6 @@ class Pixels:
             return f'numbers from {low:g} to {high:g}'
         if self.low >= 0 and width > _WIDE and low < 0 and high <= _WIDE / 4:  # standardised, or scaled to [-1, 1]
             return f'numbers from {low:g} to {high:g}'
-        if high > 1 and high - self.low < width / _WIDE:
-            warn_once(f'X: numbers up to {high:g}, where those of training went up to {self.high:g}: all but black')
         is_whole = self.high >= _LEVELS and (self.low % 1, self.high % 1) == (0, 0)
         are_fractions = low >= 0 and high <= 1 and (rows % 1).any()
         return f'fractions up to {high:g}' if self.low >= 0 and (is_whole or width > _WIDE) and are_fractions else None

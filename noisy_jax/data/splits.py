@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import data
 from noisy_jax.data import embeddings, lazy, noise
-from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums
+from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums, warn_of_other_scale
 from noisy_jax.data.rows import split
 from noisy_jax.errors import InputError
 
@@ -86,6 +86,7 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     if test is not None:
         test = test.replace(image=lazy.with_channels(test.image, channels))
         _check_test(test, everything)
+        warn_of_other_scale(test.image, settings.mean, settings.std, 'test images')
     unlabelled = np.flatnonzero(everything.label == NO_LABEL)
     if len(unlabelled) == len(everything):
         raise InputError(f'none of the {len(everything)} training images has a label; some of each class are needed')

@@ -26,9 +26,7 @@ from tqdm import tqdm
 
 from noisy_jax import cli, spreadsheet
 from noisy_jax.data import pictures
-from noisy_jax.data.dataset import warn_of_blank
 from noisy_jax.data.decoding import Levels, TooDeep, decode
-from noisy_jax.data.pixels import DARK
 from noisy_jax.errors import InputError, one_line, shortened, warn_once
 from noisy_jax.files import lines
 from noisy_jax.inference.output import check_output
@@ -170,10 +168,8 @@ def _predictions(classifier: 'TrainedClassifier', files: list[str]) -> Iterator[
 def _classified(
     classifier: 'TrainedClassifier', images: list[np.ndarray | InputError]
 ) -> Iterator[np.ndarray | InputError]:
-    probabilities: Iterator[np.ndarray] = iter(())
-    if readable := [image for image in images if not isinstance(image, InputError)]:
-        warn_of_blank(stacked := np.stack(readable), 255, '--images', DARK)
-        probabilities = iter(classifier.predict_proba(stacked))
+    readable = [image for image in images if not isinstance(image, InputError)]
+    probabilities = iter(classifier.predict_proba(np.stack(readable)) if readable else ())
     return (image if isinstance(image, InputError) else next(probabilities) for image in images)
 
 

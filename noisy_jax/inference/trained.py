@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import files, forms, schedule, settings
 from noisy_jax.config import completed, from_json
-from noisy_jax.data.dataset import Dataset
+from noisy_jax.data.dataset import Dataset, warn_of_other_scale
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.lazy import Images
 from noisy_jax.errors import InputError
@@ -184,6 +184,7 @@ class TrainedClassifier:
         if images.shape[1:] != self.image_shape or images.dtype != np.uint8:
             wanted = ', '.join(map(str, self.image_shape))
             raise InputError(f'images: found {images.dtype} {images.shape}; uint8 [N, {wanted}] is needed')
+        warn_of_other_scale(images, self.config.data.mean, self.config.data.std, 'images')
         return Dataset(images, np.zeros(len(images), np.int32), self.class_names)
 
     def _evaluator(self, images: int) -> Evaluator:
