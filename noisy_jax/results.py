@@ -8,10 +8,10 @@ from noisy_jax import schedule
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
-from noisy_jax.labels import classical, data_issues, embedding_map, issues, judges, planted, selection
-from noisy_jax.labels import cross_fit as labels_cross_fit
+from noisy_jax.labels import classical, data_issues, embedding_map, issues, selection, verdict
 from noisy_jax.labels.features import Features
 from noisy_jax.labels.issues import LabelIssues
+from noisy_jax.labels.planted import Verdict
 from noisy_jax.methods import METHODS
 from noisy_jax.report import evidence, page, plots
 from noisy_jax.report.data_issues import section
@@ -66,8 +66,8 @@ def find_label_issues(
     splits, settings = context.splits, context.config.report
     labelled, threshold = splits.labelled, settings.threshold
     if settings.cross_fit:
-        verdict = _verdict(folder, context, beliefs, known)
-        found = issues.of_verdict(verdict, labelled.label, labelled.true_label, threshold=threshold)
+        judged = _verdict(folder, context, beliefs, known)
+        found = issues.of_verdict(judged, labelled.label, labelled.true_label, threshold=threshold)
     elif last := beliefs.get(schedule.last_classifier(beliefs)):
         probabilities = splits.in_order(last.probabilities, last.valid_probabilities)
         rule = {'threshold': threshold, 'seed': context.config.seed}
@@ -78,29 +78,21 @@ def find_label_issues(
     return found
 
 
-def _verdict(
-    folder: WorkDir, context: Context, beliefs: dict[str, Belief], known: dict[str, np.ndarray]
-) -> planted.Verdict:
+def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief], known: dict[str, np.ndarray]) -> Verdict:
     """That of judges on the features `known` and by networks; the process that writes finds it, the others read it."""
     labelled, config = context.splits.labelled, context.config
     if is_main():
-        label, folds = labelled.label, config.report.cross_fit
-        equal, original = (labels_cross_fit.originals(first, label, folds) for first in context.look.copies)
-        kept, place = labels_cross_fit.once(label, equal)
-        features = {kind: Features(rows[kept], config.seed) for kind, rows in known.items()}
-        if len(kept) == len(label):
-            features['classical features'] = context.look.features
-        network = None
-        if 'cross_fit' in beliefs and (left_out := beliefs['cross_fit'].left_out) is not None:
-            network = judges.of_networks(label[kept], left_out[:, kept])
-        judged = {'folds': folds, 'network': network, 'original': place[original[kept]]}
-        compared = judges.all_judges(features, labelled.num_classes, **judged)
-        verdict = planted.compete(compared, label[kept], labelled.num_classes, seed=config.seed)
-        verdict.of_copies(place).save(folder)
-        nearest = features[judges.kind_of(verdict.judge, features)].nearest[:, : evidence.SIMILAR]
-        folder.save_array(evidence.NEAREST, kept[nearest[place]].astype(np.int32))
+        features = {
+            kind: context.look.features if rows is context.look.rows else Features(rows, config.seed)
+            for kind, rows in known.items()
+        }
+        left_out = beliefs['cross_fit'].left_out if 'cross_fit' in beliefs else None
+        others = {'folds': config.report.cross_fit, 'left_out': left_out, 'seed': config.seed}
+        found, nearest = verdict.reach(features, labelled.label, labelled.num_classes, context.look.copies, **others)
+        found.save(folder)
+        folder.save_array(evidence.NEAREST, nearest[:, : evidence.SIMILAR].astype(np.int32))
     wait_for_all('verdict')
-    return planted.Verdict.load(folder)
+    return Verdict.load(folder)
 
 
 def find_data_issues(

@@ -44,13 +44,13 @@ def originals(first: np.ndarray, labels: np.ndarray, folds: int) -> np.ndarray:
 
 
 def once(labels: np.ndarray, original: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first row of each label [N] of each image, `original` [N]: int [M]; and which of them each row is, int [N].
+    """The first row of each label [N] of each image, `original` [N], in order: int [M]; and which each row is, int [N].
 
     Copies with one label have been labelled once: neither a vote nor a trial for each.
     """
     pairs = original * (labels.max() + 1) + labels
-    _, kept, place = np.unique(pairs, return_index=True, return_inverse=True)
-    return kept, place
+    _, first, same = np.unique(pairs, return_index=True, return_inverse=True)
+    return np.sort(first), np.argsort(np.argsort(first))[same]
 
 
 def split(

@@ -1,5 +1,6 @@
 """Features of images as judges compare them: principal components, and the images that are nearest by them."""
 
+import copy
 import functools
 
 import numpy as np
@@ -20,6 +21,15 @@ class Features:
     def __init__(self, rows: np.ndarray, seed: int) -> None:
         """Of features [N, D]; the seed is that of the principal components."""
         self.components = reduce(rows, seed)
+
+    def take(self, rows: np.ndarray) -> 'Features':
+        """Those of the images at these rows, which are in order; neighbours are found anew."""
+        if len(rows) == len(self.components):
+            return self
+        part = copy.copy(self)
+        part.__dict__.pop('neighbours', None)
+        part.components = self.components[rows]
+        return part
 
     @property
     def nearest(self) -> np.ndarray:
