@@ -48,4 +48,7 @@ def test_copies_are_kept_for_a_run_that_goes_on(tmp_path):
     equal, alike = [*range(40), *range(10), *range(50, 60)], [*range(40), *range(10), *range(20, 30)]
     np.testing.assert_array_equal(found, [equal, alike])
     np.testing.assert_array_equal(Look(folder, _Unread(60), _Unread(2)).copies, found)
-    refused(lambda: Look(folder, _Unread(59)).copies, 'copies.npy', '(2, 60)')
+    refused(lambda: Look(folder, _Unread(59)).copies, 'copies.npy', '(2, 60)', 'remove it')
+    for row in (-1, 5):
+        folder.save_array('labels/copies', np.full((2, 5), row))
+        refused(lambda: Look(folder, _Unread(5)).copies, 'copies.npy', 'remove it')

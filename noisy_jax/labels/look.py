@@ -12,12 +12,14 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from noisy_jax.errors import InputError
 from noisy_jax.labels import classical, duplicates
 from noisy_jax.labels.duplicates import EXACT, Duplicates
 from noisy_jax.labels.features import Features
 from noisy_jax.workdir import WorkDir
 
 _FILE = 'labels/copies'  # int [2, N], the first row that each is equal to, and that it is a copy of
+_REMEDY = 'remove it, and rerun the command of the run'
 _RATIO = 0.65  # of the distance to a copy to that to the last of the neighbours
 _OTHERS = 10  # one in so many images is a neighbour, where there are few
 
@@ -55,7 +57,10 @@ class Look:
         """
         count = len(self._sets[0])
         if self._folder.has_array(_FILE):
-            return self._folder.load_array(_FILE, (2, count), 'i')
+            kept = self._folder.load_array(_FILE, (2, count), 'i', _REMEDY)
+            if not np.all((kept >= 0) & (kept <= np.arange(count))):
+                raise InputError(f'{self._folder.path}/{_FILE}.npy: rows of other images; {_REMEDY}')
+            return kept
         pairs, equal = self.duplicates.pairs, self.duplicates.kind == duplicates.KINDS.index(EXACT)
         alike = np.concatenate([pairs, near(self.features)])
         found = np.stack([_first(pairs[equal], count), _first(alike, count)])
