@@ -190,20 +190,22 @@ def warn_of_other_scale(images: lazy.Images, mean: Sequence[float], std: Sequenc
     Args:
       images: uint8 [N, H, W, C].
       mean: of the pixels of training in [0, 1], by channel.
-      std: their standard deviation; 0.5 or more is not that of pixels, but was set.
+      std: their standard deviation; 0.5 or more is not that of pixels: it was set, or the channel has one value.
       source: how the warning begins.
     """
-    if max(std) >= 0.5 or not len(images):
+    known = np.less(std, 0.5)
+    if not known.any() or not len(images):
         return
+    mean, std = np.array(mean)[known], np.array(std)[known]
     pixels = images[spread(len(images), _LOOKED_AT)].reshape(-1, images.shape[-1])
-    pixels = pixels[spread(len(pixels), _PIXELS)] / 255
+    pixels = pixels[spread(len(pixels), _PIXELS)][:, known] / 255
     low, high = np.quantile(pixels, (0.01, 0.99), axis=0)
     middle, spreads = pixels.mean(0), pixels.std(0)
     for how, found in (
-        ('all but black', high < np.divide(mean, 4)),
-        ('all but white', 1 - low < np.subtract(1, mean) / 4),
-        ('of little contrast', spreads < np.divide(std, 3)),
-        ('of far more contrast', spreads > np.multiply(std, 3)),
+        ('all but black', high < mean / 4),
+        ('all but white', 1 - low < (1 - mean) / 4),
+        ('of little contrast', spreads < std / 3),
+        ('of far more contrast', spreads > 3 * std),
         ('of another brightness', (np.abs(middle - mean) > std) & (len(images) >= _MANY)),
     ):
         if found.all():
