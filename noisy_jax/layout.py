@@ -15,11 +15,15 @@ OWN = (
     *(MARK, 'data.json', 'weights.json', 'images.json', 'summary.json', 'metrics.jsonl', 'labels', 'labels.csv'),
     *('data_issues.csv', 'pred_probs.npy', 'checkpoints', 'plots', 'report.html', 'tensorboard', files.LOCK),
 )
+PIXELS = ({'mean': [float], 'std': [float]}, None)  # of training, by channel
 OTHER, AGAIN = 'use another --workdir', 'rerun the command of the run to write it'
 # What is read of each JSON file, and what to do where that is not there.
 FORMS: dict[str, tuple[forms.Form, str]] = {
     'config': (dict, OTHER),
-    'data': ({'classes': [str], 'image_shape': [int, int, int], 'unlabelled?': int, 'place?': str}, AGAIN),
+    'data': (
+        {'classes': [str], 'image_shape': [int, int, int], 'pixels?': PIXELS, 'unlabelled?': int, 'place?': str},
+        AGAIN,
+    ),
     'weights': ({'sha256': str}, OTHER),
     'summary': (
         {

@@ -126,6 +126,8 @@ def _edited(file, **changes):
         ('data.json', {'image_shape': [8, 8, 3]}, 'params/encoder'),
         ('data.json', {'image_shape': [8, 0, 1]}, '(8, 0, 1)'),
         ('data.json', {'classes': 'ab'}, 'classes'),
+        ('data.json', {'pixels': {'mean': [0.5] * 3, 'std': [0.5] * 3}}, 'pixels: one number for each of 1 channels'),
+        ('data.json', {'pixels': [0.5, 0.5]}, 'pixels'),
         ('config.json', {'model': {'encoder': 'resnet18'}}, 'another network'),
         ('config.json', {'model': {'encoder': 3}}, 'config.model.encoder'),
         ('config.json', {'phases': 'base'}, 'config.phases'),

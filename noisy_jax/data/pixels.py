@@ -142,8 +142,10 @@ class Pixels:
         return f'fractions up to {high:g}' if self.low >= 0 and (is_whole or width > _WIDE) and are_fractions else None
 
 
-def statistics(images: lazy.Images, rows: np.ndarray, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the pixels in [0, 1], one per channel, of the images at `rows` scaled to `size`.
+def statistics(images: lazy.Images, rows: np.ndarray, size: int = 0) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels in [0, 1], one per channel, of the images at `rows`.
+
+    They are scaled to `size`; 0: as they are.
 
     The values are counted, a few images at a time: exact, and without the pixels as floats.
     """

@@ -1,6 +1,7 @@
 """The images of a run by what they are used for: training, validation, test, pre-training."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ from ml_collections import ConfigDict
 from noisy_jax import data
 from noisy_jax.data import embeddings, lazy, noise
 from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums, warn_of_other_scale
-from noisy_jax.data.rows import split
+from noisy_jax.data.pixels import statistics
+from noisy_jax.data.rows import split, spread
 from noisy_jax.errors import InputError
+
+_LOOKED_AT = 256  # images, of whose pixels mean and deviation are noted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Splits:
         notes = [f'{left_out}; data_issues.csv will say what is wrong with each'] if broken else []
         return notes + ([str(self.labelled.levels)] if self.labelled.levels else [])
 
+    @functools.cached_property
+    def pixels(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of the pixels in [0, 1], one per channel, of some labelled images."""
+        return statistics(self.labelled.image, spread(len(self.labelled), _LOOKED_AT))
+
     @property
     def description(self) -> dict[str, Any]:
         """The content of data.json: enough to use the classifier without the training images."""
@@ -53,6 +62,7 @@ class Splits:
             'classes': list(self.labelled.class_names),
             'image_shape': list(self.labelled.image.shape[1:]),  # H, W, C
             'levels': self.labelled.levels,  # of deep images; else null
+            'pixels': dict(zip(('mean', 'std'), self.pixels, strict=True)),  # in [0, 1], by channel
             'images': len(self.labelled),
             'held_out': len(self.valid_rows),
             'unlabelled': len(self.pool) - len(self.train),
@@ -86,7 +96,6 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     if test is not None:
         test = test.replace(image=lazy.with_channels(test.image, channels))
         _check_test(test, everything)
-        warn_of_other_scale(test.image, settings.mean, settings.std, 'test images')
     unlabelled = np.flatnonzero(everything.label == NO_LABEL)
     if len(unlabelled) == len(everything):
         raise InputError(f'none of the {len(everything)} training images has a label; some of each class are needed')
@@ -111,7 +120,10 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
         train, valid = labelled.take(train_rows), labelled.take(valid_rows)
     pool = everything.take(np.sort(np.append(rows[train_rows], unlabelled))) if len(unlabelled) else train
     added = noise.describe(labelled, config.noise)
-    return Splits(labelled, train_rows, valid_rows, train, valid, pool, test, added, outside)
+    found = Splits(labelled, train_rows, valid_rows, train, valid, pool, test, added, outside)
+    if test is not None:
+        warn_of_other_scale(test.image, *found.pixels, 'test images')
+    return found
 
 
 def _scaled(given: Dataset, size: int) -> Dataset:
