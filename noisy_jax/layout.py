@@ -42,7 +42,7 @@ FORMS: dict[str, tuple[forms.Form, str]] = {
         AGAIN,
     ),
     'labels/judge': (
-        {'noise_rate': [float, float], 'judge': str, 'aurocs': {str: float}, 'fault': str},
+        {'noise_rate': [float, float], 'judge': str, 'aurocs': {str: float}, 'fault': str, 'copies?': float},
         AGAIN,
     ),
 }

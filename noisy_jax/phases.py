@@ -69,6 +69,11 @@ def cross_fit(context: Context, belief: Belief, journal: Journal) -> Belief:
         task = Task(context, journal, labelled.take(fitted).replace(label=labels[fitted]))
         _, memory = train(LeftOut(number, rows, found), task, _new_head(context, start, 'classify'))
         found = to_host(memory[LEFT_OUT])
+    if missed := np.count_nonzero(~found.any(2).all(0)):
+        raise InputError(
+            f'{journal.checkpoints.folder}: {missed} labels are judged by no network, as an earlier version began the '
+            'phase with other folds; remove this folder and rerun'
+        )
     return dataclasses.replace(belief, left_out=np.asarray(found))
 
 

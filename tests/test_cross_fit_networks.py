@@ -85,6 +85,13 @@ def test_a_stopped_run_ends_with_the_same_bits(whole, tmp_path, monkeypatch, ste
     np.testing.assert_array_equal(_left_out(tmp_path / 'work'), _left_out(whole[0]))
 
 
+def test_labels_that_no_network_left_out_are_not_judged(tmp_path, monkeypatch):
+    """As where a run goes on with other folds than those that an earlier version began."""
+    monkeypatch.setattr(cross_fit, 'split', lambda *_, **__: [PARTS[0], (PARTS[1][0], PARTS[1][1][5:])])
+    words = 'checkpoints/cross_fit', '5 labels are judged by no network', 'remove this folder'
+    refused(lambda: pipeline.run(_config(cross_fit__epochs=1), tmp_path / 'work', quiet=True), *words)
+
+
 def test_a_damaged_file_of_predictions_is_named(whole, tmp_path):
     work = shutil.copytree(whole[0], tmp_path / 'work')
     for found in (np.zeros((2, COUNT, 3)), np.full((2, COUNT, CLASSES), np.nan)):

@@ -145,6 +145,12 @@ def test_images_of_far_more_contrast_are_warned_of():
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
     with pytest.warns(UserWarning, match='X: of far more contrast beside'):
         warn_of_other_scale(images, (0.03,), (0.02,), 'X')
+    strokes = np.zeros((2, 64, 64, 1), np.uint8)
+    strokes[:, 3, 3:9] = 255  # less than a hundredth of the pixels
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for drawn in (strokes, 255 - strokes):
+            warn_of_other_scale(drawn, (drawn.mean() / 255,), (drawn.std() / 255,), 'X')
     opaque = np.concatenate([images // 32, np.full_like(images, 255)], -1)
     with pytest.warns(UserWarning, match='X: all but black beside'):
         warn_of_other_scale(opaque, (0.5, 1.0), (0.2, 1.0), 'X')

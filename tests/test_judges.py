@@ -1,10 +1,13 @@
 """Judges of labels: classical features, neighbours, cross-fitted heads, balance and suspicion, by hand and by value."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from noisy_jax.labels import classical, cross_fit, judges
+from noisy_jax import errors
+from noisy_jax.labels import classical, cross_fit, judges, verdict
 from noisy_jax.labels.features import Features, reduce
 
 
@@ -257,3 +260,14 @@ def test_many_equal_images_and_a_class_of_few_images_are_no_copies():
     many = np.repeat([*range(360), 0, 1], [*[1] * 360, 9, 31])  # 20 of 400 are a quarter of a fold
     expected = np.where(many == 0, 0, np.arange(400))
     np.testing.assert_array_equal(cross_fit.originals(_first(many), 0 * many, 5), expected)
+
+
+def test_few_pictures_many_times_over_are_told_of():
+    errors._warn_once.cache_clear()
+    first = np.repeat(np.arange(0, 100, 10), 10)
+    with pytest.warns(UserWarning, match='^90 of 100 images are copies of 9 pictures, too few of a class'):
+        verdict._warn_of_scenes(first, np.where(first == 0, 0, np.arange(100)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        verdict._warn_of_scenes(first, first)
+        verdict._warn_of_scenes(np.arange(100), np.arange(100))

@@ -268,6 +268,7 @@ def test_a_judge_that_finds_no_errors_is_not_to_be_trusted():
     # 25 % by chance, whose deviation is 2.17 points
     assert planted._fault(0.9, 0.29, labels).startswith('it predicts 29 % of 400 labels')
     assert planted._fault(0.9, 0.30, labels) == ''
+    assert planted._fault(0.9, 0.30, labels, copies=4).startswith('it predicts 30 %')
     assert 'than the 90 %' in planted._fault(0.9, 0.91, np.repeat([0, 1], [360, 40]))
 
 
@@ -276,11 +277,11 @@ def test_equal_suspicion_is_equally_wrong_in_any_order():
     rng = np.random.default_rng(0)
     trial = Trial(rng.binomial(8, 0.6, 300), rng.binomial(8, 0.3, 2700))
     found = rng.integers(0, 9, 500).astype(float)
-    wrong, _ = planted._claims(trial, found)
+    wrong = planted._claims(trial, found, 1.0)
     for value in range(9):
         assert len(set(wrong[1, found == value])) == 1
     assert len(set(wrong[1])) > 4
-    again, _ = planted._claims(trial, found[::-1])
+    again = planted._claims(trial, found[::-1], 1.0)
     np.testing.assert_array_equal(again, wrong[:, ::-1])
 
 
@@ -382,6 +383,13 @@ def test_numbers_by_hand():
     many = dataclasses.replace(verdict, wrong=np.repeat(wrong, 200, axis=1), probabilities=np.eye(3)[[0] * 600])
     found = many.numbers(np.repeat([True, False, True], 200))['precision_interval']
     assert found == pytest.approx([0.4 - 2 * np.sqrt(0.24 / 400), 0.9 + 2 * np.sqrt(0.09 / 400)])
+    once = dataclasses.replace(verdict, wrong=np.repeat(wrong, 50, axis=1), probabilities=np.eye(3)[[0] * 150])
+    again = once.of_copies(np.repeat(np.arange(150), 4), different=150)
+    suspect = np.repeat([True, False, True], 200)
+    found = [each.numbers(rows)['precision_interval'] for each, rows in ((again, suspect), (once, suspect[::4]))]
+    assert found[0] == pytest.approx(found[1])
+    rate, margin = 1.7 / 3, 1 / np.sqrt(150)
+    assert again.noise_rate == pytest.approx((rate / 2 - margin, min(3 * rate + margin, 1)))
     assert numbers['noise_rate_interval'] == [0.1, 0.7]
     assert (numbers['judge'], numbers['judges'], numbers['trusted']) == ('b', {'a': 0.6, 'b': 0.8}, True)
     assert of_verdict(verdict, np.array([1, 1, 0]), threshold=0.0).numbers['precision_interval'] is None

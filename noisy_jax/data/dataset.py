@@ -201,16 +201,16 @@ def warn_of_other_scale(images: lazy.Images, mean: Sequence[float], std: Sequenc
     pixels = pixels[spread(len(pixels), _PIXELS)][:, known] / 255
     low, high = np.quantile(pixels, (0.01, 0.99), axis=0)
     middle, spreads = pixels.mean(0), pixels.std(0)
-    for how, found in (
-        ('all but black', high < mean / 4),
-        ('all but white', 1 - low < (1 - mean) / 4),
-        ('of little contrast', spreads < std / 3),
-        ('of far more contrast', spreads > 3 * std),
-        ('of another brightness', (np.abs(middle - mean) > std) & (len(images) >= _MANY)),
-    ):
-        if found.all():
-            warn_once(f'{source}: {how} beside the images of training; are the pixels of the same scale?')
-            return
+    how = ''
+    if np.all(spreads < std / 3):
+        is_dark, is_bright = np.all(high < mean / 4), np.all(1 - low < (1 - mean) / 4)
+        how = 'all but black' if is_dark else 'all but white' if is_bright else 'of little contrast'
+    elif np.all(spreads > 3 * std):
+        how = 'of far more contrast'
+    elif np.all(np.abs(middle - mean) > std) and len(images) >= _MANY:
+        how = 'of another brightness'
+    if how:
+        warn_once(f'{source}: {how} beside the images of training; are the pixels of the same scale?')
 
 
 def warn_of_empty(label: np.ndarray, class_names: Sequence[str], source: object) -> None:

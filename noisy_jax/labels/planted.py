@@ -108,6 +108,7 @@ class Verdict:
       judge: its name.
       aurocs: of uniformly planted errors, by judge.
       fault: why its list is not to be trusted; '' where nothing speaks against it.
+      copies: how often each image is there, in the mean: so much less do their labels tell.
     """
 
     probabilities: np.ndarray
@@ -116,6 +117,7 @@ class Verdict:
     judge: str
     aurocs: dict[str, float]
     fault: str
+    copies: float = 1.0
 
     @classmethod
     def load(cls, folder: WorkDir) -> 'Verdict':
@@ -126,18 +128,18 @@ class Verdict:
             raise InputError(
                 f'{folder.path}/{_WRONG}.npy: values outside 0 to 1; rerun the command of the run to write it'
             )
-        return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT})
+        return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT}, copies=kept.get('copies', 1.0))
 
-    def of_copies(self, place: np.ndarray) -> 'Verdict':
-        """That of images of which each is the one at `place` [N] of these, which are as many samples as before."""
-        wrong = self.wrong[:, place]
-        rate = _interval(wrong[1].mean(), self.wrong.shape[1])
-        return dataclasses.replace(self, probabilities=self.probabilities[place], wrong=wrong, noise_rate=rate)
+    def of_copies(self, place: np.ndarray, different: int) -> 'Verdict':
+        """That of images of which each is the one at `place` [N] of these, and so many are no copies."""
+        wrong, copies = self.wrong[:, place], len(place) / different
+        others = {'wrong': wrong, 'noise_rate': _interval(wrong, copies), 'copies': copies}
+        return dataclasses.replace(self, probabilities=self.probabilities[place], **others)
 
     def save(self, folder: WorkDir) -> None:
         folder.save_array('pred_probs', self.probabilities)
         folder.save_array(_WRONG, self.wrong)
-        folder.save_json(_FILE, {name: getattr(self, name) for name in _KEPT})
+        folder.save_json(_FILE, {name: getattr(self, name) for name in (*_KEPT, 'copies')})
 
     def numbers(self, suspect: np.ndarray) -> dict[str, Any]:
         """What summary.json says of it, for a list bool [N]."""
@@ -151,19 +153,23 @@ class Verdict:
         return values | ({'why': self.fault} if self.fault else {})
 
     def _precision(self, suspect: np.ndarray) -> list[float]:
-        """Its least and largest value, each by two standard errors further off for so many labels."""
+        """Its least and largest value, each by two standard errors further off for so many different images."""
         low, high = np.clip(self.wrong[::2, suspect].mean(1), 0, 1)  # float64 means of ones can exceed 1
-        low_error, high_error = (2 * np.sqrt(share * (1 - share) / suspect.sum()) for share in (low, high))
+        different = suspect.sum() / self.copies
+        low_error, high_error = (2 * np.sqrt(share * (1 - share) / different) for share in (low, high))
         return [max(float(low - low_error), 0.0), min(float(high + high_error), 1.0)]
 
 
-def compete(judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, *, seed: int = 0) -> Verdict:
+def compete(
+    judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, *, different: int = 0, seed: int = 0
+) -> Verdict:
     """Chooses the judge that finds uniformly planted errors best, and estimates what its list is worth.
 
     Args:
       judges: by name; features are what they differ in.
       labels: int [N], as given.
       num_classes: C.
+      different: how many images are no copies, by which the errors of shares are counted; 0: all.
       seed: of what is planted, and of the judges.
     """
     trials = _trials(judges, labels, num_classes, None, seed)
@@ -172,15 +178,16 @@ def compete(judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, *
     raw = judges[best](labels, seed)
     probabilities = balanced(raw, labels)
     confused = _trials({best: judges[best]}, labels, num_classes, probabilities, seed)[best]
-    wrong, noise_rate = _claims(confused, suspicion(probabilities, labels))
-    fault = _fault(confused.auroc_against_right(wrong[1].mean()), np.mean(raw.argmax(1) == labels), labels)
-    return Verdict(probabilities, wrong, noise_rate, best, aurocs, fault)
+    copies = len(labels) / (different or len(labels))
+    wrong = _claims(confused, suspicion(probabilities, labels), copies)
+    fault = _fault(confused.auroc_against_right(wrong[1].mean()), np.mean(raw.argmax(1) == labels), labels, copies)
+    return Verdict(probabilities, wrong, _interval(wrong, copies), best, aurocs, fault, copies)
 
 
-def _fault(auroc: float, agreement: float, labels: np.ndarray) -> str:
+def _fault(auroc: float, agreement: float, labels: np.ndarray, copies: float = 1.0) -> str:
     """Why a judge is not to be trusted that finds planted errors so well and predicts so many of the labels; or ''."""
     largest = np.bincount(labels).max() / len(labels)
-    if agreement <= largest + 2 * np.sqrt(largest * (1 - largest) / len(labels)):
+    if agreement <= largest + 2 * np.sqrt(largest * (1 - largest) * copies / len(labels)):
         return (
             f'it predicts {100 * agreement:.0f} % of {len(labels)} labels that it has not seen, not clearly more than '
             f'the {100 * largest:.0f} % that always saying the largest class would'
@@ -193,23 +200,24 @@ def _fault(auroc: float, agreement: float, labels: np.ndarray) -> str:
     return ''
 
 
-def _claims(trial: Trial, found: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """Probabilities to be wrong [3, N] of labels of suspicion `found` [N], and the noise rate's interval."""
+def _claims(trial: Trial, found: np.ndarray, copies: float) -> np.ndarray:
+    """Probabilities to be wrong [3, N] of labels of suspicion `found` [N]: low, estimated, high."""
     rest = trial.odds(trial.rest)
     odds = trial.odds(found) ** _TEMPER * (rest.mean() / np.mean(rest**_TEMPER))  # the same share of wrong labels
     each = np.clip(np.stack([rate * odds for rate in (trial.rate_of_tails(), trial.rate_of_mixture())]), 0, 1)
-    estimate, margin = np.sqrt(each.prod(0)), 1 / np.sqrt(len(found))
+    estimate, margin = np.sqrt(each.prod(0)), np.sqrt(copies / len(found))
     rank = (rankdata(found) - 0.5) / len(found)  # one for equal suspicions, 0.5 in the mean
     estimate = np.clip((1 - _TIE) * estimate + _TIE * (rank - 0.5), 0, 1)
     low = np.clip(_LOWER * each.min(0) - _MARGIN * margin * odds, 0, estimate)
     high = np.clip(_UPPER * each.max(0) + _MARGIN * margin * odds, estimate, 1)
-    return np.stack([low, estimate, high]), _interval(estimate.mean(), len(found))
+    return np.stack([low, estimate, high])
 
 
-def _interval(rate: float, samples: int) -> tuple[float, float]:
-    """That of a noise rate which so many labels tell."""
-    margin = _RATE_MARGIN / np.sqrt(samples)
-    return float(max(_RATE_LOWER * rate - margin, 0)), float(min(_RATE_UPPER * rate + margin, 1))
+def _interval(wrong: np.ndarray, copies: float) -> tuple[float, float]:
+    """That of the noise rate by probabilities [3, N] to be wrong; the larger of the two estimates lies in it."""
+    rate, margin = wrong[1].mean(), _RATE_MARGIN * np.sqrt(copies / wrong.shape[1])
+    most = max(_RATE_UPPER * rate + margin, wrong[2].mean() / _UPPER)
+    return float(max(_RATE_LOWER * rate - margin, 0)), float(min(most, 1))
 
 
 def _confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
