@@ -21,7 +21,7 @@ from noisy_jax import files, outputs, pipeline
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.pixels import Pixels, check_numbers
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, warn_once
 from noisy_jax.inference import saved, targets
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.labels.issues import LabelIssues
@@ -162,6 +162,8 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         self.clean_probability_ = np.full(len(rows), np.nan)
         self.clean_probability_[labelled] = issues.clean_probability
         self.noise_rate_ = issues.numbers['estimated_noise_rate']
+        if why := issues.numbers.get('why'):
+            warn_once(f'label_issues_ are not to be trusted: {why}')
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The most probable class of each image, [N] of the type of `classes_`."""

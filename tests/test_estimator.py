@@ -81,6 +81,12 @@ def test_lists_wrong_labels(fitted, noisy):
     assert fitted.noise_rate_ == pytest.approx(wrong.mean(), abs=0.1)
 
 
+def test_a_list_that_is_not_to_be_trusted_is_told_of():
+    labels = np.random.default_rng(0).integers(0, 4, 80)
+    with pytest.warns(UserWarning, match='label_issues_ are not to be trusted: it predicts .* of 80 labels'):
+        tiny(cross_fit=2, pretrain_epochs=0).fit(X[:80], labels)
+
+
 def test_unlabelled_images_join_the_pre_training_alone(fitted):
     assert len(fitted.clean_probability_) == 1200
     assert np.isnan(fitted.clean_probability_[BARE]).all()
