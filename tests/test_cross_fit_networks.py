@@ -8,6 +8,9 @@ from conftest import refused
 from tiny import config
 
 from noisy_jax import pipeline
+from noisy_jax.data import digits
+from noisy_jax.data.dataset import Dataset
+from noisy_jax.errors import InputError
 from noisy_jax.labels import cross_fit, judges
 from noisy_jax.training import loop
 from noisy_jax.training.signals import Stopped
@@ -83,6 +86,17 @@ def test_a_stopped_run_ends_with_the_same_bits(whole, tmp_path, monkeypatch, ste
         pipeline.run(_config(), tmp_path / 'work')
     pipeline.run(_config(), tmp_path / 'work')
     np.testing.assert_array_equal(_left_out(tmp_path / 'work'), _left_out(whole[0]))
+
+
+def test_copies_are_left_out_together(tmp_path, monkeypatch):
+    def split(labels, folds, seed, original, least):
+        np.testing.assert_array_equal(original[COUNT:], original[:COUNT])
+        raise InputError('seen')
+
+    monkeypatch.setattr(cross_fit, 'split', split)
+    once = digits.load('train', limit=COUNT)
+    twice = Dataset(np.tile(once.image, (2, 1, 1, 1)), np.tile(once.label, 2), once.class_names)
+    refused(lambda: pipeline.run(_config(), tmp_path / 'work', (twice, None), quiet=True), 'seen')
 
 
 def test_labels_that_no_network_left_out_are_not_judged(tmp_path, monkeypatch):
