@@ -154,6 +154,9 @@ def test_images_of_far_more_contrast_are_warned_of():
     opaque = np.concatenate([images // 32, np.full_like(images, 255)], -1)
     with pytest.warns(UserWarning, match='X: all but black beside'):
         warn_of_other_scale(opaque, (0.5, 1.0), (0.2, 1.0), 'X')
+    merged = np.concatenate([np.full_like(images, 255), images, 0 * images], -1)
+    with pytest.warns(UserWarning, match='X: all but black in channel 2 beside'):
+        warn_of_other_scale(merged, (1.0, 0.5, 0.5), (1.0, 0.3, 0.3), 'X')
 
 
 def _split(dataset, *arguments, **settings):

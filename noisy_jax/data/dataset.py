@@ -201,10 +201,12 @@ def warn_of_other_scale(images: lazy.Images, mean: Sequence[float], std: Sequenc
     pixels = pixels[spread(len(pixels), _PIXELS)][:, known] / 255
     low, high = np.quantile(pixels, (0.01, 0.99), axis=0)
     middle, spreads = pixels.mean(0), pixels.std(0)
-    how = ''
-    if np.all(spreads < std / 3):
-        is_dark, is_bright = np.all(high < mean / 4), np.all(1 - low < (1 - mean) / 4)
+    how, is_pale = '', spreads < std / 3
+    if is_pale.any():
+        is_dark, is_bright = np.all(high[is_pale] < mean[is_pale] / 4), np.all((1 - low < (1 - mean) / 4)[is_pale])
         how = 'all but black' if is_dark else 'all but white' if is_bright else 'of little contrast'
+        if not is_pale.all():
+            how += f' in channel {", ".join(map(str, np.flatnonzero(known)[is_pale]))}'
     elif np.all(spreads > 3 * std):
         how = 'of far more contrast'
     elif np.all(np.abs(middle - mean) > std) and len(images) >= _MANY:
