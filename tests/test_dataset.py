@@ -140,6 +140,15 @@ def test_images_of_another_scale_are_warned_of(low, high, said):
         warn_of_other_scale(images, tuple(images.mean((0, 1, 2)) / 255), tuple(images.std((0, 1, 2)) / 255), 'X')
 
 
+def test_single_photographs_may_be_pale_or_of_one_colour():
+    fog = np.random.default_rng(0).integers(120, 136, (1, 16, 16, 3), np.uint8)
+    sea = np.concatenate([np.full((1, 16, 16, 2), 9, np.uint8), fog[..., :1]], -1)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for image in (fog, sea):
+            warn_of_other_scale(image, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 'X')
+
+
 def test_images_of_far_more_contrast_are_warned_of():
     errors._warn_once.cache_clear()
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
@@ -154,7 +163,7 @@ def test_images_of_far_more_contrast_are_warned_of():
     opaque = np.concatenate([images // 32, np.full_like(images, 255)], -1)
     with pytest.warns(UserWarning, match='X: all but black beside'):
         warn_of_other_scale(opaque, (0.5, 1.0), (0.2, 1.0), 'X')
-    merged = np.concatenate([np.full_like(images, 255), images, 0 * images], -1)
+    merged = np.repeat(np.concatenate([np.full_like(images, 255), images, 0 * images], -1), 8, axis=0)
     with pytest.warns(UserWarning, match='X: all but black in channel 2 beside'):
         warn_of_other_scale(merged, (1.0, 0.5, 0.5), (1.0, 0.3, 0.3), 'X')
 

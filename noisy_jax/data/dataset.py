@@ -202,14 +202,16 @@ def warn_of_other_scale(images: lazy.Images, mean: Sequence[float], std: Sequenc
     low, high = np.quantile(pixels, (0.01, 0.99), axis=0)
     middle, spreads = pixels.mean(0), pixels.std(0)
     how, is_pale = '', spreads < std / 3
-    if is_pale.any():
-        is_dark, is_bright = np.all(high[is_pale] < mean[is_pale] / 4), np.all((1 - low < (1 - mean) / 4)[is_pale])
-        how = 'all but black' if is_dark else 'all but white' if is_bright else 'of little contrast'
+    is_dark, is_bright = is_pale & (high < mean / 4), is_pale & (1 - low < (1 - mean) / 4)
+    of_many = len(images) >= _MANY  # single photographs may be pale, in one colour above all
+    if is_pale.any() if of_many else (is_dark.all() or is_bright.all()):
+        kinds = (('all but black', is_dark), ('all but white', is_bright), ('of little contrast', is_pale))
+        how = next(name for name, found in kinds if np.array_equal(found, is_pale))
         if not is_pale.all():
             how += f' in channel {", ".join(map(str, np.flatnonzero(known)[is_pale]))}'
     elif np.all(spreads > 3 * std):
         how = 'of far more contrast'
-    elif np.all(np.abs(middle - mean) > std) and len(images) >= _MANY:
+    elif np.all(np.abs(middle - mean) > std) and of_many:
         how = 'of another brightness'
     if how:
         warn_once(f'{source}: {how} beside the images of training; are the pixels of the same scale?')
