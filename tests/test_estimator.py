@@ -494,6 +494,17 @@ def test_a_column_too_many_is_not_taken_without_a_word():
         Pixels.of(np.random.default_rng(0).random((2, 65)), (65,))
 
 
+def test_a_mean_that_is_not_subtracted_is_told_of():
+    errors._warn_once.cache_clear()
+    pixels = Pixels.of(X[:20] - X[:20].mean(), (8, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        pixels.images(X[20:40] - X[:20].mean(), (8, 8))
+        pixels.images(np.full((1, 64), 0.5), (8, 8))
+    with pytest.warns(UserWarning, match='X: no number below 0, where those of training went down to -4.*'):
+        pixels.images(X[20:40] / 2, (8, 8))
+
+
 def test_arrays_of_other_libraries_are_read():
     """As those of h5py and xarray, which have a shape, but no reshape."""
 

@@ -23,6 +23,7 @@ _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _WIDE = 64  # range that cannot be meant where images lie within one sixty-fourth of it
 _OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'I;16B', 'F')  # types, and modes of Pillow
 _CLIPPED = 0.9  # share of numbers beyond one end of the range that cannot be meant
+_MANY, _BELOW = 16, 0.2  # images, and the share of the range below 0 of which some must have a part
 _CHUNK = 4096  # rows scaled at a time
 ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
 _LEAST_STD = 0.02  # of pixels, as a share of their mean
@@ -102,6 +103,8 @@ class Pixels:
             beyond, as pixels from 0 to 255 do; or they are scaled in another way unlike those of training.
         """
         _check_same(shape, self.image_shape)
+        if len(rows) >= _MANY and self.low < -_BELOW * (self.high - self.low) and rows.min() >= 0:
+            warn_once(f'X: no number below 0, where those of training went down to {self.low:g}; is a mean subtracted?')
         pixels = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)
         for start in range(0, len(rows), _CHUNK):
             part = rows[start : start + _CHUNK]
