@@ -125,6 +125,7 @@ def test_probes_differ_in_what_they_say():
     assert len(visit.FIRST) == 3
 
 
+@pytest.mark.slow
 def test_an_encoder_comes_home_and_a_cell_starts_from_it(tmp_path, monkeypatch, capsys):
     work, out = tmp_path / 'work', tmp_path / 'out'
     images = tables.random_images(work / 'cifar10')
