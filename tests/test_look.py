@@ -5,7 +5,7 @@ import pytest
 from conftest import refused
 from test_data_issues import pictures
 
-from noisy_jax.labels import look
+from noisy_jax.labels import duplicates, look
 from noisy_jax.labels.features import Features
 from noisy_jax.labels.look import Look
 from noisy_jax.workdir import WorkDir
@@ -26,9 +26,9 @@ class _Unread:
 
 def test_each_row_has_the_first_of_its_group():
     pairs = np.array([[1, 3], [6, 3], [2, 5]])  # 5 and 6 are test images
-    np.testing.assert_array_equal(look._first(pairs, 5), [0, 1, 2, 1, 4])
-    np.testing.assert_array_equal(look._first(pairs, 7), [0, 1, 2, 1, 4, 2, 1])
-    np.testing.assert_array_equal(look._first(pairs[:0], 3), range(3))
+    np.testing.assert_array_equal(duplicates.first_of(pairs, 5), [0, 1, 2, 1, 4])
+    np.testing.assert_array_equal(duplicates.first_of(pairs, 7), [0, 1, 2, 1, 4, 2, 1])
+    np.testing.assert_array_equal(duplicates.first_of(pairs[:0], 3), range(3))
 
 
 def test_images_much_nearer_than_others_are_copies():

@@ -384,7 +384,7 @@ def test_numbers_by_hand():
     found = many.numbers(np.repeat([True, False, True], 200))['precision_interval']
     assert found == pytest.approx([0.4 - 2 * np.sqrt(0.24 / 400), 0.9 + 2 * np.sqrt(0.09 / 400)])
     once = dataclasses.replace(verdict, wrong=np.repeat(wrong, 50, axis=1), probabilities=np.eye(3)[[0] * 150])
-    again = once.of_copies(np.repeat(np.arange(150), 4), different=150)
+    again = once.of_copies(np.repeat(np.arange(150), 4))
     suspect = np.repeat([True, False, True], 200)
     found = [each.numbers(rows)['precision_interval'] for each, rows in ((again, suspect), (once, suspect[::4]))]
     assert found[0] == pytest.approx(found[1])

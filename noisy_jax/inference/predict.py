@@ -196,7 +196,7 @@ def _decoded(file: str, size: int, levels: Levels | None) -> np.ndarray:
     if levels:
         warn_once(
             f'--images: images of 8 bits, where some of training had more, from {levels.low:g} to {levels.high:g}; '
-            f'are they of the same scale?'
+            'are they of the same scale?'
         )
     return image
 

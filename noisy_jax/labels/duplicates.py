@@ -49,12 +49,10 @@ class Duplicates:
         """Rows of each set of images that pairs connect, in the order of their first row."""
         if not len(self.pairs):
             return []
-        rows, places = np.unique(self.pairs, return_inverse=True)
-        first, second = places.reshape(-1, 2).T
-        graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(rows), len(rows)))
-        _, group = connected_components(graph, directed=False)
-        order = np.argsort(group, kind='stable')
-        return sorted(np.split(rows[order], np.cumsum(np.bincount(group))[:-1]), key=lambda members: members[0])
+        rows = np.unique(self.pairs)
+        first = first_of(self.pairs, rows[-1] + 1)[rows]
+        starts = np.unique(np.sort(first), return_index=True)[1]
+        return np.split(rows[np.argsort(first, kind='stable')], starts[1:])
 
     def partners(self) -> dict[int, tuple[int, int, float]]:
         """By row: the row that it is most similar to, the kind of the pair (place in KINDS) and its similarity."""
@@ -65,6 +63,14 @@ class Duplicates:
                 if row not in best or score > best[row][2]:
                     best[row] = partner, kind, score
         return best
+
+
+def first_of(pairs: np.ndarray, count: int) -> np.ndarray:
+    """The first row of the group that pairs [P, 2] connect, of each of the first `count` rows: int64 [count]."""
+    total = max(count, pairs.max(initial=0) + 1)
+    graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(total, total))
+    _, rows, group = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
+    return rows[group[:count]]
 
 
 def find(*images: Any, seed: int = 0) -> Duplicates:
@@ -98,8 +104,8 @@ def find(*images: Any, seed: int = 0) -> Duplicates:
 def _look(images: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of all N images: digests of the pixels, coarse waves float32 [N, 15] of length 1, which are flat."""
     digests, waves, is_flat = [], [], []
-    for block in _blocks(*images):
-        digests += map(_digest, block)
+    for block in _blocks(images):
+        digests += [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in block]
         coarse = _grey(block, _COARSE)
         found = dctn(coarse, axes=(1, 2), norm='ortho')[:, :_WAVES, :_WAVES].reshape(len(block), -1)[:, 1:]
         waves.append(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6))
@@ -111,13 +117,7 @@ def _look(images: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 _MIRROR = np.tile(np.where(np.arange(_WAVES) % 2, -1.0, 1.0), _WAVES)[1:].astype(np.float32)
 
 
-def _digest(image: np.ndarray) -> str:
-    """The same for equal values alone."""
-    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
-
-
-def _blocks(*images: Any) -> Iterator[np.ndarray]:
-    """All images of some sets, some hundred at a time."""
+def _blocks(images: tuple[Any, ...]) -> Iterator[np.ndarray]:
     for part in images:
         for start in range(0, len(part), _AT_ONCE):
             yield part[start : start + _AT_ONCE]

@@ -9,12 +9,10 @@ import functools
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from noisy_jax.errors import InputError
 from noisy_jax.labels import classical, duplicates
-from noisy_jax.labels.duplicates import EXACT, Duplicates
+from noisy_jax.labels.duplicates import EXACT, Duplicates, first_of
 from noisy_jax.labels.features import Features
 from noisy_jax.workdir import WorkDir
 
@@ -29,7 +27,8 @@ class Look:
 
     def __init__(self, folder: WorkDir, images: Any, test_images: Any | None = None, *, seed: int = 0) -> None:
         """Of uint8 images [N, H, W, C], which are read in blocks; the folder keeps which are copies."""
-        self._folder, self._sets, self._seed = folder, [images] + [test_images] * (test_images is not None), seed
+        self._folder, self._seed = folder, seed
+        self._sets = [each for each in (images, test_images) if each is not None]
 
     @functools.cached_property
     def rows(self) -> np.ndarray:
@@ -63,7 +62,7 @@ class Look:
             return kept
         pairs, equal = self.duplicates.pairs, self.duplicates.kind == duplicates.KINDS.index(EXACT)
         alike = np.concatenate([pairs, near(self.features)])
-        found = np.stack([_first(pairs[equal], count), _first(alike, count)])
+        found = np.stack([first_of(pairs[equal], count), first_of(alike, count)])
         self._folder.save_array(_FILE, found)
         return found
 
@@ -74,11 +73,3 @@ def near(features: Features) -> np.ndarray:
     last = min(max(len(rows) // _OTHERS, 2), rows.shape[1]) - 1
     row, place = np.nonzero(distance[:, :last] < _RATIO * distance[:, [last]])
     return np.stack([row, rows[row, place]], 1)
-
-
-def _first(pairs: np.ndarray, count: int) -> np.ndarray:
-    """The first row of the group that pairs [P, 2] connect, of each of the first `count` rows: int64 [count]."""
-    total = max(count, pairs.max(initial=0) + 1)
-    graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(total, total))
-    _, rows, group = np.unique(connected_components(graph)[1], return_index=True, return_inverse=True)
-    return rows[group[:count]]

@@ -130,9 +130,9 @@ class Verdict:
             )
         return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT}, copies=kept.get('copies', 1.0))
 
-    def of_copies(self, place: np.ndarray, different: int) -> 'Verdict':
-        """That of images of which each is the one at `place` [N] of these, and so many are no copies."""
-        wrong, copies = self.wrong[:, place], len(place) / different
+    def of_copies(self, place: np.ndarray) -> 'Verdict':
+        """That of images of which each is the one at `place` [N] of these."""
+        wrong, copies = self.wrong[:, place], self.copies * len(place) / self.wrong.shape[1]
         others = {'wrong': wrong, 'noise_rate': _interval(wrong, copies), 'copies': copies}
         return dataclasses.replace(self, probabilities=self.probabilities[place], **others)
 

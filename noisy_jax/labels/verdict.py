@@ -44,7 +44,7 @@ def reach(
     different = len(np.unique(copies[1]))
     verdict = planted.compete(compared, labels[kept], num_classes, different=different, seed=seed)
     nearest = features[judges.kind_of(verdict.judge, features)].nearest
-    return verdict.of_copies(place, different), kept[nearest[place]]
+    return verdict.of_copies(place), kept[nearest[place]]
 
 
 def _warn_of_scenes(first: np.ndarray, original: np.ndarray) -> None:
