@@ -29,7 +29,7 @@ def _images(*shape, seed=0):
 
 
 # What the others consist of: `mopro` is a crop, `simclr` is `moco` without its blur.
-POLICIES = ('none', 'standard', 'moco', 'mopro_strong', 'scan', 'handwriting')
+POLICIES = ('none', 'standard', 'moco', 'mopro_strong', 'scan', 'autoaugment', 'handwriting')
 
 RGB, GRAY = _images(6, 9, 13, 3), _images(6, 8, 8, 1)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from noisy_jax.data.augment import colour, geometry, operations
+from noisy_jax.data.augment import colour, geometry, operations, sub_policies
 
 
 def _pictures():
@@ -153,6 +153,55 @@ def test_every_image_draws_its_own_operation():
     assert len(np.unique(views, axis=0)) > 60
     assert views.min() >= 0
     assert views.max() <= 1
+
+
+# Amounts of Cubuk 2019, table 7, by magnitude; AutoAugment's reach further than those of SCAN.
+@pytest.mark.parametrize(
+    ('name', 'magnitude', 'amounts', 'pillows_function'),
+    [
+        ('contrast', 6, (0.4, 1.6), OPERATIONS['contrast'][0]),
+        ('color', 9, (0.1, 1.9), OPERATIONS['color'][0]),
+        ('brightness', 3, (0.7, 1.3), OPERATIONS['brightness'][0]),
+        ('sharpness', 9, (0.1, 1.9), OPERATIONS['sharpness'][0]),
+        ('rotate', 2, (-20 / 3, 20 / 3), OPERATIONS['rotate'][0]),
+        ('shear_y', 8, (-0.8 / 3, 0.8 / 3), OPERATIONS['shear_y'][0]),
+        ('translate_x', 9, (-150 / 331, 150 / 331), OPERATIONS['translate_x'][0]),
+        ('posterize', 7, (5.0,), OPERATIONS['posterize'][0]),
+        ('solarize', 3, (512 / 3,), OPERATIONS['solarize'][0]),
+        ('invert', 7, (0.0,), lambda picture, _: ImageOps.invert(picture)),
+        ('equalize', 8, (0.0,), OPERATIONS['equalize'][0]),
+        ('autocontrast', 3, (0.0,), OPERATIONS['autocontrast'][0]),
+    ],
+)
+def test_an_operation_of_autoaugment_is_pillows(name, magnitude, amounts, pillows_function):
+    number, middle, span = sub_policies.step(name, magnitude)
+    np.testing.assert_allclose(sorted({middle - span, middle + span}), amounts, rtol=1e-6)
+    for amount in amounts:
+        ours = np.asarray(_operation(PICTURES / np.float32(255), number, amount)) * 255
+        differs = np.abs(ours - _pillows(lambda picture, v=amount: pillows_function(picture, v))).max(-1)
+        # As above; a factor above 1 enlarges what rounding to levels leaves.
+        assert (differs > 3).mean() < (0.03 if name in MOVING else 1e-9)
+
+
+def test_sub_policies_are_drawn_alike_and_their_operations_as_often_as_they_say():
+    draws = 20_000
+    which, amounts = jax.jit(jax.vmap(sub_policies.draw))(jax.random.split(jax.random.key(0), draws))
+    which, names = np.asarray(which), list(operations.OPERATIONS)
+    expected = np.zeros((2, len(names)))
+    for pair in sub_policies.SUB_POLICIES:
+        for place, (name, probability, magnitude) in enumerate(pair):
+            share = probability / len(sub_policies.SUB_POLICIES)
+            expected[place, sub_policies.step(name, magnitude)[0]] += share
+            expected[place, names.index('identity')] += 1 / len(sub_policies.SUB_POLICIES) - share
+    found = np.stack([np.bincount(column, minlength=len(names)) for column in which.T]) / draws
+    assert np.abs(found - expected).max() < 0.015  # four standard errors of a share
+    # Magnitudes 3 and 9, up and down alike.
+    moved = np.asarray(amounts)[which == names.index('translate_y')]
+    np.testing.assert_allclose(np.unique(np.abs(moved)), [50 / 331, 150 / 331], rtol=1e-6)
+    assert 0.45 < (moved > 0).mean() < 0.55
+    # Two that fail or succeed together would show here: both of the 22nd happen 0.63 of its times.
+    both = (which == names.index('translate_y')).all(1).mean()
+    assert abs(both - 0.9 * 0.7 / 25) < 0.005
 
 
 def test_a_hole_is_a_grey_square_of_at_most_the_length():

@@ -104,7 +104,7 @@ OWN: dict[str, dict[str, dict[str, Changes]]] = {
         'encoder': {'cnn6': _encoder('cnn6', 16), 'resnet34': _encoder('resnet34', 8)},
     },
     'cifar10': {
-        'classifier': {'ssr': _SSR | _classifier(epochs=20) | {'augment.scan.cutout': 8}},
+        'classifier': {'ssr': _SSR | _classifier(epochs=20) | {'ssr.strong_augment': 'scan', 'augment.scan.cutout': 8}},
         'encoder': {
             'resnet18, large stem': _encoder('resnet18', 8) | {'model.stem': 'large'},
         },

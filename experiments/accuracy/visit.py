@@ -74,12 +74,12 @@ def _named(*cells: tuple[str, ...]) -> dict[str, jobs.Job]:
     return {'_'.join(name for name in cell if name != 'pretrained'): _cell(*cell) for cell in cells}
 
 
-def _ssr(labels: str, epochs: int) -> jobs.Job:
+def _ssr(labels: str, epochs: int, **changes: Any) -> jobs.Job:
     """A cell of configs/cifar10_ssr.py, of batches of 256."""
     job = _cell('elr', labels)
     argument = [item for item in job['argument'].split(',') if not item.startswith(('loss=', 'recipe='))]
-    changes = {'classify.batch_size': 256, 'classify.epochs': epochs}
-    return job | {'config': 'cifar10_ssr', 'argument': ','.join(argument), 'set': changes}
+    own = {'classify.batch_size': 256, 'classify.epochs': epochs}
+    return job | {'config': 'cifar10_ssr', 'argument': ','.join(argument), 'set': own | changes}
 
 
 # In the order of their use. 24 of them are the paper's table without its fine-tuned column.
@@ -98,6 +98,9 @@ CELLS |= _named(
 # As many epochs as SSR's authors have after pre-training; as many of all weights as the paper has.
 CELLS |= {f'ssr_{labels}_long': _ssr(labels, 150) for labels in ('80', 'worst')}
 CELLS |= {f'elr_{labels}_long': _cell('elr', labels, **{'classify.epochs': 100}) for labels in ('80', '40', 'worst')}
+# The first that came home had SCAN's strong views, of four operations and a hole, which are not those of SSR's authors.
+_SCAN = {'ssr.strong_augment': 'scan', 'augment.scan.padding': 4}
+CELLS |= {f'ssr_{labels}_scan': _ssr(labels, 40, **_SCAN) for labels in ('80', '50', '90', '20', 'worst')}
 # The rate and weight decay of ELR's authors, one rate for encoder and head, as many epochs at the full rate; unguarded.
 _AUTHORS = {'classify.epochs': 60, 'classify.optimizer.encoder_scale': 1.0, 'guard': False}
 _AUTHORS |= {'classify.optimizer.learning_rate': 0.04, 'classify.optimizer.weight_decay': 1e-3}

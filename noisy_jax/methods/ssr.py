@@ -58,7 +58,7 @@ class SSR(Classifier):
             'cutmix': Setting(False, 'paste a box of the other image instead of blending both'),
             'consistency': Setting(1.0, 'weight of the feature consistency on all images; 0: none', 0.0, 1e6),
             'strong_augment': Setting(
-                'scan',
+                'autoaugment',
                 'augmentation of the kept images, and of the view that predicts that of PHASE.augment',
                 choices=tuple(aug.POLICIES),
             ),

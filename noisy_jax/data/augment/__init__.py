@@ -1,6 +1,7 @@
 """Augmentation of one float image [H, W, C] in [0, 1]; `apply` and `two_views` vmap it over a batch.
 
-`geometry` moves pixels, `colour` changes them, `operations` has the fourteen of SCAN, `policies` combines them.
+`geometry` moves pixels, `colour` changes them, `operations` has the fourteen of RandAugment, `sub_policies` has
+AutoAugment's pairs of them, `policies` combines all.
 """
 
 import functools

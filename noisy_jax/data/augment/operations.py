@@ -1,4 +1,4 @@
-"""The fourteen operations of SCAN's strong augmentation, which come from RandAugment, as Pillow's ImageOps.
+"""The fourteen operations of RandAugment that SCAN's strong policy and AutoAugment draw from, as Pillow's ImageOps.
 
 Under `vmap` every image draws its own operations, so that all of them are computed for every image. The five that move
 pixels are therefore a single gather through a drawn matrix.
@@ -37,12 +37,21 @@ def random_operations(key: jax.Array, image: jax.Array, *, count: int = 4) -> ja
     """Applies `count` operations in turn, each drawn from all fourteen, with an amount drawn from its range."""
     low, high = jnp.array(list(OPERATIONS.values())).T
 
-    def step(image: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+    def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         which_key, amount_key = jax.random.split(key)
         which = jax.random.randint(which_key, (), 0, len(OPERATIONS))
-        return operation(image, which, jax.random.uniform(amount_key, minval=low[which], maxval=high[which])), None
+        return which, jax.random.uniform(amount_key, minval=low[which], maxval=high[which])
 
-    return jax.lax.scan(step, image, jax.random.split(key, count))[0]  # compiled once
+    return in_turn(image, *jax.vmap(draw)(jax.random.split(key, count)))
+
+
+def in_turn(image: jax.Array, which: jax.Array, amounts: jax.Array) -> jax.Array:
+    """Applies the operations number `which` [K] of OPERATIONS, by `amounts` [K], one after another."""
+
+    def step(image: jax.Array, each: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        return operation(image, *each), None
+
+    return jax.lax.scan(step, image, (which, amounts))[0]  # compiled once
 
 
 def operation(image: jax.Array, which: jax.Array, amount: jax.Array) -> jax.Array:

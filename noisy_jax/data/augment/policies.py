@@ -11,6 +11,7 @@ from noisy_jax.config import Section, Setting
 from noisy_jax.data.augment import geometry
 from noisy_jax.data.augment.colour import blur, colour_jitter, draw_factor, grayscale
 from noisy_jax.data.augment.operations import random_operations
+from noisy_jax.data.augment.sub_policies import random_sub_policy
 
 
 def _sometimes(key: jax.Array, probability: float, changed: jax.Array, image: jax.Array) -> jax.Array:
@@ -107,6 +108,17 @@ def scan(
     return geometry.cutout(hole_key, image, length=cutout) if cutout else image
 
 
+def autoaugment(key: jax.Array, image: jax.Array, *, padding: int = 4, flip: bool = True) -> jax.Array:
+    """AutoAugment for CIFAR-10: crop with padding, flip, one of 25 sub-policies; no cutout, as SSR has it.
+
+    What moves out of the image leaves black behind.
+
+    Source: Cubuk et al. 2019, https://arxiv.org/abs/1805.09501
+    """
+    crop_key, policy_key = jax.random.split(key)
+    return random_sub_policy(policy_key, geometry.crop_with_padding(crop_key, image, padding=padding, flip=flip))
+
+
 def handwriting(
     key: jax.Array,
     image: jax.Array,
@@ -132,6 +144,7 @@ POLICIES: dict[str, Callable] = {
     'mopro': geometry.random_resized_crop,  # MoPro's weak policy
     'mopro_strong': mopro_strong,
     'scan': scan,
+    'autoaugment': autoaugment,
     'handwriting': handwriting,
 }
 
