@@ -120,6 +120,14 @@ def test_masks_of_0_and_1_are_warned_of(photos, tmp_path):
         assert predict(photos.work, tmp_path / 'mask.png', tmp_path / 'out.csv') == 0
 
 
+def test_long_images_of_which_the_middle_is_left_are_warned_of(photos, new, tmp_path):
+    errors._warn_once.cache_clear()
+    Image.open(new / 'a.png').resize((32, 8)).save(tmp_path / 'long.png')
+    (tmp_path / 'list.txt').write_text(f'{tmp_path}/long.png\n{tmp_path}/long.png\n{tmp_path}/none.png\n{new}/a.png')
+    with pytest.warns(UserWarning, match='--images: only the middle square of the images is .*, of 32x8 pixels 25%'):
+        assert predict(photos.work, tmp_path / 'list.txt', tmp_path / 'out.csv') == 1
+
+
 def test_columns_of_classes_are_apart():
     names = ['path', 'class:path', 'label', 'Label', 'class', 'class:', 'probability']
     assert list(map(command._column, names)) == [

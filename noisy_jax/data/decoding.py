@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from noisy_jax.data import depth, libtiff
 from noisy_jax.data.faults import broken, too_large
 from noisy_jax.data.pictures import kinds
-from noisy_jax.errors import InputError, first_line, one_line
+from noisy_jax.errors import InputError, first_line, one_line, warn_once
 
 File = pathlib.Path | str | BinaryIO
 
@@ -47,6 +47,7 @@ warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 _PREMULTIPLIED = {'La': 'LA', 'RGBa': 'RGBA'}  # modes with alpha, as Pillow can convert them further
+_LONG = 2.0  # sides, above which much of an image is not in its middle square
 _STRIP = 2**22  # pixels that are converted at a time
 _LARGE = 2**25  # pixels above which one image at a time is decoded
 _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several copies
@@ -119,6 +120,18 @@ def decoded_shape(file: File, size: int = 0, name: str = '', levels: Levels | No
         width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)
         swaps = image.getexif().get(_ORIENTATION) in _SWAPPING
         return (width, height, channels) if swaps else (height, width, channels)
+
+
+def warn_of_crop(shapes: np.ndarray, *, source: str = '', remedy: str = '') -> None:
+    """Warns where half of the images, (H, W, C) each of int [N, 3], lose much of themselves to `fit_array`'s crop."""
+    heights, widths, _ = shapes.T
+    lengths = np.maximum(heights, widths) / np.minimum(heights, widths)
+    if np.median(lengths) >= _LONG:
+        middle = np.argsort(lengths)[len(lengths) // 2]
+        warn_once(
+            f'{source}only the middle square of the images is looked at, of {widths[middle]}x{heights[middle]} pixels '
+            f'{1 / lengths[middle]:.0%}{remedy}'
+        )
 
 
 def levels_of(file: File, size: int = 0, name: str = '', levels: Levels | None = None) -> Levels | None:

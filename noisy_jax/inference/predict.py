@@ -26,7 +26,8 @@ from tqdm import tqdm
 
 from noisy_jax import cli, spreadsheet
 from noisy_jax.data import pictures
-from noisy_jax.data.decoding import Levels, TooDeep, decode
+from noisy_jax.data.decoding import Levels, TooDeep, decode, decoded_shape, warn_of_crop
+from noisy_jax.data.rows import spread
 from noisy_jax.errors import InputError, one_line, shortened, warn_once
 from noisy_jax.files import lines
 from noisy_jax.inference.output import check_output
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _HEADER = ('path', 'label', 'probability')
 _CHUNKS_AHEAD = 2  # decoded while the network is busy
+_LOOKED_AT = 256  # images whose shape is looked at
 _NAMED = 10  # unreadable images, and classes in the summary, that are listed
 
 
@@ -85,6 +87,7 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     compiling.keep_compiled(classifier.config.compile_cache)
     if classifier.image_shape[-1] not in (1, 3):
         raise InputError(f'{workdir}: images of {classifier.image_shape[-1]} channels; files have 1 (grey) or 3')
+    _warn_of_crop(classifier, files)
     names = classifier.class_names
     every = names if all_classes else ()
     counts, broken = collections.Counter(), 0
@@ -107,6 +110,19 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
             raise InputError(f'--images: {images}: none of the {len(files)} images could be read')
     _summarise(out, counts, broken)
     return broken
+
+
+def _warn_of_crop(classifier: 'TrainedClassifier', files: list[str]) -> None:
+    """Warns of long images, by the headers of some files, of which the classifier sees the middle only."""
+    height, width, _ = classifier.image_shape
+    if height != width:  # these are taken as they are
+        return
+    shapes = []
+    for row in spread(len(files), _LOOKED_AT):
+        with contextlib.suppress(InputError):  # said when it is read
+            shapes.append(decoded_shape(files[row], levels=classifier.levels or Levels(0.0, 1.0)))
+    if shapes:
+        warn_of_crop(np.array(shapes), source='--images: ')
 
 
 @contextlib.contextmanager

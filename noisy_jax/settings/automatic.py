@@ -16,15 +16,15 @@ from noisy_jax import config as config_lib
 from noisy_jax import data
 from noisy_jax.data import lazy, pixels
 from noisy_jax.data.dataset import NO_LABEL, Dataset
+from noisy_jax.data.decoding import warn_of_crop
 from noisy_jax.data.rows import spread
-from noisy_jax.errors import InputError, one_line, shortened, warn_once
+from noisy_jax.errors import InputError, one_line, shortened
 from noisy_jax.models.pretrained import Pretrained
 from noisy_jax.models.resnet import RESNETS
 from noisy_jax.schedule import PHASES
 from noisy_jax.settings.choices import Facts, choices
 
 _LOOKED_AT = 1000  # images whose sizes and pixels are looked at
-_LONG = 2.0  # sides, above which much of an image is not in its middle square
 # All settings that may be left to the data: `choose` finds the loader and the statistics, `choices` the others.
 KEYS = ('data.name', 'data.mean', 'data.std', *choices(Facts(1000, 0, 10, 32, True, 3)))
 
@@ -112,7 +112,8 @@ def _choose_from_data(
     found = choices(facts)
     if size == -1:
         size = found['data.image_size'][0]
-        _warn_of_crop(shapes, size)
+        if size:  # nobody has asked for it
+            warn_of_crop(shapes, remedy='; data.image_size=0 takes images of one size as they are')
     if weights and weights.mean:
         mean, std, why = weights.mean, weights.std, 'as the encoder of model.weights had it'
     elif {'data.mean', 'data.std'}.isdisjoint(keys):
@@ -148,18 +149,6 @@ def _shapes(images: Dataset) -> np.ndarray:
     lazily = isinstance(images.image, lazy.Files)
     shapes = images.image.stored_shapes(spread(len(images), _LOOKED_AT)) if lazily else [images.image.shape[1:]]
     return np.array(shapes)
-
-
-def _warn_of_crop(shapes: np.ndarray, size: int) -> None:
-    """Warns of long images of which `data.image_size` leaves the middle only, where nobody has asked for it."""
-    heights, widths, _ = shapes.T
-    lengths = np.maximum(heights, widths) / np.minimum(heights, widths)
-    if size and np.median(lengths) >= _LONG:
-        middle = np.argsort(lengths)[len(lengths) // 2]
-        warn_once(
-            f'only the middle square of the images is looked at, of {widths[middle]}x{heights[middle]} pixels '
-            f'{1 / lengths[middle]:.0%}; data.image_size=0 takes images of one size as they are'
-        )
 
 
 def _title(config: ConfigDict, images: Dataset, facts: Facts) -> str:
