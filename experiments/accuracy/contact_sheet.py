@@ -35,6 +35,7 @@ ROWS = {
     'mopro': ('mopro', {}),
     'mopro_strong': ('mopro_strong', {}),
     'scan': ('scan', {}),
+    'autoaugment': ('autoaugment', {}),
 }
 
 
