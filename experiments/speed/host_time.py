@@ -57,7 +57,7 @@ def microseconds(function: Callable[[], Any], count: int = ROUNDS) -> float:
 
 def of_a_step(program: steps.Program, session: Any) -> dict[str, float]:
     """What the host does for a step, each alone, in microseconds; and how many arrays a step takes."""
-    given = next(program.feed.of_epoch(0, 0))
+    given = next(program.epoch(0, 0))
 
     def count(state: TrainState, batch: dict, key: jax.Array) -> tuple[TrainState, dict]:
         del batch, key
@@ -101,7 +101,7 @@ def of_an_epoch(program: steps.Program, number: int, folder: pathlib.Path) -> di
     epochs, writer = itertools.count(), MetricWriter(folder / 'lines.jsonl')
     found = {
         'steps': number,
-        'order': microseconds(lambda: jax.block_until_ready(next(program.feed.of_epoch(0, next(epochs)))), 5),
+        'order': microseconds(lambda: jax.block_until_ready(next(program.epoch(0, next(epochs)))), 5),
         'line': microseconds(lambda: writer.write(phase='pretrain', stage='all', epoch=1, step=1, loss=1.0), 20),
     }
     writer.close()

@@ -23,7 +23,7 @@ from noisy_jax.models.heads import Consistency
 from noisy_jax.training import compiling, loop, optim, state
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
-from noisy_jax.training.feed import Feed
+from noisy_jax.training.feed import Arrays, Feed
 from noisy_jax.training.journal import Journal
 from noisy_jax.training.metrics import MetricWriter
 from noisy_jax.training.session import Session
@@ -68,7 +68,8 @@ class Case:
         """All trained parts, by the optimiser of configs/cifar10.py."""
         rate = 0.03 if self.step in CONTRASTIVE else 0.01
         sgd = {'name': 'sgd', 'learning_rate': rate, 'weight_decay': 1e-4}
-        return Stage('all', self.trained, epochs, self.batch_size, ConfigDict(sgd))
+        drawn_by = ssr.BALANCE if self.step == 'ssr' else ''
+        return Stage('all', self.trained, epochs, self.batch_size, ConfigDict(sgd), drawn_by=drawn_by)
 
 
 def images(count: int) -> Dataset:
@@ -112,7 +113,7 @@ def build(case: Case, data: Dataset) -> tuple[Step, state.TrainState]:
         variables = {kind: {**tree, ssr.HEADS: heads[kind]} for kind, tree in variables.items()}
         step = ssr.ssr_step(
             learner,
-            dataclasses.replace(learner, augment=augment.policy('scan', padding=4)),
+            dataclasses.replace(learner, augment=augment.policy('autoaugment')),
             mixup=4.0,
             cutmix=False,
             consistency=1.0,
@@ -145,12 +146,17 @@ class Program:
         self.run = loop.runner(step, session, self.state)
         self.feed = Feed(data, session.mesh, batch_size, session.resident_bytes)
         self.key = mesh_lib.replicate(jax.random.key_data(jax.random.key(session.seed)), session.mesh)
-        self._given = (given for epoch in itertools.count() for given in self.feed.of_epoch(session.seed, epoch))
+        self._weights = start.extra.get(ssr.BALANCE)
+        self._given = (given for epoch in itertools.count() for given in self.epoch(session.seed, epoch))
+
+    def epoch(self, seed: int, number: int) -> Iterator[Arrays]:
+        """What the steps of an epoch get."""
+        return self.feed.of_epoch(seed, number, weights=self._weights)
 
     @property
     def arguments(self) -> tuple[Any, ...]:
         """Arguments of `run`, to trace or compile it."""
-        return self.state, self.feed.resident, next(self.feed.of_epoch(SEED, 0)), self.key
+        return self.state, self.feed.resident, next(self.epoch(SEED, 0)), self.key
 
     def steps(self, count: int) -> list[dict[str, jax.Array]]:
         """Does `count` steps and waits for the last; their metrics."""

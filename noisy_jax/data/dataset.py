@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from noisy_jax.data import lazy
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.encoded import Encoded
 from noisy_jax.data.reading import Decoding, read_all
-from noisy_jax.data.rows import spread
+from noisy_jax.data.rows import draw, spread
 from noisy_jax.errors import InputError, some, warn_once
 
 NO_LABEL = -1  # label of an image that only pre-training sees
@@ -148,16 +149,32 @@ class Dataset:
         shuffled = np.random.default_rng((seed, epoch)).permutation(len(self)).astype(np.int32)
         return shuffled[: steps * batch_size].reshape(steps, batch_size)
 
+    def drawn(self, seed: int, epoch: int, *, batch_size: int, weights: np.ndarray) -> np.ndarray:
+        """As `order`, but drawn by weights [N], each row about as often as its share of them."""
+        shape = self.order(seed, epoch, batch_size=batch_size).shape
+        return draw(weights, math.prod(shape), np.random.default_rng((seed, epoch, 1))).reshape(shape)
+
     def batches(
-        self, seed: int, epoch: int, *, batch_size: int, skip: int = 0, rows: np.ndarray | slice = slice(None)
+        self,
+        seed: int,
+        epoch: int,
+        *,
+        batch_size: int,
+        skip: int = 0,
+        rows: np.ndarray | slice = slice(None),
+        weights: np.ndarray | None = None,
     ) -> Iterator[dict[str, np.ndarray]]:
         """Yields {image uint8 [B,H,W,C], label int32 [B], weight float32 [B], index int32 [B]}, from batch `skip` on.
 
-        Of each batch only the positions `rows` are read, such as the share of one host.
+        Of each batch only the positions `rows` are read, such as the share of one host. With weights [N] a batch has as
+        many images again, drawn by them: {drawn_image uint8 [B,H,W,C], drawn_index int32 [B]}.
         """
-        for index in self.order(seed, epoch, batch_size=batch_size)[skip:, rows]:
+        order = self.order(seed, epoch, batch_size=batch_size)
+        drawn = order if weights is None else self.drawn(seed, epoch, batch_size=batch_size, weights=weights)
+        for index, other in zip(order[skip:, rows], drawn[skip:, rows], strict=True):
             arrays = {name: getattr(self, name)[index] for name in ('image', 'label', 'weight')}
-            yield {**arrays, 'index': index}
+            more = {} if weights is None else {'drawn_image': self.image[other], 'drawn_index': other}
+            yield {**arrays, 'index': index, **more}
 
 
 def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:

@@ -12,6 +12,18 @@ def spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
 
 
+def draw(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows int32 [count] in random order, of which row i comes count w_i / sum(w) times, rounded up or down.
+
+    Weights [N] (systematic resampling); if all are 0, every row is as likely.
+    """
+    weights = weights if np.any(weights > 0) else np.ones_like(weights)
+    upto = np.cumsum(weights, dtype=np.float64)
+    points = (rng.random() + np.arange(count)) / count * upto[-1]
+    last = np.flatnonzero(weights > 0)[-1]  # the last point may be rounded to the sum
+    return rng.permutation(np.minimum(np.searchsorted(upto, points, side='right'), last)).astype(np.int32)
+
+
 def split(labels: np.ndarray, num_classes: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows for training and for validation, stratified by the given labels [N].
 

@@ -74,8 +74,8 @@ class SSR(Classifier):
         head, whole = super().stages(config, phase)
         # Two mixed views of the kept; a view that predicts and one that is predicted; then the selection.
         passes = 2 * GRADIENT + FORWARD + (GRADIENT + FORWARD if config.ssr.consistency else 0)
-        trained = (*whole.trained, HEADS)
-        return [head, dataclasses.replace(whole, trained=trained, mixup=config.ssr.mixup, passes=passes)]
+        own = {'trained': (*whole.trained, HEADS), 'mixup': config.ssr.mixup, 'passes': passes, 'drawn_by': BALANCE}
+        return [head, dataclasses.replace(whole, **own)]
 
     def heads(self, task: Task, variables: Variables) -> Variables:
         if not task.context.config.ssr.consistency:
@@ -141,7 +141,8 @@ def selection(task: Task) -> Select:
         shares = vote(embeddings, label, k=own.neighbours, num_classes=train.num_classes)
         kept = keep(shares, label, own.keep_from)
         of_given = shares[np.arange(len(label)), train.label]
-        return {LABEL: label, BALANCE: balance_classes(label, kept, train.num_classes), VOTE: of_given}
+        balance = balance_classes(label, kept, train.num_classes) * train.weight
+        return {LABEL: label, BALANCE: balance, VOTE: of_given}
 
     return select
 
@@ -176,18 +177,6 @@ def balance_classes(labels: np.ndarray, kept: np.ndarray, num_classes: int) -> n
 # ---------------------------------------------------------------- step
 
 
-def draw(key: jax.Array, weights: jax.Array) -> jax.Array:
-    """Rows int [B], of which row i comes B w_i / sum(w) times, rounded up or down (systematic resampling).
-
-    Weights [B]; without any, row 0.
-    """
-    upto = jnp.cumsum(weights)
-    count = jnp.arange(len(weights), dtype=upto.dtype)
-    points = (jax.random.uniform(key, dtype=upto.dtype) + count) / len(weights) * upto[-1]
-    last = jnp.searchsorted(upto, upto[-1])  # the sum may be rounded to where no row is
-    return jnp.minimum(jnp.searchsorted(upto, points, side='right'), last)
-
-
 def consistency_loss(predicted: jax.Array, projected: jax.Array) -> jax.Array:
     """-cosine(p, z) without a gradient for z (SimSiam, Chen 2021, https://arxiv.org/abs/2011.10566): [B, P] -> [B]."""
     target = losses.normalise(jax.lax.stop_gradient(projected))
@@ -197,8 +186,8 @@ def consistency_loss(predicted: jax.Array, projected: jax.Array) -> jax.Array:
 def ssr_step(learner: Learner, strong: Learner, *, mixup: float, cutmix: bool, consistency: float) -> Step:
     """Cross-entropy on mixed strong views of kept samples, and feature consistency on all (Feng 2022, section 3.3).
 
-    Kept samples are drawn from those of the batch, class-balanced by `state.extra[BALANCE]`, with their newest labels;
-    the authors' code draws them from a loader of their own. A strong view predicts the projection of a weak one.
+    The kept, drawn from all by `state.extra[BALANCE]`, have their newest labels. A strong view predicts the projection
+    of a weak one.
 
     Args:
       learner: augments weakly.
@@ -209,22 +198,21 @@ def ssr_step(learner: Learner, strong: Learner, *, mixup: float, cutmix: bool, c
     """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
-        keys = jax.random.split(jax.random.fold_in(key, state.step), 6)
-        weights = state.extra[BALANCE][batch['index']] * batch['weight']
-        rows = draw(keys[0], weights)
-        views = strong.two_views(keys[1], batch['image'][rows])  # [B, 2, H, W, C]
-        images, labels = views.reshape(-1, *views.shape[2:]), jnp.repeat(state.extra[LABEL][batch['index'][rows]], 2)
-        mixing = draw_mixing(keys[2], len(images), mixup, own_larger=True)
+        keys = jax.random.split(jax.random.fold_in(key, state.step), 5)
+        views = strong.two_views(keys[0], batch['drawn_image'])  # [B, 2, H, W, C]
+        images, labels = views.reshape(-1, *views.shape[2:]), jnp.repeat(state.extra[LABEL][batch['drawn_index']], 2)
+        mixing = draw_mixing(keys[1], len(images), mixup, own_larger=True)
         if cutmix:
-            mixed, mixing = cut(keys[3], images, mixing)
+            mixed, mixing = cut(keys[2], images, mixing)
         else:
             mixed = mixing(images)
-        weak, other = learner.augmented(keys[4], batch['image']), strong.augmented(keys[5], batch['image'])
+        weak, other = learner.augmented(keys[3], batch['image']), strong.augmented(keys[4], batch['image'])
+        any_kept = jnp.any(state.extra[BALANCE] > 0)
 
         def loss_of(variables: Variables) -> tuple[jax.Array, tuple]:
             logits, batch_stats = learner.logits_in_training(variables, mixed)  # [2B, C]
             target = mixing(jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32))
-            loss = jnp.mean(losses.cross_entropy(logits, target)) * jnp.any(weights > 0)
+            loss = jnp.mean(losses.cross_entropy(logits, target)) * any_kept
             agreement = jnp.zeros(())
             if consistency:
                 (z, _), batch_stats = _look_at(learner, {**variables, 'batch_stats': batch_stats}, weak)

@@ -30,17 +30,20 @@ class Feed:
             arrays = {'image': np.asarray(dataset.image), 'label': dataset.label, 'weight': dataset.weight}
             self.resident = replicate(arrays, mesh)
 
-    def of_epoch(self, seed: int, epoch: int, skip: int = 0) -> Iterator[Arrays]:
-        """What each step of an epoch gets, from step `skip` on."""
-        rows = own_rows(self._batch_size, self._mesh)
+    def of_epoch(self, seed: int, epoch: int, skip: int = 0, *, weights: np.ndarray | None = None) -> Iterator[Arrays]:
+        """What each step of an epoch gets, from step `skip` on; with weights [N] also images drawn by them."""
+        rows, size = own_rows(self._batch_size, self._mesh), self._batch_size
         if not self.resident:
-            return self._streamed(seed, epoch, skip, rows)
-        order = self._dataset.order(seed, epoch, batch_size=self._batch_size)  # [S, B]
-        given = shard_batch({'order': order[:, rows]}, self._mesh, axis=1)
+            batches = self._dataset.batches(seed, epoch, batch_size=size, skip=skip, rows=rows, weights=weights)
+            return self._streamed(batches)
+        order = self._dataset.order(seed, epoch, batch_size=size)  # [S, B]
+        orders = {'order': order[:, rows]}
+        if weights is not None:
+            orders['drawn'] = self._dataset.drawn(seed, epoch, batch_size=size, weights=weights)[:, rows]
+        given = shard_batch(orders, self._mesh, axis=1)
         return iter([given] * (len(order) - skip))
 
-    def _streamed(self, seed: int, epoch: int, skip: int, rows: np.ndarray) -> Iterator[Arrays]:
-        batches = self._dataset.batches(seed, epoch, batch_size=self._batch_size, skip=skip, rows=rows)
+    def _streamed(self, batches: Iterator[dict[str, np.ndarray]]) -> Iterator[Arrays]:
         placed = (shard_batch(batch, self._mesh) for batch in batches)
         with concurrent.futures.ThreadPoolExecutor(1, 'feed') as reader:
             coming = collections.deque(reader.submit(next, placed, None) for _ in range(_AHEAD))
@@ -50,8 +53,11 @@ class Feed:
 
     @staticmethod
     def assemble(resident: Arrays, given: Arrays, step: jax.Array) -> Arrays:
-        """The batch of a step: {image, label, weight, index}."""
+        """The batch of a step: {image, label, weight, index}, and if images are drawn {drawn_image, drawn_index}."""
         if not resident:
             return given
-        index = given['order'][step % len(given['order'])]  # [B]
-        return {**{name: array[index] for name, array in resident.items()}, 'index': index}
+        rows = {name: order[step % len(order)] for name, order in given.items()}  # [B] each
+        batch = {**{name: array[rows['order']] for name, array in resident.items()}, 'index': rows['order']}
+        if 'drawn' in rows:
+            batch |= {'drawn_image': resident['image'][rows['drawn']], 'drawn_index': rows['drawn']}
+        return batch

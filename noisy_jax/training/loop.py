@@ -119,7 +119,8 @@ def fit(
         start, skip = time.monotonic(), max(first - epoch * steps_per_epoch, 0)
         means, steps = journal.means(stage.name, skip), skip
         ahead = collections.deque()  # metrics of steps that the devices may not have done yet
-        for given in feed.of_epoch(seed, epoch, skip):
+        weights = to_host(state.extra[stage.drawn_by]) if stage.drawn_by else None
+        for given in feed.of_epoch(seed, epoch, skip, weights=weights):
             if _stop_asked(session, steps):
                 _fetch(ahead, means)
                 journal.save(stage.name, state, means)

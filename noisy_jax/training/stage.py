@@ -25,6 +25,7 @@ class Stage:
       average: decay of the moving average of the variables, which is the result then; 0: none.
       average_rampup: epochs over which that decay rises; 0: a few steps.
       mixup: alpha of the mixing shares; 0: none.
+      drawn_by: name of weights [N] in the state's memory, by which a batch gets as many images again; '': it gets none.
       stop_when: looks at the metrics of an epoch and may end the stage early.
     """
 
@@ -37,4 +38,5 @@ class Stage:
     average: float = 0.0
     average_rampup: int = 0
     mixup: float = 0.0
+    drawn_by: str = ''
     stop_when: Callable[[Values], bool] | None = None
