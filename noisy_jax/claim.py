@@ -85,8 +85,14 @@ def _claim(folder: WorkDir, context: Context) -> None:
                 label = f'the {name[7:]} label of image {row}, {splits.labelled.id[row]}'
                 raise identity.changed(folder, f'{label}, was {before[row]}, is {labels[row]}')
     _check_weights(folder, context.config.model.weights)
-    path = context.config.data.path
-    folder.save_json('data', splits.description | ({'place': os.path.abspath(path)} if path else {}))
+    path, now = context.config.data.path, splits.description
+    if (folder.path / 'data.json').exists():  # what a trained classifier sees of an image
+        before = folder.load_json('data')
+        for name, what in (('image_shape', 'the shape of an image'), ('levels', 'the range that is black to white')):
+            was, found = before.get(name), now[name] and list(now[name])
+            if name in before and was != found:
+                raise identity.changed(folder, f'{what} was {was}, is {found}')
+    folder.save_json('data', now | ({'place': os.path.abspath(path)} if path else {}))
 
 
 def _check_links(folder: WorkDir, context: Context) -> None:

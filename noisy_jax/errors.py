@@ -87,6 +87,11 @@ def warn_once(text: str) -> None:
     _warn_once(shortened(one_line(text), _LONGEST))
 
 
+def warn_anew() -> None:
+    """Forgets what was warned of: a call of the estimator speaks for itself, whatever an earlier one has said."""
+    _warn_once.cache_clear()
+
+
 @functools.cache
 def _warn_once(line: str) -> None:
     warnings.warn(line, stacklevel=4)

@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -21,7 +22,7 @@ from noisy_jax import files, outputs, pipeline
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.pixels import Pixels, check_numbers
-from noisy_jax.errors import InputError, warn_once
+from noisy_jax.errors import InputError, warn_anew, warn_once
 from noisy_jax.inference import saved, targets
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.labels.issues import LabelIssues
@@ -140,6 +141,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         return self
 
     def _fit(self, X: ArrayLike, y: ArrayLike) -> None:
+        warn_anew()
         rows, shape = self._rows(X, reset=True)
         check_consistent_length(rows, y)
         self.classes_, label = targets.encode(y, self.unlabelled)
@@ -177,9 +179,9 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
             return super().score(X, y, sample_weight)
         if not labelled.any():
             raise InputError(f'y: all {len(y)} are unlabelled; there is nothing to score')
-        right = self.predict(X) == targets.column(y).astype(object)
         weights = None if sample_weight is None else np.asarray(sample_weight)[labelled]
-        return float(np.average(right[labelled], weights=weights))
+        given = targets.alike(targets.column(y)[labelled])
+        return float(accuracy_score(given, self.predict(X)[labelled], sample_weight=weights))
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """The probability of each class, float32 [N, C] in the order of `classes_`."""
@@ -198,7 +200,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
     @property
     def _n_features_out(self) -> int:
         """E, for `get_feature_names_out`."""
-        return self.classifier_.embed(np.zeros((1, *self.classifier_.image_shape), np.uint8)).shape[1]
+        return self.classifier_.embedding_size
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the parameters and all that was fitted: JSON, safetensors, NumPy arrays; no code, unlike pickle.
@@ -237,6 +239,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
 
     def _images(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
+        warn_anew()
         images = self._pixels.images(*self._rows(X, reset=False))
         return lazy.scaled(images, self.classifier_.config.data.image_size)
 

@@ -1,6 +1,7 @@
 """NoisyLabelClassifier: the method as a scikit-learn estimator, on real digits."""
 
 import doctest
+import enum
 import json
 import pickle
 import signal
@@ -31,6 +32,7 @@ from noisy_jax.data import noise
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.data.pixels import Pixels, check_numbers
 from noisy_jax.inference import targets
+from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.settings import default, presets
 from noisy_jax.training.metrics import MetricWriter
 
@@ -103,6 +105,20 @@ def test_images_without_a_label_do_not_count_in_the_score(fitted):
     with pytest.warns(DataConversionWarning, match='column-vector'):
         assert fitted.score(images, labels[:, None]) == 0.95
     refused(lambda: fitted.score(images, np.full(40, fitted.unlabelled)), 'y: all 40 are unlabelled')
+    with pytest.raises(ValueError, match='string'):  # none of these could be right
+        fitted.score(images, np.array(['?', *range(39)], object))
+
+
+def test_each_call_speaks_for_itself(fitted):
+    """What was said of one wrong scale is said of the next; names of features say nothing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        assert len(fitted.get_feature_names_out()) == fitted.transform(X[TEST][:20]).shape[1]
+        assert not caught
+        for _ in range(2):
+            fitted.predict(X[TEST][:20] // 8)
+    assert len(caught) == 2
+    assert all('are the pixels of the same scale?' in str(each.message) for each in caught)
 
 
 def test_images_in_every_form(fitted):
@@ -265,6 +281,10 @@ def test_a_work_directory_stays_with_the_settings_of_a_config(tmp_path):
     assert (tmp_path / 'metrics.jsonl').stat() == before
     np.testing.assert_array_equal(again.predict_proba(X[:10]), given.predict_proba(X[:10]))
     refused(lambda: clone(given).fit(X[100:200], DIGIT[:100]), 'workdir', 'other images')
+    deep = clone(given).set_params(image_shape=(4, 16))
+    refused(lambda: deep.fit(X[:100], DIGIT[:100]), 'the shape of an image was [8, 8, 1], is [4, 16, 1]')
+    refused(lambda: clone(given).fit(X[:100] * 128, DIGIT[:100]), 'black to white was None, is [0.0, 2048.0]')
+    np.testing.assert_array_equal(TrainedClassifier.of_run(tmp_path).image_shape, (8, 8, 1), 'as it was')
     refused(lambda: clone(given).fit(X[:100], DIGIT[100:200]), 'given label')
 
 
@@ -298,6 +318,8 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({}, {'images': X}, DIGIT, ('X: a dict', '[N, H, W, C]')),
         ({}, pd.Series(list(X[:9])), DIGIT[:9], ('X: one column of objects', 'np.stack(X)')),
         ({}, np.ma.masked_equal(X, 16), DIGIT, ('X: ', 'numbers are masked', 'X.filled(0)')),
+        ({}, list(np.ma.masked_equal(X[:9], 16)), DIGIT[:9], ('X: ', 'numbers are masked', 'X.filled(0)')),
+        ({}, [Image.new('P', (8, 8))] * 2, [0, 1], ('X: images with a palette', "image.convert('RGB')")),
         ({}, np.where(X == 16, -3.4e38, X), DIGIT, ('X: a number of -3.4e+38', 'no data')),
         ({}, X, np.zeros(len(X)), ('y', 'one class only, 0.0;')),
         ({}, X[:3], ['a', 1, 'b'], ('y', 'all strings or all numbers', 'int, str')),
@@ -369,6 +391,10 @@ def test_what_scikit_learn_refuses(images, labels, words):
 NA = pd.NA
 
 
+class Part(str, enum.Enum):  # noqa: UP042 - whose members are not written as their text
+    SCRATCH, SCRAP, DENT = 'scratch', 'scrap', 'dent'
+
+
 @pytest.mark.parametrize('unlabelled', [np.nan, None, NA, 'x', -1], ids=repr)
 @pytest.mark.parametrize(
     ('y', 'classes'),
@@ -407,6 +433,8 @@ def test_missing_labels(y, classes, unlabelled):
         (pd.Series([2, -1, NA], dtype='Int64').fillna(1), -1, [1, 2], [1, NO_LABEL, 0]),
         ([True, False, True], None, [False, True], [1, 0, 1]),
         (pd.Series([7, 5], dtype='Int64'), np.nan, [5, 7], [1, 0]),
+        (list(Part), None, ['dent', 'scrap', 'scratch'], [2, 1, 0]),
+        (np.array(['b', 'abc', 'b'], np.dtypes.StringDType()), None, ['abc', 'b'], [1, 0, 1]),
     ],
 )
 def test_labels_become_numbers(y, unlabelled, classes, label):
@@ -446,7 +474,13 @@ def test_pixels_of_bytes_and_of_floats_are_the_same():
         np.testing.assert_array_equal(pixels.images(rows, (72,)), photographs)
     unfolded = Pixels.of(rows, (72,), image_shape=(4, 6, 3))
     np.testing.assert_array_equal(unfolded.images(rows / 255, (72,)), photographs)
-    refused(lambda: unfolded.images(rows.astype(float), (72,)), 'X', '255', '[0, 1]')
+    dim = np.where(rows > 200, 2, rows > 100).astype(np.uint8)
+    for whole in (rows, dim):  # by its values alone, half of the second could be meant as [0, 1]
+        for kind in (float, np.int64, np.float16):
+            np.testing.assert_array_equal(unfolded.images(whole.astype(kind), (72,)), whole.reshape(photographs.shape))
+    refused(lambda: unfolded.images(rows + 0.5, (72,)), 'X', '255', '[0, 1]')
+    scaled = Pixels.of(rows / 255, (72,), image_shape=(4, 6, 3))
+    refused(lambda: scaled.images(rows.astype(float), (72,)), 'X', '255', '[0, 1]')
 
 
 @pytest.mark.parametrize(
@@ -564,6 +598,7 @@ def test_other_numbers_that_are_bytes_stay_what_they_are(dtype):
     np.testing.assert_array_equal(pixels.images(rows, (2, 2)).ravel(), rows[0])
     assert pixels.levels is None
     assert Pixels.of(10 * rows, (2, 2)).levels == (600, 2200)
+    assert Pixels.of(10 * rows - 2300, (2, 2)).levels == (-1700, -100)
 
 
 def test_bytes_of_black_and_white_are_warned_of():

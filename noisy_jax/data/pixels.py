@@ -22,6 +22,7 @@ _OVERSHOT = 0.1  # by which resized images may leave [0, 1]
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _WIDE = 64  # range that cannot be meant where images lie within one sixty-fourth of it
 _OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'I;16B', 'F')  # types, and modes of Pillow
+_PALETTES = ('P', 'PA')  # modes of Pillow
 _CLIPPED = 0.9  # share of numbers beyond one end of the range that cannot be meant
 _MANY, _BELOW = 16, 0.2  # images, and the share of the range below 0 of which some must have a part
 _CHUNK = 4096  # rows scaled at a time
@@ -38,11 +39,13 @@ class Pixels:
       image_shape: (H, W, C); shorter rows are padded with black pixels.
       low: number that becomes black.
       high: number that becomes white; with 0 and 1, bytes are pixels already.
+      of_bytes: whether they were bytes, so that whole numbers of other types are.
     """
 
     image_shape: tuple[int, int, int]
     low: float
     high: float
+    of_bytes: bool = False
 
     @classmethod
     def of(cls, rows: np.ndarray, shape: tuple[int, ...], image_shape: tuple[int, ...] | None = None) -> 'Pixels':
@@ -88,23 +91,25 @@ class Pixels:
         shape = (*shape, 1)[:3]
         if rows.dtype != np.uint8:
             _check_range(rows, low, high, shape[-1])
-        return cls(shape, low, high if high > low else low + 1.0)
+        return cls(shape, low, high if high > low else low + 1.0, rows.dtype == np.uint8)
 
     @property
     def levels(self) -> Levels | None:
         """The range of deep images of which these numbers are; None of others."""
-        return Levels(self.low, self.high) if self.high > _WHITE else None
+        return Levels(self.low, self.high) if max(self.high, self.high - self.low) > _WHITE else None
 
     def images(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Converts numbers [N, D] of images given in `shape` to uint8 [N, H, W, C]; numbers are clipped to the range.
 
         Raises:
-          InputError: the shape differs from training, or, after training on [0, 1], most numbers other than 0 lie
-            beyond, as pixels from 0 to 255 do; or they are scaled in another way unlike those of training.
+          InputError: the shape differs from training, or, after training on bytes or [0, 1], most numbers other than 0
+            are neither; or they are scaled in another way unlike those of training.
         """
         _check_same(shape, self.image_shape)
         if len(rows) >= _MANY and self.low < -_BELOW * (self.high - self.low) and rows.min() >= 0:
             warn_once(f'X: no number below 0, where those of training went down to {self.low:g}; is a mean subtracted?')
+        if self.of_bytes and _are_bytes(rows):
+            rows = rows.astype(np.uint8)
         pixels = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)
         for start in range(0, len(rows), _CHUNK):
             part = rows[start : start + _CHUNK]
@@ -195,8 +200,16 @@ def check_numbers(X: ArrayLike) -> None:
         raise InputError(f'X: images of {" and of ".join(sorted(kinds))}; one kind is needed, of one range')
     if getattr(X, 'ndim', 0) == 1 and X.dtype.kind == 'O':
         raise InputError('X: one column of objects; one array of all images is needed, such as np.stack(X)')
-    if np.ma.is_masked(X):
-        raise InputError(f'X: {np.ma.count_masked(X)} numbers are masked; fill them, such as by X.filled(0)')
+    if not kinds.isdisjoint(_PALETTES):
+        raise InputError("X: images with a palette, whose numbers are no brightness; image.convert('RGB') is needed")
+    if masked := sum(np.ma.count_masked(each) for each in (X, *images) if isinstance(each, np.ma.MaskedArray)):
+        raise InputError(f'X: {masked} numbers are masked; fill them, such as by X.filled(0)')
+
+
+def _are_bytes(rows: np.ndarray) -> bool:
+    """Whether numbers beyond [0, 1] are bytes, of whatever type."""
+    low, high = (rows.min(), rows.max()) if rows.size else (0, 0)
+    return bool(low >= 0 and 1 < high <= _WHITE) and bool(rows.dtype.kind in 'iu' or not (rows % 1).any())
 
 
 def _kind(image: Any) -> str:

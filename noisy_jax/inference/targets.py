@@ -39,7 +39,7 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     if not (unlabelled is None or _is_missing(unlabelled) or bare.any()):
         warnings.warn(f'unlabelled: no label of y is {short(unlabelled)}', stacklevel=4)  # seen from outside of `fit`
-    given = _alike(values[~bare], is_list=isinstance(y, (list, tuple)))
+    given = alike(values[~bare], is_list=isinstance(y, (list, tuple)))
     assert_all_finite(given, input_name='y')
     try:
         check_classification_targets(given)
@@ -81,32 +81,38 @@ def column(y: ArrayLike) -> np.ndarray:
     if isinstance(y, (list, tuple)):
         whole = np.array(y, object)
         y = whole if whole.ndim == 1 else y
-    elif not isinstance(getattr(y, 'dtype', np.dtype(object)), np.dtype) and hasattr(y, 'tolist'):
+    elif hasattr(y, 'tolist') and _is_foreign(getattr(y, 'dtype', np.dtype(object))):
         y = np.array(y.tolist(), object)
     return column_or_1d(y, warn=True)
 
 
-def _alike(given: np.ndarray, *, is_list: bool) -> np.ndarray:
-    """Labels of one kind, objects other than text as NumPy's numbers.
+def alike(given: np.ndarray, *, is_list: bool = False) -> np.ndarray:
+    """Labels of one kind, objects other than text as NumPy's numbers; text of a list as NumPy's text.
 
     Raises:
       InputError: numbers and text, or others, are mixed, so that 1 and '1', or True and 1, would become one class.
     """
     if given.dtype != object:
         return given
-    found = {_kind(value): type(value).__name__ for value in given.tolist()}
-    if len(found) > 1 or not found.keys() <= set(_KINDS.values()):
-        raise InputError(f'y: labels must be all strings or all numbers; found {", ".join(sorted(found.values()))}')
-    if 'str' in found and not is_list:
+    kinds = {_kind(value): type(value).__name__ for value in given.tolist()}
+    if len(kinds) > 1 or not kinds.keys() <= set(_KINDS.values()):
+        raise InputError(f'y: labels must be all strings or all numbers; found {", ".join(sorted(kinds.values()))}')
+    if 'str' in kinds and not is_list:
         return given
-    alike = np.array(given.tolist())
-    if alike.dtype == object:
+    plain = [str.__str__(value) if isinstance(value, str) else value for value in given.tolist()]  # also of an Enum
+    found = np.array(plain)
+    if found.dtype == object:
         raise InputError('y: whole numbers beyond 64 bits are no labels; strings are needed')
-    return alike
+    return found
 
 
 def _kind(value: Any) -> str:
     return next((name for types, name in _KINDS.items() if isinstance(value, types)), type(value).__name__)
+
+
+def _is_foreign(dtype: Any) -> bool:
+    """Whether a type is not NumPy's, or one that scikit-learn does not know: text of any length."""
+    return not isinstance(dtype, np.dtype) or dtype.kind == 'T'
 
 
 def _is_same(value: Any, other: Any) -> bool:

@@ -156,6 +156,13 @@ class TrainedClassifier:
         return self._evaluator(len(images)).embed(self.variables, self._dataset(images))
 
     @property
+    def embedding_size(self) -> int:
+        """D of `embed`."""
+        first = {kind: tree for kind, tree in self.variables.items() if kind != SECOND}
+        embed = functools.partial(self.network.apply, train=False, method='embed')
+        return jax.eval_shape(embed, first, jax.ShapeDtypeStruct((1, *self.image_shape), np.float32)).shape[1]
+
+    @property
     def network(self) -> Network:
         return create_network(self.config, len(self.class_names), self.image_shape[0])
 
