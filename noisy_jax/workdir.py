@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import files, forms, layout, spreadsheet
 from noisy_jax.config import flatten, from_json
-from noisy_jax.errors import InputError, first_line, remedy_of, some
+from noisy_jax.errors import InputError, first_line, remedy_of, shortened, some
 
 LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
@@ -276,12 +276,23 @@ class WorkDir:
             header, rows = _table(path, LABELS_HEADER)
             columns = dict(zip(header, map(np.array, zip(*rows, strict=True)), strict=True))
             for name, dtype in _COLUMN_TYPES.items():
-                columns[name] = columns[name].astype(dtype)
-        except (OSError, ValueError, OverflowError, spreadsheet.Error) as error:
-            raise InputError(f'{path} cannot be read ({error}); a finished run with a classifier writes it') from error
+                columns[name] = _numbers(columns[name], dtype, name)
+        except (OSError, ValueError, spreadsheet.Error) as error:
+            raise InputError(f'{path} cannot be read ({error}); a finished run writes it') from error
         columns['is_suspect'] = columns['is_suspect'] == 1
         order = columns['index'].argsort()
         return {name: values[order] for name, values in columns.items()}
+
+
+def _numbers(texts: np.ndarray, dtype: type, name: str) -> np.ndarray:
+    """The texts of a column [N] as numbers; ValueError: one is none."""
+    for text in texts:
+        try:
+            dtype(text)
+        except (ValueError, OverflowError):
+            kind = '0 or 1' if name == 'is_suspect' else 'a whole number' if dtype is np.int64 else 'a number'
+            raise ValueError(f'{name}: found {shortened(str(text))!r}; {kind} is needed') from None
+    return texts.astype(dtype)
 
 
 def _table(path: pathlib.Path, needed: Sequence[str]) -> tuple[list[str], list[list[str]]]:

@@ -551,6 +551,12 @@ def test_what_dropping_leaves(pets, tmp_path, capsys):
     refused(capsys, status, '--all-suspects', 'about 2.1 of 5 (42.0 %)', 'about 2.7 of 8 (33.8 %)')
 
 
+def test_an_edited_list_is_refused_by_the_cell_that_cannot_be_read(pets, tmp_path, capsys):
+    edit(pets[1], lambda row: row | {'is_suspect': ['FALSE', 'TRUE'][int(row['is_suspect'])]})
+    words = ['labels.csv', 'is_suspect: found', '0 or 1 is needed', 'a finished run writes it']
+    refused(capsys, clean_all(pets[1], tmp_path / 'new'), *words)
+
+
 def edit(work, change):
     """Changes rows of labels.csv, as a person does."""
     with (work / 'labels.csv').open(newline='') as file:

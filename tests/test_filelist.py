@@ -290,6 +290,14 @@ def test_a_table_may_lack_separators_behind_which_nothing_is(three, name, lines)
     refused(lambda: _load(three, list=name), three / name, 'line 1', "'a.png' is not a path and a label")
 
 
+@pytest.mark.parametrize('columns', ['path,second,label', 'file,label,second', 'path,,label,note'])
+def test_a_table_of_more_columns_is_refused_by_its_header(three, columns):
+    """A label of the second is not taken for one of the third, which is empty."""
+    _text(three / 'list.csv', columns, 'a.png,cat,', 'b c.png,dog,')
+    named = ', '.join(filter(None, columns.split(',')))
+    refused(lambda: _load(three, list='list.csv'), 'line 1', f'columns {named};', 'a path and a label')
+
+
 def test_a_path_in_a_list_of_paths_may_have_semicolons(three):
     (three / 'a.png').rename(three / 'a;b.png')
     _text(three / 'paths.csv', 'path', 'a;b.png', 'b c.png')

@@ -192,10 +192,10 @@ def _rule(request: Request, changes: Changes) -> str:
     decided = f'{changes.decided.sum()} images become what was decided'
     if not options.all_suspects:
         return f'{decided}, all others stay'
-    threshold = request.issues['threshold'] if options.threshold is None else options.threshold
     same = int((suspect & (changes.new == changes.given)).sum())
     fate = 'are left out' if options.mode == 'drop' else 'get the suggested label'
-    rule = f'{suspect.sum()} label issues (clean probability below {threshold:g}) {fate}'
+    which = 'is_suspect' if options.threshold is None else f'clean probability below {options.threshold:g}'
+    rule = f'{suspect.sum()} label issues ({which}) {fate}'
     rule += f', which {same} have already' if same else ''
     return rule if options.decisions is None else f'{decided}; of the others, {rule}'
 

@@ -174,7 +174,8 @@ def _like_sets(top: _Level) -> Iterator[str]:
                 level = _level(level.path, level.folders[0])
         sets += [] if level.left_out[_LOOSE] else [set(level.folders)]
     are_named_so = len(names) > 1 and all(map(_OF_SETS.search, names))
-    if are_named_so or (not classes and len(sets) > 1 and len(set.intersection(*sets)) > 1):
+    shared = len(set.intersection(*sets)) if len(sets) > 1 else 0  # classes, rather than who sorted the images of each
+    if are_named_so or (not classes and shared >= max(len(sets), 2)):
         of = f'{_TRAIN} and {_TEST_NAMES[0]}'
         yield f'{some(names, 3)} look like sets, but are taken for classes; sets are named {of}'
 

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterator
 
 from noisy_jax import spreadsheet
-from noisy_jax.errors import InputError, shortened
+from noisy_jax.errors import InputError, shortened, some
 from noisy_jax.files import lines
 
 TABLES = {'.csv': '', '.tsv': '\t'}  # and their separators; '': that of the first row
@@ -70,6 +70,8 @@ def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str,
     for number, (line, words) in enumerate((line, words) for line, words in found if any(words)):
         widest = max(widest, len(words))
         if is_table and number == 0 and words[0].lower() in _HEADS:
+            if len(columns := [word for word in words if word]) > wanted:
+                raise InputError(f'{file}, line {line}: columns {some(columns, 4)}; {need} is needed, no other column')
             continue
         if is_table:  # a spreadsheet may leave out the last separator where the label is empty, and adds empty columns
             words = [*words, *[''] * (wanted - len(words))]
