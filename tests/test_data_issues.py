@@ -8,6 +8,7 @@ import pytest
 from conftest import refused
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from sklearn.datasets import load_digits
 from test_automatic import own_images
 
 from noisy_jax import pipeline
@@ -87,6 +88,14 @@ def test_photographs_of_one_part_are_no_duplicates_unless_they_are_nearer_than_u
     pairs = duplicates.find(np.stack([*images, copy])).pairs
     assert [5, 80] in pairs.tolist()
     assert len(pairs) < 3
+
+
+def test_drawings_of_one_class_are_no_duplicates():
+    """Digits of 8x8 pixels, scaled up: all zeros are alike, and no two are the same; one is there once more."""
+    drawn = [Image.fromarray((16 * image).clip(0, 255).astype(np.uint8)) for image in load_digits().images[:500]]
+    images = np.stack([np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC)) for image in drawn])[..., None]
+    copy = np.minimum(images[7].astype(int) + 1, 255).astype(np.uint8)
+    assert duplicates.find(np.stack([*images, copy])).pairs.tolist() == [[7, 500]]
 
 
 def test_tiny_images_are_duplicates_only_if_they_are_equal():

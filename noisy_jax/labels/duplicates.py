@@ -26,6 +26,7 @@ _RADIUS, _NEAREST = 0.25, 4  # greatest distance of candidates' waves, and how m
 _SHIFT = 2  # pixels of the grey copy by which one may be shifted
 _CLIP, _LEAST = 4.0, 0.45  # levels of 255 up to which fine structure counts; its least correlation
 _DEVIATIONS, _RANDOM = 6, 1000  # beyond the correlation of random pairs, of which so many are looked at
+_OTHERS, _ROUNDS = 20, 3  # candidates that are no duplicates, from which on they tell how alike such are
 _FLAT = 2.0  # standard deviation in levels of 255 below which an image shows nothing; the least of CIFAR-10 has 8
 
 
@@ -96,6 +97,8 @@ def find(*images: Any, seed: int = 0) -> Duplicates:
             if kind == MIRRORED:
                 pairs = pairs[~_contains(found[-1][0], pairs)]  # a symmetric picture is near its copy both ways
             similarity = _similarity(images, pairs, mirrored=kind == MIRRORED)
+            if kind == NEAR:
+                bound = _above_the_others(similarity, bound)
             close = similarity >= bound
             found.append((pairs[close], np.full(close.sum(), KINDS.index(kind)), similarity[close]))
     return Duplicates(*(np.concatenate(part) for part in zip(*found, strict=True)), np.flatnonzero(is_flat))
@@ -162,9 +165,26 @@ def _bound(images: tuple[Any, ...], rows: np.ndarray, seed: int) -> float:
     """
     pairs = np.sort(np.random.default_rng(seed).choice(rows, (_RANDOM, 2)), axis=1)
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    found = np.arctanh(np.minimum(_similarity(images, pairs), 0.999999))
+    return max(_LEAST, _beyond(_similarity(images, pairs)))
+
+
+def _above_the_others(similarity: np.ndarray, bound: float) -> float:
+    """The bound; where all images are alike, a higher one if candidates below it are nearly as similar as it says.
+
+    So are drawings of one class, such as handwritten zeros, while random pairs are of different classes. Each time that
+    it rises more candidates are below. Of other images those below are crops and such, too far off to be told.
+    """
+    for _ in range(_ROUNDS if bound > _LEAST else 0):
+        others = similarity[similarity < bound]
+        bound = max(bound, _beyond(others)) if len(others) >= _OTHERS else bound
+    return bound
+
+
+def _beyond(similarity: np.ndarray) -> float:
+    """Six robust standard deviations above the median of correlations."""
+    found = np.arctanh(np.minimum(similarity, 0.999999))
     spread = 1.4826 * np.median(np.abs(found - np.median(found)))
-    return max(_LEAST, float(np.tanh(np.median(found) + _DEVIATIONS * spread)))
+    return float(np.tanh(np.median(found) + _DEVIATIONS * spread))
 
 
 def _similarity(images: tuple[Any, ...], pairs: np.ndarray, *, mirrored: bool = False) -> np.ndarray:
