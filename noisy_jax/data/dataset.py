@@ -20,7 +20,6 @@ NO_LABEL = -1  # label of an image that only pre-training sees
 _MISSING = ('nan', 'NaN', 'NaT', 'NA', '<NA>', 'N/A', 'None', 'NULL', 'null')  # as pandas, R and databases write
 _DIGITS = 19  # of numbers that are too large for int64
 _LOOKED_AT = 256  # images, for pixels that cannot be meant
-_PIXELS, _MANY = 2**16, 16  # of them; images whose mean is not that of one scene
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -199,39 +198,6 @@ def warn_of_blank(images: np.ndarray, white: float, source: object) -> None:
         warn_once(f'{source}: all pixels are {brightest:.4g}, of {white} for white')
     elif darkest >= 0 and brightest <= white / 128:
         warn_once(f'{source}: the brightest pixel is {brightest:.4g}, of {white} for white: all but black')
-
-
-def warn_of_other_scale(images: lazy.Images, mean: Sequence[float], std: Sequence[float], source: object) -> None:
-    """Warns of images that are dark, bright or pale beside those of training, as pixels of another scale are.
-
-    Args:
-      images: uint8 [N, H, W, C].
-      mean: of the pixels of training in [0, 1], by channel.
-      std: their standard deviation; 0.5 or more is not that of pixels: it was set, or the channel has one value.
-      source: how the warning begins.
-    """
-    known = np.less(std, 0.5)
-    if not known.any() or not len(images):
-        return
-    mean, std = np.array(mean)[known], np.array(std)[known]
-    pixels = images[spread(len(images), _LOOKED_AT)].reshape(-1, images.shape[-1])
-    pixels = pixels[spread(len(pixels), _PIXELS)][:, known] / 255
-    low, high = np.quantile(pixels, (0.01, 0.99), axis=0)
-    middle, spreads = pixels.mean(0), pixels.std(0)
-    how, is_pale = '', spreads < std / 3
-    is_dark, is_bright = is_pale & (high < mean / 4), is_pale & (1 - low < (1 - mean) / 4)
-    of_many = len(images) >= _MANY  # single photographs may be pale, in one colour above all
-    if is_pale.any() if of_many else (is_dark.all() or is_bright.all()):
-        kinds = (('all but black', is_dark), ('all but white', is_bright), ('of little contrast', is_pale))
-        how = next(name for name, found in kinds if np.array_equal(found, is_pale))
-        if not is_pale.all():
-            how += f' in channel {", ".join(map(str, np.flatnonzero(known)[is_pale]))}'
-    elif np.all(spreads > 3 * std):
-        how = 'of far more contrast'
-    elif np.all(np.abs(middle - mean) > std) and of_many:
-        how = 'of another brightness'
-    if how:
-        warn_once(f'{source}: {how} beside the images of training; are the pixels of the same scale?')
 
 
 def warn_of_empty(label: np.ndarray, class_names: Sequence[str], source: object) -> None:

@@ -9,12 +9,10 @@ from ml_collections import ConfigDict
 
 from noisy_jax import data
 from noisy_jax.data import embeddings, lazy, noise
-from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums, warn_of_other_scale
-from noisy_jax.data.pixels import statistics
-from noisy_jax.data.rows import split, spread
+from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums
+from noisy_jax.data.rows import split
+from noisy_jax.data.scale import Scale
 from noisy_jax.errors import InputError
-
-_LOOKED_AT = 256  # images, of whose pixels mean and deviation are noted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +49,9 @@ class Splits:
         return notes + ([str(self.labelled.levels)] if self.labelled.levels else [])
 
     @functools.cached_property
-    def pixels(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of the pixels in [0, 1], one per channel, of some labelled images."""
-        return statistics(self.labelled.image, spread(len(self.labelled), _LOOKED_AT))
+    def scale(self) -> Scale:
+        """That of the labelled images."""
+        return Scale.of(self.labelled.image)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -62,7 +60,7 @@ class Splits:
             'classes': list(self.labelled.class_names),
             'image_shape': list(self.labelled.image.shape[1:]),  # H, W, C
             'levels': self.labelled.levels,  # of deep images; else null
-            'pixels': dict(zip(('mean', 'std'), self.pixels, strict=True)),  # in [0, 1], by channel
+            'pixels': self.scale.describe(),
             'images': len(self.labelled),
             'held_out': len(self.valid_rows),
             'unlabelled': len(self.pool) - len(self.train),
@@ -122,7 +120,7 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     added = noise.describe(labelled, config.noise)
     found = Splits(labelled, train_rows, valid_rows, train, valid, pool, test, added, outside)
     if test is not None:
-        warn_of_other_scale(test.image, *found.pixels, 'test images')
+        found.scale.warn_of_other(test.image, 'test images')
     return found
 
 

@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 
 from noisy_jax import files, forms, layout, schedule, settings
 from noisy_jax.config import completed, from_json
-from noisy_jax.data.dataset import Dataset, warn_of_other_scale
+from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.lazy import Images
+from noisy_jax.data.scale import Scale
 from noisy_jax.errors import InputError
 from noisy_jax.models.network import Network
 from noisy_jax.training import compiling, leaves, memory, outcome
@@ -30,7 +31,6 @@ from noisy_jax.workdir import WorkDir
 
 OWN = _WEIGHTS, _DESCRIPTION = 'model.safetensors', 'model.json'  # what `save` writes
 ESTIMATOR = 'estimator.json'  # beside them, where the `save` of an estimator wrote all
-_PIXELS = 'mean', 'std'
 _FORM = {'classes': [str], 'image_shape': [int, int, int], 'pixels?': layout.PIXELS, 'config': dict}
 _REMEDY = 'take a folder that `save` wrote'
 
@@ -45,7 +45,7 @@ class TrainedClassifier:
       class_names: C names.
       image_shape: (H, W, C) of the images that it takes.
       levels: which values of deep image files became black and white in training; None: there were none.
-      pixels: mean and standard deviation of those of training in [0, 1], by channel; None: an earlier version's.
+      scale: of the pixels of training; None: an earlier version's.
 
     Example:
       >>> classifier = TrainedClassifier.of_run('runs/photos')
@@ -57,7 +57,7 @@ class TrainedClassifier:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     levels: Levels | None = None
-    pixels: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    scale: Scale | None = None
 
     @classmethod
     def of_run(cls, workdir: str | os.PathLike) -> 'TrainedClassifier':
@@ -77,7 +77,7 @@ class TrainedClassifier:
             raise InputError(f'{folder.path}: this run has no classifier; {why}')
         data = folder.load_json('data')
         names, shape = tuple(data['classes']), tuple(data['image_shape'])
-        found = cls(_outcome(folder, phase), config, names, shape, _levels(data), _pixels(data))
+        found = cls(_outcome(folder, phase), config, names, shape, _levels(data), Scale.load(data.get('pixels')))
         found._check(f'{folder.path}/config.json and data.json')
         return found
 
@@ -101,7 +101,8 @@ class TrainedClassifier:
             raise InputError(f'{path}: {_WEIGHTS} and {_DESCRIPTION} are not what `save` wrote; {_REMEDY}')
         config = completed(saved, settings.sections(), path / _DESCRIPTION)
         names, shape = tuple(description['classes']), tuple(description['image_shape'])
-        found = cls(unflatten_dict(arrays, sep='/'), config, names, shape, levels, _pixels(description))
+        scale = Scale.load(description.get('pixels'))
+        found = cls(unflatten_dict(arrays, sep='/'), config, names, shape, levels, scale)
         found._check(path / _DESCRIPTION)
         return found
 
@@ -127,7 +128,7 @@ class TrainedClassifier:
             forms.read(path / _DESCRIPTION, _FORM, 'take a new or an empty folder')
         arrays = {name: np.ascontiguousarray(array) for name, array in flatten_dict(self.variables, sep='/').items()}
         shape, config = list(self.image_shape), self.config.to_dict()
-        pixels = self.pixels and dict(zip(_PIXELS, self.pixels, strict=True))
+        pixels = self.scale and self.scale.describe()
         description = {'classes': list(self.class_names), 'image_shape': shape, 'levels': self.levels}
         description |= {'pixels': pixels, 'config': config}
         description = leaves.signed(description, arrays)
@@ -186,7 +187,7 @@ class TrainedClassifier:
                         f'{described_by}: the weights are of another network ({name} is {shapes.get(name)}, '
                         f'{like.shape} is needed)'
                     )
-        if any(len(values) != channels for values in self.pixels or ()):
+        if self.scale and any(len(values) != channels for values in self.scale.describe().values()):
             raise InputError(f'{described_by}: pixels: one number for each of {channels} channels is needed')
         if found := leaves.not_finite(self.variables):
             raise InputError(f'{described_by}: NaN or infinite values of {found}; no classifier')
@@ -198,8 +199,8 @@ class TrainedClassifier:
         if images.shape[1:] != self.image_shape or images.dtype != np.uint8:
             wanted = ', '.join(map(str, self.image_shape))
             raise InputError(f'images: found {images.dtype} {images.shape}; uint8 [N, {wanted}] is needed')
-        if self.pixels:
-            warn_of_other_scale(images, *self.pixels, 'images')
+        if self.scale:
+            self.scale.warn_of_other(images, 'images')
         return Dataset(images, np.zeros(len(images), np.int32), self.class_names)
 
     def _evaluator(self, images: int) -> Evaluator:
@@ -215,11 +216,6 @@ class TrainedClassifier:
 def _levels(description: dict[str, Any]) -> Levels | None:
     levels = description.get('levels')  # earlier versions have none
     return levels and Levels(*map(float, levels))
-
-
-def _pixels(description: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    pixels = description.get('pixels')  # earlier versions have none
-    return pixels and tuple(tuple(pixels[name]) for name in _PIXELS)
 
 
 def _outcome(folder: WorkDir, phase: str) -> Variables:

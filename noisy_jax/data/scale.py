@@ -1,0 +1,95 @@
+"""Whether images are scaled as those of training were, by what is kept of the pixels of these."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from noisy_jax.data import lazy
+from noisy_jax.data.pixels import statistics
+from noisy_jax.data.rows import spread
+from noisy_jax.errors import warn_once
+
+_LOOKED_AT, _PIXELS = 256, 2**16  # images, and pixels of them
+_MANY = 16  # images whose mean is not that of one scene
+_RARE = 0.02  # share of the images of training that may be beyond what is kept of each
+
+
+class Scale(NamedTuple):
+    """Of the pixels of training in [0, 1], a number for each channel; the last three are None of an earlier version.
+
+    Attributes:
+      mean: of all.
+      std: their standard deviation; 0.5 or more is not that of pixels: it was set, or the channel has one value.
+      contrast: standard deviation within an image, which few images are below.
+      darkest: mean of an image, which few are below.
+      brightest: the same, which few are above.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    contrast: tuple[float, ...] | None = None
+    darkest: tuple[float, ...] | None = None
+    brightest: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, images: lazy.Images) -> 'Scale':
+        """That of some of the images, uint8 [N, H, W, C]."""
+        some = images[spread(len(images), _LOOKED_AT)]
+        means, contrasts = _of_each(some)
+        kept = (np.quantile(contrasts, _RARE, axis=0), *np.quantile(means, (_RARE, 1 - _RARE), axis=0))
+        return cls(*statistics(some, np.arange(len(some))), *(tuple(np.round(each, 4).tolist()) for each in kept))
+
+    @classmethod
+    def load(cls, described: dict[str, Any] | None) -> 'Scale | None':
+        """What `describe` gave; None: an earlier version gave nothing."""
+        return described and cls(**{name: tuple(values) for name, values in described.items()})
+
+    def describe(self) -> dict[str, Any]:
+        """For JSON."""
+        return {name: list(values) for name, values in self._asdict().items() if values is not None}
+
+    def warn_of_other(self, images: lazy.Images, source: object) -> None:
+        """Warns of images uint8 [N, H, W, C] that are dark, bright or pale beside those of training.
+
+        So are pixels of another scale. All may be of one class, the darkest or palest: less of them is asked for.
+
+        Args:
+          images: as the network sees them.
+          source: how the warning begins.
+        """
+        known = np.less(self.std, 0.5)
+        if not known.any() or not len(images):
+            return
+        mean, std = np.array(self.mean)[known], np.array(self.std)[known]
+        some = images[spread(len(images), _LOOKED_AT)][..., known]
+        pixels = some.reshape(-1, some.shape[-1])
+        pixels = pixels[spread(len(pixels), _PIXELS)] / 255
+        low, high = np.quantile(pixels, (0.01, 0.99), axis=0)
+        middle, spreads = pixels.mean(0), pixels.std(0)
+        own_mean, own_contrast = (np.median(each, axis=0) for each in _of_each(some))
+        how, is_pale = '', spreads < std / 3
+        if self.contrast:
+            is_pale &= own_contrast < np.array(self.contrast)[known]
+        is_usual = False
+        if self.darkest and self.brightest:
+            darkest, brightest = np.array(self.darkest)[known], np.array(self.brightest)[known]
+            is_usual = np.any((darkest <= own_mean) & (own_mean <= brightest))
+        is_dark, is_bright = is_pale & (high < mean / 4), is_pale & (1 - low < (1 - mean) / 4)
+        of_many = len(images) >= _MANY  # single photographs may be pale, in one colour above all
+        if is_pale.any() if of_many else (is_dark.all() or is_bright.all()):
+            kinds = (('all but black', is_dark), ('all but white', is_bright), ('of little contrast', is_pale))
+            how = next(name for name, found in kinds if np.array_equal(found, is_pale))
+            if not is_pale.all():
+                how += f' in channel {", ".join(map(str, np.flatnonzero(known)[is_pale]))}'
+        elif np.all(spreads > 3 * std):
+            how = 'of far more contrast'
+        elif np.all(np.abs(middle - mean) > std) and of_many and not is_usual:
+            how = 'of another brightness'
+        if how:
+            warn_once(f'{source}: {how} beside the images of training; are the pixels of the same scale?')
+
+
+def _of_each(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation within each image, in [0, 1] by channel: two of [N, C]."""
+    values = images.reshape(len(images), -1, images.shape[-1])
+    return values.mean(1) / 255, values.std(1) / 255
