@@ -43,7 +43,8 @@ FORMS: dict[str, tuple[forms.Form, str]] = {
         AGAIN,
     ),
     'labels/judge': (
-        {'noise_rate': [float, float], 'judge': str, 'aurocs': {str: float}, 'fault': str, 'copies?': float},
+        {'noise_rate': [float, float], 'judge': str, 'aurocs': {str: float}, 'fault': str}
+        | {'copies?': float, 'size?': float},
         AGAIN,
     ),
 }

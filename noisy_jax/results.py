@@ -8,7 +8,7 @@ from noisy_jax import schedule
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
-from noisy_jax.labels import classical, data_issues, embedding_map, issues, selection, verdict
+from noisy_jax.labels import classical, data_issues, embedding_map, issues, judges, selection, verdict
 from noisy_jax.labels.features import Features
 from noisy_jax.labels.issues import LabelIssues
 from noisy_jax.labels.planted import Verdict
@@ -107,14 +107,10 @@ def find_data_issues(
     splits = context.splits
     sets = {'train': splits.labelled, 'test': splits.test}
     parts = [data_issues.Part(name, s.id, s.label, s.broken) for name, s in sets.items() if s is not None]
-    is_trusted = found is not None and found.verdict is not None and not found.verdict.fault
-    looked = data_issues.find(
-        splits.labelled.label,
-        context.look.duplicates,
-        known,
-        found.probabilities if is_trusted else None,
-        seed=context.config.seed,
-    )
+    labels, judged, probabilities = splits.labelled.label, found and found.verdict, None
+    if judged and not judged.fault:
+        probabilities = judges.balanced(judged.probabilities, labels, judged.size)  # none is preferred for its size
+    looked = data_issues.find(labels, context.look.duplicates, known, probabilities, seed=context.config.seed)
     return data_issues.save(folder, looked, parts, splits.labelled.class_names)
 
 

@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.metrics import average_precision_score
 
 from noisy_jax import errors
-from noisy_jax.labels import classical, cross_fit, judges, verdict
+from noisy_jax.labels import class_sizes, classical, cross_fit, judges, verdict
 from noisy_jax.labels.features import Features, reduce
 
 
@@ -43,6 +44,56 @@ def test_a_small_class_is_not_suspect_for_being_small():
     found = judges.balanced(np.array([[0.75, 0.25], [0.9, 0.1], [0.5, 0.5], [0.0, 1.0]], np.float32), labels)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, [[0.5, 0.5], [0.75, 0.25], [0.25, 0.75], [0, 1]], atol=1e-7)
+
+
+def test_a_power_of_the_share_says_how_much_the_size_of_a_class_counts():
+    labels, raw = np.array([0, 0, 0, 1]), np.array([[0.75, 0.25], [0.9, 0.1], [0.5, 0.5], [0.0, 1.0]], np.float32)
+    np.testing.assert_array_equal(judges.balanced(raw, labels, 0.0), raw)
+    root = np.sqrt(3)
+    np.testing.assert_allclose(judges.balanced(raw, labels, 0.5)[0], [root / (1 + root), 1 / (1 + root)], rtol=1e-6)
+    rest = judges.balanced(judges.balanced(raw, labels, 0.3), labels, 0.7)
+    np.testing.assert_allclose(rest, judges.balanced(raw, labels), rtol=1e-5)  # three roundings of float32
+
+
+def _folders(stray, seed):
+    """800 and 80 images; of the larger, and of each in proportion, so many `stray` in the other; a clear judge."""
+    rng = np.random.default_rng(seed)
+    true = np.repeat([0, 1], [800, 80])
+    labels = true.copy()
+    for label, share in enumerate(stray):
+        rows = rng.choice(np.flatnonzero(true == label), int(share * np.sum(true == label)), replace=False)
+        labels[rows] = 1 - label
+    distance = rng.normal(np.where(true == 0, -2, 2), 1.5)  # log-odds, balanced
+    second = 1 / (1 + np.exp(-2 * distance))
+    return np.stack([1 - second, second], 1).astype(np.float32), labels, true != labels
+
+
+def test_strays_of_the_large_class_and_folders_alike_are_told_apart():
+    """5 % of each class, 40 images of the large one in the small; then 5 % of each folder."""
+    sorted_by_people, searched_by_name = (
+        np.mean([class_sizes.exponent(*_folders(stray, seed)[:2]) for seed in range(10)])
+        for stray in ((0.05, 0.05), (0.005, 0.5))
+    )
+    assert 0.5 < sorted_by_people <= 1
+    assert 0 <= searched_by_name < sorted_by_people - 0.2
+
+
+def test_the_list_of_a_small_folder_full_of_strays_is_the_better_for_it():
+    probabilities, labels, wrong = _folders((0.05, 0.05), 0)
+    size = class_sizes.exponent(probabilities, labels)
+    found = [
+        average_precision_score(wrong, judges.suspicion(judges.balanced(probabilities, labels, -power), labels))
+        for power in (0, size)
+    ]
+    assert found[1] > found[0] + 0.1
+
+
+def test_classes_of_one_size_tell_nothing_of_it():
+    labels = np.repeat([0, 1, 2], 20)
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 60).astype(np.float32)
+    assert class_sizes.exponent(probabilities, labels) == pytest.approx(0.5)
+    with_a_gap = np.column_stack([probabilities, np.zeros(60, np.float32)])  # a class that nobody gave
+    assert 0 <= class_sizes.exponent(with_a_gap, labels) <= 1
 
 
 def test_a_class_that_nobody_gave_does_not_win():

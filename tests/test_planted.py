@@ -214,11 +214,12 @@ def test_the_judge_whose_features_know_the_classes_wins():
 
 
 def test_what_is_as_frequent_as_its_class_is_not_suspect():
-    """A judge that knows the classes' shares alone has no reason to doubt the small one."""
+    """A judge that knows the classes' shares alone tells of no image, and nothing of how errors spread over classes."""
     labels = np.repeat([0, 1, 2], [140, 50, 10])
     shares = {'shares': lambda given, _: np.tile(np.bincount(given, minlength=3) / 200, (200, 1)).astype(np.float32)}
     verdict = planted.compete(shares, labels, 3)
-    np.testing.assert_allclose(verdict.probabilities, 1 / 3, atol=1e-6)
+    assert verdict.size == pytest.approx(0.5, abs=0.01)
+    np.testing.assert_allclose(judges.balanced(verdict.probabilities, labels, verdict.size), 1 / 3, atol=1e-6)
     assert verdict.aurocs['shares'] == pytest.approx(0.5, abs=1e-6)
     assert 'not clearly more than the 70 %' in verdict.fault
 

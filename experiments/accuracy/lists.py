@@ -34,6 +34,7 @@ from experiments import record
 from experiments.accuracy import cifar10
 from noisy_jax.labels import classical, judges
 from noisy_jax.labels.features import Features
+from noisy_jax.labels.planted import Verdict
 from noisy_jax.workdir import WorkDir
 
 RESULTS = record.RESULTS / 'lists.json'
@@ -46,13 +47,16 @@ class Kind:
     Attributes:
       human: whose labels, a column of cifar10n_labels.npz.
       count: random images of all classes, unless
-      classes: gives (images, wrong ones among them) by name of the given class.
+      classes: gives (images, wrong ones among them) by name of the given class, as of folders that were searched for by
+        name, or
+      sizes: gives images by name of their true class, as of photographs that people sorted.
       seeds: of the folders.
     """
 
     human: str
     count: int = 0
     classes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
     seeds: tuple[int, ...] = (11, 12)
 
 
@@ -63,6 +67,10 @@ FOLDERS = {
     '5 classes of 1,500, 5 %': Kind(
         'random_label2',
         classes={'airplane': (600, 30), 'ship': (400, 20), 'truck': (250, 13), 'bird': (150, 8), 'frog': (100, 4)},
+    ),
+    '3 classes of 600, sorted': Kind('random_label1', sizes={'dog': 400, 'cat': 150, 'horse': 50}, seeds=(11, 12, 13)),
+    '5 classes of 1,500, sorted': Kind(
+        'random_label2', sizes={'airplane': 600, 'ship': 400, 'truck': 250, 'bird': 150, 'frog': 100}
     ),
     '10 classes of 1,500, 9 %': Kind('aggre_label', 1500, seeds=(11, 12, 13)),
     '10 classes of 5,000, 9 %': Kind('aggre_label', 5000, seeds=(11,)),
@@ -75,8 +83,15 @@ FOLDERS = {
 def choose(kind: Kind, seed: int, true: np.ndarray, said: np.ndarray, names: list[str]) -> np.ndarray:
     """The rows of a folder, in random order."""
     rng = np.random.default_rng(seed)
-    if not kind.classes:
+    if kind.count:
         return rng.choice(len(true), kind.count, replace=False)
+    if kind.sizes:
+        wanted = np.isin(said, [names.index(name) for name in kind.sizes])
+        of_each = [
+            rng.choice(np.flatnonzero((true == names.index(n)) & wanted), size, replace=False)
+            for n, size in kind.sizes.items()
+        ]
+        return rng.permutation(np.concatenate(of_each))
     wanted, rows = [names.index(name) for name in kind.classes], []
     for label, (count, wrong) in zip(wanted, kind.classes.values(), strict=True):
         bad = np.flatnonzero((said == label) & (true != label) & np.isin(true, wanted))
@@ -146,6 +161,7 @@ def ours(folder: pathlib.Path, name: str, *changes: str) -> dict[str, Any]:
     result['recall'] = float(wrong[listed].sum() / wrong.sum())
     claims = ('expected_precision', 'precision_interval', 'estimated_noise_rate', 'noise_rate_interval')
     result |= {key: found[key] for key in (*claims, 'judge', 'trusted')}
+    result['sizes_even'] = sizes_even(work, wrong)
     result['seconds'] = sum(phase['seconds'] for phase in summary['phases'])
     out = folder / f'{name}_clean.csv'
     command('noisy_jax.clean', f'--workdir={workdir}', f'--out={out}', '--all-suspects', '--write', may_refuse=True)
@@ -156,6 +172,12 @@ def ours(folder: pathlib.Path, name: str, *changes: str) -> dict[str, Any]:
     result['wrong_after'] = int(np.sum(after != true))
     out.unlink(missing_ok=True)
     return result
+
+
+def sizes_even(work: WorkDir, wrong: np.ndarray) -> dict[str, float]:
+    """The order by the same judge, were a small class as suspect as a large one."""
+    verdict, given = Verdict.load(work), work.load_array('labels/given')
+    return order(wrong, judges.suspicion(judges.balanced(verdict.probabilities, given, verdict.size), given))
 
 
 def order(wrong: np.ndarray, suspicion: np.ndarray) -> dict[str, float]:
@@ -224,6 +246,16 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     for name, found in results.items():
         cells = [_claims(found[names[0]]) for names in _LISTS.values()]
         lines.append(f'| {name} | {" | ".join(cells)} | {found["ours, quick"]["noise"]:.3f} |')
+    lines += [
+        '',
+        '| average precision (AUROC) | classical | were sizes even | outside | were sizes even |',
+        f'|{"---|" * 5}',
+    ]
+    for kind in (name for name, each in FOLDERS.items() if not each.count):
+        of_kind = [found for name, found in results.items() if name.rpartition(' #')[0] == kind]
+        ours_ = [[found[names[0]] for found in of_kind] for names in _LISTS.values()]
+        cells = [_mean(rows) for lists in ours_ for rows in (lists, [row['sizes_even'] for row in lists])]
+        lines.append(f'| {kind} | {" | ".join(cells)} |')
     trained = [(name, found) for name, found in results.items() if 'ours, normal' in found]
     lines += ['', '| average precision (AUROC) | quick | normal | judge | minutes of training |', f'|{"---|" * 5}']
     for name, found in trained:

@@ -92,10 +92,13 @@ def _remembered(judge: Judge) -> Judge:
     return remembering
 
 
-def balanced(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Probabilities [N, C] divided by each class's share of `labels`: a small class is not suspect for being small."""
+def balanced(probabilities: np.ndarray, labels: np.ndarray, power: float = 1.0) -> np.ndarray:
+    """Probabilities [N, C] divided by a power of each class's share of `labels`.
+
+    With 1 a small class is not suspect for being small, with 0 as suspect as it is small.
+    """
     shares = np.bincount(labels, minlength=probabilities.shape[1]) / len(labels)
-    found = probabilities / np.maximum(shares, 1 / len(labels))
+    found = probabilities / np.maximum(shares, 1 / len(labels)) ** power
     return (found / found.sum(1, keepdims=True)).astype(np.float32)
 
 

@@ -18,10 +18,12 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
 from noisy_jax.errors import InputError
+from noisy_jax.labels import class_sizes
 from noisy_jax.labels.judges import Judge, balanced, suspicion
 from noisy_jax.workdir import WorkDir
 
 _WRONG, _FILE, _KEPT = 'labels/wrong', 'labels/judge', ('noise_rate', 'judge', 'aurocs', 'fault')
+_ADDED = 'copies', 'size'  # earlier versions have none
 _SHARE, _ENOUGH, _MOST = 0.1, 1000, 8  # of the labels; planted errors, and repetitions for them
 _TAILS = np.linspace(0.3, 0.95, 14)  # of the planted errors, whose tails are compared
 _STARTS = (0.02, 0.1, 0.3, 0.5)  # shares of wrong labels
@@ -102,13 +104,14 @@ class Verdict:
     """What the best of several judges says.
 
     Attributes:
-      probabilities: float32 [N, C], its class probabilities, balanced by the classes' shares.
+      probabilities: float32 [N, C], its class probabilities, balanced by the classes' shares but for `size`.
       wrong: float64 [3, N], the probability that a label is wrong: low, estimated, high.
       noise_rate: (low, high), the share of wrong labels.
       judge: its name.
       aurocs: of uniformly planted errors, by judge.
       fault: why its list is not to be trusted; '' where nothing speaks against it.
       copies: how often each image is there, in the mean: so much less do their labels tell.
+      size: power of the classes' shares that speaks for large classes, as of `class_sizes.exponent`.
     """
 
     probabilities: np.ndarray
@@ -118,6 +121,7 @@ class Verdict:
     aurocs: dict[str, float]
     fault: str
     copies: float = 1.0
+    size: float = 0.0
 
     @classmethod
     def load(cls, folder: WorkDir) -> 'Verdict':
@@ -128,7 +132,8 @@ class Verdict:
             raise InputError(
                 f'{folder.path}/{_WRONG}.npy: values outside 0 to 1; rerun the command of the run to write it'
             )
-        return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT}, copies=kept.get('copies', 1.0))
+        added = {name: kept[name] for name in _ADDED if name in kept}
+        return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT}, **added)
 
     def of_copies(self, place: np.ndarray) -> 'Verdict':
         """That of images of which each is the one at `place` [N] of these."""
@@ -139,7 +144,7 @@ class Verdict:
     def save(self, folder: WorkDir) -> None:
         folder.save_array('pred_probs', self.probabilities)
         folder.save_array(_WRONG, self.wrong)
-        folder.save_json(_FILE, {name: getattr(self, name) for name in (*_KEPT, 'copies')})
+        folder.save_json(_FILE, {name: getattr(self, name) for name in (*_KEPT, *_ADDED)})
 
     def numbers(self, suspect: np.ndarray) -> dict[str, Any]:
         """What summary.json says of it, for a list bool [N]."""
@@ -176,12 +181,13 @@ def compete(
     aurocs = {name: trial.auroc for name, trial in trials.items()}
     best = max(aurocs, key=aurocs.get)
     raw = judges[best](labels, seed)
-    probabilities = balanced(raw, labels)
-    confused = _trials({best: judges[best]}, labels, num_classes, probabilities, seed)[best]
+    size = class_sizes.exponent(balanced(raw, labels), labels)
+    probabilities = balanced(raw, labels, 1 - size)
+    confused = _trials({best: judges[best]}, labels, num_classes, probabilities, seed, size)[best]
     copies = len(labels) / (different or len(labels))
     wrong = _claims(confused, suspicion(probabilities, labels), copies)
     fault = _fault(confused.auroc_against_right(wrong[1].mean()), np.mean(raw.argmax(1) == labels), labels, copies)
-    return Verdict(probabilities, wrong, _interval(wrong, copies), best, aurocs, fault, copies)
+    return Verdict(probabilities, wrong, _interval(wrong, copies), best, aurocs, fault, copies, size)
 
 
 def _fault(auroc: float, agreement: float, labels: np.ndarray, copies: float = 1.0) -> str:
@@ -252,16 +258,24 @@ def plant(
 
 
 def _trials(
-    judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, probabilities: np.ndarray | None, seed: int
+    judges: Mapping[str, Judge],
+    labels: np.ndarray,
+    num_classes: int,
+    probabilities: np.ndarray | None,
+    seed: int,
+    size: float = 0.0,
 ) -> dict[str, Trial]:
-    """A trial of each judge, all with the same errors, planted by `probabilities` [N, C] or uniformly."""
+    """A trial of each judge, all with the same errors, planted by `probabilities` [N, C] or uniformly.
+
+    `size` as of a `Verdict`.
+    """
     repetitions = int(np.clip(np.ceil(_ENOUGH / (_SHARE * len(labels))), 1, _MOST))
     planted: dict[str, list[np.ndarray]] = {name: [] for name in judges}
     rest: dict[str, list[np.ndarray]] = {name: [] for name in judges}
     for number in range(repetitions):
         rows, changed = plant(labels, num_classes, probabilities, np.random.default_rng([seed, number]))
         for name, judge in judges.items():
-            found = suspicion(balanced(judge(changed, seed + number), changed), changed)
+            found = suspicion(balanced(judge(changed, seed + number), changed, 1 - size), changed)
             planted[name].append(found[rows])
             rest[name].append(np.delete(found, rows))
     return {name: Trial(np.concatenate(planted[name]), np.concatenate(rest[name]), repetitions) for name in judges}
