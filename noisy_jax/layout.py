@@ -44,7 +44,7 @@ FORMS: dict[str, tuple[forms.Form, str]] = {
     ),
     'labels/judge': (
         {'noise_rate': [float, float], 'judge': str, 'aurocs': {str: float}, 'fault': str}
-        | {'copies?': float, 'size?': float},
+        | {'copies?': float, 'size?': float, 'sharpness?': float},
         AGAIN,
     ),
 }

@@ -19,8 +19,8 @@ from PIL import Image
 
 from noisy_jax import data
 from noisy_jax.clean import __main__ as command
-from noisy_jax.clean import copies, readback
-from noisy_jax.clean.changes import decide, unchanged
+from noisy_jax.clean import copies, estimate, readback
+from noisy_jax.clean.changes import Changes, decide, unchanged
 from noisy_jax.data import arrays, folder, identity
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.errors import InputError
@@ -541,6 +541,17 @@ def test_the_rate_of_the_run_counts(pets, tmp_path, capsys):
     assert clean_all(pets[1], tmp_path / 'new') == 0
     # Clean probabilities .3 and .8 times .4 / .6125.
     assert 'about 4.8 of 8 (60.0 %) before, about 3 of 8 (37.2 %) after' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('sharpness', 'share'), [(1, 0.2 / 0.5), (2, 0.04 / (0.04 + 2 * 0.0225)), (16, 1 / (1 + 2 * 0.01))]
+)
+def test_a_suggestion_is_right_as_often_as_its_sharpened_probability_says(sharpness, share):
+    names = np.array(['a', 'b'], object)
+    changes = Changes(np.arange(2), names, names[::-1], np.zeros(2, bool), np.ones(2, bool), ('a', 'b', 'c', 'd'))
+    probabilities = np.float32([[0.5, 0.2, 0.15, 0.15], [0.2, 0.5, 0.15, 0.15]])
+    found = estimate.after(np.array([1.0, 0.5]), changes, probabilities, sharpness)
+    assert found.wrong == pytest.approx(2 - 1.5 * share, abs=1e-2 if sharpness == 16 else 1e-6)
 
 
 def test_what_dropping_leaves(pets, tmp_path, capsys):

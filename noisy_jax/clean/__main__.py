@@ -95,7 +95,8 @@ def clean(options: argparse.Namespace, command: str) -> None:
         changes = dropped
         if options.mode != 'drop':
             changes = suggest(decided, labels, drop=False, threshold=options.threshold)
-        after = estimate.after(wrong, changes, probabilities)
+        verdict = Verdict.load(folder) if 'judge' in request.issues else None
+        after = estimate.after(wrong, changes, probabilities, verdict.sharpness if verdict else 1.0)
     checks.something_left(changes)
     found = None
     if not request.is_list or request.has_data or request.needs_originals(changes):
@@ -111,8 +112,8 @@ def clean(options: argparse.Namespace, command: str) -> None:
     estimates = estimated(request, before, after)
     _say(planned(request, changes, found, estimates))
     if options.all_suspects:
-        # Cautiously: by the least that a judge says of each label.
-        least = Verdict.load(folder).wrong[0] if 'judge' in request.issues else wrong
+        # Cautiously: by the least that a judge says of each label, and by its own doubts of what it suggests.
+        least = verdict.wrong[0] if verdict else wrong
         checks.suggestions(
             changes,
             decided,

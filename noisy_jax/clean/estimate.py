@@ -40,7 +40,9 @@ def before(wrong: np.ndarray, issues: dict[str, Any]) -> Count:
     return Count(float(wrong.sum()), len(wrong), interval)
 
 
-def after(wrong: np.ndarray, changes: Changes, probabilities: np.ndarray | None = None) -> Count:
+def after(
+    wrong: np.ndarray, changes: Changes, probabilities: np.ndarray | None = None, sharpness: float = 1.0
+) -> Count:
     """The count of the new labels.
 
     A label that a person decided on counts as right, one that stays is wrong as before. A suggested label is right
@@ -50,15 +52,17 @@ def after(wrong: np.ndarray, changes: Changes, probabilities: np.ndarray | None 
       wrong: float64 [N], as `wrong_given` returns it.
       changes: what becomes of each label.
       probabilities: [N, C], of the classifier; needed where suggestions are taken.
+      sharpness: exponent by which they are those of a wrong label's right class, as of a `Verdict`.
     """
     new = np.where(changes.decided | ~changes.kept, 0.0, wrong)
     rows = np.flatnonzero(changes.relabelled & ~changes.decided)
     if len(rows):
         number = {name: number for number, name in enumerate(changes.class_names)}
         given, suggested = ([number[name] for name in names[rows]] for names in (changes.given, changes.new))
-        chosen = probabilities.astype(np.float64)
-        others = np.maximum(1 - chosen[rows, given], np.finfo(np.float32).tiny)
-        new[rows] = 1 - wrong[rows] * np.minimum(chosen[rows, suggested] / others, 1.0)  # rounding can exceed 1
+        others = np.maximum(probabilities[rows].astype(np.float64), np.finfo(np.float32).tiny) ** sharpness
+        own = np.arange(len(rows))
+        others[own, given] = 0
+        new[rows] = 1 - wrong[rows] * others[own, suggested] / np.maximum(others.sum(1), np.finfo(np.float64).tiny)
     return Count(float(new.sum()), int(changes.kept.sum()))
 
 

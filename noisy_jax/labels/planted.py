@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from scipy.stats import norm, rankdata
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
@@ -23,7 +24,8 @@ from noisy_jax.labels.judges import Judge, balanced, suspicion
 from noisy_jax.workdir import WorkDir
 
 _WRONG, _FILE, _KEPT = 'labels/wrong', 'labels/judge', ('noise_rate', 'judge', 'aurocs', 'fault')
-_ADDED = 'copies', 'size'  # earlier versions have none
+_ADDED = 'copies', 'size', 'sharpness'  # earlier versions have none
+_SHARPNESS = np.geomspace(0.25, 16, 19)  # exponents of probabilities
 _SHARE, _ENOUGH, _MOST = 0.1, 1000, 8  # of the labels; planted errors, and repetitions for them
 _TAILS = np.linspace(0.3, 0.95, 14)  # of the planted errors, whose tails are compared
 _STARTS = (0.02, 0.1, 0.3, 0.5)  # shares of wrong labels
@@ -43,11 +45,13 @@ class Trial:
       planted: float64 [P], of the planted errors.
       rest: float64 [R], of the others.
       repetitions: how often each of the others occurs in `rest`, nearly.
+      right: float32 [P, S], the share that the right label has of all but the planted one, by each of `_SHARPNESS`.
     """
 
     planted: np.ndarray
     rest: np.ndarray
     repetitions: int = 1
+    right: np.ndarray | None = None
 
     @property
     def auroc(self) -> float:
@@ -112,6 +116,7 @@ class Verdict:
       fault: why its list is not to be trusted; '' where nothing speaks against it.
       copies: how often each image is there, in the mean: so much less do their labels tell.
       size: power of the classes' shares that speaks for large classes, as of `class_sizes.exponent`.
+      sharpness: exponent by which its probabilities say how often a suggestion is right, of labels that are wrong.
     """
 
     probabilities: np.ndarray
@@ -122,6 +127,7 @@ class Verdict:
     fault: str
     copies: float = 1.0
     size: float = 0.0
+    sharpness: float = 1.0
 
     @classmethod
     def load(cls, folder: WorkDir) -> 'Verdict':
@@ -187,7 +193,22 @@ def compete(
     copies = len(labels) / (different or len(labels))
     wrong = _claims(confused, suspicion(probabilities, labels), copies)
     fault = _fault(confused.auroc_against_right(wrong[1].mean()), np.mean(raw.argmax(1) == labels), labels, copies)
-    return Verdict(probabilities, wrong, _interval(wrong, copies), best, aurocs, fault, copies, size)
+    sharpness = _sharpness(trials[best].right, wrong[1].mean(), num_classes)
+    return Verdict(probabilities, wrong, _interval(wrong, copies), best, aurocs, fault, copies, size, sharpness)
+
+
+def _right(probabilities: np.ndarray, planted: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The shares of `Trial.right`, of probabilities [P, C] and labels int [P]."""
+    rows, logs = np.arange(len(planted)), np.log(np.maximum(probabilities, 1e-9)).astype(np.float64)
+    logs[rows, planted] = -np.inf
+    others = [softmax(power * logs, axis=1)[rows, right] for power in _SHARPNESS]
+    return np.stack(others, 1).astype(np.float32)
+
+
+def _sharpness(right: np.ndarray, noise_rate: float, num_classes: int) -> float:
+    """The most likely of `_SHARPNESS` by the shares [P, S]; of the right labels so many are wrong themselves."""
+    of_others = (1 - right) / max(num_classes - 2, 1)
+    return float(_SHARPNESS[np.log((1 - noise_rate) * right + noise_rate * of_others + 1e-9).mean(0).argmax()])
 
 
 def _fault(auroc: float, agreement: float, labels: np.ndarray, copies: float = 1.0) -> str:
@@ -272,10 +293,14 @@ def _trials(
     repetitions = int(np.clip(np.ceil(_ENOUGH / (_SHARE * len(labels))), 1, _MOST))
     planted: dict[str, list[np.ndarray]] = {name: [] for name in judges}
     rest: dict[str, list[np.ndarray]] = {name: [] for name in judges}
+    right: dict[str, list[np.ndarray]] = {name: [] for name in judges}
     for number in range(repetitions):
         rows, changed = plant(labels, num_classes, probabilities, np.random.default_rng([seed, number]))
         for name, judge in judges.items():
-            found = suspicion(balanced(judge(changed, seed + number), changed, 1 - size), changed)
+            said = balanced(judge(changed, seed + number), changed, 1 - size)
+            found = suspicion(said, changed)
+            right[name].append(_right(said[rows], changed[rows], labels[rows]))
             planted[name].append(found[rows])
             rest[name].append(np.delete(found, rows))
-    return {name: Trial(np.concatenate(planted[name]), np.concatenate(rest[name]), repetitions) for name in judges}
+    pooled = {name: [np.concatenate(each[name]) for each in (planted, rest, right)] for name in judges}
+    return {name: Trial(found, others, repetitions, said) for name, (found, others, said) in pooled.items()}
