@@ -114,6 +114,7 @@ OWN: dict[str, dict[str, dict[str, Changes]]] = {
             'none': _classifier(augment='none'),
             'rotated': {'augment.standard.degrees': 20.0},
             'scan': {'augment.scan.cutout': 8, **_classifier(augment='scan')},
+            'autoaugment': {'augment.autoaugment.padding': 2, **_classifier(augment='autoaugment')},
         },
     },
 }
