@@ -187,6 +187,17 @@ def test_images_of_one_class_are_those_of_training():
             scale.warn_of_other(images // 16, 'X')
 
 
+def test_blank_pages_of_training_do_not_hide_another_scale():
+    """One in twenty is black; half of the pixels of a mask are white."""
+    images = np.random.default_rng(0).integers(60, 200, (100, 8, 8, 1), np.uint8)
+    masks = np.tile(np.array([0, 255], np.uint8), (100, 32)).reshape(100, 8, 8, 1)
+    blank = np.where(np.arange(100)[:, None, None, None] % 20, images, 0).astype(np.uint8)
+    for trained, seen in ((blank, images // 16), (blank, images // 255), (masks, masks // 255)):
+        errors._warn_once.cache_clear()
+        with pytest.warns(UserWarning, match='X: all but black'):
+            Scale.of(trained).warn_of_other(seen, 'X')
+
+
 def _split(dataset, *arguments, **settings):
     return tuple(dataset.take(rows) for rows in split(dataset.label, dataset.num_classes, *arguments, **settings))
 

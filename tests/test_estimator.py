@@ -2,6 +2,7 @@
 
 import doctest
 import enum
+import io
 import json
 import pickle
 import signal
@@ -38,6 +39,9 @@ from noisy_jax.training.metrics import MetricWriter
 
 X, DIGIT = load_digits(return_X_y=True)  # [1797, 64] in 0..16
 NAMES = np.array(['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'])
+SHORT = io.BytesIO()  # a PNG without its second half
+Image.effect_noise((64, 64), 50).save(SHORT, 'png')
+SHORT.truncate(1500)
 TRAIN, TEST, BARE = slice(0, 1200), slice(1200, None), slice(1000, 1200)
 
 
@@ -319,6 +323,13 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({}, pd.Series(list(X[:9])), DIGIT[:9], ('X: one column of objects', 'np.stack(X)')),
         ({}, np.ma.masked_equal(X, 16), DIGIT, ('X: ', 'numbers are masked', 'X.filled(0)')),
         ({}, list(np.ma.masked_equal(X[:9], 16)), DIGIT[:9], ('X: ', 'numbers are masked', 'X.filled(0)')),
+        (
+            {},
+            [Image.new('RGBA', (8, 8)), Image.new('CMYK', (8, 8))],
+            [0, 1],
+            ('X: images of CMYK and of RGBA', 'one kind'),
+        ),
+        ({}, [Image.new('L', (8, 8)), Image.open(SHORT)], [0, 1], ('X: image 1 cannot be read',)),
         ({}, [Image.new('P', (8, 8))] * 2, [0, 1], ('X: images with a palette', "image.convert('RGB')")),
         ({}, np.where(X == 16, -3.4e38, X), DIGIT, ('X: a number of -3.4e+38', 'no data')),
         ({}, X, np.zeros(len(X)), ('y', 'one class only, 0.0;')),
@@ -479,7 +490,9 @@ def test_pixels_of_bytes_and_of_floats_are_the_same():
         for kind in (float, np.int64, np.float16):
             np.testing.assert_array_equal(unfolded.images(whole.astype(kind), (72,)), whole.reshape(photographs.shape))
     refused(lambda: unfolded.images(rows + 0.5, (72,)), 'X', '255', '[0, 1]')
-    scaled = Pixels.of(rows / 255, (72,), image_shape=(4, 6, 3))
+    divided = Pixels.of((rows / 255).astype(np.float32), (72,), image_shape=(4, 6, 3))
+    np.testing.assert_array_equal(divided.images(dim.astype(float), (72,)), dim.reshape(photographs.shape))
+    scaled = Pixels.of(rows / 256, (72,), image_shape=(4, 6, 3))
     refused(lambda: scaled.images(rows.astype(float), (72,)), 'X', '255', '[0, 1]')
 
 

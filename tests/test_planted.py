@@ -414,19 +414,19 @@ def test_a_work_directory_gives_the_verdict_back(tmp_path, fault):
 
 
 def test_how_often_a_suggestion_is_right_is_learned_from_planted_errors():
-    """The judge gives the right class .4 of what is left beside .3 and .3, and is right in nine of ten."""
+    """The judge gives the right class .6 of what is left beside .2 and .2, and is right in nine of ten."""
     rng = np.random.default_rng(0)
     right, number = rng.integers(0, 4, 4000), np.arange(4000)
     given = (right + rng.integers(1, 4, 4000)) % 4
     said = np.where(rng.random(4000) < 0.9, right, (given + rng.integers(1, 4, 4000)) % 4)
-    probabilities = np.full((4000, 4), 0.15, np.float32)
-    probabilities[number, said] = 0.2
+    probabilities = np.full((4000, 4), 0.1, np.float32)
+    probabilities[number, said] = 0.3
     probabilities[number, given] = 0.5
     shares = planted._right(probabilities, given, right)
     of_one = shares[np.argmax(said == right), planted._SHARPNESS == 1]
-    np.testing.assert_allclose(of_one, 0.2 / 0.5, rtol=1e-5)
+    np.testing.assert_allclose(of_one, 0.3 / 0.5, rtol=1e-5)
     power = planted._sharpness(shares, 0.0, 4)
-    said_right = 4**power / (4**power + 2 * 3**power)
+    said_right = 3**power / (3**power + 2)
     assert said_right == pytest.approx(np.mean(said == right), abs=0.03)  # powers are a quarter apart
     # Labels that are wrong themselves make a judge that is as good look worse.
     mixed = np.where(rng.random(4000) < 0.3, (given + rng.integers(1, 4, 4000)) % 4, right)

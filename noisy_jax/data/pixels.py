@@ -14,14 +14,16 @@ from noisy_jax.data import lazy, outliers
 from noisy_jax.data.dataset import warn_of_blank
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.depth import NO_DATA
-from noisy_jax.errors import InputError, warn_once
+from noisy_jax.data.rows import spread
+from noisy_jax.errors import InputError, first_line, warn_once
 
 _WHITE = 255
 _SIDE = 8  # pixels, from which on rows are images rather than a few features
 _OVERSHOT = 0.1  # by which resized images may leave [0, 1]
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _WIDE = 64  # range that cannot be meant where images lie within one sixty-fourth of it
-_OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'I;16B', 'F')  # types, and modes of Pillow
+_OTHER_COLOURS = ('CMYK', 'YCbCr', 'LAB', 'HSV')  # modes of Pillow
+_OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'I;16B', 'F', *_OTHER_COLOURS)
 _PALETTES = ('P', 'PA')  # modes of Pillow
 _CLIPPED = 0.9  # share of numbers beyond one end of the range that cannot be meant
 _MANY, _BELOW = 16, 0.2  # images, and the share of the range below 0 of which some must have a part
@@ -39,7 +41,7 @@ class Pixels:
       image_shape: (H, W, C); shorter rows are padded with black pixels.
       low: number that becomes black.
       high: number that becomes white; with 0 and 1, bytes are pixels already.
-      of_bytes: whether they were bytes, so that whole numbers of other types are.
+      of_bytes: whether they were bytes, or bytes divided by 255, so that whole numbers of other types are bytes.
     """
 
     image_shape: tuple[int, int, int]
@@ -91,7 +93,10 @@ class Pixels:
         shape = (*shape, 1)[:3]
         if rows.dtype != np.uint8:
             _check_range(rows, low, high, shape[-1])
-        return cls(shape, low, high if high > low else low + 1.0, rows.dtype == np.uint8)
+        of_bytes = rows.dtype == np.uint8
+        if (low, high) == (0.0, 1.0) and not of_bytes:
+            of_bytes = _are_255ths(rows[spread(len(rows), _CHUNK)])
+        return cls(shape, low, high if high > low else low + 1.0, of_bytes)
 
     @property
     def levels(self) -> Levels | None:
@@ -108,6 +113,7 @@ class Pixels:
         _check_same(shape, self.image_shape)
         if len(rows) >= _MANY and self.low < -_BELOW * (self.high - self.low) and rows.min() >= 0:
             warn_once(f'X: no number below 0, where those of training went down to {self.low:g}; is a mean subtracted?')
+        rows = rows.astype(np.float32) if rows.dtype == np.float16 else rows  # beyond its range sums are infinite
         if self.of_bytes and _are_bytes(rows):
             rows = rows.astype(np.uint8)
         pixels = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)
@@ -195,6 +201,12 @@ def check_numbers(X: ArrayLike) -> None:
         raise InputError(f'X: {found}; an array of images is needed, [N, H, W, C], [N, H, W] or [N, D]')
     _check_columns(getattr(X, 'columns', ()))
     images = X if isinstance(X, (list, tuple)) else ()
+    for row, image in enumerate(images):
+        if hasattr(image, 'mode') and hasattr(image, 'load'):  # of Pillow, which may read its file only now
+            try:
+                image.load()
+            except Exception as error:  # damaged bytes raise many kinds, a closed file an AssertionError
+                raise InputError(f'X: image {row} cannot be read ({first_line(error)})') from error
     kinds = {_kind(each) for each in images if not isinstance(each, (list, tuple))}
     if len(kinds) > 1 and not kinds.isdisjoint(_OF_ONE_RANGE):  # together, they would have one range
         raise InputError(f'X: images of {" and of ".join(sorted(kinds))}; one kind is needed, of one range')
@@ -204,6 +216,12 @@ def check_numbers(X: ArrayLike) -> None:
         raise InputError("X: images with a palette, whose numbers are no brightness; image.convert('RGB') is needed")
     if masked := sum(np.ma.count_masked(each) for each in (X, *images) if isinstance(each, np.ma.MaskedArray)):
         raise InputError(f'X: {masked} numbers are masked; fill them, such as by X.filled(0)')
+
+
+def _are_255ths(rows: np.ndarray) -> bool:
+    """Whether numbers in [0, 1] are bytes divided by 255, but for rounding."""
+    levels = rows.astype(np.float64) * _WHITE
+    return bool(np.abs(levels - np.round(levels)).max() < _WHITE * 1e-5)
 
 
 def _are_bytes(rows: np.ndarray) -> bool:

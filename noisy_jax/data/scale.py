@@ -11,6 +11,7 @@ from noisy_jax.errors import warn_once
 
 _LOOKED_AT, _PIXELS = 256, 2**16  # images, and pixels of them
 _MANY = 16  # images whose mean is not that of one scene
+_FLAT = 2 / 255  # standard deviation up to which an image shows nothing
 _RARE = 0.02  # share of the images of training that may be beyond what is kept of each
 
 
@@ -19,9 +20,9 @@ class Scale(NamedTuple):
 
     Attributes:
       mean: of all.
-      std: their standard deviation; 0.5 or more is not that of pixels: it was set, or the channel has one value.
-      contrast: standard deviation within an image, which few images are below.
-      darkest: mean of an image, which few are below.
+      std: their standard deviation; above 0.5 it is not that of pixels: it was set, or the channel has one value.
+      contrast: standard deviation within an image, which few images that show anything are below.
+      darkest: mean of such an image, which few are below.
       brightest: the same, which few are above.
     """
 
@@ -36,6 +37,9 @@ class Scale(NamedTuple):
         """That of some of the images, uint8 [N, H, W, C]."""
         some = images[spread(len(images), _LOOKED_AT)]
         means, contrasts = _of_each(some)
+        shows = (contrasts > _FLAT).any(1)  # a blank page tells nothing of the others
+        if 2 * shows.sum() > len(some):
+            means, contrasts = means[shows], contrasts[shows]
         kept = (np.quantile(contrasts, _RARE, axis=0), *np.quantile(means, (_RARE, 1 - _RARE), axis=0))
         return cls(*statistics(some, np.arange(len(some))), *(tuple(np.round(each, 4).tolist()) for each in kept))
 
@@ -57,7 +61,7 @@ class Scale(NamedTuple):
           images: as the network sees them.
           source: how the warning begins.
         """
-        known = np.less(self.std, 0.5)
+        known = np.less_equal(self.std, 0.5)
         if not known.any() or not len(images):
             return
         mean, std = np.array(self.mean)[known], np.array(self.std)[known]

@@ -25,7 +25,7 @@ from noisy_jax.workdir import WorkDir
 
 _WRONG, _FILE, _KEPT = 'labels/wrong', 'labels/judge', ('noise_rate', 'judge', 'aurocs', 'fault')
 _ADDED = 'copies', 'size', 'sharpness'  # earlier versions have none
-_SHARPNESS = np.geomspace(0.25, 16, 19)  # exponents of probabilities
+_SHARPNESS = np.geomspace(0.25, 4, 13)  # exponents of probabilities; a rate that is too high would ask for more
 _SHARE, _ENOUGH, _MOST = 0.1, 1000, 8  # of the labels; planted errors, and repetitions for them
 _TAILS = np.linspace(0.3, 0.95, 14)  # of the planted errors, whose tails are compared
 _STARTS = (0.02, 0.1, 0.3, 0.5)  # shares of wrong labels
