@@ -27,7 +27,8 @@ _WRONG, _FILE, _KEPT = 'labels/wrong', 'labels/judge', ('noise_rate', 'judge', '
 _ADDED = 'copies', 'size', 'sharpness'  # earlier versions have none
 _SHARPNESS = np.geomspace(0.25, 4, 13)  # exponents of probabilities; a rate that is too high would ask for more
 _SHARE, _ENOUGH, _MOST = 0.1, 1000, 8  # of the labels; planted errors, and repetitions for them
-_TAILS = np.linspace(0.3, 0.95, 14)  # of the planted errors, whose tails are compared
+# Of the planted errors, whose tails are compared; the last seventh may lie where no label errs, and stand out too much.
+_TAILS = np.linspace(0.3, 0.85, 12)
 _STARTS = (0.02, 0.1, 0.3, 0.5)  # shares of wrong labels
 _LEAST = 0.7  # AUROC of planted errors below which a judge finds too few of them to be believed
 # How far true precisions and noise rates lay from the two estimates (docs/label_issues.md).
@@ -248,10 +249,14 @@ def _interval(wrong: np.ndarray, copies: float) -> tuple[float, float]:
 
 
 def _confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How often images predicted as each class (a row) have another label, [C, C] float64 with an empty diagonal."""
-    classes = probabilities.shape[1]
-    counts = np.full((classes, classes), 0.5)
-    np.add.at(counts, (probabilities.argmax(1), labels), 1)
+    """How often images predicted as each class (a row) have another label, [C, C] float64 with an empty diagonal.
+
+    Each counts by how much likelier the prediction is than the label: mistakes of the judge are less sure than wrong
+    labels, and would plant errors where labels do not err.
+    """
+    classes, rows, predicted = probabilities.shape[1], np.arange(len(labels)), probabilities.argmax(1)
+    counts = np.full((classes, classes), 0.5 / classes)
+    np.add.at(counts, (predicted, labels), probabilities[rows, predicted] - probabilities[rows, labels])
     np.fill_diagonal(counts, 0)
     return counts / counts.sum(1, keepdims=True)
 
