@@ -15,7 +15,7 @@ OWN = (
     *(MARK, 'data.json', 'weights.json', 'images.json', 'summary.json', 'metrics.jsonl', 'labels', 'labels.csv'),
     *('data_issues.csv', 'pred_probs.npy', 'checkpoints', 'plots', 'report.html', 'tensorboard', files.LOCK),
 )
-_NEWER = {f'{name}?': [float] for name in ('contrast', 'darkest', 'brightest')}
+_NEWER = {'contrasts?': [[float]], 'darkest?': [float], 'brightest?': [float]}
 PIXELS = ({'mean': [float], 'std': [float]} | _NEWER, None)  # of training, by channel
 OTHER, AGAIN = 'use another --workdir', 'rerun the command of the run to write it'
 # What is read of each JSON file, and what to do where that is not there.

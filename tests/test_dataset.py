@@ -1,16 +1,11 @@
 """The frozen data set: order, batches, splits and its errors."""
 
-import json
-import warnings
-
 import numpy as np
 import pytest
 from conftest import refused
 
-from noisy_jax import errors
 from noisy_jax.data.dataset import Dataset, balanced
 from noisy_jax.data.rows import split
-from noisy_jax.data.scale import Scale
 
 
 def _dataset(count=20, num_classes=2, **changes):
@@ -114,88 +109,6 @@ def test_replace_leaves_the_original_as_it_was():
     np.testing.assert_array_equal(changed.true_label, dataset.true_label)
     with pytest.raises(AttributeError):
         dataset.label = changed.label
-
-
-@pytest.mark.parametrize(
-    ('low', 'high', 'said'),
-    [
-        (0, 255, None),
-        (40, 140, None),
-        (0, 24, 'all but black'),
-        (240, 255, 'all but white'),
-        (120, 160, 'of little contrast'),
-        (6, 7, 'all but black'),
-        (180, 255, 'of another brightness'),
-    ],
-)
-def test_images_of_another_scale_are_warned_of(low, high, said):
-    errors._warn_once.cache_clear()
-    images = np.linspace(low, high, 16 * 8 * 8 * 3).reshape(16, 8, 8, 3).round().astype(np.uint8)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter('always')
-        Scale((0.45, 0.5, 0.4), (0.25, 0.2, 0.25)).warn_of_other(images, 'X')
-    found = [str(each.message) for each in caught]
-    assert found == [f'X: {said} beside the images of training; are the pixels of the same scale?'] * (said is not None)
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        Scale((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)).warn_of_other(images, 'X')  # not of these pixels, but set
-        Scale(tuple(images.mean((0, 1, 2)) / 255), tuple(images.std((0, 1, 2)) / 255)).warn_of_other(images, 'X')
-
-
-def test_single_photographs_may_be_pale_or_of_one_colour():
-    fog = np.random.default_rng(0).integers(120, 136, (1, 16, 16, 3), np.uint8)
-    sea = np.concatenate([np.full((1, 16, 16, 2), 9, np.uint8), fog[..., :1]], -1)
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        for image in (fog, sea):
-            Scale((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)).warn_of_other(image, 'X')
-
-
-def test_images_of_far_more_contrast_are_warned_of():
-    errors._warn_once.cache_clear()
-    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
-    with pytest.warns(UserWarning, match='X: of far more contrast beside'):
-        Scale((0.03,), (0.02,)).warn_of_other(images, 'X')
-    strokes = np.zeros((2, 64, 64, 1), np.uint8)
-    strokes[:, 3, 3:9] = 255  # less than a hundredth of the pixels
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        for drawn in (strokes, 255 - strokes):
-            Scale((drawn.mean() / 255,), (drawn.std() / 255,)).warn_of_other(drawn, 'X')
-    opaque = np.concatenate([images // 32, np.full_like(images, 255)], -1)
-    with pytest.warns(UserWarning, match='X: all but black beside'):
-        Scale((0.5, 1.0), (0.2, 1.0)).warn_of_other(opaque, 'X')
-    merged = np.repeat(np.concatenate([np.full_like(images, 255), images, 0 * images], -1), 8, axis=0)
-    with pytest.warns(UserWarning, match='X: all but black in channel 2 beside'):
-        Scale((1.0, 0.5, 0.5), (1.0, 0.3, 0.3)).warn_of_other(merged, 'X')
-
-
-@pytest.mark.filterwarnings('error')
-def test_images_of_one_class_are_those_of_training():
-    """Nine in ten of three colours, hardly any contrast within an image; bright among dark ones."""
-    rng = np.random.default_rng(0)
-    colours = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
-    coloured = colours[np.arange(90) % 3][:, None, None] + rng.integers(0, 30, (90, 8, 8, 3), np.uint8)
-    greys = np.array([30, 30, 220])[np.arange(90) % 3][:, None, None, None] + rng.integers(0, 30, (90, 8, 8, 1))
-    for images in (coloured, greys.astype(np.uint8)):
-        scale = Scale.of(images)
-        for kind in range(3):
-            scale.warn_of_other(images[kind::3], 'X')
-        assert Scale.load(json.loads(json.dumps(scale.describe()))) == scale
-        errors._warn_once.cache_clear()
-        with pytest.raises(UserWarning, match='X: all but black'):
-            scale.warn_of_other(images // 16, 'X')
-
-
-def test_blank_pages_of_training_do_not_hide_another_scale():
-    """One in twenty is black; half of the pixels of a mask are white."""
-    images = np.random.default_rng(0).integers(60, 200, (100, 8, 8, 1), np.uint8)
-    masks = np.tile(np.array([0, 255], np.uint8), (100, 32)).reshape(100, 8, 8, 1)
-    blank = np.where(np.arange(100)[:, None, None, None] % 20, images, 0).astype(np.uint8)
-    for trained, seen in ((blank, images // 16), (blank, images // 255), (masks, masks // 255)):
-        errors._warn_once.cache_clear()
-        with pytest.warns(UserWarning, match='X: all but black'):
-            Scale.of(trained).warn_of_other(seen, 'X')
 
 
 def _split(dataset, *arguments, **settings):

@@ -11,24 +11,26 @@ from noisy_jax.errors import warn_once
 
 _LOOKED_AT, _PIXELS = 256, 2**16  # images, and pixels of them
 _MANY = 16  # images whose mean is not that of one scene
-_FLAT = 2 / 255  # standard deviation up to which an image shows nothing
 _RARE = 0.02  # share of the images of training that may be beyond what is kept of each
+_ALIKE = 1.5  # ratio of contrasts up to which they are alike
+_STEP = 2e-4  # contrast that is as good as none
+_SHARE_OF_BLANK = 0.1
 
 
 class Scale(NamedTuple):
-    """Of the pixels of training in [0, 1], a number for each channel; the last three are None of an earlier version.
+    """Of the pixels of training in [0, 1], a number for each channel; the last three may be None of an earlier version.
 
     Attributes:
       mean: of all.
       std: their standard deviation; above 0.5 it is not that of pixels: it was set, or the channel has one value.
-      contrast: standard deviation within an image, which few images that show anything are below.
-      darkest: mean of such an image, which few are below.
+      contrasts: quantiles of the standard deviation within an image, of each channel.
+      darkest: mean of an image, which few are below.
       brightest: the same, which few are above.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    contrast: tuple[float, ...] | None = None
+    contrasts: tuple[tuple[float, ...], ...] | None = None
     darkest: tuple[float, ...] | None = None
     brightest: tuple[float, ...] | None = None
 
@@ -37,25 +39,25 @@ class Scale(NamedTuple):
         """That of some of the images, uint8 [N, H, W, C]."""
         some = images[spread(len(images), _LOOKED_AT)]
         means, contrasts = _of_each(some)
-        shows = (contrasts > _FLAT).any(1)  # a blank page tells nothing of the others
-        if 2 * shows.sum() > len(some):
-            means, contrasts = means[shows], contrasts[shows]
-        kept = (np.quantile(contrasts, _RARE, axis=0), *np.quantile(means, (_RARE, 1 - _RARE), axis=0))
-        return cls(*statistics(some, np.arange(len(some))), *(tuple(np.round(each, 4).tolist()) for each in kept))
+        steps = np.linspace(0, 1, round(1 / _RARE) + 1)
+        spread_out = tuple(map(tuple, np.round(np.quantile(contrasts, steps, axis=0).T, 5).tolist()))
+        ends = (tuple(np.round(np.quantile(means, each, axis=0), 4).tolist()) for each in (_RARE, 1 - _RARE))
+        return cls(*statistics(some, np.arange(len(some))), spread_out, *ends)
 
     @classmethod
     def load(cls, described: dict[str, Any] | None) -> 'Scale | None':
         """What `describe` gave; None: an earlier version gave nothing."""
-        return described and cls(**{name: tuple(values) for name, values in described.items()})
+        return described and cls(**{name: _tuples(described[name]) for name in cls._fields if name in described})
 
     def describe(self) -> dict[str, Any]:
         """For JSON."""
-        return {name: list(values) for name, values in self._asdict().items() if values is not None}
+        return {name: values for name, values in self._asdict().items() if values is not None}
 
     def warn_of_other(self, images: lazy.Images, source: object) -> None:
         """Warns of images uint8 [N, H, W, C] that are dark, bright or pale beside those of training.
 
-        So are pixels of another scale. All may be of one class, the darkest or palest: less of them is asked for.
+        So are pixels of another scale. All may be of one class, the darkest or a blank one: nothing is said of images
+        with as little contrast as some of training had.
 
         Args:
           images: as the network sees them.
@@ -72,8 +74,12 @@ class Scale(NamedTuple):
         middle, spreads = pixels.mean(0), pixels.std(0)
         own_mean, own_contrast = (np.median(each, axis=0) for each in _of_each(some))
         how, is_pale = '', spreads < std / 3
-        if self.contrast:
-            is_pale &= own_contrast < np.array(self.contrast)[known]
+        if self.contrasts:
+            of_training = np.array(self.contrasts)[known]  # [C, Q]
+            ratios = np.log(of_training + _STEP) - np.log(own_contrast + _STEP)[:, None]
+            share = _RARE * (np.sum(np.abs(ratios) < np.log(_ALIKE), axis=1) - 1)
+            # Pictures divided by 255 are of one colour; so may be a tenth of the images, but no rare one.
+            is_pale &= share < np.where(own_contrast < _STEP, _SHARE_OF_BLANK, _RARE)
         is_usual = False
         if self.darkest and self.brightest:
             darkest, brightest = np.array(self.darkest)[known], np.array(self.brightest)[known]
@@ -91,6 +97,11 @@ class Scale(NamedTuple):
             how = 'of another brightness'
         if how:
             warn_once(f'{source}: {how} beside the images of training; are the pixels of the same scale?')
+
+
+def _tuples(values: Any) -> Any:
+    """Lists of JSON as tuples, within each other too."""
+    return tuple(map(_tuples, values)) if isinstance(values, (list, tuple)) else values
 
 
 def _of_each(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
