@@ -21,11 +21,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from noisy_jax import files, outputs, pipeline
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset
-from noisy_jax.data.pixels import Pixels, check_numbers
+from noisy_jax.data.pixels import Pixels
 from noisy_jax.errors import InputError, warn_anew, warn_once
-from noisy_jax.inference import saved, targets
+from noisy_jax.inference import inputs, saved, targets
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.labels.issues import LabelIssues
+from noisy_jax.layout import MARK
 from noisy_jax.settings import presets
 from noisy_jax.training.signals import Stopped
 from noisy_jax.workdir import WorkDir
@@ -228,7 +229,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
 
     def _rows(self, X: ArrayLike, *, reset: bool) -> tuple[np.ndarray, tuple[int, ...]]:
         """X as numbers [N, D], and the shape of an image as given."""
-        check_numbers(X)
+        inputs.check_numbers(X)
         if isinstance(X, (list, tuple)) or getattr(X, 'ndim', 2) > 2:
             X = np.asarray(X)
         shape = X.shape[1:] if getattr(X, 'ndim', 2) > 2 else None
@@ -253,13 +254,20 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         folder, description = WorkDir(self.workdir), {'crc32': zlib.crc32(np.ascontiguousarray(images))}
         folder.check_free()
         folder.path.mkdir(parents=True, exist_ok=True)
+        own = False
         part = folder.path / f'.images.json.{os.getpid()}.{threading.get_ident()}'  # another fit may come at once
         try:
             part.write_bytes(files.as_json(description))
             with contextlib.suppress(FileExistsError):
                 outputs.give(part, folder.path / 'images.json')
+                own = True
         finally:
             part.unlink(missing_ok=True)
         if folder.load_json('images') != description:
             raise InputError(f'workdir: {folder.path} belongs to a fit on other images; use another')
-        yield folder
+        try:
+            yield folder
+        except InputError:
+            if own and not (folder.path / MARK).exists():  # the fit was refused before it began
+                (folder.path / 'images.json').unlink(missing_ok=True)
+            raise

@@ -2,32 +2,28 @@
 
 import dataclasses
 import math
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, MappingView, Set
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from noisy_jax.data import lazy, outliers
 from noisy_jax.data.dataset import warn_of_blank
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.depth import NO_DATA
 from noisy_jax.data.rows import spread
-from noisy_jax.errors import InputError, first_line, warn_once
+from noisy_jax.errors import InputError, warn_once
 
 _WHITE = 255
 _SIDE = 8  # pixels, from which on rows are images rather than a few features
 _OVERSHOT = 0.1  # by which resized images may leave [0, 1]
 _LEVELS = 4  # of grey, from which on whole numbers are brightness
 _WIDE = 64  # range that cannot be meant where images lie within one sixty-fourth of it
-_OTHER_COLOURS = ('CMYK', 'YCbCr', 'LAB', 'HSV')  # modes of Pillow
-_OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'I;16B', 'F', *_OTHER_COLOURS)
-_PALETTES = ('P', 'PA')  # modes of Pillow
 _CLIPPED = 0.9  # share of numbers beyond one end of the range that cannot be meant
 _MANY, _BELOW = 16, 0.2  # images, and the share of the range below 0 of which some must have a part
-_CHUNK = 4096  # rows scaled at a time
+_NEARLY_ALL = 0.98  # of the images of training
+_NUMBERS = 2**22  # looked at or scaled at a time
+_SOME = 256  # images
+_DIM = 64  # of 255: whole numbers below may well be of another range
 ROUNDING = 1e-6  # by which what scales to [0, 1] may leave it, some roundings of float32
 _LEAST_STD = 0.02  # of pixels, as a share of their mean
 _AT_A_TIME = 64  # images counted
@@ -42,12 +38,16 @@ class Pixels:
       low: number that becomes black.
       high: number that becomes white; with 0 and 1, bytes are pixels already.
       of_bytes: whether they were bytes, or bytes divided by 255, so that whole numbers of other types are bytes.
+      darkest: the greatest number of the darkest image; None: an earlier version's.
+      negative: the share of images with a number below 0.
     """
 
     image_shape: tuple[int, int, int]
     low: float
     high: float
     of_bytes: bool = False
+    darkest: float | None = None
+    negative: float = 1.0
 
     @classmethod
     def of(cls, rows: np.ndarray, shape: tuple[int, ...], image_shape: tuple[int, ...] | None = None) -> 'Pixels':
@@ -95,8 +95,9 @@ class Pixels:
             _check_range(rows, low, high, shape[-1])
         of_bytes = rows.dtype == np.uint8
         if (low, high) == (0.0, 1.0) and not of_bytes:
-            of_bytes = _are_255ths(rows[spread(len(rows), _CHUNK)])
-        return cls(shape, low, high if high > low else low + 1.0, of_bytes)
+            of_bytes = _are_255ths(rows[spread(len(rows), _SOME)])
+        darkest, negative = float(rows.max(1).min()), float(np.mean(rows.min(1) < 0))
+        return cls(shape, low, high if high > low else low + 1.0, of_bytes, darkest, negative)
 
     @property
     def levels(self) -> Levels | None:
@@ -111,49 +112,56 @@ class Pixels:
             are neither; or they are scaled in another way unlike those of training.
         """
         _check_same(shape, self.image_shape)
-        if len(rows) >= _MANY and self.low < -_BELOW * (self.high - self.low) and rows.min() >= 0:
+        if not len(rows):
+            return np.zeros((0, *self.image_shape), np.uint8)
+        none_below = self.low < -_BELOW * (self.high - self.low) and self.negative >= _NEARLY_ALL and rows.min() >= 0
+        if none_below and len(rows) >= _MANY:
             warn_once(f'X: no number below 0, where those of training went down to {self.low:g}; is a mean subtracted?')
         rows = rows.astype(np.float32) if rows.dtype == np.float16 else rows  # beyond its range sums are infinite
-        if self.of_bytes and _are_bytes(rows):
-            rows = rows.astype(np.uint8)
+        are_pixels = rows.dtype == np.uint8 and (self.low, self.high) == (0.0, 1.0)
+        if not are_pixels and self.of_bytes and _are_bytes(rows):
+            if rows.max() < _DIM:
+                warn_once(f'X: whole numbers up to {rows.max():g} are taken for bytes, as in training; are they?')
+            are_pixels = True
+        if not are_pixels:
+            self._check_scale(rows)
         pixels = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)
-        for start in range(0, len(rows), _CHUNK):
-            part = rows[start : start + _CHUNK]
-            pixels[start : start + _CHUNK, : rows.shape[1]] = self._scaled(part)
+        for part in _parts(rows):
+            pixels[part, : rows.shape[1]] = rows[part] if are_pixels else self._scaled(rows[part])
         return pixels.reshape(-1, *self.image_shape)
 
     def _scaled(self, rows: np.ndarray) -> np.ndarray:
-        if (self.low, self.high) == (0.0, 1.0):
-            if rows.dtype == np.uint8:
-                return rows
-            low, high = rows.min(), rows.max()
-            beyond = np.count_nonzero((rows < 0) | (rows > 1))
-            # A scaler fitted to other rows leaves [0, 1] here and there; pixels up to 255 do almost everywhere.
-            # Few are below 0 after it, unlike after a scaling to [-1, 1].
-            some = np.count_nonzero(rows)
-            if ((low < -1 or high > 2) and beyond > some / 2) or np.count_nonzero(rows < -_OVERSHOT) > some / 5:
-                raise InputError(f'X: numbers from {low:g} to {high:g}; bytes or [0, 1] are needed, as in training')
-        elif found := self._other_scale(rows):
-            raise InputError(f'X: {found}; those of training went from {self.low:g} to {self.high:g}')
         part = np.clip(rows.astype(np.float64), self.low, self.high)
         return np.round((part - self.low) * (255 / (self.high - self.low)))
 
+    def _check_scale(self, rows: np.ndarray) -> None:
+        if (self.low, self.high) != (0.0, 1.0):
+            if found := self._other_scale(rows):
+                raise InputError(f'X: {found}; those of training went from {self.low:g} to {self.high:g}')
+            return
+        low, high, some = rows.min(), rows.max(), np.count_nonzero(rows)
+        # A scaler fitted to other rows leaves [0, 1] here and there; pixels up to 255 do almost everywhere.
+        # Few are below 0 after it, unlike after a scaling to [-1, 1].
+        is_far = (low < -1 or high > 2) and _count(rows, below=0, above=1) > some / 2
+        if is_far or _count(rows, below=-_OVERSHOT) > some / 5:
+            raise InputError(f'X: numbers from {low:g} to {high:g}; bytes or [0, 1] are needed, as in training')
+
     def _other_scale(self, rows: np.ndarray) -> str | None:
         """What shows that numbers are scaled unlike those of training; None where nothing does."""
-        if not rows.size:
-            return None
         if rows.dtype == np.uint8 and self.high > 2 * _WHITE:  # of 16 bits
             return 'bytes'
         low, high, width = rows.min(), rows.max(), self.high - self.low
-        beyond = np.count_nonzero((rows < self.low - width) | (rows > self.high + width))
-        clipped = max(np.count_nonzero(rows < self.low), np.count_nonzero(rows > self.high))
+        beyond = _count(rows, below=self.low - width, above=self.high + width)
+        clipped = max(_count(rows, below=self.low), _count(rows, above=self.high))
         if beyond > np.count_nonzero(rows) / 2 or clipped > _CLIPPED * rows.size:
             return f'numbers from {low:g} to {high:g}'
-        if self.low >= 0 and width > _WIDE and low < 0 and high <= _WIDE / 4:  # standardised, or scaled to [-1, 1]
+        if self.low < 0 or (self.darkest is not None and high >= self.darkest / 2):  # about so dark was one of training
+            return None
+        if width > _WIDE and low < 0 and high <= _WIDE / 4:  # standardised, or scaled to [-1, 1]
             return f'numbers from {low:g} to {high:g}'
         is_whole = self.high >= _LEVELS and (self.low % 1, self.high % 1) == (0, 0)
-        are_fractions = low >= 0 and high <= 1 and (rows % 1).any()
-        return f'fractions up to {high:g}' if self.low >= 0 and (is_whole or width > _WIDE) and are_fractions else None
+        are_fractions = low >= 0 and high <= 1 and not _are_whole(rows)
+        return f'fractions up to {high:g}' if (is_whole or width > _WIDE) and are_fractions else None
 
 
 def statistics(images: lazy.Images, rows: np.ndarray, size: int = 0) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -187,61 +195,36 @@ def visible(images: np.ndarray) -> np.ndarray:
     return images[..., : 3 if images.shape[-1] >= 3 else 1]
 
 
-def check_numbers(X: ArrayLike) -> None:
-    """Checks that X can be an array of numbers of images, where scikit-learn's message would not speak of images.
-
-    Raises:
-      InputError: it is one of other things, such as names of files, or of images in an array of objects; or numbers
-        are masked.
-    """
-    first = X[0] if isinstance(X, (list, tuple)) and X else X
-    are_names = isinstance(first, (str, os.PathLike))
-    if are_names or (isinstance(X, (Mapping, MappingView, Set, Iterator)) and not hasattr(X, 'ndim')):
-        found = 'names of files' if are_names else f'a {type(X).__name__}'
-        raise InputError(f'X: {found}; an array of images is needed, [N, H, W, C], [N, H, W] or [N, D]')
-    _check_columns(getattr(X, 'columns', ()))
-    images = X if isinstance(X, (list, tuple)) else ()
-    for row, image in enumerate(images):
-        if hasattr(image, 'mode') and hasattr(image, 'load'):  # of Pillow, which may read its file only now
-            try:
-                image.load()
-            except Exception as error:  # damaged bytes raise many kinds, a closed file an AssertionError
-                raise InputError(f'X: image {row} cannot be read ({first_line(error)})') from error
-    kinds = {_kind(each) for each in images if not isinstance(each, (list, tuple))}
-    if len(kinds) > 1 and not kinds.isdisjoint(_OF_ONE_RANGE):  # together, they would have one range
-        raise InputError(f'X: images of {" and of ".join(sorted(kinds))}; one kind is needed, of one range')
-    if getattr(X, 'ndim', 0) == 1 and X.dtype.kind == 'O':
-        raise InputError('X: one column of objects; one array of all images is needed, such as np.stack(X)')
-    if not kinds.isdisjoint(_PALETTES):
-        raise InputError("X: images with a palette, whose numbers are no brightness; image.convert('RGB') is needed")
-    if masked := sum(np.ma.count_masked(each) for each in (X, *images) if isinstance(each, np.ma.MaskedArray)):
-        raise InputError(f'X: {masked} numbers are masked; fill them, such as by X.filled(0)')
-
-
 def _are_255ths(rows: np.ndarray) -> bool:
-    """Whether numbers in [0, 1] are bytes divided by 255, but for rounding."""
-    levels = rows.astype(np.float64) * _WHITE
-    return bool(np.abs(levels - np.round(levels)).max() < _WHITE * 1e-5)
+    """Whether numbers in [0, 1] are bytes divided by 255, but for rounding; only 0 and 1 tell nothing."""
+    rounding = _WHITE * max(1e-5, np.finfo(rows.dtype).eps / 2) if rows.dtype.kind == 'f' else 0
+    any_grey = False
+    for part in _parts(rows):
+        levels = rows[part].astype(np.float64) * _WHITE
+        if np.abs(levels - np.round(levels)).max() > rounding:
+            return False
+        any_grey = any_grey or bool(np.any((levels > rounding) & (levels < _WHITE - rounding)))
+    return any_grey
 
 
 def _are_bytes(rows: np.ndarray) -> bool:
     """Whether numbers beyond [0, 1] are bytes, of whatever type."""
-    low, high = (rows.min(), rows.max()) if rows.size else (0, 0)
-    return bool(low >= 0 and 1 < high <= _WHITE) and bool(rows.dtype.kind in 'iu' or not (rows % 1).any())
+    return bool(rows.min() >= 0 and 1 < rows.max() <= _WHITE) and _are_whole(rows)
 
 
-def _kind(image: Any) -> str:
-    """The type of an array, or the mode of an image of Pillow."""
-    return str(getattr(image, 'dtype', getattr(image, 'mode', type(image).__name__)))
+def _are_whole(rows: np.ndarray) -> bool:
+    return rows.dtype.kind in 'iu' or not any((rows[part] % 1).any() for part in _parts(rows))
 
 
-def _check_columns(names: Iterable[Any]) -> None:
-    """Warns of columns pixel0, pixel1, pixel10, pixel2: in the order of text, in which the pixels are scrambled."""
-    found = [re.fullmatch(r'(.*?)([0-9]+)', str(name)) for name in names]
-    if len(found) > _SIDE and all(found) and len({each[1] for each in found}) == 1:
-        texts, numbers = [each[2] for each in found], [int(each[2]) for each in found]
-        if texts == sorted(texts) and numbers != sorted(numbers):
-            warn_once(f'X: columns in the order of text, {", ".join(each[0] for each in found[:3])}, ...; sort them')
+def _count(rows: np.ndarray, *, below: float = -math.inf, above: float = math.inf) -> int:
+    """How many numbers [N, D] are below the one or above the other."""
+    return sum(np.count_nonzero((rows[part] < below) | (rows[part] > above)) for part in _parts(rows))
+
+
+def _parts(rows: np.ndarray) -> Iterator[slice]:
+    """Slices of rows [N, D] with a few million numbers, so that copies of these need little memory."""
+    step = max(_NUMBERS // max(rows.shape[1], 1), 1)
+    return (slice(first, first + step) for first in range(0, len(rows), step))
 
 
 def _check_range(rows: np.ndarray, low: float, high: float, channels: int) -> None:

@@ -135,8 +135,7 @@ def _programs(classifier: 'TrainedClassifier') -> dict[str, bytes]:
 
 
 _PROGRAMS = """\
-A classifier trained by noisy_jax. Images are uint8 [B, {height}, {width}, {channels}], any B; those of other
-sizes are first scaled by their shorter side and cropped in the middle.{deep}
+A classifier trained by noisy_jax. Images are uint8 [B, {height}, {width}, {channels}], any B{others}.{deep}
 
 classifier.stablehlo: images -> probabilities float32 [B, {count}], columns as "classes" in export.json.
 encoder.stablehlo: images -> embeddings float32 [B, D].
@@ -185,6 +184,9 @@ def _readme(facts: dict[str, Any]) -> str:
     deep = ''
     if facts['levels']:
         deep = ' Files of more than 8 bits: values from\n{:g} to {:g} become 0 to 255.'.format(*facts['levels'])
+    others = ''
+    if height == width:
+        others = '; those of other\nsizes are first scaled by their shorter side and cropped in the middle'
     is_small, is_linear, changes = facts['stem'] == 'small', facts['classifier'] == 'linear', ''
     if is_small or channels != 3:
         window = '3, 1, 1' if is_small else '7, 2, 3'  # size, stride, padding
@@ -195,4 +197,6 @@ def _readme(facts: dict[str, Any]) -> str:
         changes += '    model.fc = torch.nn.Identity()  # this classifier is more than a linear layer\n'
     weights = _TORCH if facts['weights'] == 'torchvision' else _OWN
     text = _PROGRAMS + weights + (_PAIR if facts['networks'] == 2 else '')
-    return text.format(**values, deep=deep, changes=changes, result='logits' if is_linear else 'embeddings')
+    return text.format(
+        **values, others=others, deep=deep, changes=changes, result='logits' if is_linear else 'embeddings'
+    )

@@ -21,7 +21,14 @@ _ARRAYS = ('classes', 'label_issues', 'clean_probability')
 _REMEDY = 'take a folder that `save` wrote'
 _FORM = {
     'parameters': dict,
-    'pixels': {'image_shape': [int, int, int], 'low': float, 'high': float, 'of_bytes?': bool},
+    'pixels': {
+        'image_shape': [int, int, int],
+        'low': float,
+        'high': float,
+        'of_bytes?': bool,
+        'darkest?': (float, None),
+        'negative?': float,
+    },
     'n_features_in_': int,
     'feature_names_in_': [str],
     'noise_rate_': float,

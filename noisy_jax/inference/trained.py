@@ -196,9 +196,10 @@ class TrainedClassifier:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def _dataset(self, images: Images) -> Dataset:
-        if images.shape[1:] != self.image_shape or images.dtype != np.uint8:
+        kind, shape = getattr(images, 'dtype', type(images).__name__), getattr(images, 'shape', ())
+        if shape[1:] != self.image_shape or kind != np.uint8:
             wanted = ', '.join(map(str, self.image_shape))
-            raise InputError(f'images: found {images.dtype} {images.shape}; uint8 [N, {wanted}] is needed')
+            raise InputError(f'images: found {kind} {shape}; uint8 [N, {wanted}] is needed')
         if self.scale:
             self.scale.warn_of_other(images, 'images')
         return Dataset(images, np.zeros(len(images), np.int32), self.class_names)

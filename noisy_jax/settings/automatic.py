@@ -171,7 +171,7 @@ def _table(title: str, values: Mapping[str, tuple[Any, str]]) -> str:
         phase, _, name = key.rpartition('.')
         lines.setdefault((name if phase in PHASES else key, str(value), why), []).append(phase)
     text = [title] if title else []
-    text.append('chosen from the data; --config.KEY=VALUE overrides it:')
+    text.append('chosen from the data; config.KEY=VALUE overrides it:')
     for (name, value, why), (phase, *others) in lines.items():
         key = f'{phase}.{name}' if phase in PHASES else name
         also = f' (also {", ".join(others)})' if others else ''
