@@ -8,10 +8,10 @@ from noisy_jax import schedule
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
-from noisy_jax.labels import classical, data_issues, embedding_map, issues, judges, selection, verdict
+from noisy_jax.labels import classical, contest, data_issues, embedding_map, issues, judges, selection
 from noisy_jax.labels.features import Features
 from noisy_jax.labels.issues import LabelIssues
-from noisy_jax.labels.planted import Verdict
+from noisy_jax.labels.verdict import Verdict
 from noisy_jax.methods import METHODS
 from noisy_jax.report import evidence, page, plots
 from noisy_jax.report.data_issues import section
@@ -88,7 +88,7 @@ def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief], know
         }
         left_out = beliefs['cross_fit'].left_out if 'cross_fit' in beliefs else None
         others = {'folds': config.report.cross_fit, 'left_out': left_out, 'seed': config.seed}
-        found, nearest = verdict.reach(features, labelled.label, labelled.num_classes, context.look.copies, **others)
+        found, nearest = contest.reach(features, labelled.label, labelled.num_classes, context.look.copies, **others)
         found.save(folder)
         folder.save_array(evidence.NEAREST, nearest[:, : evidence.SIMILAR].astype(np.int32))
     wait_for_all('verdict')

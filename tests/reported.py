@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from tiny import config
 
-from noisy_jax.labels import data_issues, duplicates, planted
+from noisy_jax.labels import contest, data_issues, duplicates
 from noisy_jax.labels import issues as label_issues
 from noisy_jax.report import evidence, page
 from noisy_jax.report.data_issues import section
@@ -34,7 +34,7 @@ def verdict_of(probabilities, given, fault=''):
     """What a judge with these probabilities says, who found more planted errors than one who guesses."""
     guesses = np.random.default_rng(0).dirichlet(np.ones(probabilities.shape[1]), len(given)).astype(np.float32)
     compared = {JUDGE: lambda *_: probabilities, 'guesses': lambda *_: guesses}
-    return dataclasses.replace(planted.compete(compared, given, probabilities.shape[1]), fault=fault)
+    return dataclasses.replace(contest.compete(compared, given, probabilities.shape[1]), fault=fault)
 
 
 def nearest(probabilities):

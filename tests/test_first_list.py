@@ -16,8 +16,8 @@ from noisy_jax import data, phases, pipeline, results
 from noisy_jax.clean import __main__ as clean
 from noisy_jax.data import digits
 from noisy_jax.inference import export, predict
-from noisy_jax.labels import planted
 from noisy_jax.labels.issues import LabelIssues
+from noisy_jax.labels.verdict import Verdict
 from noisy_jax.workdir import WorkDir
 
 COUNT, RATE = 300, 0.2
@@ -183,7 +183,7 @@ def test_a_rerun_of_quick_trains_nothing_either(photos, quick, tmp_path):
     issues = pipeline.run(own_images(report__cross_fit=2, **settings), work, quiet=True)['label_issues']
     assert issues['cross_fit'] == 2
     assert issues['judges'] != summary['label_issues']['judges']
-    assert issues['judges'] == planted.Verdict.load(WorkDir.of_run(work)).aurocs
+    assert issues['judges'] == Verdict.load(WorkDir.of_run(work)).aurocs
 
 
 def test_decisions_on_a_quick_list_are_applied(quick, tmp_path, capsys):

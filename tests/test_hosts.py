@@ -12,7 +12,7 @@ import pytest
 from conftest import EPSILON, environment
 
 from noisy_jax.data import digits
-from noisy_jax.labels import classical, cross_fit, judges, planted
+from noisy_jax.labels import classical, contest, cross_fit, judges
 from noisy_jax.labels.features import Features
 from noisy_jax.training import hosts
 from noisy_jax.training.signals import Stopped
@@ -109,7 +109,7 @@ def test_two_processes_have_one_first_list_and_one_verdict(tmp_path):
     given, (equal, copies) = folder.load_array('labels/given'), folder.load_array('labels/copies')
     np.testing.assert_array_equal(equal, np.arange(len(given)))
     compared = judges.all_judges(features, 10, folds=2, original=cross_fit.originals(copies, given, 2))
-    alone = planted.compete(compared, given, 10, seed=0)
+    alone = contest.compete(compared, given, 10, seed=0)
     assert len(found['judges']) == 7
     for name, auroc in alone.aurocs.items():
         assert found['judges'][name] == pytest.approx(

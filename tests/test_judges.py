@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 
 from noisy_jax import errors
-from noisy_jax.labels import class_sizes, classical, cross_fit, judges, verdict
+from noisy_jax.labels import class_sizes, classical, contest, cross_fit, judges
 from noisy_jax.labels.features import Features, reduce
 
 
@@ -317,8 +317,8 @@ def test_few_pictures_many_times_over_are_told_of():
     errors._warn_once.cache_clear()
     first = np.repeat(np.arange(0, 100, 10), 10)
     with pytest.warns(UserWarning, match='^90 of 100 images are copies of 9 pictures, too few of a class'):
-        verdict._warn_of_scenes(first, np.where(first == 0, 0, np.arange(100)))
+        contest._warn_of_scenes(first, np.where(first == 0, 0, np.arange(100)))
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        verdict._warn_of_scenes(first, first)
-        verdict._warn_of_scenes(np.arange(100), np.arange(100))
+        contest._warn_of_scenes(first, first)
+        contest._warn_of_scenes(np.arange(100), np.arange(100))

@@ -11,10 +11,11 @@ from scipy.stats import norm
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
-from noisy_jax.labels import classical, judges, planted
+from noisy_jax.labels import classical, contest, judges, planted
 from noisy_jax.labels.features import Features
 from noisy_jax.labels.issues import LabelIssues, of_verdict
-from noisy_jax.labels.planted import Trial, Verdict
+from noisy_jax.labels.planted import Trial
+from noisy_jax.labels.verdict import Verdict
 from noisy_jax.workdir import WorkDir
 
 
@@ -39,7 +40,7 @@ def _groups(classes, images, *, noise=0.1, apart=4.0, dimensions=None, seed=0):
 def _compete(kinds, labels, num_classes, seed=0):
     features = {kind: Features(rows, seed) for kind, rows in kinds.items()}
     found = judges.all_judges(features, num_classes, folds=5)
-    return planted.compete(found, labels, num_classes, seed=seed)
+    return contest.compete(found, labels, num_classes, seed=seed)
 
 
 def _check(verdict, labels, num_classes):
@@ -220,7 +221,7 @@ def test_what_is_as_frequent_as_its_class_is_not_suspect():
     """A judge that knows the classes' shares alone tells of no image, and nothing of how errors spread over classes."""
     labels = np.repeat([0, 1, 2], [140, 50, 10])
     shares = {'shares': lambda given, _: np.tile(np.bincount(given, minlength=3) / 200, (200, 1)).astype(np.float32)}
-    verdict = planted.compete(shares, labels, 3)
+    verdict = contest.compete(shares, labels, 3)
     assert verdict.size == pytest.approx(0.5, abs=0.01)
     np.testing.assert_allclose(judges.balanced(verdict.probabilities, labels, verdict.size), 1 / 3, atol=1e-6)
     assert verdict.aurocs['shares'] == pytest.approx(0.5, abs=1e-6)
@@ -280,14 +281,14 @@ def test_features_that_know_nothing_are_not_to_be_trusted():
 def test_a_judge_that_finds_no_errors_is_not_to_be_trusted():
     """It names two of four classes in each case: better than the largest class, too vague for errors."""
     labels = np.arange(400) % 4
-    assert planted._fault(0.69, 0.5, labels).startswith('it hardly tells errors')
-    assert 'AUROC 0.69; at least 0.7' in planted._fault(0.69, 0.5, labels)
-    assert planted._fault(0.7, 0.5, labels) == ''
+    assert contest._fault(0.69, 0.5, labels).startswith('it hardly tells errors')
+    assert 'AUROC 0.69; at least 0.7' in contest._fault(0.69, 0.5, labels)
+    assert contest._fault(0.7, 0.5, labels) == ''
     # 25 % by chance, whose deviation is 2.17 points
-    assert planted._fault(0.9, 0.29, labels).startswith('it predicts 29 % of 400 labels')
-    assert planted._fault(0.9, 0.30, labels) == ''
-    assert planted._fault(0.9, 0.30, labels, copies=4).startswith('it predicts 30 %')
-    assert 'than the 90 %' in planted._fault(0.9, 0.91, np.repeat([0, 1], [360, 40]))
+    assert contest._fault(0.9, 0.29, labels).startswith('it predicts 29 % of 400 labels')
+    assert contest._fault(0.9, 0.30, labels) == ''
+    assert contest._fault(0.9, 0.30, labels, copies=4).startswith('it predicts 30 %')
+    assert 'than the 90 %' in contest._fault(0.9, 0.91, np.repeat([0, 1], [360, 40]))
 
 
 def test_equal_suspicion_is_equally_wrong_in_any_order():
@@ -295,11 +296,11 @@ def test_equal_suspicion_is_equally_wrong_in_any_order():
     rng = np.random.default_rng(0)
     trial = Trial(rng.binomial(8, 0.6, 300), rng.binomial(8, 0.3, 2700))
     found = rng.integers(0, 9, 500).astype(float)
-    wrong = planted._claims(trial, found, 1.0)
+    wrong = contest._claims(trial, found, 1.0)
     for value in range(9):
         assert len(set(wrong[1, found == value])) == 1
     assert len(set(wrong[1])) > 4
-    again = planted._claims(trial, found[::-1], 1.0)
+    again = contest._claims(trial, found[::-1], 1.0)
     np.testing.assert_array_equal(again, wrong[:, ::-1])
 
 
@@ -381,7 +382,7 @@ def test_many_labels_need_fewer_trials(monkeypatch):
 
     for count, repetitions in ((10, 8), (5000, 2), (20_000, 1)):
         calls.clear()
-        trial = planted._trials({'made': judge}, np.arange(count) % 2, 2, None, 3)['made']
+        trial = planted.trials({'made': judge}, np.arange(count) % 2, 2, None, 3)['made']
         assert calls == list(range(3, 3 + repetitions))
         assert trial.repetitions == repetitions
         assert len(trial.planted) == repetitions * count // 10
@@ -440,14 +441,14 @@ def test_how_often_a_suggestion_is_right_is_learned_from_planted_errors():
     probabilities[number, said] = 0.3
     probabilities[number, given] = 0.5
     shares = planted._right(probabilities, given, right)
-    of_one = shares[np.argmax(said == right), planted._SHARPNESS == 1]
+    of_one = shares[np.argmax(said == right), planted.SHARPNESS == 1]
     np.testing.assert_allclose(of_one, 0.3 / 0.5, rtol=1e-5)
-    power = planted._sharpness(shares, 0.0, 4)
+    power = contest._sharpness(shares, 0.0, 4)
     said_right = 3**power / (3**power + 2)
     assert said_right == pytest.approx(np.mean(said == right), abs=0.03)  # powers are a quarter apart
     # Labels that are wrong themselves make a judge that is as good look worse.
     mixed = np.where(rng.random(4000) < 0.3, (given + rng.integers(1, 4, 4000)) % 4, right)
     worse = planted._right(probabilities, given, mixed)
-    assert planted._sharpness(worse, 0.0, 4) < power
+    assert contest._sharpness(worse, 0.0, 4) < power
     two = planted._right(np.full((5, 2), 0.5, np.float32), np.zeros(5, int), np.ones(5, int))
     np.testing.assert_array_equal(two, 1)

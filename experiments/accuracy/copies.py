@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from experiments import record
 from experiments.accuracy import cifar10
-from noisy_jax.labels import verdict
+from noisy_jax.labels import contest
 from noisy_jax.labels.issues import of_verdict
 from noisy_jax.labels.look import Look
 from noisy_jax.workdir import WorkDir
@@ -81,7 +81,7 @@ def listed(images: np.ndarray, given: np.ndarray, true: np.ndarray, *, known: bo
         look = Look(WorkDir(folder), images, seed=seed)
         copies = look.copies if known else np.tile(np.arange(len(images)), (2, 1))
         features = {'classical features': look.features}
-        found, _ = verdict.reach(features, given, len(_CLASSES), copies, folds=5, seed=seed)
+        found, _ = contest.reach(features, given, len(_CLASSES), copies, folds=5, seed=seed)
     suspect, wrong = of_verdict(found, given, true).is_suspect, given != true
     return {
         'wrong': int(wrong.sum()),

@@ -34,7 +34,7 @@ from experiments import record
 from experiments.accuracy import cifar10
 from noisy_jax.labels import classical, judges
 from noisy_jax.labels.features import Features
-from noisy_jax.labels.planted import Verdict
+from noisy_jax.labels.verdict import Verdict
 from noisy_jax.workdir import WorkDir
 
 RESULTS = record.RESULTS / 'lists.json'

@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from experiments import record
-from noisy_jax.labels import classical, judges, planted
+from noisy_jax.labels import classical, contest, judges
 from noisy_jax.labels.features import Features
 
 RESULTS = record.RESULTS / 'one_way.json'
@@ -63,7 +63,7 @@ def measure(seeds: list[int]) -> dict[str, Any]:
             given = np.where(rng.random(_COUNT) < rate, change(true, rng), true)
             images = (digits.images[rows, ..., None] / 16 * 255).astype(np.uint8)
             found = judges.all_judges({'classical': Features(classical.describe(images), seed)}, _CLASSES, folds=5)
-            verdict, wrong = planted.compete(found, given, _CLASSES, seed=seed), given != true
+            verdict, wrong = contest.compete(found, given, _CLASSES, seed=seed), given != true
             suspect = verdict.wrong[1] > 0.5
             row = {'wrong': int(wrong.sum()), 'listed': int(suspect.sum()), 'right': int((suspect & wrong).sum())}
             row |= {'noise_rate': float(wrong.mean()), 'claimed': list(verdict.noise_rate)}

@@ -23,7 +23,7 @@ from noisy_jax.clean.changes import decide, suggest, unchanged
 from noisy_jax.clean.messages import Request, estimated, planned, written
 from noisy_jax.errors import one_line
 from noisy_jax.files import folders
-from noisy_jax.labels.planted import Verdict
+from noisy_jax.labels.verdict import Verdict
 from noisy_jax.outputs import new_file, new_folder
 from noisy_jax.workdir import WorkDir
 

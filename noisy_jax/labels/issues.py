@@ -8,7 +8,7 @@ import numpy as np
 
 from noisy_jax.errors import InputError
 from noisy_jax.labels import judges, selection
-from noisy_jax.labels.planted import Verdict
+from noisy_jax.labels.verdict import Verdict
 from noisy_jax.workdir import WorkDir
 
 _CLEAN = 'labels/clean_probability'

@@ -1,4 +1,4 @@
-"""What a list of label issues is worth, and which judge makes the best, by errors planted among the given labels.
+"""Errors planted among the given labels, and how well judges tell them from the rest.
 
 A tenth of the labels is replaced by wrong ones, the judge fitted anew, and the suspicion of planted errors compared
 with that of the rest, which has the labels' own errors. Planted uniformly they choose the judge. Planted where the
@@ -10,32 +10,20 @@ list. Errors of one kind that are very frequent, a third of all cats called dogs
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from scipy.special import softmax
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
-from noisy_jax.errors import InputError
-from noisy_jax.labels import class_sizes
 from noisy_jax.labels.judges import Judge, balanced, suspicion
-from noisy_jax.workdir import WorkDir
 
-_WRONG, _FILE, _KEPT = 'labels/wrong', 'labels/judge', ('noise_rate', 'judge', 'aurocs', 'fault')
-_ADDED = 'copies', 'size', 'sharpness'  # earlier versions have none
-_SHARPNESS = np.geomspace(0.25, 4, 13)  # exponents of probabilities; a rate that is too high would ask for more
+SHARPNESS = np.geomspace(0.25, 4, 13)  # exponents of probabilities; a rate that is too high would ask for more
 _SHARE, _ENOUGH, _MOST = 0.1, 1000, 8  # of the labels; planted errors, and repetitions for them
 # Of the planted errors, whose tails are compared; the last seventh may lie where no label errs, and stand out too much.
 _TAILS = np.linspace(0.3, 0.85, 12)
 _STARTS = (0.02, 0.1, 0.3, 0.5)  # shares of wrong labels
-_LEAST = 0.7  # AUROC of planted errors below which a judge finds too few of them to be believed
-# How far true precisions and noise rates lay from the two estimates (docs/label_issues.md).
-_LOWER, _UPPER, _MARGIN = 0.6, 2.0, 1.0
-_RATE_LOWER, _RATE_UPPER, _RATE_MARGIN = 0.5, 3.0, 1.0
-_TEMPER = 0.7  # exponent of the odds: people's errors stand out less than planted ones
-_TIE = 0.005  # by which equal probabilities are ordered by suspicion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +34,7 @@ class Trial:
       planted: float64 [P], of the planted errors.
       rest: float64 [R], of the others.
       repetitions: how often each of the others occurs in `rest`, nearly.
-      right: float32 [P, S], the share that the right label has of all but the planted one, by each of `_SHARPNESS`.
+      right: float32 [P, S], the share that the right label has of all but the planted one, by each of `SHARPNESS`.
     """
 
     planted: np.ndarray
@@ -104,150 +92,6 @@ def _fit(values: np.ndarray, wrong: np.ndarray, weight: float, steps: int = 200)
     return float(np.log(both).mean()), float(weight)
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What the best of several judges says.
-
-    Attributes:
-      probabilities: float32 [N, C], its class probabilities, balanced by the classes' shares but for `size`.
-      wrong: float64 [3, N], the probability that a label is wrong: low, estimated, high.
-      noise_rate: (low, high), the share of wrong labels.
-      judge: its name.
-      aurocs: of uniformly planted errors, by judge.
-      fault: why its list is not to be trusted; '' where nothing speaks against it.
-      copies: how often each image is there, in the mean: so much less do their labels tell.
-      size: power of the classes' shares that speaks for large classes, as of `class_sizes.exponent`.
-      sharpness: exponent by which its probabilities say how often a suggestion is right, of labels that are wrong.
-    """
-
-    probabilities: np.ndarray
-    wrong: np.ndarray
-    noise_rate: tuple[float, float]
-    judge: str
-    aurocs: dict[str, float]
-    fault: str
-    copies: float = 1.0
-    size: float = 0.0
-    sharpness: float = 1.0
-
-    @classmethod
-    def load(cls, folder: WorkDir) -> 'Verdict':
-        """Reads what `save` wrote; InputError: a file is missing or broken."""
-        kept, probabilities = folder.load_json(_FILE), folder.load_array('pred_probs', (None, None), 'f')
-        wrong = folder.load_array(_WRONG, (3, len(probabilities)), 'f')
-        if not np.all((wrong >= 0) & (wrong <= 1)):
-            raise InputError(
-                f'{folder.path}/{_WRONG}.npy: values outside 0 to 1; rerun the command of the run to write it'
-            )
-        added = {name: kept[name] for name in _ADDED if name in kept}
-        return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT}, **added)
-
-    def of_copies(self, place: np.ndarray) -> 'Verdict':
-        """That of images of which each is the one at `place` [N] of these."""
-        wrong, copies = self.wrong[:, place], self.copies * len(place) / self.wrong.shape[1]
-        others = {'wrong': wrong, 'noise_rate': _interval(wrong, copies), 'copies': copies}
-        return dataclasses.replace(self, probabilities=self.probabilities[place], **others)
-
-    def save(self, folder: WorkDir) -> None:
-        folder.save_array('pred_probs', self.probabilities)
-        folder.save_array(_WRONG, self.wrong)
-        folder.save_json(_FILE, {name: getattr(self, name) for name in (*_KEPT, *_ADDED)})
-
-    def numbers(self, suspect: np.ndarray) -> dict[str, Any]:
-        """What summary.json says of it, for a list bool [N]."""
-        values: dict[str, Any] = {
-            'precision_interval': self._precision(suspect) if suspect.any() else None,
-            'noise_rate_interval': list(self.noise_rate),
-            'judge': self.judge,
-            'judges': self.aurocs,
-            'trusted': not self.fault,
-        }
-        return values | ({'why': self.fault} if self.fault else {})
-
-    def _precision(self, suspect: np.ndarray) -> list[float]:
-        """Its least and largest value, each by two standard errors further off for so many different images."""
-        low, high = np.clip(self.wrong[::2, suspect].mean(1), 0, 1)  # float64 means of ones can exceed 1
-        different = suspect.sum() / self.copies
-        low_error, high_error = (2 * np.sqrt(share * (1 - share) / different) for share in (low, high))
-        return [max(float(low - low_error), 0.0), min(float(high + high_error), 1.0)]
-
-
-def compete(
-    judges: Mapping[str, Judge], labels: np.ndarray, num_classes: int, *, different: int = 0, seed: int = 0
-) -> Verdict:
-    """Chooses the judge that finds uniformly planted errors best, and estimates what its list is worth.
-
-    Args:
-      judges: by name; features are what they differ in.
-      labels: int [N], as given.
-      num_classes: C.
-      different: how many images are no copies, by which the errors of shares are counted; 0: all.
-      seed: of what is planted, and of the judges.
-    """
-    trials = _trials(judges, labels, num_classes, None, seed)
-    aurocs = {name: trial.auroc for name, trial in trials.items()}
-    best = max(aurocs, key=aurocs.get)
-    raw = judges[best](labels, seed)
-    size = class_sizes.exponent(balanced(raw, labels), labels)
-    probabilities = balanced(raw, labels, 1 - size)
-    confused = _trials({best: judges[best]}, labels, num_classes, probabilities, seed, size)[best]
-    copies = len(labels) / (different or len(labels))
-    wrong = _claims(confused, suspicion(probabilities, labels), copies)
-    fault = _fault(confused.auroc_against_right(wrong[1].mean()), np.mean(raw.argmax(1) == labels), labels, copies)
-    sharpness = _sharpness(trials[best].right, wrong[1].mean(), num_classes)
-    return Verdict(probabilities, wrong, _interval(wrong, copies), best, aurocs, fault, copies, size, sharpness)
-
-
-def _right(probabilities: np.ndarray, planted: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The shares of `Trial.right`, of probabilities [P, C] and labels int [P]."""
-    rows, logs = np.arange(len(planted)), np.log(np.maximum(probabilities, 1e-9)).astype(np.float64)
-    logs[rows, planted] = -np.inf
-    others = [softmax(power * logs, axis=1)[rows, right] for power in _SHARPNESS]
-    return np.stack(others, 1).astype(np.float32)
-
-
-def _sharpness(right: np.ndarray, noise_rate: float, num_classes: int) -> float:
-    """The most likely of `_SHARPNESS` by the shares [P, S]; of the right labels so many are wrong themselves."""
-    of_others = (1 - right) / max(num_classes - 2, 1)
-    return float(_SHARPNESS[np.log((1 - noise_rate) * right + noise_rate * of_others + 1e-9).mean(0).argmax()])
-
-
-def _fault(auroc: float, agreement: float, labels: np.ndarray, copies: float = 1.0) -> str:
-    """Why a judge is not to be trusted that finds planted errors so well and predicts so many of the labels; or ''."""
-    largest = np.bincount(labels).max() / len(labels)
-    if agreement <= largest + 2 * np.sqrt(largest * (1 - largest) * copies / len(labels)):
-        return (
-            f'it predicts {100 * agreement:.0f} % of {len(labels)} labels that it has not seen, not clearly more than '
-            f'the {100 * largest:.0f} % that always saying the largest class would'
-        )
-    if auroc < _LEAST:
-        return (
-            f'it hardly tells errors that were planted among the labels from right ones (AUROC {auroc:.2f}; at least '
-            f'{_LEAST} is needed, .5 is chance)'
-        )
-    return ''
-
-
-def _claims(trial: Trial, found: np.ndarray, copies: float) -> np.ndarray:
-    """Probabilities to be wrong [3, N] of labels of suspicion `found` [N]: low, estimated, high."""
-    rest = trial.odds(trial.rest)
-    odds = trial.odds(found) ** _TEMPER * (rest.mean() / np.mean(rest**_TEMPER))  # the same share of wrong labels
-    each = np.clip(np.stack([rate * odds for rate in (trial.rate_of_tails(), trial.rate_of_mixture())]), 0, 1)
-    estimate, margin = np.sqrt(each.prod(0)), np.sqrt(copies / len(found))
-    rank = (rankdata(found) - 0.5) / len(found)  # one for equal suspicions, 0.5 in the mean
-    estimate = np.clip((1 - _TIE) * estimate + _TIE * (rank - 0.5), 0, 1)
-    low = np.clip(_LOWER * each.min(0) - _MARGIN * margin * odds, 0, estimate)
-    high = np.clip(_UPPER * each.max(0) + _MARGIN * margin * odds, estimate, 1)
-    return np.stack([low, estimate, high])
-
-
-def _interval(wrong: np.ndarray, copies: float) -> tuple[float, float]:
-    """That of the noise rate by probabilities [3, N] to be wrong; the larger of the two estimates lies in it."""
-    rate, margin = wrong[1].mean(), _RATE_MARGIN * np.sqrt(copies / wrong.shape[1])
-    most = max(_RATE_UPPER * rate + margin, wrong[2].mean() / _UPPER)
-    return float(max(_RATE_LOWER * rate - margin, 0)), float(min(most, 1))
-
-
 def _confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """How often images predicted as each class (a row) have another label, [C, C] float64 with an empty diagonal.
 
@@ -283,7 +127,7 @@ def plant(
     return rows, changed
 
 
-def _trials(
+def trials(
     judges: Mapping[str, Judge],
     labels: np.ndarray,
     num_classes: int,
@@ -309,3 +153,11 @@ def _trials(
             rest[name].append(np.delete(found, rows))
     pooled = {name: [np.concatenate(each[name]) for each in (planted, rest, right)] for name in judges}
     return {name: Trial(found, others, repetitions, said) for name, (found, others, said) in pooled.items()}
+
+
+def _right(probabilities: np.ndarray, planted: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The shares of `Trial.right`, of probabilities [P, C] and labels int [P]."""
+    rows, logs = np.arange(len(planted)), np.log(np.maximum(probabilities, 1e-9)).astype(np.float64)
+    logs[rows, planted] = -np.inf
+    others = [softmax(power * logs, axis=1)[rows, right] for power in SHARPNESS]
+    return np.stack(others, 1).astype(np.float32)

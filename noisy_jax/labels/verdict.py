@@ -1,58 +1,90 @@
-"""The verdict of judges on all labels, where copies of an image do not vouch for each other."""
+"""What the best of several judges says of all labels, as a run keeps it."""
 
-from collections.abc import Mapping
+import dataclasses
+from typing import Any
 
 import numpy as np
 
-from noisy_jax.errors import warn_once
-from noisy_jax.labels import cross_fit, judges, planted
-from noisy_jax.labels.features import Features
-from noisy_jax.labels.planted import Verdict
+from noisy_jax.errors import InputError
+from noisy_jax.workdir import WorkDir
+
+_WRONG, _FILE, _KEPT = 'labels/wrong', 'labels/judge', ('noise_rate', 'judge', 'aurocs', 'fault')
+_ADDED = 'copies', 'size', 'sharpness'  # earlier versions have none
+# How far true shares lay from their estimates (docs/label_issues.md): of a list at most so often as much, and of all.
+UPPER = 2.0
+_RATE_LOWER, _RATE_UPPER, _RATE_MARGIN = 0.5, 3.0, 1.0
 
 
-def reach(
-    features: Mapping[str, Features],
-    labels: np.ndarray,
-    num_classes: int,
-    copies: np.ndarray,
-    *,
-    folds: int,
-    left_out: np.ndarray | None = None,
-    seed: int = 0,
-) -> tuple[Verdict, np.ndarray]:
-    """That of the best judge, see `planted.compete`.
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the best of several judges says.
 
-    Args:
-      features: of N images, by kind.
-      labels: int [N], as given.
-      num_classes: C.
-      copies: int [2, N], as of `Look.copies`; equal images with one label are judged once.
-      folds: of cross-fitting.
-      left_out: [2, N, C], as of `judges.of_networks`, where networks judge too.
-      seed: of what is planted, and of the judges.
-
-    Returns:
-      The verdict, and the rows of the images that the judge finds most similar, nearest first, int64 [N, <= 30].
+    Attributes:
+      probabilities: float32 [N, C], its class probabilities, balanced by the classes' shares but for `size`.
+      wrong: float64 [3, N], the probability that a label is wrong: low, estimated, high.
+      noise_rate: (low, high), the share of wrong labels.
+      judge: its name.
+      aurocs: of uniformly planted errors, by judge.
+      fault: why its list is not to be trusted; '' where nothing speaks against it.
+      copies: how often each image is there, in the mean: so much less do their labels tell.
+      size: power of the classes' shares that speaks for large classes, as of `class_sizes.exponent`.
+      sharpness: exponent by which its probabilities say how often a suggestion is right, of labels that are wrong.
     """
-    equal, original = (cross_fit.originals(first, labels, folds) for first in copies)
-    _warn_of_scenes(copies[1], original)
-    kept, place = cross_fit.once(labels, equal)
-    features = {kind: each.take(kept) for kind, each in features.items()}
-    network = None if left_out is None else judges.of_networks(labels[kept], left_out[:, kept])
-    others = {'folds': folds, 'network': network, 'original': place[original[kept]]}
-    compared = judges.all_judges(features, num_classes, **others)
-    different = len(np.unique(copies[1]))
-    verdict = planted.compete(compared, labels[kept], num_classes, different=different, seed=seed)
-    nearest = features[judges.kind_of(verdict.judge, features)].nearest
-    return verdict.of_copies(place), kept[nearest[place]]
+
+    probabilities: np.ndarray
+    wrong: np.ndarray
+    noise_rate: tuple[float, float]
+    judge: str
+    aurocs: dict[str, float]
+    fault: str
+    copies: float = 1.0
+    size: float = 0.0
+    sharpness: float = 1.0
+
+    @classmethod
+    def load(cls, folder: WorkDir) -> 'Verdict':
+        """Reads what `save` wrote; InputError: a file is missing or broken."""
+        kept, probabilities = folder.load_json(_FILE), folder.load_array('pred_probs', (None, None), 'f')
+        wrong = folder.load_array(_WRONG, (3, len(probabilities)), 'f')
+        if not np.all((wrong >= 0) & (wrong <= 1)):
+            raise InputError(
+                f'{folder.path}/{_WRONG}.npy: values outside 0 to 1; rerun the command of the run to write it'
+            )
+        added = {name: kept[name] for name in _ADDED if name in kept}
+        return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT}, **added)
+
+    def of_copies(self, place: np.ndarray) -> 'Verdict':
+        """That of images of which each is the one at `place` [N] of these."""
+        wrong, copies = self.wrong[:, place], self.copies * len(place) / self.wrong.shape[1]
+        others = {'wrong': wrong, 'noise_rate': interval(wrong, copies), 'copies': copies}
+        return dataclasses.replace(self, probabilities=self.probabilities[place], **others)
+
+    def save(self, folder: WorkDir) -> None:
+        folder.save_array('pred_probs', self.probabilities)
+        folder.save_array(_WRONG, self.wrong)
+        folder.save_json(_FILE, {name: getattr(self, name) for name in (*_KEPT, *_ADDED)})
+
+    def numbers(self, suspect: np.ndarray) -> dict[str, Any]:
+        """What summary.json says of it, for a list bool [N]."""
+        values: dict[str, Any] = {
+            'precision_interval': self._precision(suspect) if suspect.any() else None,
+            'noise_rate_interval': list(self.noise_rate),
+            'judge': self.judge,
+            'judges': self.aurocs,
+            'trusted': not self.fault,
+        }
+        return values | ({'why': self.fault} if self.fault else {})
+
+    def _precision(self, suspect: np.ndarray) -> list[float]:
+        """Its least and largest value, each by two standard errors further off for so many different images."""
+        low, high = np.clip(self.wrong[::2, suspect].mean(1), 0, 1)  # float64 means of ones can exceed 1
+        different = suspect.sum() / self.copies
+        low_error, high_error = (2 * np.sqrt(share * (1 - share) / different) for share in (low, high))
+        return [max(float(low - low_error), 0.0), min(float(high + high_error), 1.0)]
 
 
-def _warn_of_scenes(first: np.ndarray, original: np.ndarray) -> None:
-    """Warns where most images are copies of the `first` [N], but are their own `original`, and vouch for each other."""
-    together = np.bincount(first)[first] > 1
-    apart = together & (np.bincount(original, minlength=len(first))[original] == 1)
-    if 2 * apart.sum() > len(first):
-        warn_once(
-            f'{apart.sum()} of {len(first)} images are copies of {len(np.unique(first[apart]))} pictures, too few of a '
-            'class to be judged without each other; the list misses a picture all of whose copies are labelled wrong'
-        )
+def interval(wrong: np.ndarray, copies: float) -> tuple[float, float]:
+    """That of the noise rate by probabilities [3, N] to be wrong; the larger of the two estimates lies in it."""
+    rate, margin = wrong[1].mean(), _RATE_MARGIN * np.sqrt(copies / wrong.shape[1])
+    most = max(_RATE_UPPER * rate + margin, wrong[2].mean() / UPPER)
+    return float(max(_RATE_LOWER * rate - margin, 0)), float(min(most, 1))
