@@ -13,7 +13,8 @@ from noisy_jax.files import is_local, open_text, partial
 from noisy_jax.interrupts import cleans_up
 
 Made = TypeVar('Made')
-OTHER_TABLES = ('.xlsx', '.xls', '.ods', '.tsv', '.json', '.parquet')  # suffixes of what is no CSV
+_COMPRESSED = '.gz', '.bz2', '.xz', '.zst', '.zip'
+OTHER_TABLES = ('.xlsx', '.xls', '.ods', '.tsv', '.json', '.parquet', *_COMPRESSED)  # suffixes of what is no CSV
 
 
 def check_new(path: str | os.PathLike, *, resumes: bool = False) -> None:

@@ -193,6 +193,13 @@ def test_planes_of_16_bits_are_refused(tmp_path):
             depth.note(image)
 
 
+def test_bytes_with_a_sign_are_refused(tmp_path):
+    """As GDAL writes Int8; Pillow takes -1 for 255."""
+    Image.new('L', (4, 5)).save(tmp_path / 'a.tif', tiffinfo={339: 2})
+    with Image.open(tmp_path / 'a.tif') as image, pytest.raises(ValueError, match='bytes with a sign'):
+        depth.note(image)
+
+
 @pytest.mark.parametrize('mode', ['LA', 'RGBA'])
 def test_alpha_that_the_colours_are_multiplied_with(tmp_path, mode):
     image = Image.fromarray(np.full((4, 5, len(mode)), 100, np.uint8), mode)

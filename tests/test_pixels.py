@@ -167,6 +167,29 @@ def test_dark_images_of_training_are_taken_alone_too():
     refused(lambda: Pixels.of(X[:20] / 16 * 255, (8, 8)).images(noise, (8, 8)), 'X: fractions up to 0.', '0 to 255')
 
 
+def test_blank_images_of_training_excuse_no_other_scale():
+    frames = np.concatenate([(X[:20] / 16 * 4000).round(), np.zeros((4, 64))])
+    pixels = Pixels.of(frames, (8, 8))
+    pixels.images(frames[-4:], (8, 8))
+    refused(lambda: pixels.images(frames[:20] / 4000, (8, 8)), 'X: fractions up to 1', '0 to 4000')
+    refused(lambda: pixels.images(frames[:20] / 2000 - 1, (8, 8)), 'X: numbers from -1 to 1', '0 to 4000')
+
+
+def test_numbers_within_a_little_of_a_range_that_begins_below_0_are_warned_of():
+    """Bicubic interpolation overshoots."""
+    resized = X[:20] / 16 * 280 - 24.5
+    pixels = Pixels.of(resized, (8, 8))
+    for rows in (X[:1] / 16, (X[:1] - X[:1].mean()) / X[:1].std()):
+        errors._warn_once.cache_clear()
+        with pytest.warns(
+            UserWarning, match='X: numbers from .*, where those of training went from -24.5 to 255.5; are'
+        ):
+            pixels.images(rows, (8, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        pixels.images(np.zeros((1, 64)), (8, 8))
+
+
 @pytest.mark.filterwarnings('error')
 def test_images_of_a_class_without_negative_numbers_are_those_of_training():
     index = np.concatenate([X[:20] / 16 - 0.6, X[20:40] / 16])

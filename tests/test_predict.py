@@ -159,6 +159,8 @@ def test_mistakes(photos, new, tmp_path, capsys):
     refused(capsys, predict(photos.work, new, tmp_path / 'there.csv'), 'there.csv')
     refused(capsys, predict(photos.work, new, tmp_path / 'no' / 'out.csv'), 'no folder')
     refused(capsys, predict(photos.work, new, tmp_path / 'out.xlsx'), 'out.xlsx', 'CSV', 'out.csv')
+    refused(capsys, predict(photos.work, new, tmp_path / 'out.csv.gz'), 'out.csv.gz', 'CSV')
+    refused(capsys, predict(photos.work, tmp_path / 'there.csv', out), 'there.csv: an image, a folder or a .txt file')
     assert (tmp_path / 'there.csv').read_text() == 'kept'
     assert not out.exists()
 

@@ -89,7 +89,7 @@ def test_blank_pages_of_training_do_not_hide_another_scale():
     blank = np.where(np.arange(100)[:, None, None, None] % 20, images, 0).astype(np.uint8)
     for trained, seen in ((blank, images // 16), (blank, images // 255), (masks, masks // 255)):
         errors._warn_once.cache_clear()
-        with pytest.warns(UserWarning, match='X: all but black'):
+        with pytest.warns(UserWarning, match='X: all but black|X: 100 of one colour each'):
             Scale.of(trained).warn_of_other(seen, 'X')
 
 
@@ -104,7 +104,40 @@ def test_blank_images_are_those_of_training_and_others_are_not(share, noise):
         warnings.simplefilter('error')
         for images in (blank, blank[:1], digits, digits[:1], np.concatenate([digits[:1], blank])):
             scale.warn_of_other(images, 'X')
-    for divisor in (255, 16) if noise < 6 else (255,):  # noise of 6 levels is as much as a sixteenth of the digits
+    # Noise of one level is as much as digits have that are divided by 255, noise of 6 as a sixteenth of the digits.
+    for divisor in {1: (16,), 6: (255,)}.get(noise, (16, 255)):
         errors._warn_once.cache_clear()
-        with pytest.warns(UserWarning, match='X: (all but black|of little contrast) beside the images of training'):
+        with pytest.warns(
+            UserWarning, match='X: (all but black|of little contrast) beside the images of training|of one colour'
+        ):
             scale.warn_of_other(digits // divisor, 'X')
+
+
+def _of_classes(rng, count, rare):
+    """Digits and a rare class of them, float64 [N, 8, 8, 3], from 0 to 255."""
+    digits = load_digits().images[:count, ..., None].repeat(3, -1) / 16 * 255
+    return np.concatenate([digits, rare(rng, digits[:30])]).astype(np.uint8)
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize(
+    'rare',
+    [
+        lambda rng, some: some * [1, 1, 0],
+        lambda rng, some: np.abs(rng.normal(0, rng.uniform(3, 30, (30, 1, 1, 1)), some.shape)).clip(0, 255),
+        lambda rng, some: some / 12,
+    ],
+    ids=['yellow', 'nearly blank', 'night'],
+)
+def test_a_rare_class_is_that_of_training(rare):
+    images = _of_classes(np.random.default_rng(0), 600, rare)
+    scale = Scale.of(images)
+    scale.warn_of_other(images[-30:], 'X')
+    scale.warn_of_other(images[-1:], 'X')
+
+
+def test_many_images_of_one_colour_are_told():
+    """They may be a rare class; so are pictures that were divided by 255."""
+    images = _of_classes(np.random.default_rng(0), 600, lambda rng, some: 0 * some)
+    with pytest.warns(UserWarning, match='X: 30 of one colour each, as 5% of the images of training are'):
+        Scale.of(images).warn_of_other(images[-30:], 'X')

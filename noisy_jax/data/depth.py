@@ -7,7 +7,8 @@ from noisy_jax.errors import warn_once
 
 _UNSIGNED, _NEGATIVE = 'unsigned', 'negative'  # in `info`, which parts of an image keep
 # Tags of TIFF. Photometric interpretation 0: the lowest value is white; planar configuration 2: a plane per colour.
-_BITS, _PHOTOMETRIC, _PLANAR, _PREDICTOR = 258, 262, 284, 317
+# Format of the samples 2: with a sign.
+_BITS, _PHOTOMETRIC, _PLANAR, _PREDICTOR, _FORMAT = 258, 262, 284, 317, 339
 _OF_FLOATS = 3  # a predictor that has an order of bytes of its own
 NO_DATA = 1e30  # beyond what is measured; programs for maps write -3.4e38 where nothing was
 
@@ -26,6 +27,8 @@ def note(image: Image.Image) -> None:
     tags = getattr(image, 'tag_v2', {})
     if tags.get(_PLANAR) == 2 and len(bits := tags.get(_BITS, ())) > 1 and max(bits) > 8:
         raise ValueError('colours of more than 8 bits in planes of their own, which Pillow does not read')
+    if 2 in tags.get(_FORMAT, ()) and max(tags.get(_BITS, (1,))) <= 8:
+        raise ValueError('bytes with a sign, which Pillow reads as if they had none; save them with 16 bits')
     if _is_swapped_twice(image):
         raise ValueError('compressed pixels in big-endian order, which Pillow misreads; save it without compression')
     if ';16' in _stored(image) and not is_deep(image):

@@ -38,6 +38,7 @@ class Pixels:
       low: number that becomes black.
       high: number that becomes white; with 0 and 1, bytes are pixels already.
       of_bytes: whether they were bytes, or bytes divided by 255, so that whole numbers of other types are bytes.
+      are_whole: whether all numbers were whole.
       darkest: the greatest number of the darkest image; None: an earlier version's.
       negative: the share of images with a number below 0.
     """
@@ -46,6 +47,7 @@ class Pixels:
     low: float
     high: float
     of_bytes: bool = False
+    are_whole: bool = True
     darkest: float | None = None
     negative: float = 1.0
 
@@ -97,7 +99,7 @@ class Pixels:
         if (low, high) == (0.0, 1.0) and not of_bytes:
             of_bytes = _are_255ths(rows[spread(len(rows), _SOME)])
         darkest, negative = float(rows.max(1).min()), float(np.mean(rows.min(1) < 0))
-        return cls(shape, low, high if high > low else low + 1.0, of_bytes, darkest, negative)
+        return cls(shape, low, high if high > low else low + 1.0, of_bytes, _are_whole(rows), darkest, negative)
 
     @property
     def levels(self) -> Levels | None:
@@ -155,13 +157,19 @@ class Pixels:
         clipped = max(_count(rows, below=self.low), _count(rows, above=self.high))
         if beyond > np.count_nonzero(rows) / 2 or clipped > _CLIPPED * rows.size:
             return f'numbers from {low:g} to {high:g}'
-        if self.low < 0 or (self.darkest is not None and high >= self.darkest / 2):  # about so dark was one of training
-            return None
-        if width > _WIDE and low < 0 and high <= _WIDE / 4:  # standardised, or scaled to [-1, 1]
+        if self.low >= 0 and width > _WIDE and low < 0 and high <= _WIDE / 4:  # standardised, or scaled to [-1, 1]
             return f'numbers from {low:g} to {high:g}'
-        is_whole = self.high >= _LEVELS and (self.low % 1, self.high % 1) == (0, 0)
-        are_fractions = low >= 0 and high <= 1 and not _are_whole(rows)
-        return f'fractions up to {high:g}' if (is_whole or width > _WIDE) and are_fractions else None
+        was_dark = self.darkest is not None and high >= self.darkest / 2  # about as dark was an image of training
+        if self.low < -_BELOW * width or _are_whole(rows) or (was_dark and not self.are_whole):
+            return None
+        if self.low >= 0 and low >= 0 and high <= 1 and ((self.high >= _LEVELS and self.are_whole) or width > _WIDE):
+            return f'fractions up to {high:g}'
+        if self.low < 0 and high - low < width / _WIDE:  # of training that went a little below 0, as resized images do
+            warn_once(
+                f'X: numbers from {low:g} to {high:g}, where those of training went from {self.low:g} to '
+                f'{self.high:g}; are they of the same scale?'
+            )
+        return None
 
 
 def statistics(images: lazy.Images, rows: np.ndarray, size: int = 0) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -11,10 +11,10 @@ from noisy_jax.errors import warn_once
 
 _LOOKED_AT, _PIXELS = 256, 2**16  # images, and pixels of them
 _MANY = 16  # images whose mean is not that of one scene
-_RARE = 0.02  # share of the images of training that may be beyond what is kept of each
+_RARE = 0.01  # share of the images of training that may be beyond what is kept of each
 _ALIKE = 1.5  # ratio of contrasts up to which they are alike
 _STEP = 2e-4  # contrast that is as good as none
-_SHARE_OF_BLANK = 0.1
+_USUAL = 0.1  # share of images of one colour from which on these are not worth a word
 
 
 class Scale(NamedTuple):
@@ -72,20 +72,23 @@ class Scale(NamedTuple):
         pixels = pixels[spread(len(pixels), _PIXELS)] / 255
         low, high = np.quantile(pixels, (0.01, 0.99), axis=0)
         middle, spreads = pixels.mean(0), pixels.std(0)
-        own_mean, own_contrast = (np.median(each, axis=0) for each in _of_each(some))
-        how, is_pale = '', spreads < std / 3
+        own_means, own_contrasts = _of_each(some)
+        own_mean, how, is_pale = np.median(own_means, axis=0), '', spreads < std / 3
+        of_many = len(images) >= _MANY  # single photographs may be pale, in one colour above all
         if self.contrasts:
             of_training = np.array(self.contrasts)[known]  # [C, Q]
-            ratios = np.log(of_training + _STEP) - np.log(own_contrast + _STEP)[:, None]
-            share = _RARE * (np.sum(np.abs(ratios) < np.log(_ALIKE), axis=1) - 1)
-            # Pictures divided by 255 are of one colour; so may be a tenth of the images, but no rare one.
-            is_pale &= share < np.where(own_contrast < _STEP, _SHARE_OF_BLANK, _RARE)
+            low_half, high_half = np.quantile(own_contrasts, (0.25, 0.75), axis=0)[..., None]
+            above = of_training + _STEP > (low_half + _STEP) / _ALIKE
+            is_pale &= np.sum(above & (of_training + _STEP < (high_half + _STEP) * _ALIKE), axis=1) < 2
+            share = np.mean(of_training < _STEP, axis=1).min()
+            if of_many and high_half.max() < _STEP and 0 < share < _USUAL:  # so are pictures divided by 255
+                warn_once(f'{source}: {len(images)} of one colour each, as {share:.0%} of the images of training are')
+                return
         is_usual = False
         if self.darkest and self.brightest:
             darkest, brightest = np.array(self.darkest)[known], np.array(self.brightest)[known]
             is_usual = np.any((darkest <= own_mean) & (own_mean <= brightest))
         is_dark, is_bright = is_pale & (high < mean / 4), is_pale & (1 - low < (1 - mean) / 4)
-        of_many = len(images) >= _MANY  # single photographs may be pale, in one colour above all
         if is_pale.any() if of_many else (is_dark.all() or is_bright.all()):
             kinds = (('all but black', is_dark), ('all but white', is_bright), ('of little contrast', is_pale))
             how = next(name for name, found in kinds if np.array_equal(found, is_pale))

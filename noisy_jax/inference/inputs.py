@@ -15,7 +15,7 @@ _MANY_COLUMNS = 8  # from which on their names are looked at
 _OTHER_COLOURS = ('CMYK', 'YCbCr', 'LAB', 'HSV')  # modes of Pillow
 _OF_ONE_RANGE = ('uint8', 'bool', 'uint16', '1', 'I', 'I;16', 'F', *_OTHER_COLOURS)
 _PALETTES = ('P', 'PA')  # modes of Pillow
-_ARRAYS = ('__array__', '__array_interface__', '__dlpack__')
+_ARRAYS = ('__array__', '__array_interface__')
 
 
 def check_numbers(X: ArrayLike) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from noisy_jax.inference.trained import TrainedClassifier  # which takes JAX: --help and mistakes need none
 
 _HEADER = ('path', 'label', 'probability')
+_NO_IMAGES = ('.csv', '.npz', '.npy', *OTHER_TABLES)  # suffixes
 _CHUNKS_AHEAD = 2  # decoded while the network is busy
 _LOOKED_AT = 256  # images whose shape is looked at
 _NAMED = 10  # unreadable images, and classes in the summary, that are listed
@@ -151,6 +152,8 @@ def image_files(images: str) -> list[str]:
         files, fault = [os.path.join(images, name) for name in found.images], f'no images that Pillow reads in {images}'
     elif not path.is_file():
         files, fault = [], f'no such file or folder: {images}'
+    elif path.suffix.lower() in _NO_IMAGES:
+        raise InputError(f'--images: {images}: an image, a folder or a .txt file of paths, one a line, is needed')
     elif path.suffix.lower() != '.txt':
         return [images]
     else:

@@ -26,6 +26,7 @@ _FORM = {
         'low': float,
         'high': float,
         'of_bytes?': bool,
+        'are_whole?': bool,
         'darkest?': (float, None),
         'negative?': float,
     },
