@@ -60,6 +60,7 @@ class Kind:
     seeds: tuple[int, ...] = (11, 12)
 
 
+_ALL = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 FOLDERS = {
     '3 classes of 600, 5 %': Kind(
         'random_label1', classes={'dog': (400, 20), 'cat': (150, 7), 'horse': (50, 3)}, seeds=(11, 12, 13)
@@ -77,6 +78,10 @@ FOLDERS = {
     '10 classes of 1,500, 18 %': Kind('random_label1', 1500),
     '10 classes of 1,500, 40 %': Kind('worse_label', 1500),
     '10 classes of 5,000, 40 %': Kind('worse_label', 5000, seeds=(11,)),
+    '10 classes of 300, 1 %': Kind(
+        'random_label1', classes={n: (30, int(n in _ALL[3:6])) for n in _ALL}, seeds=(11, 12, 13)
+    ),
+    '10 classes of 1,500, 0.3 %': Kind('random_label1', classes={n: (150, int(n in _ALL[3:8])) for n in _ALL}),
 }
 
 

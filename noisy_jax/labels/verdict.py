@@ -10,8 +10,7 @@ from noisy_jax.workdir import WorkDir
 
 _WRONG, _FILE, _KEPT = 'labels/wrong', 'labels/judge', ('noise_rate', 'judge', 'aurocs', 'fault')
 _ADDED = 'copies', 'size', 'sharpness'  # earlier versions have none
-# How far true shares lay from their estimates (docs/label_issues.md): of a list at most so often as much, and of all.
-UPPER = 2.0
+# How far true noise rates lay from their estimates (docs/label_issues.md).
 _RATE_LOWER, _RATE_UPPER, _RATE_MARGIN = 0.5, 3.0, 1.0
 
 
@@ -84,7 +83,7 @@ class Verdict:
 
 
 def interval(wrong: np.ndarray, copies: float) -> tuple[float, float]:
-    """That of the noise rate by probabilities [3, N] to be wrong; the larger of the two estimates lies in it."""
+    """That of the noise rate by probabilities [3, N] to be wrong; what they are at least and at most lies in it."""
     rate, margin = wrong[1].mean(), _RATE_MARGIN * np.sqrt(copies / wrong.shape[1])
-    most = max(_RATE_UPPER * rate + margin, wrong[2].mean() / UPPER)
-    return float(max(_RATE_LOWER * rate - margin, 0)), float(min(most, 1))
+    least, most = min(_RATE_LOWER * rate - margin, wrong[0].mean()), max(_RATE_UPPER * rate + margin, wrong[2].mean())
+    return float(max(least, 0)), float(min(most, 1))
