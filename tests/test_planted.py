@@ -293,7 +293,7 @@ def test_a_judge_that_finds_no_errors_is_not_to_be_trusted():
     """It names two of four classes in each case: better than the largest class, too vague for errors."""
     labels = np.arange(400) % 4
     assert contest._fault(0.74, 0.5, labels).startswith('it hardly tells errors')
-    assert 'AUROC 0.74; at least 0.75 is needed of 400 labels' in contest._fault(0.74, 0.5, labels)
+    assert 'AUROC 0.740; at least 0.750 is needed of 400 labels' in contest._fault(0.74, 0.5, labels)
     assert contest._fault(0.76, 0.5, labels) == ''
     assert contest._fault(0.74, 0.5, np.repeat(labels, 4)) == ''
     # 25 % by chance, whose deviation is 2.17 points

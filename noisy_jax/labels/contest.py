@@ -97,8 +97,8 @@ def _fault(auroc: float, agreement: float, labels: np.ndarray, copies: float = 1
     needed = _LEAST + _MARGIN * np.sqrt(copies / len(labels))
     if auroc < needed:
         return (
-            f'it hardly tells errors that were planted among the labels from right ones (AUROC {auroc:.2f}; at least '
-            f'{needed:.2f} is needed of {len(labels)} labels, .5 is chance)'
+            f'it hardly tells errors that were planted among the labels from right ones (AUROC {auroc:.3f}; at '
+            f'least {needed:.3f} is needed of {len(labels)} labels, .5 is chance)'
         )
     return ''
 
