@@ -12,10 +12,10 @@ from noisy_jax.errors import warn_once
 from noisy_jax.labels import class_sizes, cross_fit, planted
 from noisy_jax.labels.features import Features
 from noisy_jax.labels.judges import Judge, all_judges, balanced, kind_of, of_networks, suspicion
-from noisy_jax.labels.verdict import Verdict, interval
+from noisy_jax.labels.verdict import Verdict, interval, margin
 
 _LEAST = 0.7  # AUROC of planted errors, but for its error, below which a judge finds too few of them to be believed
-_LOWER, _UPPER, _MARGIN = 0.8, 2.0, 1.0  # how far true precisions lay from the estimates (docs/label_issues.md)
+_LOWER, _UPPER = 0.8, 2.0  # how far true precisions lay from the estimates (docs/label_issues.md)
 # Share of wrong labels that a judge's mistakes are taken for where none is wrong, over the square of what its AUROC of
 # planted errors lacks, and may lack.
 _MISTAKEN = 3.0
@@ -94,7 +94,7 @@ def _fault(auroc: float, agreement: float, labels: np.ndarray, copies: float = 1
             f'it predicts {100 * agreement:.0f} % of {len(labels)} labels that it has not seen, not clearly more than '
             f'the {100 * largest:.0f} % that always saying the largest class would'
         )
-    needed = _LEAST + _MARGIN * np.sqrt(copies / len(labels))
+    needed = _LEAST + margin(len(labels), copies)
     if auroc < needed:
         return (
             f'it hardly tells errors that were planted among the labels from right ones (AUROC {auroc:.3f}; at '
@@ -107,15 +107,15 @@ def _claims(trial: planted.Trial, found: np.ndarray, copies: float) -> np.ndarra
     """Probabilities to be wrong [3, N] of labels of suspicion `found` [N]: low, estimated, high."""
     rest = trial.odds(trial.rest)
     odds = trial.odds(found) ** _TEMPER * (rest.mean() / np.mean(rest**_TEMPER))  # the same share of wrong labels
-    rates, margin = (trial.rate_of_tails(), trial.rate_of_mixture()), _MARGIN * np.sqrt(copies / len(found))
+    rates, error = (trial.rate_of_tails(), trial.rate_of_mixture()), margin(len(found), copies)
     each = np.clip(np.outer(rates, odds), 0, 1)
     estimate = np.sqrt(each.prod(0))
-    mistaken = _MISTAKEN * (1 - trial.auroc_against_right(estimate.mean()) + margin) ** 2
+    mistaken = _MISTAKEN * (1 - trial.auroc_against_right(estimate.mean()) + error) ** 2
     rank = (rankdata(found) - 0.5) / len(found)  # one for equal suspicions, 0.5 in the mean
     estimate = np.clip((1 - _TIE) * estimate + _TIE * (rank - 0.5), 0, 1)
-    least = np.minimum(max(min(rates) - margin - mistaken, 0) * odds, 1)
+    least = np.minimum(max(min(rates) - error - mistaken, 0) * odds, 1)
     low = np.clip(_LOWER * least, 0, estimate)
-    high = np.clip(_UPPER * each.max(0) + margin * odds, estimate, 1)
+    high = np.clip(_UPPER * each.max(0) + error * odds, estimate, 1)
     return np.stack([low, estimate, high])
 
 

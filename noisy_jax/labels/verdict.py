@@ -11,7 +11,7 @@ from noisy_jax.workdir import WorkDir
 _WRONG, _FILE, _KEPT = 'labels/wrong', 'labels/judge', ('noise_rate', 'judge', 'aurocs', 'fault')
 _ADDED = 'copies', 'size', 'sharpness'  # earlier versions have none
 # How far true noise rates lay from their estimates (docs/label_issues.md).
-_RATE_LOWER, _RATE_UPPER, _RATE_MARGIN = 0.5, 3.0, 1.0
+_RATE_LOWER, _RATE_UPPER = 0.5, 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +82,13 @@ class Verdict:
         return [max(float(low - low_error), 0.0), min(float(high + high_error), 1.0)]
 
 
+def margin(count: int, copies: float) -> float:
+    """Of a share of `count` labels, whose images are each there `copies` times."""
+    return float(np.sqrt(copies / count))
+
+
 def interval(wrong: np.ndarray, copies: float) -> tuple[float, float]:
     """That of the noise rate by probabilities [3, N] to be wrong; what they are at least and at most lies in it."""
-    rate, margin = wrong[1].mean(), _RATE_MARGIN * np.sqrt(copies / wrong.shape[1])
-    least, most = min(_RATE_LOWER * rate - margin, wrong[0].mean()), max(_RATE_UPPER * rate + margin, wrong[2].mean())
+    rate, error = wrong[1].mean(), margin(wrong.shape[1], copies)
+    least, most = min(_RATE_LOWER * rate - error, wrong[0].mean()), max(_RATE_UPPER * rate + error, wrong[2].mean())
     return float(max(least, 0)), float(min(most, 1))
