@@ -8,7 +8,6 @@ Random 1,000 of scikit-learn's digits, whose classes classical features tell apa
 
 import pathlib
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,49 +17,35 @@ from sklearn.metrics import average_precision_score
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from experiments import record
+from noisy_jax.data import noise
 from noisy_jax.labels import classical, contest, judges
 from noisy_jax.labels.features import Features
 
 RESULTS = record.RESULTS / 'one_way.json'
 _COUNT, _CLASSES = 1000, 10
-Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # labels int [N] -> what they are called if wrong
-
-
-def _any_other(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return (labels + rng.integers(1, _CLASSES, len(labels))) % _CLASSES
-
-
-def _next(labels: np.ndarray, _: Any) -> np.ndarray:
-    return (labels + 1) % _CLASSES
-
-
-def _threes(labels: np.ndarray, _: Any) -> np.ndarray:
-    return np.where(labels == 3, 5, labels)
-
-
-def _exchanged(labels: np.ndarray, _: Any) -> np.ndarray:
-    return np.where(labels < 2, 1 - labels, labels)
-
-
-ERRORS: dict[str, tuple[float, Change]] = {
-    'none': (0.0, _any_other),
-    '5 % called any other digit': (0.05, _any_other),
-    '5 % called the next digit': (0.05, _next),
-    '10 % called the next digit': (0.1, _next),
-    '20 % called the next digit': (0.2, _next),
-    '30 % of the threes called five': (0.3, _threes),
-    '20 % of zeros and ones exchanged': (0.2, _exchanged),
+_NEXT = noise.blocks(_CLASSES, _CLASSES)
+# The share of wrong labels of each class, and what each is called then; None: any other.
+ERRORS: dict[str, tuple[float, dict[int, int] | None]] = {
+    'none': (0.0, None),
+    '5 % called any other digit': (0.05, None),
+    '5 % called the next digit': (0.05, _NEXT),
+    '10 % called the next digit': (0.1, _NEXT),
+    '20 % called the next digit': (0.2, _NEXT),
+    '25 % called the next digit': (0.25, _NEXT),
+    '30 % of the threes called five': (0.3, {3: 5}),
+    '20 % of zeros and ones exchanged': (0.2, {0: 1, 1: 0}),
 }
 
 
 def measure(seeds: list[int]) -> dict[str, Any]:
     digits, result = load_digits(), {}
-    for name, (rate, change) in ERRORS.items():
+    for name, (rate, mapping) in ERRORS.items():
         for seed in seeds:
             rng = np.random.default_rng(seed)
             rows = rng.permutation(len(digits.target))[:_COUNT]
             true = digits.target[rows]
-            given = np.where(rng.random(_COUNT) < rate, change(true, rng), true)
+            of_all = (true, rate, _CLASSES, rng)
+            given = noise.symmetric(*of_all) if mapping is None else noise.asymmetric(*of_all, mapping)
             images = (digits.images[rows, ..., None] / 16 * 255).astype(np.uint8)
             found = judges.all_judges({'classical': Features(classical.describe(images), seed)}, _CLASSES, folds=5)
             verdict, wrong = contest.compete(found, given, _CLASSES, seed=seed), given != true
