@@ -63,43 +63,91 @@ class Scale(NamedTuple):
           images: as the network sees them.
           source: how the warning begins.
         """
-        known = np.less_equal(self.std, 0.5)
-        if not known.any() or not len(images):
+        known = np.flatnonzero(np.less_equal(self.std, 0.5))
+        if not len(known) or not len(images):
             return
-        mean, std = np.array(self.mean)[known], np.array(self.std)[known]
-        some = images[spread(len(images), _LOOKED_AT)][..., known]
+        trained = Scale(*(values and np.array(values)[known] for values in self))
+        seen = _Seen.of(images, known)
+        pale = trained._pale(seen)
+        if share := trained._of_one_colour(seen):
+            warn_once(f'{source}: {len(images)} of one colour each, as {share:.0%} of the images of training are')
+        elif how := trained._too_little(seen, pale, known) or trained._too_much(seen):
+            warn_once(f'{source}: {how} beside the images of training; are the pixels of the same scale?')
+
+    def _of_one_colour(self, seen: '_Seen') -> float:
+        """The share of the images of training that are of one colour where all that are seen are, but few of these.
+
+        0: otherwise. Pictures divided by 255 look alike.
+        """
+        if self.contrasts is None or not seen.are_many or np.any(seen.contrast_of_half[1] >= _STEP):
+            return 0.0
+        share = np.mean(self.contrasts < _STEP, axis=1).min()
+        return share if share < _USUAL else 0.0
+
+    def _pale(self, seen: '_Seen') -> np.ndarray:
+        """Channels bool [C] with far less contrast than those of training, and than any image of these."""
+        pale = seen.std < self.std / 3
+        if self.contrasts is None:
+            return pale
+        low, high = (half[:, None] + _STEP for half in seen.contrast_of_half)
+        own = self.contrasts + _STEP  # [C, Q]
+        return pale & (np.sum((own > low / _ALIKE) & (own < high * _ALIKE), axis=1) < 2)
+
+    def _too_little(self, seen: '_Seen', pale: np.ndarray, known: np.ndarray) -> str:
+        """How images whose channels bool [C] are pale, of those that are `known`, differ from training; or ''."""
+        dark, bright = pale & (seen.high < self.mean / 4), pale & (1 - seen.low < (1 - self.mean) / 4)
+        # single photographs may be pale, in one colour above all
+        if not (pale.any() if seen.are_many else dark.all() or bright.all()):
+            return ''
+        kinds = (('all but black', dark), ('all but white', bright), ('of little contrast', pale))
+        how = next(name for name, found in kinds if np.array_equal(found, pale))
+        return how if pale.all() else f'{how} in channel {", ".join(map(str, known[pale]))}'
+
+    def _too_much(self, seen: '_Seen') -> str:
+        """How images differ that are not pale, or ''."""
+        if np.all(seen.std > 3 * self.std):
+            return 'of far more contrast'
+        is_usual = self.darkest is not None and np.any((self.darkest <= seen.middle) & (seen.middle <= self.brightest))
+        if seen.are_many and not is_usual and np.all(np.abs(seen.mean - self.mean) > self.std):
+            return 'of another brightness'
+        return ''
+
+
+class _Seen(NamedTuple):
+    """What is looked at of other images, float64 [C] of the pixels in [0, 1].
+
+    Attributes:
+      are_many: whether there are so many that they are hardly of one scene.
+      mean: of all.
+      std: their standard deviation.
+      low: a hundredth is below.
+      high: a hundredth is above.
+      middle: the median image's mean.
+      contrast_of_half: [2, C], between which half of the images lie.
+    """
+
+    are_many: bool
+    mean: np.ndarray
+    std: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    middle: np.ndarray
+    contrast_of_half: np.ndarray
+
+    @classmethod
+    def of(cls, images: lazy.Images, channels: np.ndarray) -> '_Seen':
+        some = images[spread(len(images), _LOOKED_AT)][..., channels]
         pixels = some.reshape(-1, some.shape[-1])
         pixels = pixels[spread(len(pixels), _PIXELS)] / 255
-        low, high = np.quantile(pixels, (0.01, 0.99), axis=0)
-        middle, spreads = pixels.mean(0), pixels.std(0)
-        own_means, own_contrasts = _of_each(some)
-        own_mean, how, is_pale = np.median(own_means, axis=0), '', spreads < std / 3
-        of_many = len(images) >= _MANY  # single photographs may be pale, in one colour above all
-        if self.contrasts:
-            of_training = np.array(self.contrasts)[known]  # [C, Q]
-            low_half, high_half = np.quantile(own_contrasts, (0.25, 0.75), axis=0)[..., None]
-            above = of_training + _STEP > (low_half + _STEP) / _ALIKE
-            is_pale &= np.sum(above & (of_training + _STEP < (high_half + _STEP) * _ALIKE), axis=1) < 2
-            share = np.mean(of_training < _STEP, axis=1).min()
-            if of_many and high_half.max() < _STEP and 0 < share < _USUAL:  # so are pictures divided by 255
-                warn_once(f'{source}: {len(images)} of one colour each, as {share:.0%} of the images of training are')
-                return
-        is_usual = False
-        if self.darkest and self.brightest:
-            darkest, brightest = np.array(self.darkest)[known], np.array(self.brightest)[known]
-            is_usual = np.any((darkest <= own_mean) & (own_mean <= brightest))
-        is_dark, is_bright = is_pale & (high < mean / 4), is_pale & (1 - low < (1 - mean) / 4)
-        if is_pale.any() if of_many else (is_dark.all() or is_bright.all()):
-            kinds = (('all but black', is_dark), ('all but white', is_bright), ('of little contrast', is_pale))
-            how = next(name for name, found in kinds if np.array_equal(found, is_pale))
-            if not is_pale.all():
-                how += f' in channel {", ".join(map(str, np.flatnonzero(known)[is_pale]))}'
-        elif np.all(spreads > 3 * std):
-            how = 'of far more contrast'
-        elif np.all(np.abs(middle - mean) > std) and of_many and not is_usual:
-            how = 'of another brightness'
-        if how:
-            warn_once(f'{source}: {how} beside the images of training; are the pixels of the same scale?')
+        means, contrasts = _of_each(some)
+        return cls(
+            len(images) >= _MANY,
+            pixels.mean(0),
+            pixels.std(0),
+            *np.quantile(pixels, (0.01, 0.99), axis=0),
+            np.median(means, axis=0),
+            np.quantile(contrasts, (0.25, 0.75), axis=0),
+        )
 
 
 def _tuples(values: Any) -> Any:
