@@ -5,9 +5,6 @@ import copy
 import math
 import os
 import tempfile
-import threading
-import zlib
-from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -18,15 +15,14 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from noisy_jax import files, outputs, pipeline
+from noisy_jax import pipeline
 from noisy_jax.data import lazy
-from noisy_jax.data.dataset import NO_LABEL, Dataset
+from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums
 from noisy_jax.data.pixels import Pixels
 from noisy_jax.errors import InputError, warn_anew, warn_once
 from noisy_jax.inference import inputs, saved, targets
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.labels.issues import LabelIssues
-from noisy_jax.layout import MARK
 from noisy_jax.settings import presets
 from noisy_jax.training.signals import Stopped
 from noisy_jax.workdir import WorkDir
@@ -148,16 +144,16 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         self.classes_, label = targets.encode(y, self.unlabelled)
         self._pixels = Pixels.of(rows, shape, self.image_shape)
         images, names = self._pixels.images(rows, shape), tuple(map(str, self.classes_))
-        train = Dataset(images, label, names, levels=self._pixels.levels)
-        with self._folder(train.image) as folder:
+        train = Dataset(images, label, names, levels=self._pixels.levels, mark=checksums(images, len(images)))
+        config = presets.for_estimator(self.get_params(deep=False), max(images.shape[1:3]))
+        with self._place() as place:
             try:
-                config = presets.for_estimator(self.get_params(deep=False), max(train.image.shape[1:3]))
-                pipeline.run(config, folder.path, (train, None), quiet=not self.verbose)
+                pipeline.run(config, place, (train, None), quiet=not self.verbose)
             except Stopped as stop:
                 said = str(stop) if self.workdir is not None else 'stopped; only a fit with a workdir can resume'
                 raise KeyboardInterrupt(said) from None
-            self.classifier_ = TrainedClassifier.of_run(folder.path)
-            issues = LabelIssues.load(folder)
+            self.classifier_ = TrainedClassifier.of_run(place)
+            issues = LabelIssues.load(WorkDir(place))
         labelled = np.flatnonzero(label != NO_LABEL)
         labels = {'given_label': self.classes_[issues.given], 'suggested_label': self.classes_[issues.suggested]}
         rest = {name: getattr(issues, name) for name in ('pred_prob', 'clean_probability', 'is_suspect')}
@@ -244,30 +240,8 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         images = self._pixels.images(*self._rows(X, reset=False))
         return lazy.scaled(images, self.classifier_.config.data.image_size)
 
-    @contextlib.contextmanager
-    def _folder(self, images: np.ndarray) -> Iterator[WorkDir]:
-        """The work directory, which is for these images alone, since finished phases are not trained again."""
+    def _place(self) -> contextlib.AbstractContextManager[str | os.PathLike]:
+        """The work directory; a temporary one until the end of the block where none is set."""
         if self.workdir is None:
-            with tempfile.TemporaryDirectory(prefix='noisy_jax_') as path:
-                yield WorkDir(path)
-            return
-        folder, description = WorkDir(self.workdir), {'crc32': zlib.crc32(np.ascontiguousarray(images))}
-        folder.check_free()
-        folder.path.mkdir(parents=True, exist_ok=True)
-        own = False
-        part = folder.path / f'.images.json.{os.getpid()}.{threading.get_ident()}'  # another fit may come at once
-        try:
-            part.write_bytes(files.as_json(description))
-            with contextlib.suppress(FileExistsError):
-                outputs.give(part, folder.path / 'images.json')
-                own = True
-        finally:
-            part.unlink(missing_ok=True)
-        if folder.load_json('images') != description:
-            raise InputError(f'workdir: {folder.path} belongs to a fit on other images; use another')
-        try:
-            yield folder
-        except InputError:
-            if own and not (folder.path / MARK).exists():  # the fit was refused before it began
-                (folder.path / 'images.json').unlink(missing_ok=True)
-            raise
+            return tempfile.TemporaryDirectory(prefix='noisy_jax_')
+        return contextlib.nullcontext(self.workdir)

@@ -8,11 +8,11 @@ from typing import Any
 from noisy_jax import files, forms
 
 MARK = 'config.json'  # what makes a folder a work directory
-BEFORE_IT = (f'{MARK}.part', 'images.json', 'images.json.part', files.LOCK)  # what a run may leave without it
+BEFORE_IT = (f'{MARK}.part', files.LOCK)  # what a run may leave without it
 DEEPEST = 200  # characters of the longest path in it: a checkpoint that is being saved has some 140
 # Names that a run writes in its folder: a file of a user's may not be among them.
 OWN = (
-    *(MARK, 'data.json', 'weights.json', 'images.json', 'summary.json', 'metrics.jsonl', 'labels', 'labels.csv'),
+    *(MARK, 'data.json', 'weights.json', 'summary.json', 'metrics.jsonl', 'labels', 'labels.csv'),
     *('data_issues.csv', 'pred_probs.npy', 'checkpoints', 'plots', 'report.html', 'tensorboard', files.LOCK),
 )
 _NEWER = {'contrasts?': [[float]], 'darkest?': [float], 'brightest?': [float]}

@@ -180,7 +180,7 @@ def test_compiled_programs_do_not_go_into_the_data(photos):
 
 def test_an_earlier_run_and_what_a_killed_one_leaves(tmp_path):
     """Also the folder of compiled programs, which may be inside."""
-    for name in ('lock', 'config.json.part', 'images.json', 'cache/xla'):
+    for name in ('lock', 'config.json.part', 'cache/xla'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     folder, config = WorkDir(tmp_path), tiny.config(compile_cache=str(tmp_path / 'cache' / 'xla'))

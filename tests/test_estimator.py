@@ -283,7 +283,7 @@ def test_a_work_directory_stays_with_the_settings_of_a_config(tmp_path):
     again = clone(given).fit(X[:100], DIGIT[:100])
     assert (tmp_path / 'metrics.jsonl').stat() == before
     np.testing.assert_array_equal(again.predict_proba(X[:10]), given.predict_proba(X[:10]))
-    refused(lambda: clone(given).fit(X[100:200], DIGIT[:100]), 'workdir', 'other images')
+    refused(lambda: clone(given).fit(X[100:200], DIGIT[:100]), 'image 0 is another one', 'use another --workdir')
     deep = clone(given).set_params(image_shape=(4, 16))
     refused(lambda: deep.fit(X[:100], DIGIT[:100]), 'the shape of an image was [8, 8, 1], is [4, 16, 1]')
     refused(lambda: clone(given).fit(X[:100] * 128, DIGIT[:100]), 'black to white was None, is [0.0, 2048.0]')
@@ -503,9 +503,9 @@ def _png(digit):
     return file.getvalue()
 
 
-def test_a_refused_first_fit_leaves_the_work_directory_free(tmp_path):
+def test_a_refused_first_fit_makes_no_work_directory(tmp_path):
     refused(lambda: tiny(encoder='resnet81', workdir=tmp_path / 'work').fit(X[:60], DIGIT[:60]), 'resnet81')
-    assert not list((tmp_path / 'work').iterdir())
+    assert not (tmp_path / 'work').exists()
 
 
 def test_arrays_of_other_libraries_are_read():

@@ -72,10 +72,16 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
         if found := _first(what, old['id'], new['id']):
             return found
         if old['mark'] and new['mark'] and (row := _unequal(old['mark'], new['mark'])) is not None:
-            return f'{what} {row}, {new["id"][row]}, is another one'
+            return f'{_called(what, row, new)} is another one'
         if part == 'test' and (row := _unequal(old['label'], new['label'])) is not None:
-            return f'the label of {what} {row}, {new["id"][row]}, was {old["label"][row]}, is {new["label"][row]}'
+            return f'the label of {_called(what, row, new)} was {old["label"][row]}, is {new["label"][row]}'
     return None
+
+
+def _called(what: str, row: int, part: dict[str, Any]) -> str:
+    """Such as 'image 17', or 'image 17, cat/3.png,' where it has a name."""
+    name = part['id'][row]
+    return f'{what} {row}' if name == str(row) else f'{what} {row}, {name},'
 
 
 def _first(what: str, before: list, now: list) -> str | None:
