@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import config as config_lib
-from noisy_jax import data, files, settings
-from noisy_jax.data import identity
+from noisy_jax import files, settings
+from noisy_jax.data import identity, outside
 from noisy_jax.errors import InputError
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.context import Context
@@ -29,7 +28,7 @@ def at_home(config: ConfigDict) -> ConfigDict:
 def check_cache(config: ConfigDict) -> None:
     """Checks that compiled programs are kept outside of the data; InputError: config.compile_cache lies in it."""
     if config.compile_cache not in ('auto', 'off'):
-        data.check_outside(config.compile_cache, config.data, 'config.compile_cache')
+        outside.check(config.compile_cache, config.data, 'config.compile_cache')
 
 
 @contextlib.contextmanager
@@ -46,7 +45,7 @@ def held(folder: WorkDir, config: ConfigDict, *, reads_data: bool) -> Iterator[N
         cannot be made or written; or another run goes on there. Nothing in it is changed.
     """
     if reads_data:
-        data.check_outside(folder.path, config.data, 'workdir')
+        outside.check(folder.path, config.data, 'workdir')
     folder.check_free(config.compile_cache)
     for key, path in _paths(config).items():
         folder.check_apart(path, f'config.{key}')
@@ -70,7 +69,6 @@ def claim(folder: WorkDir, context: Context) -> None:
 
 def _claim(folder: WorkDir, context: Context) -> None:
     splits = context.splits
-    _check_links(folder, context)
     defaults = dict(config_lib.flatten(settings.default()))
     folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults, meant=meant())
     identity.check(folder, splits)
@@ -93,18 +91,6 @@ def _claim(folder: WorkDir, context: Context) -> None:
             if name in before and was != found:
                 raise identity.changed(folder, f'{what} was {was}, is {found}')
     folder.save_json('data', now | ({'place': os.path.abspath(path)} if path else {}))
-
-
-def _check_links(folder: WorkDir, context: Context) -> None:
-    """InputError: the work directory lies where a link among the class folders leads, however deep in the data."""
-    root, splits = context.config.data.path, context.splits
-    if context.config.data.name != 'folder' or not root:
-        return
-    parts = (part for part in (splits.labelled, splits.pool, splits.test) if part is not None)
-    inner = [pathlib.PurePath(name) for name in {os.path.dirname(name) for part in parts for name in part.id}]
-    for place in {os.path.join(root, above) for name in inner for above in (name, *name.parents)}:
-        if os.path.islink(place) and files.lies_in(folder.path, place) is not None:
-            raise InputError(f'workdir: {folder.path} lies in {place}, inside the data; choose another place')
 
 
 def meant() -> Callable[[str, Any], Any]:

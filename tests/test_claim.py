@@ -1,7 +1,6 @@
 """A work directory takes nothing of a user's, and every path may begin with `~`."""
 
 import os
-import types
 
 import digit_files
 import numpy as np
@@ -11,7 +10,7 @@ from conftest import refused, refused_by_command
 
 from noisy_jax import claim
 from noisy_jax.clean import __main__ as clean
-from noisy_jax.data import pack
+from noisy_jax.data import outside, pack
 from noisy_jax.embed import __main__ as embed
 from noisy_jax.inference import export, predict
 from noisy_jax.workdir import WorkDir
@@ -141,19 +140,19 @@ def test_a_work_directory_in_a_class_folder_that_is_a_link(photos, tmp_path, lin
 
 
 def test_a_work_directory_where_a_link_deep_in_the_data_leads(photos, tmp_path):
-    config = tiny.config(data__name='folder', data__path=str(photos))
-    ids = np.array(['cat/0.png', 'train/cat/more/old/1.png'])
-    splits = types.SimpleNamespace(
-        labelled=types.SimpleNamespace(id=ids), pool=types.SimpleNamespace(id=ids), test=None
-    )
-    context = types.SimpleNamespace(config=config, splits=splits)
-    (photos / 'train/cat').mkdir(parents=True)
-    (photos / 'train/cat/more').symlink_to(tmp_path / 'else')
-    (tmp_path / 'else').mkdir()
-    claim._check_links(WorkDir(tmp_path / 'run'), context)
-    refused(
-        lambda: claim._check_links(WorkDir(tmp_path / 'else/run'), context), 'lies in', 'cat/more', 'inside the data'
-    )
+    """Also by a link in what a link leads to; those upwards and hidden ones are not followed."""
+    settings = {'name': 'folder', 'path': str(photos)}
+    (photos / 'train/cat/old').mkdir(parents=True)
+    (photos / 'train/cat/old/more').symlink_to(tmp_path / 'else')
+    for name in ('else', 'third', 'hidden'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'else/again').symlink_to(tmp_path / 'third')
+    (photos / 'train/.hidden').symlink_to(tmp_path / 'hidden')
+    (photos / 'train/cat/up').symlink_to(tmp_path)
+    for place, link in (('else/run', 'old/more'), ('third/run', 'more/again')):
+        refused(lambda: outside.check(tmp_path / place, settings, 'workdir'), 'lies in', link, 'inside the data')  # noqa: B023
+    for place in ('run', 'hidden/run'):
+        outside.check(tmp_path / place, settings, 'workdir')
 
 
 def test_a_work_directory_beside_the_images_of_a_list(photos, tmp_path):

@@ -635,6 +635,15 @@ def test_the_images_that_the_run_began_with_are_cleaned(noted, tmp_path):
     assert clean_all(noted[1], tmp_path / 'list.csv', '--mode=csv', '--write') == 0
 
 
+def test_a_copy_does_not_go_among_the_images_of_the_run(noted, tmp_path, capsys):
+    """Although it is made of a backup of them."""
+    root, work = noted
+    shutil.copytree(root, tmp_path / 'backup')
+    status = clean_all(work, root / 'fixed', f'--data={tmp_path / "backup"}', '--write')
+    refused(capsys, status, '--out', f'{root / "fixed"} lies in {root}')
+    assert not (root / 'fixed').exists()
+
+
 def test_a_file_that_is_another_since_is_refused(noted, tmp_path, capsys):
     file = noted[0] / 'cat' / '002.png'
     file.write_bytes(file.read_bytes() + b'more')

@@ -4,10 +4,9 @@ import contextlib
 import importlib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from noisy_jax import files
 from noisy_jax.data import pictures
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.reading import Decoding
@@ -39,39 +38,6 @@ def _warn_of_folders(place: pathlib.Path) -> None:
             f'{place}: images.npy is read, not the folders of images beside it ({some(sorted(found), 3)}), which '
             'data.name=folder reads'
         )
-
-
-def check_outside(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> None:
-    """Checks that what is written at `path` does not lie in a folder that is a data set as a whole.
-
-    Class folders and arrays are, and what links of PATH and PATH/train lead to; in the folder of a list only its files
-    are data.
-
-    Args:
-      path: a file or folder to be written.
-      settings: config.data, or a part of it.
-      field: how an error names the path.
-
-    Raises:
-      InputError: it lies there, links followed: it would be taken for a class or an array.
-    """
-    place, name = settings['path'], settings['name']
-    name = kind_of(place, settings.get('list', '')) if name == 'auto' else name
-    if not place or name not in ('folder', 'arrays'):
-        return
-    for inside in (place, *_linked(place)):
-        if files.lies_in(path, inside) is not None:
-            raise InputError(f'{field}: {path} lies in {inside}, inside the data; choose another place')
-
-
-def _linked(folder: str | os.PathLike, levels: int = 2) -> Iterator[str]:
-    """The links to folders within a folder, so many levels deep."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_symlink():
-                yield from [entry.path] if entry.is_dir() else []
-            elif levels > 1 and entry.is_dir():
-                yield from _linked(entry.path, levels - 1)
 
 
 def check_form(settings: Mapping[str, Any], prefix: str = 'config.data.') -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from noisy_jax import cli, data, files, forms, outputs
-from noisy_jax.data import array_files
+from noisy_jax.data import array_files, outside
 from noisy_jax.data.dataset import Dataset, checksums
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.data.settings import DATA
@@ -68,7 +68,7 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     outputs.check_name(out)
     folder = pathlib.Path(out)
     _unfinished(folder)  # before anything is made there
-    data.check_outside(folder, settings, '--out')
+    outside.check(folder, settings, '--out')
     with files.locked(folder / files.LOCK, folder, '--out'):
         _pack(folder, settings)
 

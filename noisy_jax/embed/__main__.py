@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from noisy_jax import cli, data, files
-from noisy_jax.data import lazy
+from noisy_jax.data import lazy, outside
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.embed import backbone, pictures
 from noisy_jax.embed.backbone import Backbone
@@ -71,7 +71,7 @@ def embed(images: str, out: str, load: Callable[[], Backbone], batch: int = 32) 
     if pathlib.Path(out).suffix != '.npy':
         raise InputError(f'--out: {out} is not the name of an .npy file')
     check_new(out, resumes=True)
-    data.check_outside(out, {'name': 'auto', 'path': images}, '--out')
+    outside.check(out, {'name': 'auto', 'path': images}, '--out')
     if not os.path.exists(images):
         raise InputError(f'--images: no such file or folder: {images}')
     dataset = data.load_unread(images)

@@ -2,9 +2,7 @@
 
 import os
 
-from noisy_jax import data
-from noisy_jax.config import completed
-from noisy_jax.data.settings import DATA
+from noisy_jax.data import outside
 from noisy_jax.outputs import check_new
 from noisy_jax.workdir import WorkDir
 
@@ -17,7 +15,4 @@ def check_output(out: str | os.PathLike, folder: WorkDir) -> None:
     """
     check_new(out)
     folder.check_apart(out, '--out')
-    config = completed(folder.load_config(), {'data': DATA}, folder.path / 'config.json')
-    data.check_outside(out, config.data, '--out')
-    if place := folder.load_json('data').get('place'):  # a relative path, as it was seen from where the run began
-        data.check_outside(out, {**config.data, 'path': place}, '--out')
+    outside.check_of_run(out, folder, '--out')

@@ -1,0 +1,62 @@
+"""Where what is written may lie: not in a folder that is a data set as a whole, of which it would become a part."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from noisy_jax import files
+from noisy_jax.config import completed
+from noisy_jax.data import kind_of, pictures
+from noisy_jax.data.settings import DATA
+from noisy_jax.errors import InputError
+from noisy_jax.workdir import WorkDir
+
+
+def check(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> None:
+    """Checks that what is written at `path` does not lie in a folder that is a data set as a whole.
+
+    Class folders and arrays are, and what links in class folders lead to; in the folder of a list only its files are
+    data.
+
+    Args:
+      path: a file or folder to be written.
+      settings: config.data, or a part of it.
+      field: how an error names the path.
+
+    Raises:
+      InputError: it lies there, links followed: it would be taken for a class or an array.
+    """
+    place, name = settings['path'], settings['name']
+    name = kind_of(place, settings.get('list', '')) if name == 'auto' else name
+    if not place or name not in ('folder', 'arrays'):
+        return
+    for inside in (place, *_linked(place)):
+        if files.lies_in(path, inside) is not None:
+            raise InputError(f'{field}: {path} lies in {inside}, inside the data; choose another place')
+
+
+def check_of_run(path: str | os.PathLike, folder: WorkDir, field: str) -> None:
+    """The same for the data of the run in `folder`; InputError: also where its config.json is damaged."""
+    config = completed(folder.load_config(), {'data': DATA}, folder.path / 'config.json')
+    check(path, config.data, field)
+    if place := folder.load_json('data').get('place'):  # of a relative path, as it was seen from where the run began
+        check(path, {**config.data, 'path': place}, field)
+
+
+def _linked(root: str | os.PathLike) -> Iterator[str]:
+    """The links to folders within a folder, and within what they lead to, that its images are looked for in."""
+    places, seen = [os.fspath(root)], set()
+    while places:
+        place = places.pop()
+        if (real := os.path.realpath(place)) in seen:
+            continue
+        seen.add(real)
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                # A link upwards holds all that is beside the data; `pictures.search` leaves it out, and hidden ones.
+                if pictures.is_hidden(entry.name) or not entry.is_dir() or files.lies_in(root, entry.path) is not None:
+                    continue
+                places.append(entry.path)
+                if entry.is_symlink():
+                    yield entry.path
