@@ -72,6 +72,12 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def is_memory_short(error: Exception) -> bool:
+    """Whether an allocation failed, on the host or on a device; a thread too needs memory, and a permission."""
+    said = str(error)
+    return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in said or "can't start new thread" in said
+
+
 def remedy_of(number: int | None, remedy: str) -> str:
     """What to do about a file of a run that cannot be read: `remedy`, which may cost it, only where it is damaged.
 

@@ -9,9 +9,10 @@ import os
 import pathlib
 import re
 import socket
+import stat
 import time
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
@@ -105,6 +106,20 @@ def reserve(path: pathlib.Path) -> None:
         raise
 
 
+def open_bytes(path: str | os.PathLike, buffering: int = -1) -> BinaryIO:
+    """A file to read; OSError: it is a pipe or a device, for which a reader may wait for ever."""
+    return open(path, 'rb', buffering, opener=_at_once)
+
+
+def _at_once(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # the latter Python refuses
+        os.close(descriptor)
+        raise OSError(errno.ENOTSUP, 'no file, but a pipe or a device', path)
+    return descriptor
+
+
 def open_text(path: pathlib.Path, mode: str = 'w') -> TextIO:
     """A text file to write, whose lines may hold file names: bytes that are not UTF-8 stay."""
     return path.open(mode, encoding='utf-8', errors='surrogateescape', newline='')
@@ -117,11 +132,13 @@ def lines(path: str | os.PathLike) -> Iterator[str]:
       InputError: it cannot be read, or is no text.
     """
     try:
-        with open(path, 'rb') as file:
-            if b'\0' in file.read(_HEAD):
-                raise InputError(f'{path}: cannot be read as text (a byte of it is 0)')
+        with open_bytes(path) as file:
+            is_binary = b'\0' in file.read(_HEAD)
         with open(path, encoding='utf-8-sig', errors='surrogateescape', newline='') as text:
-            yield from text
+            for line in text:
+                if is_binary or '\0' in line:
+                    raise InputError(f'{path}: cannot be read as text (a byte of it is 0)')
+                yield line
     except OSError as error:
         raise InputError(f'{path}: cannot be read as text ({error.strerror})') from error
 

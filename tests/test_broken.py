@@ -15,6 +15,7 @@ from noisy_jax import data, errors
 from noisy_jax.data import decoding, lazy, pack
 from noisy_jax.data.decoding import decode
 from noisy_jax.errors import InputError
+from noisy_jax.files import open_bytes
 from noisy_jax.settings import automatic
 
 SIDE = 24
@@ -53,9 +54,9 @@ def test_a_file_that_may_not_be_read_is_not_called_broken(root, monkeypatch):
     def forbidden(file, *arguments):
         if str(file).endswith('1.png'):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
-        return open(file, *arguments)
+        return open_bytes(file, *arguments)
 
-    monkeypatch.setattr(decoding, 'open', forbidden, raising=False)  # root may read all
+    monkeypatch.setattr(decoding, 'open_bytes', forbidden)  # root may read all
     for name in ('cat/0.png', 'cat/2.png', 'dog/3.png', 'dog/1.png'):
         (root / name).unlink()
     reason = 'cannot be read: Permission denied'

@@ -400,6 +400,16 @@ def test_lists_that_cannot_be_used_name_the_line(three, lines, words):
     refused(lambda: _load(three), three / 'list.txt', *words)
 
 
+def test_a_zero_byte_far_behind_the_beginning_and_pipes(three):
+    _text(three / 'list.txt', *(f'{number}.png 0' for number in range(9000)), 'a\0b/c.png 0')
+    refused(lambda: _load(three), three / 'list.txt', 'cannot be read as text (a byte of it is 0)')
+    os.mkfifo(three / 'pipe.png')
+    os.mkfifo(three / 'pipe.txt')
+    _text(three / 'list.txt', 'a.png 0', 'pipe.png 1')
+    refused(lambda: _load(three), three / 'pipe.png', 'no file, but a pipe or a device')
+    refused(lambda: _load(three, list='pipe.txt'), "data.list: no file 'pipe.txt'")
+
+
 def test_other_files_that_cannot_be_used(three):
     _text(three / 'list.csv', 'path,label', 'a.png,0,1')
     refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2')

@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import refused, refused_by_command
+from PIL import Image, PngImagePlugin
 
 from noisy_jax.cli import exit_status
+from noisy_jax.data import decoding
+from noisy_jax.data.faults import BrokenImage
 from noisy_jax.training import memory
 
 MORE_THAN_THERE_IS = 2**50
@@ -25,6 +28,32 @@ def test_other_errors_stay():
     error = jax.errors.JaxRuntimeError('INTERNAL: something else')
     with pytest.raises(jax.errors.JaxRuntimeError, match='something else'), memory.needed():
         raise error
+
+
+@pytest.mark.parametrize('is_short', [True, False])
+def test_an_image_for_which_there_is_no_memory_is_not_called_broken(tmp_path, monkeypatch, is_short):
+    """Unlike one whose damaged bytes claim to need more than there is."""
+
+    def load(_):
+        if is_short:
+            monkeypatch.setattr(decoding, '_ROOM', MORE_THAN_THERE_IS)
+        raise MemoryError
+
+    Image.new('L', (3, 3)).save(tmp_path / 'a.png')
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, 'load', load)
+    with pytest.raises(MemoryError if is_short else BrokenImage, match=r'a\.png'):
+        decoding.decode(tmp_path / 'a.png')
+
+
+def test_a_thread_for_which_there_is_no_memory(tmp_path, monkeypatch, capsys):
+    def submit(*_):
+        raise RuntimeError("can't start new thread")
+
+    Image.new('L', (3, 3)).save(tmp_path / 'a.png')
+    monkeypatch.setattr(decoding, '_LARGE', 1)
+    monkeypatch.setattr(decoding._large_images, 'submit', submit)
+    status = exit_status(lambda: decoding.decode(tmp_path / 'a.png'))
+    refused_by_command(capsys, status, "not enough memory (can't start new thread)")
 
 
 def test_a_command_says_it_in_one_line(capsys):

@@ -18,7 +18,8 @@ from PIL import Image, ImageOps, PngImagePlugin
 from noisy_jax.data import depth, libtiff
 from noisy_jax.data.faults import broken, too_large
 from noisy_jax.data.pictures import kinds
-from noisy_jax.errors import InputError, first_line, one_line, warn_once
+from noisy_jax.errors import InputError, first_line, is_memory_short, one_line, warn_once
+from noisy_jax.files import open_bytes
 
 File = pathlib.Path | str | BinaryIO
 
@@ -49,6 +50,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 _PREMULTIPLIED = {'La': 'LA', 'RGBa': 'RGBA'}  # modes with alpha, as Pillow can convert them further
 _LONG = 2.0  # sides, above which much of an image is not in its middle square
 _STRIP = 2**22  # pixels that are converted at a time
+_COPIES, _ROOM = 8, 2**26  # bytes of a value and any, with which every image is decoded
 _LARGE = 2**25  # pixels above which one image at a time is decoded
 _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several copies
 # One thread, which takes the memory again that it has freed: glibc keeps that for each thread.
@@ -185,7 +187,7 @@ def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Imag
         # Not by its name: Pillow maps some files by that, and a TIFF that is turned as if it were not.
         by_name = isinstance(file, (str, pathlib.Path))
         with (
-            open(file, 'rb') if by_name else contextlib.nullcontext(file) as stream,
+            open_bytes(file) if by_name else contextlib.nullcontext(file) as stream,
             Image.open(stream, formats=kinds()) as image,
         ):
             if levels is None and depth.is_deep(image):
@@ -198,6 +200,8 @@ def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Imag
     except InputError:
         raise
     except _FAULTS as error:
+        if is_memory_short(error):  # of a thread
+            raise
         raise broken(name or file, error) from error
 
 
@@ -208,7 +212,18 @@ def _load(image: Image.Image, name: object) -> None:
     except OSError:
         raise
     except Exception as error:  # damaged bytes raise many kinds, TypeError among them
+        if isinstance(error, MemoryError) and not _has_room(image):
+            raise MemoryError(f'for the pixels of {name}') from error
         raise ValueError(first_line(error)) from error
+
+
+def _has_room(image: Image.Image) -> bool:
+    """Whether there is memory for the pixels of an image, and not only for what damaged bytes claim."""
+    try:
+        np.empty(_COPIES * image.width * image.height * len(image.getbands()) + _ROOM, np.uint8)
+    except MemoryError:
+        return False
+    return True
 
 
 def _in_turn(image: Image.Image, work: Callable[[], Any]) -> Any:

@@ -3,6 +3,8 @@
 import os
 import zlib
 
+from noisy_jax.files import open_bytes
+
 _BLOCK = 2**12  # bytes that are read at the beginning, in the middle and at the end
 
 
@@ -12,7 +14,7 @@ def of_file(path: str) -> int:
     Files without compression have one size for all images. Times say nothing: to copy a file changes them.
     """
     try:
-        with open(path, 'rb', buffering=0) as file:
+        with open_bytes(path, buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             mark = zlib.crc32(size.to_bytes(8))
             if size <= 3 * _BLOCK:

@@ -19,8 +19,8 @@ import jax
 import orbax.checkpoint as ocp
 
 from noisy_jax import forms, layout
-from noisy_jax.errors import MEND, InputError, first_line, remedy_of
-from noisy_jax.training import hosts, leaves, memory
+from noisy_jax.errors import MEND, InputError, first_line, is_memory_short, remedy_of
+from noisy_jax.training import hosts, leaves
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.state import TrainState
 
@@ -50,7 +50,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)  # Orbax takes a file for an empty folder
             self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))
         except Exception as error:
-            if hosts.is_lost(error) or memory.is_short(error):
+            if hosts.is_lost(error) or is_memory_short(error):
                 raise
             raise self._unread(str(self.folder), error) from error
         self._meta: dict[str, Any] | None = None
@@ -128,7 +128,7 @@ class Checkpoints:
         try:
             return self._manager.restore(self.step, args=ocp.args.Composite(**items))
         except Exception as error:
-            if hosts.is_lost(error) or memory.is_short(error):
+            if hosts.is_lost(error) or is_memory_short(error):
                 raise
             logging.getLogger('asyncio').setLevel(logging.CRITICAL)  # those that read beside it fail too
             raise self._unread(f'{self.folder}: checkpoint {self.step}', error) from error

@@ -3,13 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from noisy_jax.errors import InputError, first_line
-
-
-def is_short(error: Exception) -> bool:
-    """Whether an allocation failed, on the host or on a device; a thread too needs memory, and a permission."""
-    said = str(error)
-    return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in said or "can't start new thread" in said
+from noisy_jax.errors import InputError, first_line, is_memory_short
 
 
 @contextlib.contextmanager
@@ -22,7 +16,7 @@ def needed() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # JaxRuntimeError among them
-        if not is_short(error):
+        if not is_memory_short(error):
             raise
         reason = first_line(error).removeprefix('RESOURCE_EXHAUSTED: ').rstrip('.')
         raise InputError(
