@@ -11,10 +11,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TextIO
 
-from noisy_jax.errors import InputError, escaped, first_line, one_line, short, warning_line
+from noisy_jax.errors import InputError, escaped, first_line, is_memory_short, one_line, short, warning_line
 from noisy_jax.interrupts import Terminated, ended_by_signals
 
 _AS_IT_CAN = 'noisy_jax.as_it_can'  # what `str.encode` calls by this name
+USER_ERROR = 2  # exit status
 BROKEN_PIPE = 141  # exit status, as a shell has it for SIGPIPE
 
 
@@ -147,7 +148,9 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
             return status
         except InputError as error:
             return _refused(str(error))
-        except MemoryError as error:
+        except (MemoryError, RuntimeError) as error:  # JAX and threads raise the latter
+            if not is_memory_short(error):
+                raise
             return _refused(f'not enough memory ({first_line(error)})')
         except KeyboardInterrupt as error:
             print(stopped, file=sys.stderr, flush=True)
@@ -164,9 +167,22 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
             return _refused(f'{where}{error.strerror or error}')
 
 
+def leave(status: int) -> NoReturn:
+    """Ends the process with a status of `exit_status`.
+
+    After an error at once: a thread of Orbax may wait for ever for a checkpoint that failed.
+    """
+    if status != USER_ERROR:
+        sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
 def _refused(why: str) -> int:
     print(f'error: {one_line(why)}', file=sys.stderr, flush=True)
-    return 2
+    return USER_ERROR
 
 
 @contextlib.contextmanager

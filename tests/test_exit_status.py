@@ -47,6 +47,19 @@ def test_a_status_and_a_line(capsys, work, status, said):
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
+def test_an_error_ends_a_process_of_which_a_thread_waits():
+    code = (
+        'import threading\nfrom noisy_jax import cli\nfrom noisy_jax.errors import InputError\n'
+        'def work():\n'
+        '    threading.Thread(target=threading.Event().wait).start()\n'
+        '    print("said before")\n'
+        '    raise InputError("full")\n'
+        'cli.leave(cli.exit_status(work))\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (2, 'said before\n', 'error: full\n')
+
+
 def test_letters_that_the_encoding_of_the_terminal_lacks(monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, 'ascii'))
