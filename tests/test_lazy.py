@@ -1,5 +1,6 @@
 """Images that are read on demand are those in memory: as arrays, as batches, and in the weights they train."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -160,6 +161,31 @@ def test_worker_processes_give_the_same_and_name_what_is_broken(root, tmp_path):
     os.kill(next(iter(pool._processes)), signal.SIGKILL)
     refused(lambda: [files.image[:] for _ in range(100)], 'config.data.workers', '1')
     np.testing.assert_array_equal(files.image[:3], eager.image[:3])
+
+
+def test_workers_that_cannot_be_started(monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(workers.concurrent.futures, 'ProcessPoolExecutor', full)
+    refused(lambda: workers.pool_of(3), 'config.data.workers: 3', 'No space left', '0 decodes in threads')
+
+
+def test_ctrl_c_while_workers_start_takes_one_line(root):
+    """Sent to parent and workers alike, as a terminal does, before these have begun."""
+    code = (
+        'import os, signal, sys\nfrom noisy_jax import cli\nfrom noisy_jax.data import workers\n'
+        'def work():\n'
+        '    pool = workers.pool_of(2)\n'
+        '    for child in pool._processes:\n'
+        '        os.kill(child, signal.SIGINT)\n'
+        '    assert pool.submit(os.getpid).result() in pool._processes\n'
+        '    os.kill(os.getpid(), signal.SIGINT)\n'
+        'if __name__ == "__main__":\n    sys.exit(cli.exit_status(work))\n'
+    )
+    (root / 'main.py').write_text(code)
+    done = subprocess.run([sys.executable, root / 'main.py'], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, 'stopped; nothing was written\n')
 
 
 def test_workers_end_with_a_parent_that_is_killed(root):

@@ -6,15 +6,20 @@ does not run in parallel.
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 import warnings
+from collections.abc import Iterator
 
-from noisy_jax.errors import warning_line
+from noisy_jax.errors import InputError, warning_line
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @functools.lru_cache(maxsize=1)
@@ -24,13 +29,45 @@ def pool_of(workers: int) -> concurrent.futures.Executor:
         return concurrent.futures.ThreadPoolExecutor(thread_name_prefix='decode')
     # Processes are spawned: a fork of a process in which JAX runs threads may hang.
     context = multiprocessing.get_context('spawn')
-    return concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_begin_worker)
+    try:
+        with _unsaid_leaks():
+            pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_begin_worker)
+        with _no_signals():
+            pool.submit(os.getpid)  # starts all of them
+        return pool
+    except OSError as error:  # semaphores are files in /dev/shm
+        raise InputError(
+            f'config.data.workers: {workers} processes cannot be started ({error.strerror}); 0 decodes in threads'
+        ) from error
+
+
+@contextlib.contextmanager
+def _unsaid_leaks() -> Iterator[None]:
+    """Python's resource tracker, if it starts within it, removes what a process leaves that ends at once, unsaid."""
+    sys.warnoptions.append('ignore:resource_tracker:UserWarning')
+    try:
+        yield
+    finally:
+        sys.warnoptions.pop()
+
+
+@contextlib.contextmanager
+def _no_signals() -> Iterator[None]:
+    """Processes that start within it get no signals that their parent handles, from the first moment on."""
+    if not hasattr(signal, 'pthread_sigmask'):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker() -> None:
     """Makes a worker ignore signals, which its parent handles, end with it even if that is killed, warn in one line."""
     warnings.formatwarning = warning_line
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
