@@ -81,7 +81,8 @@ def compete(
     confused = planted.trials({best: judges[best]}, labels, num_classes, probabilities, seed, size)[best]
     copies = len(labels) / (different or len(labels))
     wrong = _claims(confused, suspicion(probabilities, labels), copies)
-    fault = _fault(confused.auroc_against_right(wrong[1].mean()), np.mean(raw.argmax(1) == labels), labels, copies)
+    surely = max(wrong[1].mean() - 2 * margin(len(labels), copies), 0)  # wrong: not by the judge's own mistakes alone
+    fault = _fault(confused.auroc_against_right(surely), np.mean(raw.argmax(1) == labels), labels, copies)
     sharpness = _sharpness(trials[best].right, wrong[1].mean(), num_classes)
     return Verdict(probabilities, wrong, interval(wrong, copies), best, aurocs, fault, copies, size, sharpness)
 
