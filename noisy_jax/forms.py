@@ -78,4 +78,4 @@ def _is(value: Any, kind: type) -> bool:
         return isinstance(value, kind)
     if isinstance(value, bool) or not isinstance(value, (int, kind)):
         return False
-    return math.isfinite(value) and (isinstance(value, float) or abs(value) < _MOST)
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < _MOST

@@ -85,6 +85,20 @@ def test_the_folder_can_be_moved_or_left_out(tmp_path):
     assert list((tmp_path / 'of_jax').iterdir())
 
 
+def test_nothing_is_kept_of_a_user_without_a_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compiling.os.path, 'expanduser', lambda name: name)  # as where nobody knows who it is
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update('jax_compilation_cache_dir', None)
+    try:
+        compiling.keep_compiled()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update('jax_compilation_cache_dir', before)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / 'file').write_text('')
     refused(lambda: compiling.keep_compiled(str(tmp_path / 'file' / 'cache')), 'config.compile_cache', 'file')

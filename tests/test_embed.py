@@ -218,10 +218,21 @@ def test_files_of_others_stay(tmp_path):
         (tmp_path / 'features.npy.json').write_text(text)
         refused(lambda: command.embed(path, str(out), Network()), 'features.npy.json', 'choose another name')
         assert (tmp_path / 'features.npy.json').read_text() == text
+    (tmp_path / 'features.npy.json').write_text('{"ids": ["of/another.png"], "features": 4}')
+    refused(lambda: command.embed(path, str(out), Network()), 'features.npy.json is there already', 'other features')
+    assert 'of/another.png' in (tmp_path / 'features.npy.json').read_text()
     (tmp_path / 'features.npy.json').unlink()
     out.write_text('kept')
     refused(lambda: command.embed(path, str(out), Network()), '--out', out, 'already exists')
     assert out.read_text() == 'kept'
+
+
+def test_a_kill_between_the_two_files(tmp_path):
+    path, out = folder(tmp_path / 'photos'), tmp_path / 'features.npy'
+    command.embed(path, str(out), Network())
+    out.unlink()
+    command.embed(path, str(out), Network())
+    assert len(np.load(out)) == 19
 
 
 def test_a_full_disk(tmp_path, monkeypatch):

@@ -29,6 +29,7 @@ def test_what_has_the_form():
         ({'shape': [8, 9.0]}, 'shape[1] is 9.0, a whole number is needed'),
         ({'shape': [8, 2**63]}, 'shape[1] is 9223372036854775808, a whole number is needed'),
         ({'rates': [0.5, float('nan')]}, 'rates[1] is nan, a number is needed'),
+        ({'rates': [0.5, 10**400]}, 'rates[1] is 1000'),
         ({'inner': None}, 'inner is None, an object is needed'),
         ({'inner': {'word': 3}}, 'inner.word is 3, text is needed'),
         ({'name': ['x' * 1000]}, "name is ['xxxxx"),

@@ -369,6 +369,7 @@ _LABELS = np.arange(12) % 3
         ({'labels': np.array([None] * 12)}, ('labels holds objects', 'array of numbers')),
         ({'true_labels': np.arange(11) % 3}, ('true_labels', '(11,)', '12')),
         ({'ids': np.arange(11)}, ('id', '(11,)', '12')),
+        ({'ids': np.zeros(12, [('a', int), ('b', 'U3')])}, ('ids has fields (a, b)', 'text or numbers')),
         ({'ids': np.arange(12) // 2 * 2}, ('ids', "found twice: '0', '10', '2' and 3 more")),
         ({'true_labels': _with(_LABELS, 4, -2)}, ('true_labels[4]', '-2')),
         ({'class_names': np.array(['cat', 'dog'])}, ('labels[2]', "'2'", '0 to 1')),
@@ -376,6 +377,13 @@ _LABELS = np.arange(12) % 3
 )
 def test_arrays_that_cannot_be_used(tmp_path, changes, words):
     refused(lambda: _load_arrays(tmp_path, **changes), tmp_path / 'data.npz', *words)
+
+
+def test_an_archive_under_the_name_of_an_array(tmp_path):
+    path = _save(tmp_path / 'folder', _arrays())
+    with (tmp_path / 'folder/labels.npy').open('wb') as file:
+        np.savez(file, _LABELS)
+    refused(lambda: data.load('arrays', split='train', path=path), 'folder/labels.npy', 'an archive (.npz)')
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Label noise: counts, rates and confusion structure of the original, determinism, errors."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from conftest import DATA, refused
@@ -344,6 +346,9 @@ def test_human_labels_of_other_images_are_refused(tmp_path):
     refused(lambda: noise_files.read_labels('', '', true, 10), 'noise.labels', "''", '.npz')
     refused(read(key='worst'), 'noise.key', "'worst'", 'clean_label, worse_label')
     refused(read(clean=np.sort(true)), 'noise.labels', 'clean_label', 'first at image', 'order')
+    with zipfile.ZipFile(path, 'a') as archive:
+        archive.writestr('notes.txt', 'no array')
+    refused(lambda: noise_files.read_labels(str(path), 'notes.txt', true, 10), 'noise.key', 'clean_label, worse_label')
     refused(read(clean=true[:9]), 'noise.labels', 'clean_label', 'differs')
     refused(read(human=true[:9]), 'noise.labels', '(9,)', '(300,)')
     refused(read(human=true / 10), 'noise.labels', 'float64')

@@ -144,6 +144,7 @@ def _without(arrays, *names):
         (lambda a: a | {'bn1.running_var': np.full(4, -1.0)}, ['bn1.running_var', 'below 0']),
         (lambda a: a | {'layer1.0.se.weight': np.ones(4)}, ['layer1.0.se.weight besides']),
         (lambda a: a | {'conv1.weight': np.ones((4, 3, 5, 5), np.float32)}, ['conv1.weight (4, 3, 5, 5)']),
+        (lambda a: a | {'conv1.weight': np.ones((0, 3, 3, 3), np.float32)}, ['conv1.weight (0, 3, 3, 3)']),
         (lambda a: state((3, 4, 23, 3), 1, bottleneck=True), ['3 + 4 + 23 + 3 blocks of 3', 'resnet18, resnet34']),
     ],
 )

@@ -43,6 +43,10 @@ def read(path: pathlib.Path, wanted: Collection[str] = _READ) -> dict[str, np.nd
         for name in wanted:
             if (file := path / f'{name}.npy').exists():
                 arrays[name] = np.load(file, mmap_mode='r')
+                if not isinstance(arrays[name], np.ndarray):
+                    raise InputError(f'{file}: holds an archive (.npz), where one array (.npy) is needed')
+    except InputError:
+        raise
     except Exception as error:  # damaged bytes raise many kinds, zlib.error and NotImplementedError among them
         if 'allow_pickle' in str(error) and (path.is_dir() and file.read_bytes()[:6] != np.lib.format.MAGIC_PREFIX):
             raise InputError(f'{file}: no .npy file, but another one of this name') from error

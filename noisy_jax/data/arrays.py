@@ -60,6 +60,8 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     if split == 'train' and 'true_labels' in arrays:
         true = _numbers(arrays, 'true_labels', path, len(images), names, numbered=numbered)
     ids = arrays.get(f'{prefix}ids')
+    if ids is not None and ids.dtype.names:
+        raise InputError(f'{path}: {prefix}ids has fields ({", ".join(ids.dtype.names)}); text or numbers are needed')
     levels = arrays.get(LEVELS)
     if levels is not None and (levels.shape != (2,) or levels.dtype.kind not in 'iuf'):
         raise InputError(f'{path}: {LEVELS} is {levels.dtype} {levels.shape}; the two numbers of `pack` are needed')

@@ -47,7 +47,8 @@ def read_labels(path: str, key: str, true: np.ndarray, num_classes: int) -> np.n
     file = _existing('noise.labels', path, 'an .npy or .npz file of labels')
     try:
         content = np.load(file, allow_pickle=False)
-        arrays = {'': content} if isinstance(content, np.ndarray) else dict(content)
+        found = {'': content} if isinstance(content, np.ndarray) else dict(content)
+        arrays = {name: each for name, each in found.items() if isinstance(each, np.ndarray)}
     except Exception as error:
         fault = 'text, or objects' if 'allow_pickle' in str(error) else first_line(error)
         raise InputError(f'noise.labels: {path} cannot be read as NumPy arrays of numbers ({fault})') from error

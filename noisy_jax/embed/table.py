@@ -47,6 +47,8 @@ class Table:
         self._begin, self.done = len(header), 0
         try:
             before = self._earlier()
+            if before and before != state and not self._part.exists():
+                raise InputError(f'--out: {origin(file)} is there already, of other features; move or remove it')
             if self._part.exists():
                 self._refuse_other(before, state)
                 same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before['ids'], ids, strict=False))

@@ -91,7 +91,8 @@ def _read(path: str) -> tuple[Arrays, dict[str, tuple]]:
     try:
         if place.suffix == '.npz':
             with np.load(place, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}, {}
+                arrays = {name: archive[name] for name in archive.files}
+                return {name: each for name, each in arrays.items() if isinstance(each, np.ndarray)}, {}
         with safetensors.safe_open(place, 'numpy') as file:
             said = file.metadata() or {}
             facts = {name: tuple(json.loads(said[name])) for name in ('mean', 'std', 'image_shape') if name in said}
@@ -103,7 +104,7 @@ def _read(path: str) -> tuple[Arrays, dict[str, tuple]]:
 def _encoder(path: str, arrays: Arrays) -> tuple[str, ResNet, int]:
     """Name, module and channels of the images, by the names and shapes of the arrays."""
     first = arrays.get('conv1.weight')
-    if first is None or first.ndim != 4 or first.shape[-1] not in _STEMS:
+    if first is None or first.ndim != 4 or not first.size or first.shape[-1] not in _STEMS:
         what = ', '.join(sorted(arrays)[:_SHOWN]) if first is None else f'conv1.weight {first.shape}'
         raise InputError(f'{_SETTING}: {path} holds {what or "nothing"}; {_NEEDED}')
     blocks = tuple(len({name.split('.')[1] for name in arrays if name.startswith(f'layer{i}.')}) for i in range(1, 5))

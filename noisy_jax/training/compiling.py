@@ -62,8 +62,8 @@ def keep_compiled(folder: str = 'auto') -> None:
     """Keeps compiled programs on disk, so that the next run with the same shapes starts at once.
 
     Args:
-      folder: where; 'auto': the user's cache folder, unless JAX has been given one (JAX_COMPILATION_CACHE_DIR); 'off':
-        nowhere.
+      folder: where; 'auto': the user's cache folder, unless JAX has been given one (JAX_COMPILATION_CACHE_DIR) or the
+        user has no home; 'off': nowhere.
 
     Raises:
       InputError: a folder that cannot be written.
@@ -73,8 +73,10 @@ def keep_compiled(folder: str = 'auto') -> None:
         return
     if folder == 'auto' and jax.config.jax_compilation_cache_dir:
         return
-    home = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
-    path = pathlib.Path(home, 'noisy_jax', 'xla') if folder == 'auto' else pathlib.Path(folder)
+    caches = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    if folder == 'auto' and not os.path.isabs(caches):  # of a user without a home
+        return
+    path = pathlib.Path(caches, 'noisy_jax', 'xla') if folder == 'auto' else pathlib.Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
