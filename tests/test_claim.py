@@ -192,7 +192,7 @@ def test_an_earlier_run_and_what_a_killed_one_leaves(tmp_path):
     assert not (tmp_path / 'lock').exists()
 
 
-def test_a_result_does_not_go_into_the_run_or_its_data(photos, tmp_path, capsys):
+def test_a_result_does_not_go_into_the_run_or_its_data(photos, tmp_path, capsys, monkeypatch):
     work = tmp_path / 'run'
     WorkDir(work).save_json('config', tiny.config(data__name='folder', data__path=str(photos)).to_dict())
     for name in ('labels/new', 'report.html', 'plots', 'data_issues.csv.part', '../photos/new', '../photos/cat/new'):
@@ -207,6 +207,9 @@ def test_a_result_does_not_go_into_the_run_or_its_data(photos, tmp_path, capsys)
     WorkDir(work).save_json('data', {'classes': ['a'], 'image_shape': [8, 8, 1], 'place': str(photos)})
     status = predict.main([f'--workdir={work}', f'--images={photos}', f'--out={photos / "new"}'])
     refused_by_command(capsys, status, '--out', 'inside the data')
+    WorkDir(work).save_json('config', tiny.config(data__name='folder', data__path='.').to_dict())
+    monkeypatch.chdir(tmp_path)
+    outside.check_of_run('pred.csv', WorkDir(work), '--out')  # "." was the folder of the photos
     status = embed.main([f'--images={photos}', '--model=m', f'--out={photos / "f.npy"}'])
     refused_by_command(capsys, status, '--out', 'inside the data')
     assert {path.name for path in photos.iterdir()} == {'cat', 'dog'}

@@ -536,6 +536,7 @@ def test_a_validation_folder_stands_in_for_the_test_set(tmp_path, name):
         ('a/2021/0 b/2021/0', 'a b', '', ''),
         ('cat/ann/0 cat/bob/0 dog/ann/0 dog/bob/0 elk/ann/0 elk/bob/0', 'cat dog elk', '', ''),
         ('a/0 a/@eaDir/0 b/0 @eaDir/0 __MACOSX/a/0', 'a b', '', '3 hidden files or folders (@eaDir, __MACOSX and 1'),
+        ('a/0 b/0 @Recycle/a/0 #snapshot/0', 'a b', '', '2 hidden files or folders'),
     ],
 )
 def test_which_folders_are_sets_and_which_are_classes(tmp_path, recwarn, files, classes, test, says):

@@ -1,6 +1,7 @@
 """Means over an epoch."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -41,6 +42,19 @@ def test_lines_that_are_missing_are_said(tmp_path):
     with pytest.warns(UserWarning, match=r'metrics\.jsonl lacks lines of this run'):
         writer.rewind(whole)
     writer.close()
+
+
+def test_a_snapshot_by_hard_links_stays(tmp_path):
+    folder = WorkDir(tmp_path)
+    line = json.dumps({'phase': 'classify', 'stage': 'all', 'epoch': 1, 'step': 4, 'loss': 0.5}) + '\n'
+    folder.metrics.write_text(line)
+    os.link(folder.metrics, tmp_path / 'snapshot')
+    metrics.check(folder)
+    writer = MetricWriter(folder.metrics)
+    writer.write(phase='classify', stage='all', epoch=2, step=8, loss=0.4)
+    writer.close()
+    assert (tmp_path / 'snapshot').read_text() == line
+    assert len(folder.metrics.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize('torn', ['{"phase": "ba', '{"phase": "base", "loss": 1.0}'])

@@ -37,11 +37,12 @@ def check(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> N
 
 
 def check_of_run(path: str | os.PathLike, folder: WorkDir, field: str) -> None:
-    """The same for the data of the run in `folder`; InputError: also where its config.json is damaged."""
+    """The same for the data of the run in `folder`; InputError: also where a file of that is damaged."""
     config = completed(folder.load_config(), {'data': DATA}, folder.path / 'config.json')
-    check(path, config.data, field)
-    if place := folder.load_json('data').get('place'):  # of a relative path, as it was seen from where the run began
-        check(path, {**config.data, 'path': place}, field)
+    place = ''
+    if (folder.path / 'data.json').exists():
+        place = folder.load_json('data').get('place')  # of a relative path, as it was seen from where the run began
+    check(path, {**config.data, 'path': place} if place and os.path.exists(place) else config.data, field)
 
 
 def _linked(root: str | os.PathLike) -> Iterator[str]:

@@ -13,7 +13,10 @@ from noisy_jax.errors import InputError, some, warn_once
 # Kinds that Pillow knows by name only, needs another program for, or that are no pictures.
 _NO_PICTURES = ('BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF')
 _MADE = ('.ds_store', 'thumbs.db', 'desktop.ini', 'changes.csv')  # by systems, and by our clean
-_OF_SYSTEMS = ('@eadir', '__macosx', 'lost+found', '#recycle', '$recycle.bin', 'system volume information')
+_OF_SYSTEMS = (
+    *('@eadir', '__macosx', 'lost+found', 'system volume information', 'network trash folder', 'temporary items'),
+    *('#recycle', '@recycle', '$recycle.bin', 'recycler', '#snapshot', 'found.000'),
+)
 _NAMED = 2  # of each kind that is left out
 
 # What is left out, one and several.

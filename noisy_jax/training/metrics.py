@@ -47,8 +47,10 @@ def check(folder: WorkDir) -> None:
     if not folder.metrics.exists():
         return
     content = folder.metrics.read_bytes()
-    if not folder.is_complete and not content.endswith(b'\n'):
-        os.truncate(folder.metrics, content.rfind(b'\n') + 1)
+    whole = content[: content.rfind(b'\n') + 1]
+    is_shared = folder.metrics.stat().st_nlink > 1  # with a snapshot, of which lines would be cut off or added
+    if not folder.is_complete and (is_shared or whole != content):
+        files.write(folder.metrics, whole)
     folder.epochs()
 
 
