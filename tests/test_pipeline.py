@@ -117,9 +117,12 @@ def test_complete_run_only_rewrites_its_summary(run, capfd):
     assert 'complete' in capfd.readouterr().err
     assert contents() == before
     (folder / 'summary.json').unlink()
+    board = folder / 'tensorboard'  # without a summary the run is not over: made anew
+    (board / 'notes.txt').write_text('of a user')
     assert pipeline.run(_long_enough(), folder, quiet=True) == summary
     assert capfd.readouterr() == ('', '')
-    board = folder / 'tensorboard'  # without a summary the run is not over: made anew
+    assert len(list(board.glob('events*'))) == 1
+    assert (board / 'notes.txt').read_text() == 'of a user'
     assert {path: text for path, text in contents().items() if board not in path.parents} == {
         path: text for path, text in before.items() if board not in path.parents
     }

@@ -163,6 +163,19 @@ def test_the_components_are_those_of_the_mixture(judged):
     assert histogram(findings).count('<polyline') == 2
 
 
+def test_the_browser_keeps_no_decisions_on_other_images_of_the_same_names(tmp_path):
+    folder = WorkDir(run_of(tmp_path, images=40))
+    names, keys = folder.load_labels()['id'].tolist(), [read_data(tmp_path)['run']]
+    pixels = np.zeros((40, 8, 8, 3), np.uint8)
+    for mark in (1, 1, 2):
+        noted = {'classes': [], 'train': {'id': names, 'mark': [mark] * 40}, 'unlabelled': {'id': [], 'mark': None}}
+        folder.save_bytes('labels/images.json', json.dumps(noted | {'test': None, 'version': 1}).encode())
+        page.write(folder, Findings.load(folder), pixels, gallery=5, thumbnail=8)
+        keys.append(read_data(tmp_path)['run'])
+    assert keys[1] == keys[2]
+    assert len(set(keys)) == 3
+
+
 def test_names_cannot_break_out_of_the_page(judged):
     source = (judged / 'report.html').read_text(encoding='utf-8')
     assert source.count('<script') == source.count('</script>') == 2

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from noisy_jax.data import identity
 from noisy_jax.report import charts, evidence, sections
 from noisy_jax.report.findings import Findings
 from noisy_jax.report.thumbnails import data_uri
@@ -50,7 +51,7 @@ def write(
     needed = np.append(rows, others)
     shown = images[np.sort(needed)][np.argsort(np.argsort(needed))] if len(needed) else ()  # in their order on disk
     data = {
-        'run': _fingerprint(findings),
+        'run': _fingerprint(findings, identity.recorded(folder)),
         'classes': findings.classes,
         'images': len(findings.given),
         'wrong': round(float((1 - findings.clean_probability).sum()), 3),
@@ -107,11 +108,15 @@ def _asset(name: str) -> str:
     return (importlib.resources.files('noisy_jax.report') / 'assets' / name).read_text(encoding='utf-8')
 
 
-def _fingerprint(findings: Findings) -> str:
-    """Name of the run under which the browser keeps decisions; it stays the same when the report is rewritten."""
+def _fingerprint(findings: Findings, noted: dict[str, Any] | None) -> str:
+    """Name of the run under which the browser keeps decisions; it stays the same when the report is rewritten.
+
+    Other images of the same names have another one, as far as the run has `noted` what is in them.
+    """
     config = {key: value for key, value in findings.config.items() if key != 'report'}
     labels = [findings.id.tolist(), findings.given.tolist()]
-    return hashlib.sha256(json.dumps([config, labels], sort_keys=True).encode()).hexdigest()[:16]
+    marks = [noted['train']['mark']] if noted and noted['train']['mark'] else []
+    return hashlib.sha256(json.dumps([config, labels, *marks], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _originals(folder: WorkDir, settings: dict[str, Any]) -> str | None:

@@ -3,7 +3,6 @@
 import functools
 import importlib.util
 import pathlib
-import shutil
 import threading
 from typing import Any
 
@@ -41,7 +40,8 @@ class Board:
         from tensorboardX import SummaryWriter  # writes in a thread of its own
 
         _say_once(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        for written in folder.glob('events.out.tfevents.*'):
+            written.unlink()
         self._writer = SummaryWriter(str(folder), flush_secs=_FLUSH_SECONDS)
         self._epochs: dict[str, int] = {}
 
