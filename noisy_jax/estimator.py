@@ -232,6 +232,8 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         if shape:
             X = X.reshape(len(X), math.prod(shape))
         rows = validate_data(self, X, reset=reset)
+        if rows.dtype.kind not in 'biuf':
+            raise InputError(f'X: {rows.dtype} found; numbers are needed')
         return rows, shape or rows.shape[1:]
 
     def _images(self, X: ArrayLike) -> np.ndarray:

@@ -5,6 +5,7 @@ import enum
 import io
 import json
 import pickle
+import random
 import signal
 import subprocess
 import sys
@@ -356,6 +357,13 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({'random_state': -1}, X, DIGIT, ('seed', '-1')),
         ({'workdir': ''}, X, DIGIT, ('workdir', "''")),
         ({'workdir': str(CONFIGS)}, X, DIGIT, ('workdir', str(CONFIGS), 'other files')),
+        ({'workdir': f'{__file__}/run'}, X, DIGIT, ('workdir', f'{__file__}/run')),
+        ({'workdir': 5}, X, DIGIT, ('workdir: 5', 'path of a folder')),
+        ({'rounds': pd.NA}, X, DIGIT, ('rounds: <NA>', 'whole number')),
+        ({'rounds': np.zeros(2)}, X, DIGIT, ('rounds: array', 'whole number')),
+        ({'random_state': random.Random(0)}, X, DIGIT, ('random_state: <random.Random', 'whole number')),
+        ({'unlabelled': pd.Series([1, 2])}, X, DIGIT, ('unlabelled', 'one value')),
+        ({}, X.astype('datetime64[s]'), DIGIT, ('X: datetime64[s] found', 'numbers')),
     ],
 )
 def test_what_cannot_be_fitted(changes, images, labels, words):

@@ -26,7 +26,7 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
       InputError: labels are missing that `unlabelled` does not name, or are of several kinds, or of one class.
       ValueError: what scikit-learn does not take as labels.
     """
-    if isinstance(unlabelled, (list, tuple, set, dict, np.ndarray)):
+    if np.ndim(unlabelled) or isinstance(unlabelled, (set, dict)):
         raise InputError(f'unlabelled: {short(unlabelled)} is not allowed; allowed: one value of y')
     values = column(y)
     missing, bare = _missing(values), _bare(values, unlabelled)

@@ -1,5 +1,6 @@
 """What the files of configs/ and the estimator have in common: arguments, a smoke run, settings left to the data."""
 
+import numbers
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -195,16 +196,18 @@ def for_estimator(parameters: Mapping[str, Any], side: int) -> ConfigDict:
     Raises:
       InputError: a parameter or config that cannot be used.
     """
+    if (workdir := parameters['workdir']) is not None and not isinstance(workdir, (str, os.PathLike)):
+        raise InputError(f'workdir: {short(workdir)} is not allowed; allowed: the path of a folder')
     config = _left_to_data(side) if parameters['config'] is None else _given(parameters['config'])
     config.noise.kind = 'none'
-    if parameters['workdir'] is None:  # nothing is kept
+    if workdir is None:  # nothing is kept
         config.report.page = config.report.tensorboard = False
         config.checkpoint_every = 10**9
     values = {name: value for name in _PARAMETERS if (value := parameters[name]) is not None}
-    if values.get('rounds') == 0:
+    if isinstance(values.get('rounds'), numbers.Integral) and values['rounds'] == 0:
         config.phases = tuple(phase for phase in config.phases if phase not in REPEATED)
         del values['rounds']
-    if hasattr(parameters['random_state'], 'randint'):
+    if isinstance(parameters['random_state'], np.random.RandomState):
         values['random_state'] = parameters['random_state'].randint(2**31 - 1)
     for name, value in values.items():
         value = value.item() if isinstance(value, np.generic) else value
