@@ -40,6 +40,15 @@ def escaped(letter: str) -> str:
     return f'\\x{byte:x}' if 0x80 <= byte <= 0xFF else letter.encode('unicode_escape').decode()
 
 
+def is_utf8(text: str, *, or_bytes: bool = False) -> bool:
+    """Whether a text can be written as UTF-8; `or_bytes`: but for those of a name that has another encoding."""
+    try:
+        text.encode(errors='surrogateescape' if or_bytes else 'strict')
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def shortened(text: str, most: int = 80) -> str:
     """The text; of one that is longer than `most`, both ends."""
     half = most // 2

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from noisy_jax import files, forms
+from noisy_jax.errors import is_utf8
 
 MARK = 'config.json'  # what makes a folder a work directory
 BEFORE_IT = (f'{MARK}.part', files.LOCK)  # what a run may leave without it
@@ -55,9 +56,7 @@ _NUMBERS = (int, float, type(None))  # NaN among them: of nothing, a mean is non
 def path_fault(folder: pathlib.Path) -> str | None:
     """Why Orbax finds no checkpoint again in a work directory; None where it does."""
     path = str(folder.absolute())
-    try:
-        path.encode()
-    except UnicodeEncodeError:
+    if not is_utf8(path):
         return 'is not UTF-8; take a folder whose path is'
     found = re.search(r'[*?[]' if os.sep == '\\' else r'[*?[\\]', path)
     return found and f'has {found[0]} in its path, which stands for other letters; take a folder without'

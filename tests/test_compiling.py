@@ -45,6 +45,7 @@ def test_a_value_may_be_a_list():
     [
         ('fast', ('config.xla_options', "'fast'", 'name=value')),
         ('xla_nope=1', ('config.xla_options', 'xla_nope=1', 'No such compile option')),
+        ('\udcff=1', ('config.xla_options', 'refused by XLA')),
         ('xla_cpu_enable_fast_math=perhaps', ('config.xla_options', 'perhaps', 'not a valid bool')),
     ],
 )
@@ -83,6 +84,13 @@ def test_the_folder_can_be_moved_or_left_out(tmp_path):
     assert not _kept('off', tmp_path / 'home')
     assert not _kept('auto', tmp_path / 'home', JAX_COMPILATION_CACHE_DIR=str(tmp_path / 'of_jax'))
     assert list((tmp_path / 'of_jax').iterdir())
+
+
+@pytest.mark.parametrize('variable', ['XDG_CACHE_HOME', 'JAX_COMPILATION_CACHE_DIR'])
+def test_nothing_is_kept_where_jax_knows_no_name(tmp_path, variable):
+    assert not _kept('auto', tmp_path, **{variable: f'{tmp_path}/h\udcff'})
+    words = ('config.compile_cache', 'not UTF-8')
+    refused(lambda: compiling.keep_compiled(f'{tmp_path}/h\udcff'), *words)
 
 
 def test_nothing_is_kept_of_a_user_without_a_home(tmp_path, monkeypatch):

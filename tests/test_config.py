@@ -266,7 +266,7 @@ def test_a_key_too_many_or_too_few():
         (Setting('', ''), ('', 'text'), (0, ())),
         (Setting('a', '', choices=('a', 'b')), ('a', 'b'), ('c', '')),
         (Setting(1.0, ''), (-1, 1e30), (1e39, -(10**400), float('-inf'))),  # as float32, infinite too
-        (Setting('', ''), ('a\nb',), ('a\0b',)),
+        (Setting('', ''), ('a\nb', 'r\udcfc'), ('a\0b', 'r\ud83d')),
         (Setting((), '', least=0), ((), (1, 0.5), [1]), (1, ('a',), (-1,), (True,), ((1,),), (float('nan'),), (1e39,))),
         (Setting(('a',), '', choices=('a', 'b')), ((), ('b', 'a')), ('a', ('c',), (1,))),
     ],

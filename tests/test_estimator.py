@@ -358,6 +358,8 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({'workdir': ''}, X, DIGIT, ('workdir', "''")),
         ({'workdir': str(CONFIGS)}, X, DIGIT, ('workdir', str(CONFIGS), 'other files')),
         ({'workdir': f'{__file__}/run'}, X, DIGIT, ('workdir', f'{__file__}/run')),
+        ({}, X[:4], ['a', '', 'a', ' '], ("the label ''", "unlabelled=''")),
+        ({}, X[:3], np.array(['a', 'a', 'b\ud83d']), ('the label', 'd83d', 'UTF-8')),
         ({'workdir': 5}, X, DIGIT, ('workdir: 5', 'path of a folder')),
         ({'rounds': pd.NA}, X, DIGIT, ('rounds: <NA>', 'whole number')),
         ({'rounds': np.zeros(2)}, X, DIGIT, ('rounds: array', 'whole number')),

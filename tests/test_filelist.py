@@ -168,6 +168,10 @@ _OTHER = 'names alone are needed, one per line, in the order of their numbers fr
         ('"0": "cat",|"2": "eel"', '00', ('line 2', 'would be class 1', _OTHER)),
         ('cat 01|dog 02|eel 03', '12', ("line 1: 'cat 01' would be class 0", _OTHER)),
         ('1: person|2: car|4: bus|7: cow', '124', ("line 1: '1: person' would be class 0", _OTHER)),
+        *(
+            (form.format(1, 'dog') + '|' + form.format(0, 'cat'), '01', ('line 1', _OTHER))
+            for form in ('#{} {}', '[{}] {}', '({}) {}', '{}|{}'.replace('|', '/'), 'id {}: {}', '{1} [{0}]')
+        ),
         ('0 cat|1 dog|2 eel', '02', ()),
         ('1 star|2 stars|3 stars', '012', ()),  # 0 is the number of none of them
         ('10 euro|5 euro|1 euro', '012', ()),

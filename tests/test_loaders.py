@@ -285,6 +285,12 @@ def test_a_list_beside_class_folders_is_told(tmp_path, folder):
     assert not any('ages.csv names' in str(each.message) for each in caught)
 
 
+def test_the_greatest_byte_among_labels_is_warned_of(tmp_path):
+    errors._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match='labels: 255 is what -1 becomes as uint8'):
+        assert _load_arrays(tmp_path, labels=_with(_LABELS, 5, -1).astype(np.uint8)).class_names[-1] == '255'
+
+
 def test_arrays_beside_class_folders_are_told(tmp_path):
     errors._warn_once.cache_clear()
     _save(tmp_path / 'photos', _arrays())
@@ -695,6 +701,19 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content):
     _tree(tmp_path, cat=1)
     (tmp_path / 'cat' / 'b.jpg').write_bytes(content)
     refused(lambda: data.load('folder', split='train', path=str(tmp_path)), tmp_path / 'cat' / 'b.jpg')
+
+
+def test_a_work_directory_is_no_class(tmp_path):
+    for name in ('a/0', 'b/0', 'b/run/plots/0'):
+        _write(tmp_path / f'{name}.png', _image(0))
+    (tmp_path / 'b/run/labels').mkdir()
+    for name in ('config.json', 'data.json'):
+        (tmp_path / 'b/run' / name).touch()
+    errors._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match=r'1 work directory of a run \(b/run\)'):
+        assert data.load('folder', split='train', path=str(tmp_path)).id.tolist() == ['a/0.png', 'b/0.png']
+    (tmp_path / 'b/run').rename(tmp_path / 'run')
+    refused(lambda: data.load('folder', split='train', path=str(tmp_path)), tmp_path / 'run', 'work directory of a run')
 
 
 def test_folders_that_cannot_be_used(tmp_path):

@@ -3,6 +3,7 @@
 Files are made by hand by torchvision's names; the reference reads these with NumPy alone.
 """
 
+import errno
 import functools
 import json
 import shutil
@@ -23,6 +24,7 @@ from noisy_jax.data import digits
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.inference import export
 from noisy_jax.inference.trained import TrainedClassifier
+from noisy_jax.models import pretrained
 from noisy_jax.models.pretrained import Pretrained
 from noisy_jax.models.resnet import RESNETS, BasicBlock, Bottleneck, ResNet
 from noisy_jax.settings import automatic
@@ -322,3 +324,13 @@ def test_images_of_other_channels_are_refused(run, tmp_path):
         'channels than 3',
     )
     assert not (tmp_path / 'work').exists()
+
+
+@pytest.mark.parametrize('name', ['w.npz', 'w.safetensors'])
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch, name):
+    def forbidden(path):
+        raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+
+    (tmp_path / name).touch()
+    monkeypatch.setattr(pretrained, 'open_bytes', forbidden)  # root may read all
+    refused(lambda: Pretrained.load(str(tmp_path / name)), 'model.weights', name, 'Permission denied')

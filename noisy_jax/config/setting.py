@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from noisy_jax.errors import InputError, short
+from noisy_jax.errors import InputError, is_utf8, short
 
 _LONGEST_KEY = 100  # characters; more than any setting has
 _LARGEST = 3e38  # beyond it a number is infinite in float32
@@ -63,8 +63,9 @@ class Setting:
         return os.path.expanduser(value) if self.is_path and isinstance(value, str) else value
 
     def _accepts(self, value: Any, kind: type) -> bool:
-        if kind is str:  # no file name holds a NUL
-            return isinstance(value, str) and '\0' not in value and (self.choices is None or value in self.choices)
+        if kind is str:
+            is_name = isinstance(value, str) and '\0' not in value and is_utf8(value, or_bytes=True)
+            return is_name and (self.choices is None or value in self.choices)
         if kind is bool or isinstance(value, bool):
             return kind is bool and isinstance(value, bool)
         if not isinstance(value, (int, kind)) or not abs(value) <= _LARGEST:  # NaN is not

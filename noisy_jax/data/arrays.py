@@ -17,6 +17,7 @@ from noisy_jax.data.dataset import (
     warn_of_empty,
     warn_of_missing,
     warn_of_rows,
+    warn_of_wrapped,
 )
 from noisy_jax.data.decoding import Levels
 from noisy_jax.data.pixels import ROUNDING
@@ -196,6 +197,7 @@ def _values(arrays: dict[str, np.ndarray], key: str, path: str) -> tuple[list[st
     needed = f'whole numbers of at least 0{none} or text are needed'
     if labels.dtype.kind not in 'Uiuf':
         raise InputError(f'{path}: {key}: found {labels.dtype}; {needed}')
+    warn_of_wrapped(labels, f'{path}: {key}')
     values, inverse = np.unique(labels, return_inverse=True)
     if labels.dtype.kind == 'U':
         fits = np.array([bool(value.strip()) for value in values.tolist()])

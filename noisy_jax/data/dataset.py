@@ -217,6 +217,12 @@ def warn_of_missing(names: Collection[str], source: object) -> None:
         warn_once(f'{source}: {name} is taken for a class, not for no label')
 
 
+def warn_of_wrapped(labels: np.ndarray, source: object) -> None:
+    """Warns of the greatest number of a type without sign among labels [N], where -1 may have been written."""
+    if labels.dtype.kind == 'u' and labels.size and labels.max() == np.iinfo(labels.dtype).max:
+        warn_once(f'{source}: {labels.max()} is what -1 becomes as {labels.dtype}; it is taken for a class')
+
+
 def warn_of_rows(names: Sequence[str], labels: Collection[int], source: object) -> None:
     """Warns where `labels`, which are rows of names that are numbers, may be meant as these numbers."""
     values = [number_of(name) for name in names]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from noisy_jax import layout
 from noisy_jax.errors import InputError, some, warn_once
 
 # Kinds that Pillow knows by name only, needs another program for, or that are no pictures.
@@ -17,12 +18,14 @@ _OF_SYSTEMS = (
     *('@eadir', '__macosx', 'lost+found', 'system volume information', 'network trash folder', 'temporary items'),
     *('#recycle', '@recycle', '$recycle.bin', 'recycler', '#snapshot', 'found.000'),
 )
+_RUN = (layout.MARK, 'data.json', 'labels')  # what a run leaves
 _NAMED = 2  # of each kind that is left out
 
 # What is left out, one and several.
 OTHER = 'file of another kind', 'files of other kinds'
 HIDDEN = 'hidden file or folder', 'hidden files or folders'
 AGAIN = 'link to what is there already', 'links to what is there already'
+OF_RUN = 'work directory of a run', 'work directories of runs'
 
 LeftOut = dict[tuple[str, str], list[str]]
 
@@ -69,9 +72,9 @@ def search(folder: str, name: str = '') -> Found:
       name: what the paths found begin with, instead of `folder`; '': nothing.
 
     Raises:
-      InputError: a folder cannot be read.
+      InputError: a folder cannot be read, or is the work directory of a run.
     """
-    found, seen, root = Found([], [], {OTHER: [], HIDDEN: [], AGAIN: []}), set(), folder
+    found, seen, root = Found([], [], {OTHER: [], HIDDEN: [], AGAIN: [], OF_RUN: []}), set(), folder
     folders, links = collections.deque([(folder, name)]), collections.deque()
     while folders or links:
         if not folders:  # links come after all that are none
@@ -93,7 +96,13 @@ def search(folder: str, name: str = '') -> Found:
             found.left_out[AGAIN].append(name)
             continue
         seen.add(real)
-        for entry in entries(folder):
+        there = entries(folder)
+        if {entry.name for entry in there}.issuperset(_RUN):  # whose plots are no images of a class
+            if folder == root:
+                raise InputError(f'{folder}: the work directory of a run, no images; move it to another place')
+            found.left_out[OF_RUN].append(name)
+            continue
+        for entry in there:
             path = f'{name}/{entry.name}' if name else entry.name
             if is_hidden(entry.name):
                 found.left_out[HIDDEN] += [path] * is_missed(entry.name)

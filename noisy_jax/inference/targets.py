@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from noisy_jax.data.dataset import NO_LABEL, warn_of_missing
-from noisy_jax.errors import InputError, short
+from noisy_jax.data.dataset import NO_LABEL, warn_of_missing, warn_of_wrapped
+from noisy_jax.errors import InputError, is_utf8, short
 
 _KINDS = {(bool, np.bool_): 'bool', (str,): 'str', (bytes,): 'bytes', (int, float, np.number): 'number'}
 
@@ -46,10 +46,17 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
         classes, numbers = np.unique(given, return_inverse=True)
     except TypeError as error:
         raise InputError(f'y: labels must be all strings or all numbers ({error})') from error
+    warn_of_wrapped(classes, 'y')
     if len(classes) < 2:
         raise InputError(f'y: there is one class only, {short(classes[0])}; at least 2 are needed')
-    if classes.dtype.kind in 'OU':  # NumPy makes text of a NaN beside text
-        warn_of_missing(set(map(str, classes.tolist())), 'y')
+    if classes.dtype.kind in 'OU':
+        names = [str(each) for each in classes.tolist()]
+        for name in names:
+            if not name.strip():
+                raise InputError(f'y: the label {name!r} is no name; unlabelled={name!r} takes it for no label')
+            if not is_utf8(name, or_bytes=True):
+                raise InputError(f'y: the label {name!r} cannot be written as UTF-8')
+        warn_of_missing(set(names), 'y')  # NumPy makes text of a NaN beside text
     label = np.full(len(values), NO_LABEL)
     label[~bare] = numbers
     return classes, label

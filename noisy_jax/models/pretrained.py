@@ -12,6 +12,7 @@ import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from noisy_jax.errors import InputError, first_line, some
+from noisy_jax.files import open_bytes
 from noisy_jax.models import torchvision
 from noisy_jax.models.resnet import RESNETS, ResNet
 
@@ -89,6 +90,7 @@ def _read(path: str) -> tuple[Arrays, dict[str, tuple]]:
             f"{_SETTING}: {path!r} found; {_NEEDED}: safetensors.torch.save_file(model.state_dict(), 'w.safetensors')"
         )
     try:
+        open_bytes(place).close()  # safetensors calls one that may not be read missing
         if place.suffix == '.npz':
             with np.load(place, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}

@@ -3,11 +3,10 @@
 import os
 import pathlib
 import re
-import warnings
 
 import jax
 
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, is_utf8, warn_once
 
 Options = dict[str, str | bool]
 
@@ -53,7 +52,7 @@ def _refusal(options: Options) -> str:
     """Why XLA does not take these options; empty where it does."""
     try:
         jax.jit(lambda x: x, compiler_options=options).lower(0).compile()
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, TypeError) as error:  # the latter of what is no text
         return str(error).splitlines()[0].removeprefix('INVALID_ARGUMENT: ')
     return ''
 
@@ -71,19 +70,25 @@ def keep_compiled(folder: str = 'auto') -> None:
     if folder == 'off':
         jax.config.update('jax_enable_compilation_cache', False)
         return
-    if folder == 'auto' and jax.config.jax_compilation_cache_dir:
+    of_jax = jax.config.jax_compilation_cache_dir
+    if folder == 'auto' and of_jax:
+        if not is_utf8(of_jax):
+            jax.config.update('jax_compilation_cache_dir', None)
+            warn_once(f'{of_jax}: compiled programs are not kept (its name is not UTF-8, as JAX needs it)')
         return
     caches = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     if folder == 'auto' and not os.path.isabs(caches):  # of a user without a home
         return
     path = pathlib.Path(caches, 'noisy_jax', 'xla') if folder == 'auto' else pathlib.Path(folder)
     try:
+        if not is_utf8(str(path)):
+            raise OSError(None, 'its name is not UTF-8, as JAX needs it')
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise PermissionError(None, 'no permission to write')
     except OSError as error:
         if folder == 'auto':
-            return warnings.warn(f'{path}: compiled programs are not kept ({error.strerror})', stacklevel=2)
+            return warn_once(f'{path}: compiled programs are not kept ({error.strerror})')
         raise InputError(f'config.compile_cache: {folder!r} cannot be used ({error.strerror})') from error
     jax.config.update('jax_enable_compilation_cache', True)
     jax.config.update('jax_compilation_cache_dir', str(path))
