@@ -64,7 +64,15 @@ def claim(folder: WorkDir, context: Context) -> None:
     if not mesh_lib.is_same(folder.holder):
         raise InputError(f'--workdir: {folder.path} is not the same folder for all processes; use one that all share')
     if jax.process_count() > 1:  # what the one that writes has noted holds for all
-        mesh_lib.in_all(lambda: _claim(folder, context))
+        mesh_lib.in_all(lambda: _claim_too(folder, context))
+
+
+def _claim_too(folder: WorkDir, context: Context) -> None:
+    try:
+        _claim(folder, context)
+    except InputError as error:
+        number = jax.process_index()
+        raise InputError(f'process {number} has other settings or data than process 0: {error}') from error
 
 
 def _claim(folder: WorkDir, context: Context) -> None:

@@ -74,6 +74,12 @@ def test_images_come_in_the_order_of_the_list(three, name, lines):
     assert _load(three, 'test', list=name) is None
 
 
+def test_what_a_formula_could_not_find_is_warned_of(three):
+    _text(three / 'list.csv', 'a.png,cat', 'b c.png,#N/A')
+    with pytest.warns(UserWarning, match='#N/A is taken for a class'):
+        assert _load(three, list='list.csv').class_names == ('#N/A', 'cat')
+
+
 def test_minus_one_among_names_is_warned_of(three):
     _text(three / 'list.csv', 'a.png,cat', 'b c.png,-1')
     with pytest.warns(UserWarning, match='-1 is taken for a class'):

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import EPSILON, environment
+from PIL import Image
 
 from noisy_jax.data import digits
 from noisy_jax.labels import classical, contest, cross_fit, judges
@@ -218,3 +219,20 @@ def test_two_processes_have_one_number(tmp_path):
     for process in (second, third):
         process.communicate(timeout=60)
         assert process.returncode == 2
+
+
+@pytest.mark.slow
+def test_a_process_with_other_data_is_told_by_its_number(tmp_path):
+    """In folders of one name that hold other images, as disks of several machines may."""
+    for number in range(2):
+        for row in range(8):
+            place = tmp_path / str(number) / 'photos' / 'ab'[row % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.new('L', (4, 4), 9 * row + number).save(place / f'{row}.png')
+    changes = {'phases': ('base',), 'data__name': 'folder', 'data__path': 'photos'}
+    changes |= {'data__image_size': 0, 'noise__kind': 'none', 'base__batch_size': 4}
+    code = _RUN.replace('pipeline.run(', f'import os; os.chdir({str(tmp_path)!r} + "/" + place[1]); pipeline.run(')
+    results = _start([tmp_path / 'work'] * 2, 1, changes, code)
+    assert all(status for status, *_ in results)
+    assert 'process 1 has other settings or data than process 0' in results[1][2]
+    assert not (tmp_path / 'work' / 'metrics.jsonl').exists()

@@ -703,6 +703,15 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content):
     refused(lambda: data.load('folder', split='train', path=str(tmp_path)), tmp_path / 'cat' / 'b.jpg')
 
 
+def test_names_of_another_encoding_are_refused_where_python_reads_one(tmp_path, monkeypatch):
+    for name in ('a', 'b'):
+        _write(tmp_path / f'{name}/0.png', _image(0))
+    monkeypatch.setattr(pictures.sys, 'getfilesystemencoding', lambda: 'iso8859-1')
+    assert len(data.load('folder', split='train', path=str(tmp_path))) == 2
+    _write(tmp_path / 'b/é.png', _image(0))
+    refused(lambda: data.load('folder', split='train', path=str(tmp_path)), 'é.png', 'iso8859-1', 'PYTHONUTF8=1')
+
+
 def test_a_work_directory_is_no_class(tmp_path):
     for name in ('a/0', 'b/0', 'b/run/plots/0'):
         _write(tmp_path / f'{name}.png', _image(0))

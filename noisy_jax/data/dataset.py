@@ -17,7 +17,10 @@ from noisy_jax.data.rows import draw, spread
 from noisy_jax.errors import InputError, some, warn_once
 
 NO_LABEL = -1  # label of an image that only pre-training sees
-_MISSING = ('nan', 'NaN', 'NaT', 'NA', '<NA>', 'N/A', 'None', 'NULL', 'null')  # as pandas, R and databases write
+_MISSING = (  # as pandas, R, databases and spreadsheets write, whose formulas may fail
+    *('nan', 'NaN', 'NaT', 'NA', '<NA>', 'N/A', 'None', 'NULL', 'null'),
+    *('#N/A', '#REF!', '#VALUE!', '#NAME?', '#DIV/0!', '#NULL!', '#NUM!'),
+)
 _DIGITS = 19  # of numbers that are too large for int64
 _LOOKED_AT = 256  # images, for pixels that cannot be meant
 

@@ -3,6 +3,7 @@
 import collections
 import functools
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ _NO_PICTURES = ('BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF')
 _MADE = ('.ds_store', 'thumbs.db', 'desktop.ini', 'changes.csv')  # by systems, and by our clean
 _OF_SYSTEMS = (
     *('@eadir', '__macosx', 'lost+found', 'system volume information', 'network trash folder', 'temporary items'),
-    *('#recycle', '@recycle', '$recycle.bin', 'recycler', '#snapshot', 'found.000'),
+    *('#recycle', '@recycle', '$recycle.bin', 'recycler', 'trashbox', 'found.000', '_gsdata_', '@tmp'),
+    *('#snapshot', '~snapshot', '@recently-snapshot'),
 )
 _RUN = (layout.MARK, 'data.json', 'labels')  # what a run leaves
 _NAMED = 2  # of each kind that is left out
@@ -114,6 +116,9 @@ def search(folder: str, name: str = '') -> Found:
                 found.images.append(path)
             else:
                 found.left_out[OTHER] += [path] * is_missed(entry.name)
+    if (encoding := sys.getfilesystemencoding()) != 'utf-8':
+        for name in filter(lambda name: not name.isascii(), found.images):  # tables would have another one
+            raise InputError(f'{root}: Python reads the name {name!r} as {encoding} here; set PYTHONUTF8=1')
     found.images.sort(key=lambda path: path.split('/'))
     return found
 
