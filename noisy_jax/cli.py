@@ -164,7 +164,17 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
             except OSError:  # Python would try once more at the end, with lines of its own
                 _to_nobody(sys.stdout)
             where = '' if error.filename is None else f'{error.filename}: '
+            if not where and not _has_current_folder():
+                where = 'the current folder: '
             return _refused(f'{where}{error.strerror or error}')
+
+
+def _has_current_folder() -> bool:
+    """Whether the folder that the command was called in is still there."""
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 def leave(status: int) -> NoReturn:

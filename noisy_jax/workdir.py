@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import files, forms, layout, spreadsheet
 from noisy_jax.config import flatten, from_json
-from noisy_jax.errors import InputError, first_line, remedy_of, shortened, some
+from noisy_jax.errors import MEND, InputError, first_line, remedy_of, shortened, some
 
 LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
@@ -35,7 +35,7 @@ class WorkDir:
         """`path`: `~` is the home folder. `writes`: whether this is the process that writes; the others share it."""
         if not files.is_local(path):
             raise InputError(f'workdir: {os.fspath(path)!r} is not allowed; the name of a local folder is needed')
-        self.path, self._writes = pathlib.Path(os.path.expanduser(path)), writes
+        self.path, self._writes, self._is_held = pathlib.Path(os.path.expanduser(path)), writes, False
 
     @classmethod
     def of_run(cls, path: str | os.PathLike) -> 'WorkDir':
@@ -95,7 +95,11 @@ class WorkDir:
           InputError: another run goes on here, or the folder cannot be made or written; nothing in it is changed.
         """
         with files.locked(self.path / files.LOCK, self.path, 'workdir'):
-            yield
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
 
     def claim(
         self,
@@ -224,7 +228,13 @@ class WorkDir:
         return lines
 
     def save_bytes(self, name: str, content: bytes) -> None:
-        """Writes a file as it is, e.g. 'report.html', if this is the process that writes."""
+        """Writes a file as it is, e.g. 'report.html', if this is the process that writes.
+
+        Raises:
+          InputError: the folder is gone, which a run has made and holds.
+        """
+        if self._is_held and not self.path.exists():
+            raise InputError(f'workdir: {self.path} was moved or removed while a run wrote there; {MEND}')
         if self._writes:
             files.write(self.path / name, content)
 

@@ -155,6 +155,16 @@ def test_a_work_directory_where_a_link_deep_in_the_data_leads(photos, tmp_path):
         outside.check(tmp_path / place, settings, 'workdir')
 
 
+def test_a_work_directory_that_is_moved_while_a_run_writes_is_not_made_anew(tmp_path):
+    folder, config = WorkDir(tmp_path / 'run'), tiny.config()
+    folder.path.mkdir()
+    with claim.held(folder, config, reads_data=False):
+        folder.claim(config.to_dict())
+        folder.path.rename(tmp_path / 'moved')
+        refused(lambda: folder.save_json('summary', {}), f'workdir: {folder.path} was moved or removed')
+    assert not folder.path.exists()
+
+
 def test_a_work_directory_beside_the_images_of_a_list(photos, tmp_path):
     config = tiny.config(data__name='filelist', data__path=str(tmp_path), data__list='list.csv')
     with claim.held(WorkDir(tmp_path / 'run'), config, reads_data=True):

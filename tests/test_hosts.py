@@ -127,11 +127,15 @@ def test_a_folder_that_is_not_shared_is_said(tmp_path):
 
 @pytest.mark.slow
 def test_a_process_with_another_config_ends_all_before_training(tmp_path):
-    code = _RUN.replace('**eval(changes)', '**eval(changes), seed=int(place[1])')
-    results = _start([tmp_path / 'work'] * 2, 1, {'phases': ('base',)}, code)
-    assert all(status for status, *_ in results)
-    for seed, (_, _, said) in enumerate(results):
-        assert f'config.seed: {seed} here, something else in another process' in said
+    wide = 'import jax; jax.config.update("jax_enable_x64", place[1] == "1")'
+    for code, name, values in (
+        (_RUN.replace('**eval(changes)', '**eval(changes), seed=int(place[1])'), 'config.seed', (0, 1)),
+        (_RUN.replace('pipeline.run(', f'{wide}; pipeline.run('), 'jax_enable_x64', (False, True)),
+    ):
+        results = _start([tmp_path / 'work'] * 2, 1, {'phases': ('base',)}, code)
+        assert all(status for status, *_ in results)
+        for value, (_, _, said) in zip(values, results, strict=True):
+            assert f'{name}: {value} here, something else in another process' in said
     assert not (tmp_path / 'work' / 'metrics.jsonl').exists()
 
 

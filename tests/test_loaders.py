@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -375,6 +376,8 @@ _LABELS = np.arange(12) % 3
         ({'labels': np.array([None] * 12)}, ('labels holds objects', 'array of numbers')),
         ({'true_labels': np.arange(11) % 3}, ('true_labels', '(11,)', '12')),
         ({'ids': np.arange(11)}, ('id', '(11,)', '12')),
+        ({'noisy_jax_levels': np.array([np.nan, 1])}, ('noisy_jax_levels is [nan, 1.0]', 'two finite numbers')),
+        ({'noisy_jax_levels': np.array([9, 1])}, ('noisy_jax_levels is [9, 1]', 'lower one first')),
         ({'ids': np.zeros(12, [('a', int), ('b', 'U3')])}, ('ids has fields (a, b)', 'text or numbers')),
         ({'ids': np.arange(12) // 2 * 2}, ('ids', "found twice: '0', '10', '2' and 3 more")),
         ({'true_labels': _with(_LABELS, 4, -2)}, ('true_labels[4]', '-2')),
@@ -383,6 +386,13 @@ _LABELS = np.arange(12) % 3
 )
 def test_arrays_that_cannot_be_used(tmp_path, changes, words):
     refused(lambda: _load_arrays(tmp_path, **changes), tmp_path / 'data.npz', *words)
+
+
+def test_a_pipe_under_the_name_of_an_array(tmp_path):
+    path = _save(tmp_path / 'folder', _arrays())
+    (tmp_path / 'folder/labels.npy').unlink()
+    os.mkfifo(tmp_path / 'folder/labels.npy')
+    refused(lambda: data.load('arrays', split='train', path=path), "no array 'labels'")
 
 
 def test_an_archive_under_the_name_of_an_array(tmp_path):

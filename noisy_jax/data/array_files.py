@@ -41,7 +41,7 @@ def read(path: pathlib.Path, wanted: Collection[str] = _READ) -> dict[str, np.nd
                     arrays[name] = archive[name]
             return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
         for name in wanted:
-            if (file := path / f'{name}.npy').exists():
+            if (file := path / f'{name}.npy').is_file():
                 arrays[name] = np.load(file, mmap_mode='r')
                 if not isinstance(arrays[name], np.ndarray):
                     raise InputError(f'{file}: holds an archive (.npz), where one array (.npy) is needed')

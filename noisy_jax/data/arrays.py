@@ -64,8 +64,8 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     if ids is not None and ids.dtype.names:
         raise InputError(f'{path}: {prefix}ids has fields ({", ".join(ids.dtype.names)}); text or numbers are needed')
     levels = arrays.get(LEVELS)
-    if levels is not None and (levels.shape != (2,) or levels.dtype.kind not in 'iuf'):
-        raise InputError(f'{path}: {LEVELS} is {levels.dtype} {levels.shape}; the two numbers of `pack` are needed')
+    if levels is not None:
+        _check_levels(levels, f'{path}: {LEVELS}')
     try:
         if ids is not None:
             ids = np.char.decode(ids, 'utf-8') if ids.dtype.kind == 'S' else ids.astype(str)
@@ -81,6 +81,14 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     dataset = dataset.take(balanced(label, limit, len(names))) if limit else dataset
     levels = None if levels is None else Levels(*levels.tolist())
     return dataset.replace(image=lazy.scaled(dataset.image, image_size), levels=levels)
+
+
+def _check_levels(levels: np.ndarray, source: str) -> None:
+    """InputError: they are not two finite numbers, the lower one first."""
+    if levels.shape != (2,) or levels.dtype.kind not in 'iuf':
+        raise InputError(f'{source} is {levels.dtype} {levels.shape}; the two numbers of `pack` are needed')
+    if not (np.isfinite(levels).all() and levels[0] <= levels[1]):
+        raise InputError(f'{source} is {levels.tolist()}; two finite numbers are needed, the lower one first')
 
 
 def _check_ids(ids: np.ndarray | None, source: str) -> None:

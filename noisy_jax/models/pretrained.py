@@ -125,10 +125,11 @@ def _check_facts(path: str, facts: dict[str, tuple], channels: int) -> None:
     """InputError: the images of the file cannot be as it says, for an encoder that takes so many channels."""
     for name, values in facts.items():
         is_shape = name == 'image_shape'
-        least = {'mean': 0, 'std': 1e-6, 'image_shape': 1}[name]
-        are_right = all(type(value) in ((int,) if is_shape else (int, float)) and value >= least for value in values)
+        least, most = {'mean': (0, 1), 'std': (1e-6, 1000), 'image_shape': (1, 8192)}[name]
+        kinds = (int,) if is_shape else (int, float)
+        are_right = all(type(value) in kinds and least <= value <= most for value in values)
         if not are_right or len(values) != (3 if is_shape else channels) or (is_shape and values[-1] != channels):
-            needed = f'(H, W, {channels}) is' if is_shape else f'{channels} numbers of at least {least} are'
+            needed = f'(H, W, {channels}) is' if is_shape else f'{channels} numbers from {least} to {most} are'
             raise InputError(f'{_SETTING}: {path} says {name} {values}; {needed} needed')
 
 

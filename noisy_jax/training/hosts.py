@@ -164,9 +164,12 @@ def _keep_quiet(says: Callable[[str], str]) -> Callable[[], None]:
     # Of a command only: the streams of another program are its own. JAX sets the variable to 1 where it is not set.
     if not isinstance(sys.stderr, Unheeded) or os.name != 'posix' or os.environ.get('TF_CPP_MIN_LOG_LEVEL') == '0':
         return lambda: None
+    try:
+        kept = tempfile.TemporaryFile()  # noqa: SIM115
+    except OSError:  # nothing but the work directory may be written, or the disk is full
+        return lambda: None
     stream, before, terminal = sys.stderr, sys.stderr.stream, os.dup(2)
     stream.flush()
-    kept = tempfile.TemporaryFile()  # noqa: SIM115
     os.dup2(kept.fileno(), 2)
     stream.stream = open(terminal, 'w', encoding='utf-8', errors='backslashreplace', buffering=1)  # noqa: SIM115
 
