@@ -56,7 +56,7 @@ def other(name: str, smoke: bool) -> Any:
     module, function, count = _OTHERS[name]
     own = getattr(importlib.import_module(f'experiments.soak.{module}'), function)
     if count is None:
-        return own((0.2, 1)) if smoke else own()
+        return own((0.2, 1), (12,)) if smoke else own()
     return own(max(count // 100, 2) if smoke else count)
 
 

@@ -118,10 +118,10 @@ def twice(count: int, seed: int = 0) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _small_disk(folder: pathlib.Path, megabytes: float) -> Iterator[pathlib.Path]:
-    """A file system in memory, which only a superuser may mount."""
+def _small_disk(folder: pathlib.Path, megabytes: float, files: int) -> Iterator[pathlib.Path]:
+    """A file system in memory, for so many files (0: any), which only a superuser may mount."""
     folder.mkdir()
-    size = f'size={int(megabytes * 1024)}k'
+    size = f'size={int(megabytes * 1024)}k,nr_inodes={files}'
     subprocess.run(['mount', '-t', 'tmpfs', '-o', size, 'tmpfs', str(folder)], check=True, capture_output=True)
     try:
         yield folder
@@ -129,8 +129,10 @@ def _small_disk(folder: pathlib.Path, megabytes: float) -> Iterator[pathlib.Path
         subprocess.run(['umount', str(folder)], check=True)
 
 
-def full_disk(sizes: tuple[float, ...] = (0.05, 0.2, 0.5, 1, 2, 3, 4, 6)) -> dict[str, dict[str, Any]]:
-    """main, pack and clean on disks of `sizes` MB; then there is room, and the same command is run again.
+def full_disk(
+    sizes: tuple[float, ...] = (0.05, 0.2, 0.5, 1, 2, 3, 4, 6), files: tuple[int, ...] = (3, 12, 30, 60, 100)
+) -> dict[str, dict[str, Any]]:
+    """main, pack and clean on disks of `sizes` MB or for so many `files`, then again where there is room.
 
     Returns:
       By command: how often it was refused in one line with status 2, ended otherwise, fitted, and what came of the
@@ -158,8 +160,8 @@ def full_disk(sizes: tuple[float, ...] = (0.05, 0.2, 0.5, 1, 2, 3, 4, 6)) -> dic
             finish(command(here / name))
             wanted = _content(here / name)
             counts = {'refused': 0, 'otherwise': 0, 'fitted': 0, 'same bits later': 0, 'other bits later': 0}
-            for size in sizes:
-                with _small_disk(here / f'{name}{size}', size) as disk:
+            for size, most in [*((size, 0) for size in sizes), *((64, most) for most in files)]:
+                with _small_disk(here / f'{name}{size}_{most}', size, most) as disk:
                     status, said = finish(command(disk))
                     if status == 0:
                         counts['fitted'] += 1
@@ -167,7 +169,7 @@ def full_disk(sizes: tuple[float, ...] = (0.05, 0.2, 0.5, 1, 2, 3, 4, 6)) -> dic
                     lines = [line for line in said.splitlines() if not line.startswith('warning: ')]
                     told = status == 2 and sum(line.startswith('error: ') for line in lines) == 1 == len(lines)
                     counts['refused' if told else 'otherwise'] += 1
-                    subprocess.run(['mount', '-o', f'remount,size={64 * _MB}', str(disk)], check=True)
+                    subprocess.run(['mount', '-o', f'remount,size={64 * _MB},nr_inodes=0', str(disk)], check=True)
                     status, _ = finish(command(disk))
                     counts['same bits later' if status == 0 and _content(disk) == wanted else 'other bits later'] += 1
             result[name] = counts

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from experiments.soak.left import begun
 from experiments.soak.photos import Action, arrays, command, folder, last, listed, pixels, quick, save
 from experiments.soak.trial import REFUSED, WORKS, Trial, call
 
@@ -88,6 +89,22 @@ def _spelt(*spellings: str) -> Callable[[pathlib.Path], Action]:
         return quick(file, at / 'run')
 
     return make
+
+
+def _piped(at: pathlib.Path) -> Action:
+    """A list of which one image is a pipe, for which a reader would wait."""
+    file = listed(at / 'list.csv', 'ab')
+    os.mkfifo(at / 'photos/0/pipe.png')
+    with file.open('a') as text:
+        text.write('photos/0/pipe.png,a\n')
+    return quick(file, at / 'run')
+
+
+def _work_directory(at: pathlib.Path, place: str) -> Action:
+    """Class folders among which an earlier run was moved."""
+    begun(at)
+    (at / 'run').rename(at / 'photos' / place)
+    return quick(at / 'photos', at / 'run')
 
 
 def _text(content: str, name: str = 'list.csv', **more: str) -> Callable[[pathlib.Path], Action]:
@@ -258,6 +275,10 @@ TRIALS = [
     Trial('labels', 'a list: a header alone', REFUSED, _text('path,label\n')),
     Trial('labels', 'a list: no labels', REFUSED, _text(_ROWS.replace(',0', ',').replace(',1', ','))),
     Trial('labels', 'a list: a field of 200,000 characters', REFUSED, _text(_ROWS + 'x' * 200_000 + ',1\n')),
+    Trial('labels', 'a list: class names in brackets', REFUSED, _text(_ROWS, class_names='[1] b\n[0] a\n')),
+    Trial('labels', 'a list: NUL far behind', REFUSED, _text(_ROWS + 'a,1\n' * 30_000 + 'a\0b/c,1\n')),
+    Trial('labels', 'a list: a pipe as file', REFUSED, _piped),
+    Trial('labels', 'arrays with ids of fields', REFUSED, _arrays(ids=np.zeros(24, [('a', int), ('b', int)]))),
     Trial('labels', 'a list: NUL', REFUSED, _text(_ROWS + 'a\0b,1\n')),
     Trial('labels', 'a list: three columns', REFUSED, _text(_ROWS + 'a,b,c\n')),
     Trial('labels', 'a list: an open quote', REFUSED, _text(_ROWS + '"a,1\n')),
@@ -283,6 +304,8 @@ TRIALS = [
         for suffix in ('tif', 'tiff', 'gif', 'webp', 'bmp', 'jfif', 'avif', 'ppm', 'jp2', 'JPG', 'jpe')
     ),
     Trial('files', 'images in a sub-folder', WORKS, _more('cat/2021/x.png'), _images(13)),
+    Trial('files', 'a work directory among the classes', REFUSED, lambda at: _work_directory(at, 'old')),
+    Trial('files', 'a work directory in a class', WORKS, lambda at: _work_directory(at, 'class 0/old'), _images(60)),
     Trial('files', 'a loose image', WORKS, _more('x.png'), _images(12)),
     Trial(
         'files',
@@ -306,7 +329,7 @@ TRIALS = [
         'a suffix .NPZ',
         WORKS,
         lambda at: last(arrays(at / 'a.npz').rename(at / 'A.NPZ'), quick(at / 'A.NPZ', at / 'run')),
-        _images(24),
+        _images(60),
     ),
     Trial('files', 'a class called train', WORKS, _folder('bus', 'train'), _classes('bus', 'train')),
     Trial('files', 'a class called test', WORKS, _folder('bus', 'test'), _classes('bus', 'test')),

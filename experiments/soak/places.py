@@ -6,7 +6,7 @@ import os
 import pathlib
 
 from experiments.soak.left import begun
-from experiments.soak.photos import Command, command, folder, last, listed, quick
+from experiments.soak.photos import Command, command, copied, folder, last, listed, quick
 from experiments.soak.trial import REFUSED, WORKS, Trial, call
 
 
@@ -52,6 +52,23 @@ def _linked(at: pathlib.Path, out: str) -> Command:
 def _cleaned(at: pathlib.Path, out: str, data: str = '') -> Command:
     run, more = begun(at), [f'--data={at / data}'] if data else []
     return command('clean', f'--workdir={run}', f'--out={out}', '--all-suspects', '--write', *more)
+
+
+def _cleaned_backup(at: pathlib.Path) -> Command:
+    """A copy among the originals, made of a backup of them."""
+    run, data = begun(at), copied(at / 'photos', at / 'backup')
+    options = ('--all-suspects', '--threshold=0.2', '--write')
+    return command('clean', f'--workdir={run}', f'--data={data}', f'--out={at}/photos/out', *options)
+
+
+def _linked_deep(at: pathlib.Path, out: str) -> Command:
+    """Into what a link deep in a class folder leads to, or a link in that."""
+    run = begun(at)
+    (at / 'photos/class 0/deep/er').mkdir(parents=True)
+    for link, target in (('photos/class 0/deep/er/more', 'second'), ('second/again', 'third')):
+        (at / target).mkdir()
+        (at / link).symlink_to(at / target)
+    return command('export', f'--workdir={run}', f'--out={at / out}')
 
 
 def _out(at: pathlib.Path, name: str, out: str, *more: str) -> Command:
@@ -132,6 +149,11 @@ TRIALS = [
         'compiled programs in the data',
         REFUSED,
         lambda at: quick(folder(at / 'photos'), at / 'run', f'--config.compile_cache={at}/photos'),
+    ),
+    Trial('places', 'clean of a backup into the originals', REFUSED, _cleaned_backup),
+    *(
+        Trial('places', f'export into what links lead to, {out}', REFUSED, lambda at, o=out: _linked_deep(at, o))
+        for out in ('second/out', 'third/out')
     ),
     Trial('places', 'NUL in --workdir', REFUSED, lambda at: quick(folder(at / 'photos'), f'{at}/r\0n')),
     Trial('places', 'NUL in data.path', REFUSED, lambda at: quick(f'{at}/p\0s', at / 'run')),

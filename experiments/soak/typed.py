@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import random
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -294,6 +295,10 @@ TRIALS = [
     Trial('estimator', 'labels -1, 0, 1', WORKS, _fit(lambda y: y % 3 - 1)),
     Trial('estimator', 'unlabelled=False, labels 0 and 1', WORKS, _fit(lambda y: y % 2, unlabelled=False)),
     Trial('estimator', 'a refused fit after another', WORKS, _refused_refit),
+    Trial('estimator', 'an empty label', REFUSED, _fit(lambda y: np.array(['', 'a', 'b', 'c'])[y % 4])),
+    Trial('estimator', 'half an emoji', REFUSED, _fit(lambda y: np.array(['\ud83d', 'a', 'b', 'c'])[y % 4])),
+    Trial('estimator', 'times as X', REFUSED, _fit(lambda y: y, lambda x: x.astype('datetime64[s]'))),
+    Trial('estimator', "Python's random", REFUSED, _fit(lambda y: y, random_state=random.Random(0))),
     Trial('estimator', 'one class', REFUSED, _fit(lambda y: y * 0)),
     Trial('estimator', 'too few labels', REFUSED, _fit(lambda y: y[:-1])),
     Trial('estimator', 'no label at all', REFUSED, _fit(lambda y: y * 0 - 1, unlabelled=-1)),

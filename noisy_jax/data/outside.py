@@ -39,10 +39,12 @@ def check(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> N
 def check_of_run(path: str | os.PathLike, folder: WorkDir, field: str) -> None:
     """The same for the data of the run in `folder`; InputError: also where a file of that is damaged."""
     config = completed(folder.load_config(), {'data': DATA}, folder.path / 'config.json')
-    place = ''
+    given, place = config.data.path, None
     if (folder.path / 'data.json').exists():
         place = folder.load_json('data').get('place')  # of a relative path, as it was seen from where the run began
-    check(path, {**config.data, 'path': place} if place and os.path.exists(place) else config.data, field)
+    is_there = place and os.path.exists(place)
+    for inside in [place] * bool(is_there) + [given] * (not is_there or os.path.isabs(given)):
+        check(path, {**config.data, 'path': inside}, field)
 
 
 def _linked(root: str | os.PathLike) -> Iterator[str]:
