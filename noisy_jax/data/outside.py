@@ -39,12 +39,12 @@ def check(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> N
 def check_of_run(path: str | os.PathLike, folder: WorkDir, field: str) -> None:
     """The same for the data of the run in `folder`; InputError: also where a file of that is damaged."""
     config = completed(folder.load_config(), {'data': DATA}, folder.path / 'config.json')
-    given, place = config.data.path, None
-    if (folder.path / 'data.json').exists():
-        place = folder.load_json('data').get('place')  # of a relative path, as it was seen from where the run began
-    is_there = place and os.path.exists(place)
-    for inside in [place] * bool(is_there) + [given] * (not is_there or os.path.isabs(given)):
-        check(path, {**config.data, 'path': inside}, field)
+    place = folder.load_json('data').get('place') if (folder.path / 'data.json').exists() else None
+    is_known = bool(place) and os.path.exists(place)
+    if is_known:
+        check(path, {**config.data, 'path': place}, field)
+    if not is_known or os.path.isabs(config.data.path):  # a relative path is another place, seen from here
+        check(path, config.data, field)
 
 
 def _linked(root: str | os.PathLike) -> Iterator[str]:
