@@ -45,6 +45,8 @@ class _Once(argparse.Action):
     def __call__(self, parser: Parser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
         if self.dest in parser.seen:
             raise argparse.ArgumentError(self, f'{short(values)} is a second value; one is allowed')
+        if values == []:  # `--out=--`, by some versions of Python
+            raise argparse.ArgumentError(self, 'expected one argument')
         parser.seen.add(self.dest)
         setattr(namespace, self.dest, values)
 

@@ -8,10 +8,12 @@ import json
 import os
 import pathlib
 import re
+import secrets
+import shutil
 import socket
 import stat
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
@@ -58,6 +60,14 @@ def write_all(folder: pathlib.Path, contents: Mapping[str, bytes]) -> None:
         raise
     for part in parts:
         part.replace(part.with_suffix(''))
+
+
+def own(path: pathlib.Path) -> None:
+    """Makes a file, which is to be changed in place, one of its own where a hard link, as of a snapshot, shares it."""
+    if path.stat().st_nlink > 1:
+        copy = path.with_name(f'.{path.name}.own')
+        shutil.copyfile(path, copy)
+        copy.replace(path)
 
 
 def as_npy(array: np.ndarray) -> bytes:
@@ -204,8 +214,10 @@ def folders(path: pathlib.Path, field: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[None]:
+def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[Callable[[], bool]]:
     """Keeps other commands from writing a file or folder until the end of the block.
+
+    Yields what tells whether the folder of the lock is still that one: it may be moved, and another take its name.
 
     The system releases the lock when the process is killed. Where a file system has none, nothing keeps others out.
 
@@ -227,12 +239,21 @@ def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[None]:
             ) from error
         except OSError as error:
             raise InputError(f'{field}: {of} cannot be written ({error.strerror or error})') from error
+        said, number = lock.read_bytes(), lock.parent.stat().st_ino
+
+        def is_held() -> bool:
+            try:  # somebody may have removed the lock; not all file systems keep numbers
+                return lock.read_bytes() == said if lock.exists() else lock.parent.stat().st_ino == number
+            except OSError:
+                return False
+
         with file:
             try:
-                yield
+                yield is_held
             finally:
-                with contextlib.suppress(OSError):
-                    lock.unlink()
+                if is_held():
+                    with contextlib.suppress(OSError):
+                        lock.unlink()
 
 
 def _locked(path: pathlib.Path) -> TextIO:
@@ -256,7 +277,8 @@ def _locked(path: pathlib.Path) -> TextIO:
         file.close()
         raise FileExistsError(errno.EEXIST, f'{path.name} in it is another file, not a lock')
     file.truncate(0)
-    file.write(f'{_BY}{os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
+    who = f'{_BY}{os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}'
+    file.write(f'{who}\n{secrets.token_hex(8)}\n')  # the second line is that of no other lock
     file.flush()
     return file
 
@@ -264,7 +286,7 @@ def _locked(path: pathlib.Path) -> TextIO:
 def holder(path: pathlib.Path) -> str:
     """Who holds the lock at `path`, as far as that can be read; else ''."""
     with contextlib.suppress(OSError, ValueError):
-        return path.read_text(encoding='utf-8')[:200].strip()
+        return path.read_text(encoding='utf-8')[:200].partition('\n')[0].strip()
     return ''
 
 

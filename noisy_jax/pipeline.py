@@ -258,7 +258,7 @@ def _run_phase(
     entry: schedule.Entry, context: Context, belief: Belief, session: Session, folder: WorkDir
 ) -> tuple[Belief, dict[str, Any], bool]:
     """The belief after the phase, its record, and whether it was trained now rather than restored."""
-    checkpoints = Checkpoints(folder.checkpoints(entry.name))
+    checkpoints = Checkpoints(folder.checkpoints(entry.name), folder.check_held)
     try:
         if checkpoints.meta.get('complete'):
             after, is_new = outcome.restore(folder, entry.name, checkpoints, context.splits, belief), False

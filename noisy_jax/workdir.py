@@ -35,7 +35,8 @@ class WorkDir:
         """`path`: `~` is the home folder. `writes`: whether this is the process that writes; the others share it."""
         if not files.is_local(path):
             raise InputError(f'workdir: {os.fspath(path)!r} is not allowed; the name of a local folder is needed')
-        self.path, self._writes, self._is_held = pathlib.Path(os.path.expanduser(path)), writes, False
+        self.path, self._writes = pathlib.Path(os.path.expanduser(path)), writes
+        self._is_held: Callable[[], bool] | None = None  # within `held`
 
     @classmethod
     def of_run(cls, path: str | os.PathLike) -> 'WorkDir':
@@ -94,12 +95,16 @@ class WorkDir:
         Raises:
           InputError: another run goes on here, or the folder cannot be made or written; nothing in it is changed.
         """
-        with files.locked(self.path / files.LOCK, self.path, 'workdir'):
-            self._is_held = True
+        with files.locked(self.path / files.LOCK, self.path, 'workdir') as self._is_held:
             try:
                 yield
             finally:
-                self._is_held = False
+                self._is_held = None
+
+    def check_held(self) -> None:
+        """InputError: the folder was moved or removed, which this process holds; another may have its name."""
+        if self._is_held and not self._is_held():
+            raise InputError(f'workdir: {self.path} was moved or removed while a run wrote there; {MEND}')
 
     def claim(
         self,
@@ -233,8 +238,7 @@ class WorkDir:
         Raises:
           InputError: the folder is gone, which a run has made and holds.
         """
-        if self._is_held and not self.path.exists():
-            raise InputError(f'workdir: {self.path} was moved or removed while a run wrote there; {MEND}')
+        self.check_held()
         if self._writes:
             files.write(self.path / name, content)
 

@@ -1,5 +1,6 @@
 """A work directory takes nothing of a user's, and every path may begin with `~`."""
 
+import contextlib
 import os
 
 import digit_files
@@ -13,6 +14,7 @@ from noisy_jax.clean import __main__ as clean
 from noisy_jax.data import outside, pack
 from noisy_jax.embed import __main__ as embed
 from noisy_jax.inference import export, predict
+from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.workdir import WorkDir
 
 PATHS = {
@@ -155,14 +157,22 @@ def test_a_work_directory_where_a_link_deep_in_the_data_leads(photos, tmp_path):
         outside.check(tmp_path / place, settings, 'workdir')
 
 
-def test_a_work_directory_that_is_moved_while_a_run_writes_is_not_made_anew(tmp_path):
-    folder, config = WorkDir(tmp_path / 'run'), tiny.config()
-    folder.path.mkdir()
-    with claim.held(folder, config, reads_data=False):
-        folder.claim(config.to_dict())
+@pytest.mark.parametrize('is_named_anew', [False, True])
+def test_a_work_directory_that_is_moved_while_a_run_writes_there(tmp_path, is_named_anew):
+    """Neither is it made anew, nor is another one that has its name now written in."""
+    folder, other = WorkDir(tmp_path / 'run'), WorkDir(tmp_path / 'run')
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(claim.held(folder, tiny.config(), reads_data=False))
+        folder.claim(tiny.config().to_dict())
+        checkpoints = Checkpoints(folder.checkpoints('base'), folder.check_held)
         folder.path.rename(tmp_path / 'moved')
-        refused(lambda: folder.save_json('summary', {}), f'workdir: {folder.path} was moved or removed')
-    assert not folder.path.exists()
+        if is_named_anew:
+            stack.enter_context(claim.held(other, tiny.config(), reads_data=False))
+        said = f'workdir: {folder.path} was moved or removed'
+        refused(lambda: folder.save_json('summary', {}), said)
+        refused(lambda: checkpoints.save_outcome(1, {'x': np.zeros(3)}, {}), said)
+        refused(lambda: Checkpoints(folder.checkpoints('next'), folder.check_held), said)
+        assert [path.name for path in folder.path.rglob('*')] == ['lock'] * is_named_anew
 
 
 def test_a_work_directory_beside_the_images_of_a_list(photos, tmp_path):

@@ -227,6 +227,22 @@ def test_files_of_others_stay(tmp_path):
     assert out.read_text() == 'kept'
 
 
+def test_a_snapshot_by_hard_links_is_not_written_through(tmp_path, monkeypatch):
+    path, out = folder(tmp_path / 'photos'), tmp_path / 'features.npy'
+    with monkeypatch.context() as patch:
+        patch.setattr(table.Table, 'finish', lambda _: None)
+        command.embed(path, str(out), Network())
+    (tmp_path / 'snapshot').mkdir()
+    for name in ('features.npy.part', 'features.npy.json'):
+        os.link(tmp_path / name, tmp_path / 'snapshot' / name)
+    content = (tmp_path / 'features.npy.part').read_bytes()
+    os.truncate(tmp_path / 'features.npy.part', len(content) - 9)  # of both, as if stopped
+    cut = (tmp_path / 'features.npy.part').read_bytes()
+    command.embed(path, str(tmp_path / 'snapshot/features.npy'), Network())
+    assert (tmp_path / 'features.npy.part').read_bytes() == cut
+    assert (tmp_path / 'snapshot/features.npy').read_bytes() == content
+
+
 def test_a_kill_between_the_two_files(tmp_path):
     path, out = folder(tmp_path / 'photos'), tmp_path / 'features.npy'
     command.embed(path, str(out), Network())

@@ -47,6 +47,16 @@ def test_a_status_and_a_line(capsys, work, status, said):
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
+def test_an_option_that_is_two_dashes(capsys):
+    def work():
+        parser = of_command('predict', 'What it does.')
+        parser.add_argument('--out', required=True)
+        assert parser.parse_args(['--out=--']).out == '--'  # by newer versions of Python
+
+    assert exit_status(work) in (0, 2)
+    assert 'Traceback' not in capsys.readouterr().err
+
+
 def test_an_error_ends_a_process_of_which_a_thread_waits():
     code = (
         'import threading\nfrom noisy_jax import cli\nfrom noisy_jax.errors import InputError\n'

@@ -61,8 +61,8 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     if split == 'train' and 'true_labels' in arrays:
         true = _numbers(arrays, 'true_labels', path, len(images), names, numbered=numbered)
     ids = arrays.get(f'{prefix}ids')
-    if ids is not None and ids.dtype.names:
-        raise InputError(f'{path}: {prefix}ids has fields ({", ".join(ids.dtype.names)}); text or numbers are needed')
+    if ids is not None and ids.dtype.kind == 'V':  # bytes, or fields
+        raise InputError(f'{path}: {prefix}ids is {ids.dtype}; text or numbers are needed')
     levels = arrays.get(LEVELS)
     if levels is not None:
         _check_levels(levels, f'{path}: {LEVELS}')

@@ -52,6 +52,7 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     """
     if not path or not os.path.isdir(path):
         raise InputError(f'data.path: {path!r} is not a folder; class folders of images are needed')
+    pictures.refuse_run(path)
     if decoding.headers:  # else names are needed, not labels
         _refuse_list(path)
     top, level = (layout := _layout(path)).top, layout.training

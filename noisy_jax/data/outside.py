@@ -1,6 +1,7 @@
 """Where what is written may lie: not in a folder that is a data set as a whole, of which it would become a part."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,7 +32,7 @@ def check(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> N
     name = kind_of(place, settings.get('list', '')) if name == 'auto' else name
     if not place or name not in ('folder', 'arrays'):
         return
-    for inside in (place, *_linked(place)):
+    for inside in itertools.chain([place], _linked(place)):
         if files.lies_in(path, inside) is not None:
             raise InputError(f'{field}: {path} lies in {inside}, inside the data; choose another place')
 

@@ -52,6 +52,17 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in suffixes()
 
 
+def is_run(folder: str) -> bool:
+    """Whether a folder is the work directory of a run."""
+    return all(os.path.exists(os.path.join(folder, name)) for name in _RUN)
+
+
+def refuse_run(folder: str) -> None:
+    """InputError: the folder is the work directory of a run, whose plots are no images of the data."""
+    if is_run(folder):
+        raise InputError(f'{folder}: the work directory of a run, no images; name another folder, or move it away')
+
+
 class Found(NamedTuple):
     """What a folder holds, by paths with `/`.
 
@@ -98,13 +109,12 @@ def search(folder: str, name: str = '') -> Found:
             found.left_out[AGAIN].append(name)
             continue
         seen.add(real)
-        there = entries(folder)
-        if {entry.name for entry in there}.issuperset(_RUN):  # whose plots are no images of a class
-            if folder == root:
-                raise InputError(f'{folder}: the work directory of a run, no images; move it to another place')
+        if folder == root:
+            refuse_run(folder)
+        elif is_run(folder):  # whose plots are no images of a class
             found.left_out[OF_RUN].append(name)
             continue
-        for entry in there:
+        for entry in entries(folder):
             path = f'{name}/{entry.name}' if name else entry.name
             if is_hidden(entry.name):
                 found.left_out[HIDDEN] += [path] * is_missed(entry.name)

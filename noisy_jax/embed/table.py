@@ -50,6 +50,7 @@ class Table:
             if before and before != state and not self._part.exists():
                 raise InputError(f'--out: {origin(file)} is there already, of other features; move or remove it')
             if self._part.exists():
+                files.own(self._part)
                 self._refuse_other(before, state)
                 same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before['ids'], ids, strict=False))
                 there = (self._part.stat().st_size - self._begin) // self._row_bytes

@@ -85,7 +85,8 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     from noisy_jax.training import compiling
 
     classifier = TrainedClassifier.of_run(workdir)
-    compiling.keep_compiled(classifier.config.compile_cache)
+    # A folder that the run was given may be one of another machine, or of where the run began.
+    compiling.keep_compiled('off' if classifier.config.compile_cache == 'off' else 'auto')
     if classifier.image_shape[-1] not in (1, 3):
         raise InputError(f'{workdir}: images of {classifier.image_shape[-1]} channels; files have 1 (grey) or 3')
     _warn_of_crop(classifier, files)

@@ -12,7 +12,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -40,10 +40,11 @@ _META = {
 class Checkpoints:
     """The newest checkpoint in a folder; steps count up within the phase."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        """InputError: the folder cannot be used."""
+    def __init__(self, folder: pathlib.Path, check: Callable[[], None] = lambda: None) -> None:
+        """`check` is called before anything is written, and where that fails; InputError: the folder cannot be used."""
         _hush_closed_loops()
-        self.folder = folder.absolute()
+        self.folder, self._check_place = folder.absolute(), check
+        check()
         if fault := layout.path_fault(self.folder):
             raise InputError(f'{self.folder} {fault}')
         try:
@@ -117,9 +118,11 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
+        self._check_place()
         try:
             yield
         except Exception as error:
+            self._check_place()
             if why := _refusal(error) or ('it is gone' if not self.folder.exists() else None):
                 raise InputError(f'{self.folder}: a checkpoint cannot be saved ({why}); {MEND}') from error
             raise

@@ -48,9 +48,9 @@ def check(folder: WorkDir) -> None:
         return
     content = folder.metrics.read_bytes()
     whole = content[: content.rfind(b'\n') + 1]
-    is_shared = folder.metrics.stat().st_nlink > 1  # with a snapshot, of which lines would be cut off or added
-    if not folder.is_complete and (is_shared or whole != content):
-        files.write(folder.metrics, whole)
+    if not folder.is_complete:
+        files.own(folder.metrics)
+        os.truncate(folder.metrics, len(whole))
     folder.epochs()
 
 
