@@ -126,6 +126,20 @@ def test_a_stopped_command_resumes_with_the_same_bytes(tmp_path, capsys, after, 
     assert sorted(file.name for file in tmp_path.glob('features*')) == ['features.npy', 'features.npy.json']
 
 
+def test_a_batch_of_which_the_disk_has_the_length_alone_is_made_anew(tmp_path):
+    path, out = folder(tmp_path / 'photos'), tmp_path / 'features.npy'
+    command.embed(path, str(tmp_path / 'whole.npy'), Network(), batch=4)
+    with pytest.raises(Killed):
+        command.embed(path, str(out), Network(3, kill), batch=4)
+    with (tmp_path / 'features.npy.part').open('r+b') as part:
+        part.seek(-2 * 5 * 4, os.SEEK_END)
+        part.write(bytes(2 * 5 * 4))
+    network = Network()
+    command.embed(path, str(out), network, batch=4)
+    assert network.sizes == [4, 4, 3]
+    assert out.read_bytes() == (tmp_path / 'whole.npy').read_bytes()
+
+
 def test_a_process_that_is_killed(tmp_path):
     path, out = folder(tmp_path / 'photos'), tmp_path / 'features.npy'
     code = (
@@ -201,6 +215,24 @@ def test_a_stopped_command_of_other_features_is_refused(tmp_path):
     assert (tmp_path / 'features.npy.part').read_bytes() == before
     (tmp_path / 'features.npy.json').unlink()
     refused(lambda: command.embed(path, str(out), Network()), 'features.npy.part', 'without features.npy.json')
+
+
+@pytest.mark.parametrize('part', [b'notes of a user', b'notes of a user, longer than the header of a file' * 9, None])
+def test_a_part_that_is_another_file_is_refused(tmp_path, part):
+    path, out = folder(tmp_path / 'photos'), tmp_path / 'features.npy'
+    with pytest.raises(Killed):
+        command.embed(path, str(out), Network(2, kill), batch=4)
+    unfinished = tmp_path / 'features.npy.part'
+    mine = tmp_path / 'mine.dat'
+    mine.write_bytes(part or unfinished.read_bytes())
+    unfinished.unlink()
+    if part:
+        mine.rename(unfinished)
+    else:
+        unfinished.symlink_to(mine)
+    content = unfinished.read_bytes()
+    refused(lambda: command.embed(path, str(out), Network(), batch=4), unfinished, 'no unfinished file of features')
+    assert unfinished.read_bytes() == content
 
 
 def test_two_at_once(tmp_path):

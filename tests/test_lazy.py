@@ -177,6 +177,7 @@ def test_ctrl_c_while_workers_start_takes_one_line(root):
         'import os, signal, sys\nfrom noisy_jax import cli\nfrom noisy_jax.data import workers\n'
         'def work():\n'
         '    pool = workers.pool_of(2)\n'
+        '    assert len(pool._processes) == 2\n'
         '    for child in pool._processes:\n'
         '        os.kill(child, signal.SIGINT)\n'
         '    assert pool.submit(os.getpid).result() in pool._processes\n'

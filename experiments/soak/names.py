@@ -329,7 +329,7 @@ TRIALS = [
         'a suffix .NPZ',
         WORKS,
         lambda at: last(arrays(at / 'a.npz').rename(at / 'A.NPZ'), quick(at / 'A.NPZ', at / 'run')),
-        _images(60),
+        _images(24),
     ),
     Trial('files', 'a class called train', WORKS, _folder('bus', 'train'), _classes('bus', 'train')),
     Trial('files', 'a class called test', WORKS, _folder('bus', 'test'), _classes('bus', 'test')),

@@ -33,7 +33,8 @@ def pool_of(workers: int) -> concurrent.futures.Executor:
         with _unsaid_leaks():
             pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_begin_worker)
         with _no_signals():
-            pool.submit(os.getpid)  # starts all of them
+            for _ in range(workers):  # each starts one, while none is idle yet
+                pool.submit(os.getpid)
         return pool
     except OSError as error:  # semaphores are files in /dev/shm
         raise InputError(

@@ -68,7 +68,7 @@ def embed(images: str, out: str, load: Callable[[], Backbone], batch: int = 32) 
     """
     if batch < 1:
         raise InputError(f'--batch: {batch} is not allowed; at least 1')
-    if pathlib.Path(out).suffix != '.npy':
+    if pathlib.Path(out).suffix != '.npy' or out.endswith(os.sep):
         raise InputError(f'--out: {out} is not the name of an .npy file')
     check_new(out, resumes=True)
     outside.check(out, {'name': 'auto', 'path': images}, '--out')

@@ -52,9 +52,12 @@ class Table:
             if self._part.exists():
                 files.own(self._part)
                 self._refuse_other(before, state)
+                self._check_begin(header)
                 same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before['ids'], ids, strict=False))
                 there = (self._part.stat().st_size - self._begin) // self._row_bytes
                 self.done = min(max(there, 0), len(list(same))) // batch * batch
+                if self.done and self._has_hole(self.done - batch):
+                    self.done -= batch
                 os.truncate(self._part, self._size())  # before the ids change, so that no row gets another's
             files.write(origin(file), json.dumps(state, indent=0).encode())
             with self._part.open('r+b' if self._part.exists() else 'wb') as part:
@@ -111,6 +114,20 @@ class Table:
                     f'--out: {self._part} was begun with {name} {before.get(name)!r}, now it is {now.get(name)!r}; '
                     'take the same, or remove it'
                 )
+
+    def _has_hole(self, first: int) -> bool:
+        """Whether a row from `first` on is all 0: a disk may have noted its length alone when the machine failed."""
+        numbers = np.fromfile(self._part, '<f4', offset=self._begin + first * self._row_bytes)
+        whole = len(numbers) * 4 // self._row_bytes
+        return not numbers[: whole * self._row_bytes // 4].reshape(whole, -1).any(1).all()
+
+    def _check_begin(self, header: bytes) -> None:
+        """InputError: NAME.part is not what was begun: a link, or begins in another way."""
+        with self._part.open('rb') as file:
+            found = file.read(len(header))
+        same = np.lib.format.MAGIC_PREFIX
+        if self._part.is_symlink() or (found and (len(found) < len(header) or not found.startswith(same))):
+            raise InputError(f'--out: {self._part} is no unfinished file of features; move or remove it')
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f'--out: {self._file} cannot be written ({error.strerror})')
