@@ -78,7 +78,7 @@ def _claim_too(folder: WorkDir, context: Context) -> None:
 def _claim(folder: WorkDir, context: Context) -> None:
     splits = context.splits
     defaults = dict(config_lib.flatten(settings.default()))
-    folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults, meant=meant())
+    folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults, meant=meant(folder))
     identity.check(folder, splits)
     for name, labels in (('labels/given', splits.labelled.label), ('labels/true', splits.labelled.true_label)):
         if labels is None:
@@ -101,11 +101,19 @@ def _claim(folder: WorkDir, context: Context) -> None:
     folder.save_json('data', now | ({'place': os.path.abspath(path)} if path else {}))
 
 
-def meant() -> Callable[[str, Any], Any]:
-    """What a value means, given the key of its setting: a path means a place, which may be written in several ways."""
+def meant(folder: WorkDir) -> Callable[[str, Any], Any]:
+    """What a value means, given the key of its setting: a path means a place, which may be written in several ways.
+
+    The relative data.path of the run in `folder` means the place that it was when the run began.
+    """
     paths = {key for key, each in config_lib.flatten(settings.sections()) if each.is_path}
+    began, place = None, None
+    if folder.is_claimed and (folder.path / 'data.json').exists():
+        began, place = folder.load_config().data.path, folder.load_json('data').get('place')
 
     def meaning(key: str, value: Any) -> Any:
+        if key == 'data.path' and place and value == began:
+            return place
         is_place = key in paths and isinstance(value, str) and value
         return os.path.abspath(os.path.expanduser(value)) if is_place else value
 

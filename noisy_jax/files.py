@@ -122,7 +122,10 @@ def open_bytes(path: str | os.PathLike, buffering: int = -1) -> BinaryIO:
 
 
 def _at_once(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+    try:
+        descriptor = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+    except BlockingIOError:  # a file that a server of files has lent to another, and takes back now
+        descriptor = os.open(path, flags)
     mode = os.fstat(descriptor).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # the latter Python refuses
         os.close(descriptor)

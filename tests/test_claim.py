@@ -63,9 +63,9 @@ def test_a_run_that_was_begun_with_the_home_folder_unread(tmp_path, monkeypatch)
     config = tiny.config(model__weights='~/w.npz')
     folder = WorkDir(tmp_path)
     folder.claim(config.to_dict())
-    folder.claim(claim.at_home(config).to_dict(), meant=claim.meant())
+    folder.claim(claim.at_home(config).to_dict(), meant=claim.meant(folder))
     other = claim.at_home(tiny.config(model__weights='~/v.npz')).to_dict()
-    refused(lambda: folder.claim(other, meant=claim.meant()), 'model.weights', '~/w.npz', '/home/me/v.npz')
+    refused(lambda: folder.claim(other, meant=claim.meant(folder)), 'model.weights', '~/w.npz', '/home/me/v.npz')
 
 
 @pytest.mark.parametrize('written', ['photos/', './x/../photos', '{}/photos', '~/photos'])
@@ -74,10 +74,24 @@ def test_a_path_may_be_written_in_several_ways(tmp_path, monkeypatch, written):
     monkeypatch.chdir(tmp_path)
     folder = WorkDir(tmp_path / 'run')
     folder.claim(tiny.config(data__path='photos', name='a').to_dict())
-    folder.claim(tiny.config(data__path=written.format(tmp_path), name='a').to_dict(), meant=claim.meant())
+    folder.claim(tiny.config(data__path=written.format(tmp_path), name='a').to_dict(), meant=claim.meant(folder))
     assert folder.load_config().data.path == 'photos'
     moved = tiny.config(data__path='moved', name='a/').to_dict()
-    refused(lambda: folder.claim(moved, meant=claim.meant()), "data.path was 'photos', is 'moved'", "name was 'a', is")
+    refused(
+        lambda: folder.claim(moved, meant=claim.meant(folder)), "data.path was 'photos', is 'moved'", "name was 'a', is"
+    )
+
+
+def test_a_relative_path_of_data_means_the_place_where_the_run_began(tmp_path, monkeypatch):
+    folder = WorkDir(tmp_path / 'run')
+    folder.claim(tiny.config(data__path='photos').to_dict())
+    folder.save_json('data', {'classes': ['a'], 'image_shape': [8, 8, 1], 'place': str(tmp_path / 'photos')})
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    for path in ('photos', str(tmp_path / 'photos')):
+        folder.claim(tiny.config(data__path=path).to_dict(), meant=claim.meant(folder))
+    other = tiny.config(data__path=str(tmp_path / 'elsewhere/photos')).to_dict()
+    refused(lambda: folder.claim(other, meant=claim.meant(folder)), "data.path was 'photos'")
 
 
 @pytest.mark.parametrize(

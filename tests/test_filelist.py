@@ -176,10 +176,21 @@ _OTHER = 'names alone are needed, one per line, in the order of their numbers fr
         ('1: person|2: car|4: bus|7: cow', '124', ("line 1: '1: person' would be class 0", _OTHER)),
         *(
             (form.format(1, 'dog') + '|' + form.format(0, 'cat'), '01', ('line 1', _OTHER))
-            for form in ('#{} {}', '[{}] {}', '({}) {}', '{}|{}'.replace('|', '/'), 'id {}: {}', '{1} [{0}]')
+            for form in (
+                '#{} {}',
+                '[{}] {}',
+                '({}) {}',
+                '{}/{}',
+                'id {}: {}',
+                '{1} [{0}]',
+                'c{} {}',
+                '{1}{0}',
+                '- {}: {}',
+            )
         ),
         ('0 cat|1 dog|2 eel', '02', ()),
         ('1 star|2 stars|3 stars', '012', ()),  # 0 is the number of none of them
+        ('0-5 years|6-10 years', '01', ()),
         ('10 euro|5 euro|1 euro', '012', ()),
         ('1 cat|1 dog', '11', ()),  # no numbers of classes
         ('7 up|cola', '01', ()),

@@ -347,7 +347,7 @@ _LABELS = np.arange(12) % 3
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({'images': None}, ("'images'", 'labels')),
+        ({'images': None, 'x_train': _FLOATS}, ("no array 'images'; found", 'x_train')),
         ({'labels': None}, ("'labels'", 'images')),
         ({'images': _with(_FLOATS, (7, 2, 1, 0), np.nan)}, ('images[7]', 'NaN')),
         ({'images': _with(_FLOATS, (7, 2, 1, 0), 255)}, ('images[7]', '0.5 to 255', '[0, 1]')),
@@ -386,6 +386,11 @@ _LABELS = np.arange(12) % 3
 )
 def test_arrays_that_cannot_be_used(tmp_path, changes, words):
     refused(lambda: _load_arrays(tmp_path, **changes), tmp_path / 'data.npz', *words)
+
+
+def test_a_pipe_in_place_of_arrays(tmp_path):
+    os.mkfifo(tmp_path / 'a.npz')
+    refused(lambda: data.load('arrays', split='train', path=str(tmp_path / 'a.npz')), 'data.path', 'a.npz')
 
 
 def test_a_pipe_under_the_name_of_an_array(tmp_path):

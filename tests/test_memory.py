@@ -1,5 +1,7 @@
 """What is said when memory does not suffice."""
 
+import errno
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,14 +32,24 @@ def test_other_errors_stay():
         raise error
 
 
+def test_an_image_for_which_no_file_may_be_opened_is_not_called_broken(tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EMFILE, 'Too many open files', str(path))
+
+    monkeypatch.setattr(decoding, 'open_bytes', refuse)
+    with pytest.raises(OSError, match='Too many open files'):
+        decoding.decode(tmp_path / 'a.png')
+
+
+@pytest.mark.parametrize('error', [MemoryError(), OSError('broken data stream')])  # the latter of some decoders
 @pytest.mark.parametrize('is_short', [True, False])
-def test_an_image_for_which_there_is_no_memory_is_not_called_broken(tmp_path, monkeypatch, is_short):
+def test_an_image_for_which_there_is_no_memory_is_not_called_broken(tmp_path, monkeypatch, is_short, error):
     """Unlike one whose damaged bytes claim to need more than there is."""
 
     def load(_):
         if is_short:
             monkeypatch.setattr(decoding, '_ROOM', MORE_THAN_THERE_IS)
-        raise MemoryError
+        raise error
 
     Image.new('L', (3, 3)).save(tmp_path / 'a.png')
     monkeypatch.setattr(PngImagePlugin.PngImageFile, 'load', load)

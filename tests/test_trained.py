@@ -101,6 +101,7 @@ def test_few_images_as_among_many(photos, count):
 def test_images_that_it_does_not_take(photos, images):
     refused(lambda: TrainedClassifier.of_run(photos.work).predict_proba(images), images.dtype, '[N, 8, 8, 1]')
     refused(lambda: TrainedClassifier.of_run(photos.work).predict_proba(list(images)), 'found list', '[N, 8, 8, 1]')
+    refused(lambda: TrainedClassifier.of_run(photos.work).embed(None), 'found NoneType', '[N, 8, 8, 1]')
 
 
 def test_runs_whose_last_classifier_is_not_there(tmp_path):

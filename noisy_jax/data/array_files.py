@@ -29,7 +29,7 @@ def read(path: pathlib.Path, wanted: Collection[str] = _READ) -> dict[str, np.nd
     Raises:
       InputError: there are no such files, or one cannot be read.
     """
-    if path == pathlib.Path() or not path.exists():  # '' is Path('.')
+    if path == pathlib.Path() or not (path.is_file() or path.is_dir()):  # '' is Path('.'); a pipe would be waited for
         raise InputError(f'data.path: {str(path)!r} is not set or does not exist; {_NEEDED}')
     if not path.is_dir() and not zipfile.is_zipfile(path):  # np.load would advise to unpickle it
         raise InputError(f'{path}: not a complete .npz file; {_NEEDED}')
@@ -59,13 +59,17 @@ def read(path: pathlib.Path, wanted: Collection[str] = _READ) -> dict[str, np.nd
     return arrays
 
 
+def names_in(path: pathlib.Path) -> list[str]:
+    """Names of all arrays there."""
+    if path.is_dir():
+        return sorted(file.stem for file in path.glob('*.npy'))
+    with np.load(path) as archive:
+        return sorted(archive.files)
+
+
 def warn_of_misspelt(path: pathlib.Path) -> None:
     """Warns of arrays whose names are nearly those of arrays that are read."""
-    if path.is_dir():
-        names = [file.stem for file in path.glob('*.npy')]
-    else:
-        with np.load(path) as archive:
-            names = archive.files
+    names = names_in(path)
     for name in sorted(set(names) - set(_READ)):
         for meant in difflib.get_close_matches(name, set(_READ) - set(names), 1, _ALIKE):
             warn_once(f'{path}: the array {name} is not read; {meant} would be')

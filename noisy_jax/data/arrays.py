@@ -102,7 +102,8 @@ def _check_ids(ids: np.ndarray | None, source: str) -> None:
 
 def _get(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:
     if key not in arrays:
-        raise InputError(f'{path}: no array {key!r}; found {", ".join(sorted(arrays)) or "none"}')
+        found = some(array_files.names_in(pathlib.Path(path)), 10) or 'none'
+        raise InputError(f'{path}: no array {key!r}; found {found}')
     return arrays[key]
 
 

@@ -15,10 +15,10 @@ from noisy_jax.files import lines
 _HEADS = ('name', 'class', 'class_name', 'label')  # of the only column of class_names
 _NO_LISTS = ('.json', '.yaml', '.yml')
 _NEEDED = 'a name for each class is needed, one per line, no two alike'
-_NUMBERED = (  # lines that carry a number of their own, as `3 fox`, `[3] fox`, `fox: 3` or `id 3: fox`
-    re.compile(r"""["'#(\[]*([0-9]{1,18})["'\])]*[\s:=.,;)|/_-]+\S.*"""),
-    re.compile(r"""\S.*[\s:=,;(\[|/#_-]["']?([0-9]{1,18})["'),\]]*"""),
-    re.compile(r"""[A-Za-z]+\s*(?:#\s*)?([0-9]{1,18})\s*[:=|-]\s*\S.*"""),
+_NUMBERED = (  # lines that carry a number of their own: at the beginning, at the end, or as their only one
+    re.compile(r"""["']?([0-9]{1,18})["']?[\s:=.,;)_-]+\S.*"""),
+    re.compile(r"""\S.*[\s:=,;(_-]["']?([0-9]{1,18})["'),]*"""),
+    re.compile(r"""(?=.*[^0-9])[^0-9]*([0-9]{1,18})[^0-9]*"""),
 )
 _OF_A_TABLE = re.compile(r'x|[0-9]+|(v|column|unnamed:) ?[0-9]+', re.IGNORECASE)  # where a column has no name
 _TITLE = re.compile(r'#?[\s_-]*(((name|label)s?|class(es)?|categor(y|ies))[\s_:-]*)+', re.IGNORECASE)

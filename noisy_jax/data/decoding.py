@@ -6,6 +6,7 @@ formats that take twice the memory, is then one of 1.4 GB. The bits are those of
 
 import concurrent.futures
 import contextlib
+import errno
 import pathlib
 import struct
 import warnings
@@ -57,6 +58,7 @@ _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several cop
 _large_images = concurrent.futures.ThreadPoolExecutor(1, 'large image')
 _ANY = Levels(0.0, 1.0)
 _FAULTS = (OSError, SyntaxError, ValueError, RuntimeError, struct.error, Image.DecompressionBombError)
+_OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what it lacks, and no fault of the image
 _ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101  # tags of EXIF and TIFF
 _SWAPPING, _REVERSING = (5, 6, 7, 8), (3, 4, 7, 8)  # width and height; the top row comes from the far side
 # Transposition that makes an image upright. Pillow's `exif_transpose` rewrites EXIF and fails at any odd tag.
@@ -200,7 +202,7 @@ def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Imag
     except InputError:
         raise
     except _FAULTS as error:
-        if is_memory_short(error):  # of a thread
+        if is_memory_short(error) or getattr(error, 'errno', None) in _OF_THE_PROCESS:  # the first of a thread
             raise
         raise broken(name or file, error) from error
 
@@ -209,11 +211,11 @@ def _load(image: Image.Image, name: object) -> None:
     try:
         with libtiff.faults_named(name):
             image.load()
-    except OSError:
-        raise
     except Exception as error:  # damaged bytes raise many kinds, TypeError among them
-        if isinstance(error, MemoryError) and not _has_room(image):
+        if not _has_room(image):  # of which some decoders say no more than of damage
             raise MemoryError(f'for the pixels of {name}') from error
+        if isinstance(error, OSError):
+            raise
         raise ValueError(first_line(error)) from error
 
 

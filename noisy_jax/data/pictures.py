@@ -17,7 +17,7 @@ _NO_PICTURES = ('BUFR', 'EPS', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'WMF')
 _MADE = ('.ds_store', 'thumbs.db', 'desktop.ini', 'changes.csv')  # by systems, and by our clean
 _OF_SYSTEMS = (
     *('@eadir', '__macosx', 'lost+found', 'system volume information', 'network trash folder', 'temporary items'),
-    *('#recycle', '@recycle', '$recycle.bin', 'recycler', 'trashbox', 'found.000', '_gsdata_', '@tmp'),
+    *('#recycle', '@recycle', '$recycle.bin', 'found.000', '_gsdata_', '@tmp'),
     *('#snapshot', '~snapshot', '@recently-snapshot'),
 )
 _RUN = (layout.MARK, 'data.json', 'labels')  # what a run leaves

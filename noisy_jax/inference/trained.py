@@ -145,7 +145,8 @@ class TrainedClassifier:
         Raises:
           InputError: images of another shape or type, or too little memory.
         """
-        return self._evaluator(len(images)).predict(self.variables, self._dataset(images))
+        dataset = self._dataset(images)
+        return self._evaluator(len(dataset)).predict(self.variables, dataset)
 
     @memory.needed()
     def embed(self, images: Images) -> np.ndarray:
@@ -154,7 +155,8 @@ class TrainedClassifier:
         Raises:
           InputError: images of another shape or type, or too little memory.
         """
-        return self._evaluator(len(images)).embed(self.variables, self._dataset(images))
+        dataset = self._dataset(images)
+        return self._evaluator(len(dataset)).embed(self.variables, dataset)
 
     @property
     def embedding_size(self) -> int:
