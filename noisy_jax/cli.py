@@ -150,7 +150,7 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
             return status
         except InputError as error:
             return _refused(str(error))
-        except (MemoryError, RuntimeError) as error:  # JAX and threads raise the latter
+        except (MemoryError, RuntimeError, ImportError) as error:  # the latter of JAX and threads, and of libraries
             if not is_memory_short(error):
                 raise
             return _refused(f'not enough memory ({first_line(error)})')

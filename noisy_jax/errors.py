@@ -84,7 +84,8 @@ def first_line(error: Exception) -> str:
 def is_memory_short(error: Exception) -> bool:
     """Whether an allocation failed, on the host or on a device; a thread too needs memory, and a permission."""
     said = str(error)
-    return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in said or "can't start new thread" in said
+    signs = 'RESOURCE_EXHAUSTED', "can't start new thread", 'failed to map segment'  # the last of a library
+    return isinstance(error, MemoryError) or any(sign in said for sign in signs)
 
 
 def remedy_of(number: int | None, remedy: str) -> str:

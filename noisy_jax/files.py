@@ -279,10 +279,16 @@ def _locked(path: pathlib.Path) -> TextIO:
     if said and said != _BY:
         file.close()
         raise FileExistsError(errno.EEXIST, f'{path.name} in it is another file, not a lock')
-    file.truncate(0)
     who = f'{_BY}{os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}'
-    file.write(f'{who}\n{secrets.token_hex(8)}\n')  # the second line is that of no other lock
-    file.flush()
+    try:
+        file.truncate(0)
+        file.write(f'{who}\n{secrets.token_hex(8)}\n')  # the second line is that of no other lock
+        file.flush()
+    except OSError:  # the disk has no room
+        path.unlink()
+        with contextlib.suppress(OSError):
+            file.close()
+        raise
     return file
 
 

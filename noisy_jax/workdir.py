@@ -312,8 +312,11 @@ def _numbers(texts: np.ndarray, dtype: type, name: str) -> np.ndarray:
 def _table(path: pathlib.Path, needed: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """The names of the columns, those `needed` among them, and the rows."""
     with files.read_text(path) as file:
-        header, *rows = [row for _, row in spreadsheet.read(file) if row] or [[]]
+        (_, header), *rows = [(line, row) for line, row in spreadsheet.read(file) if row] or [(1, [])]
     for name in needed:
         if name not in header:
             raise ValueError(f'it has no column {name}')
-    return header, rows
+    for line, row in rows:
+        if len(row) != len(header):
+            raise ValueError(f'line {line} has {len(row)} values, {len(header)} are needed')
+    return header, [row for _, row in rows]

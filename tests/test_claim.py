@@ -1,7 +1,9 @@
 """A work directory takes nothing of a user's, and every path may begin with `~`."""
 
 import contextlib
+import json
 import os
+import shutil
 
 import digit_files
 import numpy as np
@@ -243,7 +245,13 @@ def test_a_result_does_not_go_into_the_run_or_its_data(photos, tmp_path, capsys,
     refused_by_command(capsys, status, '--out', 'inside the data')
     WorkDir(work).save_json('config', tiny.config(data__name='folder', data__path='.').to_dict())
     monkeypatch.chdir(tmp_path)
-    outside.check_of_run('pred.csv', WorkDir(work), '--out')  # "." was the folder of the photos
+    folder, ids = WorkDir(work), {'id': ['cat/000.png'], 'mark': None}
+    noted = {'classes': [], 'train': ids, 'unlabelled': {'id': [], 'mark': None}, 'test': None}
+    folder.save_bytes('labels/images.json', json.dumps(noted).encode())
+    outside.check_of_run('pred.csv', folder, '--out')  # "." was the folder of the photos
+    shutil.copytree(photos, tmp_path / 'copy')
+    monkeypatch.chdir(tmp_path / 'copy')
+    refused(lambda: outside.check_of_run('pred.csv', folder, '--out'), '--out', 'pred.csv lies in .,')
     status = embed.main([f'--images={photos}', '--model=m', f'--out={photos / "f.npy"}'])
     refused_by_command(capsys, status, '--out', 'inside the data')
     assert {path.name for path in photos.iterdir()} == {'cat', 'dog'}

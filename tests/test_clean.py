@@ -644,6 +644,18 @@ def test_a_copy_does_not_go_among_the_images_of_the_run(noted, tmp_path, capsys)
     assert not (root / 'fixed').exists()
 
 
+def test_a_relative_path_is_seen_from_where_the_run_began(noted, tmp_path, monkeypatch):
+    root, work = noted
+    folder = WorkDir(work)
+    config, described = folder.load_json('config'), folder.load_json('data')
+    config['data']['path'] = '.'
+    folder.save_json('config', config)
+    folder.save_json('data', described | {'place': str(root)})
+    monkeypatch.chdir(tmp_path)
+    assert clean_all(work, 'new', '--write') == 0
+    assert (tmp_path / 'new/cat').is_dir()
+
+
 def test_a_file_that_is_another_since_is_refused(noted, tmp_path, capsys):
     file = noted[0] / 'cat' / '002.png'
     file.write_bytes(file.read_bytes() + b'more')

@@ -162,6 +162,15 @@ def test_what_fails_leaves_neither_lock_nor_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_lock_for_which_there_is_no_room_does_not_stay(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(files.secrets, 'token_hex', full)  # as the write of it would
+    refused(lambda: _lock(tmp_path / 'new').__enter__(), 'No space left')
+    assert not (tmp_path / 'new').exists()
+
+
 def test_a_killed_process_holds_nothing(tmp_path):
     """The lock is the system's: the file that stays behind keeps nobody out."""
     code = f'import os, pathlib; from noisy_jax import files; path = pathlib.Path({str(tmp_path)!r})\n'

@@ -187,6 +187,19 @@ def test_folders_that_are_not_written_to(photos, tmp_path):
     assert not (tmp_path / 'new').exists()
 
 
+def test_test_images_without_a_label_are_refused(photos, tmp_path):
+    """As a run on the pack would refuse them."""
+    lists = {'train.csv': [], 'test.csv': []}
+    for place, file in enumerate(sorted(path for path in photos.rglob('*.png'))):
+        row = f'{file.relative_to(photos)},{file.parent.name if place else ""}'
+        lists['test.csv' if place < 2 else 'train.csv'].append(row)
+    for name, rows in lists.items():
+        (photos / name).write_text('\n'.join(rows))
+    settings = {'name': 'filelist', 'path': str(photos), 'list': 'train.csv', 'test_list': 'test.csv'}
+    settings['image_size'] = 6
+    refused(lambda: pack.pack(tmp_path / 'out', **settings), 'test image', 'has no label')
+
+
 def test_two_at_once(photos, tmp_path):
     out = tmp_path / 'out'
     with files.locked(out / 'lock', out, '--out'):

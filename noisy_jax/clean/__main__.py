@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--data',
         type=os.path.expanduser,
-        help='where the originals are now (else config.data.path of the run, seen from here)',
+        help='where the originals are now (else config.data.path of the run, seen from here or from where it began)',
     )
     parser.add_argument(
         '--copy',

@@ -15,7 +15,7 @@ from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import KINDS, Originals
 from noisy_jax.config import completed
-from noisy_jax.data import array_files, filelist, identity, list_file
+from noisy_jax.data import array_files, filelist, identity, list_file, outside
 from noisy_jax.data.settings import DATA, NOISE
 from noisy_jax.errors import InputError, one_line, shortened, some
 from noisy_jax.workdir import WorkDir
@@ -54,7 +54,10 @@ class Request:
         data, issues = folder.load_json('data'), folder.load_json('summary').get('label_issues')
         if not issues:
             raise InputError(f'{folder.path}: this run has no label issues; it is not finished or has no classifier')
-        settings = config.data.to_dict() | {'path': _path(options.data, config.data)}
+        now, place = options.data, data.get('place')
+        if not now and place and os.path.exists(place) and not outside.holds(config.data.path, folder):
+            now = place  # a relative path, seen from elsewhere
+        settings = config.data.to_dict() | {'path': _path(now, config.data)}
         unlabelled, noted = data.get('unlabelled', 0), identity.recorded(folder)
         return cls(options, settings, config.noise.kind, issues, tuple(data['classes']), unlabelled, noted)
 

@@ -51,7 +51,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 _PREMULTIPLIED = {'La': 'LA', 'RGBa': 'RGBA'}  # modes with alpha, as Pillow can convert them further
 _LONG = 2.0  # sides, above which much of an image is not in its middle square
 _STRIP = 2**22  # pixels that are converted at a time
-_COPIES, _ROOM = 8, 2**26  # bytes of a value and any, with which every image is decoded
+_COPIES, _ROOM = 8, 2**26  # bytes of a value, and more, with which an image can be decoded
 _LARGE = 2**25  # pixels above which one image at a time is decoded
 _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several copies
 # One thread, which takes the memory again that it has freed: glibc keeps that for each thread.
@@ -204,6 +204,8 @@ def _opened(file: File, name: str, levels: Levels | None) -> Iterator[Image.Imag
     except _FAULTS as error:
         if is_memory_short(error) or getattr(error, 'errno', None) in _OF_THE_PROCESS:  # the first of a thread
             raise
+        if not _has_room():
+            raise MemoryError(f'to read {name or file}') from error
         raise broken(name or file, error) from error
 
 
@@ -212,17 +214,17 @@ def _load(image: Image.Image, name: object) -> None:
         with libtiff.faults_named(name):
             image.load()
     except Exception as error:  # damaged bytes raise many kinds, TypeError among them
-        if not _has_room(image):  # of which some decoders say no more than of damage
+        if not _has_room(image.width * image.height * len(image.getbands())):
             raise MemoryError(f'for the pixels of {name}') from error
         if isinstance(error, OSError):
             raise
         raise ValueError(first_line(error)) from error
 
 
-def _has_room(image: Image.Image) -> bool:
-    """Whether there is memory for the pixels of an image, and not only for what damaged bytes claim."""
+def _has_room(values: int = 0) -> bool:
+    """Whether there is memory for an image of so many values: some decoders say of it no more than of damage."""
     try:
-        np.empty(_COPIES * image.width * image.height * len(image.getbands()) + _ROOM, np.uint8)
+        np.empty(_COPIES * values + _ROOM, np.uint8)
     except MemoryError:
         return False
     return True

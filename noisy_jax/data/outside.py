@@ -8,7 +8,7 @@ from typing import Any
 
 from noisy_jax import files
 from noisy_jax.config import completed
-from noisy_jax.data import kind_of, pictures
+from noisy_jax.data import identity, kind_of, pictures
 from noisy_jax.data.settings import DATA
 from noisy_jax.errors import InputError
 from noisy_jax.workdir import WorkDir
@@ -44,8 +44,16 @@ def check_of_run(path: str | os.PathLike, folder: WorkDir, field: str) -> None:
     is_known = bool(place) and os.path.exists(place)
     if is_known:
         check(path, {**config.data, 'path': place}, field)
-    if not is_known or os.path.isabs(config.data.path):  # a relative path is another place, seen from here
+    given = config.data.path  # which may be another place, seen from here
+    if not is_known or os.path.isabs(given) or holds(given, folder):
         check(path, config.data, field)
+
+
+def holds(place: str, folder: WorkDir) -> bool:
+    """Whether it looks as the data of the run in `folder`, or a copy of it, by the first image."""
+    noted = identity.recorded(folder)
+    names = [*(noted['train']['id'][:1] if noted else ()), 'images.npy']
+    return any(os.path.lexists(os.path.join(place, name)) for name in names)
 
 
 def _linked(root: str | os.PathLike) -> Iterator[str]:

@@ -25,6 +25,7 @@ from noisy_jax.data import array_files, outside
 from noisy_jax.data.dataset import Dataset, checksums
 from noisy_jax.data.decoding import fit_array
 from noisy_jax.data.settings import DATA
+from noisy_jax.data.splits import check_labelled
 from noisy_jax.errors import InputError, one_line, short
 
 _STATE = 'pack.json'
@@ -77,6 +78,8 @@ def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
     """Writes or resumes in a folder that is locked."""
     state = _unfinished(folder)
     train, test = data.load_splits(settings | {'memory_bytes': 0})
+    if test is not None:
+        check_labelled(test)
     if train.levels:
         print(train.levels, file=sys.stderr)
     splits = {'': train, 'test_': test} if test is not None else {'': train}

@@ -135,5 +135,10 @@ def _check_test(test: Dataset, train: Dataset) -> None:
             f'test images are {test.image.shape[1:]} (H, W, C), training images {train.image.shape[1:]}; give both the '
             'same size (config.data.image_size) and kind (C is 1 where all are grey, else 3)'
         )
+    check_labelled(test)
+
+
+def check_labelled(test: Dataset) -> None:
+    """InputError: a test image has no label."""
     for row in np.flatnonzero(test.label == NO_LABEL):
         raise InputError(f'test image {test.id[row]} has no label ({NO_LABEL}); each of the test set needs one')
