@@ -102,6 +102,16 @@ def test_a_class_that_nobody_gave_does_not_win():
     np.testing.assert_allclose(found, [[0.5, 0.5, 0], [0.4, 0.4, 0.2]], atol=1e-7)
 
 
+def test_errors_that_a_judge_makes_itself_do_not_make_it_trusted():
+    """Of ten clean classes of ten images it finds half wrong; were they, it would find planted errors well."""
+    labels = np.arange(100) % 10
+    weak = np.eye(10)[labels] + np.random.default_rng(3).normal(size=(100, 10))
+    compared = judges.all_judges({'weak': Features(weak.astype(np.float32), 0)}, 10, folds=5)
+    verdict = contest.compete(compared, labels, 10)
+    assert (verdict.wrong[1] > 0.5).mean() > 0.3
+    assert 'hardly tells errors' in verdict.fault
+
+
 def test_components_have_a_mean_square_of_one_and_keep_what_differs():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(300, 200)) @ rng.normal(size=(200, 200)) + 7
