@@ -11,8 +11,9 @@ from ml_collections import ConfigDict
 
 from noisy_jax import config as config_lib
 from noisy_jax import files, settings
-from noisy_jax.data import identity, outside
+from noisy_jax.data import identity, outside, pictures
 from noisy_jax.errors import InputError
+from noisy_jax.training import compiling
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.context import Context
 from noisy_jax.workdir import WorkDir
@@ -26,9 +27,13 @@ def at_home(config: ConfigDict) -> ConfigDict:
 
 
 def check_cache(config: ConfigDict) -> None:
-    """Checks that compiled programs are kept outside of the data; InputError: config.compile_cache lies in it."""
+    """Checks that compiled programs are kept outside of the data; InputError: the folder of them lies in it."""
     if config.compile_cache not in ('auto', 'off'):
         outside.check(config.compile_cache, config.data, 'config.compile_cache')
+    place = compiling.place_of(config.compile_cache)
+    inside = files.lies_in(place, config.data.path) if place and config.data.path else None
+    if inside and not any(map(pictures.is_hidden, inside.parts)):  # ~/.cache is, where the home holds the data
+        outside.check(place, config.data, 'JAX_COMPILATION_CACHE_DIR or XDG_CACHE_HOME')
 
 
 @contextlib.contextmanager

@@ -205,12 +205,17 @@ def test_a_run_does_not_read_what_it_writes(tmp_path, key):
         _refused(tmp_path, tmp_path, f'config.{name}', f'{tmp_path / file} is among', **{key: str(tmp_path / file)})
 
 
-def test_compiled_programs_do_not_go_into_the_data(photos):
+def test_compiled_programs_do_not_go_into_the_data(photos, monkeypatch):
     config = tiny.config(data__name='folder', data__path=str(photos), compile_cache=f'{photos}/cat/cache')
     refused(lambda: claim.check_cache(config), 'config.compile_cache', 'inside the data')
     for cache in ('auto', 'off', f'{photos}/../cache'):
         config.compile_cache = cache
         claim.check_cache(config)
+    config.compile_cache = 'auto'
+    monkeypatch.setattr(claim.compiling, 'place_of', lambda _: photos / 'cat/xla')  # by a variable of the environment
+    refused(lambda: claim.check_cache(config), 'JAX_COMPILATION_CACHE_DIR', 'inside the data')
+    monkeypatch.setattr(claim.compiling, 'place_of', lambda _: photos / '.cache/noisy_jax/xla')
+    claim.check_cache(config)
 
 
 def test_an_earlier_run_and_what_a_killed_one_leaves(tmp_path):

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -57,6 +58,10 @@ def _start(workdirs, devices, changes, code=_RUN):
     ]
     outputs = [process.communicate(timeout=300) for process in processes]
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
+
+
+def _raise(error):
+    raise error
 
 
 def _metrics(workdir):
@@ -137,6 +142,19 @@ def test_a_process_with_another_config_ends_all_before_training(tmp_path):
         for value, (_, _, said) in zip(values, results, strict=True):
             assert f'{name}: {value} here, something else in another process' in said
     assert not (tmp_path / 'work' / 'metrics.jsonl').exists()
+
+
+def test_what_is_waited_for_is_said(monkeypatch, capsys):
+    """As in a job of Slurm of several tasks, of which one alone was started."""
+    said = threading.Event()
+    monkeypatch.setattr(hosts, '_SILENCE', 0)
+    monkeypatch.setattr(hosts, '_say_what_is_waited_for', lambda say=hosts._say_what_is_waited_for: (say(), said.set()))
+    monkeypatch.setattr('jax.distributed.initialize', lambda *_, **__: said.wait(60) and _raise(ValueError('alone')))
+    hosts.join()
+    assert capsys.readouterr().err.startswith('waiting for the other processes of this run')
+    why = hosts._refusal('DEADLINE_EXCEEDED: late', None, None, None)
+    assert 'that the cluster announces' in why
+    assert 'None' not in why
 
 
 def test_a_stop_is_no_fault_of_several_processes(monkeypatch):

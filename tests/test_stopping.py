@@ -129,3 +129,22 @@ def test_within_one_that_waits_both_know(ctrl_c):
         ctrl_c()
         assert outer.requested
         assert inner.requested
+
+
+def test_another_signal_of_a_program_is_no_stop():
+    code = (
+        'import signal, sys\n'
+        'from noisy_jax.training.signals import end_at_signal\n'
+        'signal.signal(signal.SIGUSR1, lambda *_: print("heard", flush=True))\n'
+        'end_at_signal("stopped")\n'
+        'print("ready", flush=True)\n'
+        'sys.stdin.read()\n'
+    )
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
+    with subprocess.Popen([sys.executable, '-c', code], **pipes) as process:
+        assert process.stdout.readline() == 'ready\n'
+        for _ in range(3):
+            process.send_signal(signal.SIGUSR1)
+            assert process.stdout.readline() == 'heard\n'
+        process.stdin.close()
+        assert process.wait(60) == 0

@@ -57,6 +57,16 @@ def _refusal(options: Options) -> str:
     return ''
 
 
+def place_of(folder: str) -> pathlib.Path | None:
+    """Where `keep_compiled` keeps programs; None: nowhere, as of a user without a home."""
+    if folder != 'auto':
+        return None if folder == 'off' else pathlib.Path(folder)
+    if of_jax := jax.config.jax_compilation_cache_dir:
+        return pathlib.Path(of_jax)
+    caches = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    return pathlib.Path(caches, 'noisy_jax', 'xla') if os.path.isabs(caches) else None
+
+
 def keep_compiled(folder: str = 'auto') -> None:
     """Keeps compiled programs on disk, so that the next run with the same shapes starts at once.
 
@@ -76,10 +86,9 @@ def keep_compiled(folder: str = 'auto') -> None:
             jax.config.update('jax_compilation_cache_dir', None)
             warn_once(f'{of_jax}: compiled programs are not kept (its name is not UTF-8, as JAX needs it)')
         return
-    caches = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    if folder == 'auto' and not os.path.isabs(caches):  # of a user without a home
+    path = place_of(folder)
+    if path is None:
         return
-    path = pathlib.Path(caches, 'noisy_jax', 'xla') if folder == 'auto' else pathlib.Path(folder)
     try:
         if not is_utf8(str(path)):
             raise OSError(None, 'its name is not UTF-8, as JAX needs it')

@@ -19,6 +19,8 @@ from noisy_jax.errors import InputError, first_line
 from noisy_jax.training.signals import Stopped
 
 _PATIENCE = 30  # seconds for all to come together; JAX's runtime takes 5 more
+_PATIENCE_WITH_A_CLUSTER = 300  # which may start them one after another
+_SILENCE = 15  # seconds until it is said that others are waited for
 _HEARTBEAT = 30  # seconds without a sign of life after which a process is lost
 
 # What JAX's runtime says before it aborts a process, and what an exception says of a connection that broke.
@@ -50,16 +52,18 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
     if any(given) and not all(given):
         raise InputError('--coordinator, --num_processes and --process_id: give all three, or none on one host')
     settings = {'heartbeat_timeout_seconds': _HEARTBEAT, 'shutdown_timeout_seconds': _HEARTBEAT}
+    settings['initialization_timeout'] = _PATIENCE if all(given) else _PATIENCE_WITH_A_CLUSTER
     if all(given):
         _check(coordinator, num_processes, process_id)
-        settings['initialization_timeout'] = _PATIENCE  # a cluster may take its time to start
-    joined = False
+    joined, waits = False, threading.Timer(_SILENCE, _say_what_is_waited_for)
+    waits.daemon = True
 
     def says(reason: str) -> str:
         if 'different incarnation' in reason:
             return f'two processes have one --process_id, or one was started again ({reason})'
         return _LOST.format(reason) if joined else _refusal(reason, coordinator, num_processes, process_id)
 
+    waits.start()
     undo = _keep_quiet(says)
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id, **settings)
@@ -71,7 +75,17 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
     except RuntimeError as error:
         undo()
         raise InputError(f'--coordinator: {coordinator}: {first_line(error)}') from error
+    finally:
+        waits.cancel()
     joined = True
+
+
+def _say_what_is_waited_for() -> None:
+    print(
+        'waiting for the other processes of this run; start the command once for each of them, as srun does (srun '
+        '--ntasks=1 for one alone)',
+        file=sys.stderr,
+    )
 
 
 def leave(status: int) -> None:
@@ -142,6 +156,11 @@ def _refusal(reason: str, coordinator: str | None, num_processes: int | None, pr
     """Why this process cannot join the others, of the reason that JAX's runtime has."""
     if not reason.startswith('DEADLINE_EXCEEDED'):
         return f'--process_id: {process_id} of {num_processes} is refused by process 0 at {coordinator} ({reason})'
+    if coordinator is None:
+        return (
+            f'not all processes that the cluster announces came within {_PATIENCE_WITH_A_CLUSTER} seconds; start the '
+            'command once for each of them, as srun does'
+        )
     if process_id == 0:
         return f'--num_processes: not all {num_processes} processes came to {coordinator} within {_PATIENCE} seconds'
     return (

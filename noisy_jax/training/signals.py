@@ -84,13 +84,18 @@ def end_at_signal(message: str) -> None:
         say_at_the_end(message)
         os._exit(128 + number)
 
+    def next_one() -> int:
+        while (number := os.read(seen, 1)[0]) not in _SIGNALS:  # another one of the program's own
+            pass
+        return number
+
     def watch() -> None:
-        number = os.read(seen, 1)[0]
+        number = next_one()
         if not select.select([seen], [], [], _PATIENCE)[0]:
             if not (StopSignal._current and StopSignal._current.saves):
                 end(number)
             _say('waiting for this step, or the program that is being compiled, to save (Ctrl-C again: at once)')
-        end(os.read(seen, 1)[0])
+        end(next_one())
 
     for number in _SIGNALS:
         signal.signal(number, end)
