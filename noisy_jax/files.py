@@ -1,4 +1,4 @@
-"""Writing without traces of a failure: a file takes its name when it is whole, `NAME.part` until then; locks."""
+"""Writing without traces of a failure: a file takes its name when it is whole, `NAME.part` until then."""
 
 import contextlib
 import errno
@@ -8,26 +8,15 @@ import json
 import os
 import pathlib
 import re
-import secrets
 import shutil
-import socket
 import stat
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
 from noisy_jax.errors import InputError, some
 
-try:
-    import fcntl
-except ImportError:  # Windows has none: nothing is locked there
-    fcntl = None
-
-LOCK = 'lock'  # the file in a folder that says who writes there
-_BY = 'process '  # the begin of its text
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # on some network disks
 _ADDRESS = re.compile(r'[A-Za-z][\w+.-]+:/')  # gs://bucket; pathlib takes one / away, and C:/ is a disk
 _HEAD = 2**16  # bytes in which a file shows that it is no text
 
@@ -214,89 +203,6 @@ def folders(path: pathlib.Path, field: str) -> Iterator[None]:
             with contextlib.suppress(OSError, ValueError):  # never made, or something has been put there
                 folder.rmdir()
         raise
-
-
-@contextlib.contextmanager
-def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[Callable[[], bool]]:
-    """Keeps other commands from writing a file or folder until the end of the block.
-
-    Yields what tells whether the folder of the lock is still that one: it may be moved, and another take its name.
-
-    The system releases the lock when the process is killed. Where a file system has none, nothing keeps others out.
-
-    Args:
-      lock: the file to lock, with the folders above it; it says who writes, and is removed at the end.
-      of: what is written.
-      field: how an error names that.
-
-    Raises:
-      InputError: another process holds the lock, or the file cannot be made.
-    """
-    with folders(lock.parent, field):
-        try:
-            file = _locked(lock)
-        except BlockingIOError as error:
-            by = holder(lock)
-            raise InputError(
-                f'{field}: {of} is in use{f": {by}" if by else ""}; wait until that has ended, or take another'
-            ) from error
-        except OSError as error:
-            raise InputError(f'{field}: {of} cannot be written ({error.strerror or error})') from error
-        said, number = lock.read_bytes(), lock.parent.stat().st_ino
-
-        def is_held() -> bool:
-            try:  # somebody may have removed the lock; not all file systems keep numbers
-                return lock.read_bytes() == said if lock.exists() else lock.parent.stat().st_ino == number
-            except OSError:
-                return False
-
-        with file:
-            try:
-                yield is_held
-            finally:
-                if is_held():
-                    with contextlib.suppress(OSError):
-                        lock.unlink()
-
-
-def _locked(path: pathlib.Path) -> TextIO:
-    """The open lock file; BlockingIOError: another process holds it, and nothing is changed."""
-    for _ in range(3):
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, 'O_NOFOLLOW', 0)  # a link is a user's
-        file = os.fdopen(os.open(path, flags, 0o666), 'a+', encoding='utf-8', errors='replace')
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                file.close()
-                raise
-        if os.fstat(file.fileno()).st_nlink:
-            break
-        file.close()  # who had it has just removed it
-    file.seek(0)
-    said = file.read(len(_BY))
-    if said and said != _BY:
-        file.close()
-        raise FileExistsError(errno.EEXIST, f'{path.name} in it is another file, not a lock')
-    who = f'{_BY}{os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}'
-    try:
-        file.truncate(0)
-        file.write(f'{who}\n{secrets.token_hex(8)}\n')  # the second line is that of no other lock
-        file.flush()
-    except OSError:  # the disk has no room
-        path.unlink()
-        with contextlib.suppress(OSError):
-            file.close()
-        raise
-    return file
-
-
-def holder(path: pathlib.Path) -> str:
-    """Who holds the lock at `path`, as far as that can be read; else ''."""
-    with contextlib.suppress(OSError, ValueError):
-        return path.read_text(encoding='utf-8')[:200].partition('\n')[0].strip()
-    return ''
 
 
 def _reason(error: OSError | ValueError) -> str:

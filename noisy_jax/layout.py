@@ -5,16 +5,17 @@ import pathlib
 import re
 from typing import Any
 
-from noisy_jax import files, forms
+from noisy_jax import forms
 from noisy_jax.errors import is_utf8
 
 MARK = 'config.json'  # what makes a folder a work directory
-BEFORE_IT = (f'{MARK}.part', files.LOCK)  # what a run may leave without it
+LOCK = 'lock'  # the file in a folder that says who writes there
+BEFORE_IT = (f'{MARK}.part', LOCK)  # what a run may leave without it
 DEEPEST = 200  # characters of the longest path in it: a checkpoint that is being saved has some 140
 # Names that a run writes in its folder: a file of a user's may not be among them.
 OWN = (
     *(MARK, 'data.json', 'weights.json', 'summary.json', 'metrics.jsonl', 'labels', 'labels.csv'),
-    *('data_issues.csv', 'pred_probs.npy', 'checkpoints', 'plots', 'report.html', 'tensorboard', files.LOCK),
+    *('data_issues.csv', 'pred_probs.npy', 'checkpoints', 'plots', 'report.html', 'tensorboard', LOCK),
 )
 _NEWER = {'contrasts?': [[float]], 'darkest?': [float], 'brightest?': [float]}
 PIXELS = ({'mean': [float], 'std': [float]} | _NEWER, None)  # of training, by channel

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import files, forms, layout, spreadsheet
+from noisy_jax import files, forms, layout, locks, spreadsheet
 from noisy_jax.config import flatten, from_json
 from noisy_jax.errors import MEND, InputError, first_line, remedy_of, shortened, some
 
@@ -95,7 +95,7 @@ class WorkDir:
         Raises:
           InputError: another run goes on here, or the folder cannot be made or written; nothing in it is changed.
         """
-        with files.locked(self.path / files.LOCK, self.path, 'workdir') as self._is_held:
+        with locks.locked(self.path / layout.LOCK, self.path, 'workdir') as self._is_held:
             try:
                 yield
             finally:
@@ -142,7 +142,7 @@ class WorkDir:
     @property
     def holder(self) -> str:
         """What the lock says of the process that writes; '' where none does, or another folder is seen."""
-        return files.holder(self.path / files.LOCK)
+        return locks.holder(self.path / layout.LOCK)
 
     @property
     def is_complete(self) -> bool:

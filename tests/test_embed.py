@@ -18,7 +18,7 @@ from conftest import environment, refused, refused_by_command
 from PIL import Image
 from stand_in import MADE_OF, Network, vector
 
-from noisy_jax import data, files, settings
+from noisy_jax import data, locks, settings
 from noisy_jax.data import decoding, embeddings, splits
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.embed import __main__ as command
@@ -237,7 +237,7 @@ def test_a_part_that_is_another_file_is_refused(tmp_path, part):
 
 def test_two_at_once(tmp_path):
     path, out = folder(tmp_path / 'photos'), tmp_path / 'features.npy'
-    with files.locked(tmp_path / 'features.npy.lock', out, '--out'):
+    with locks.locked(tmp_path / 'features.npy.lock', out, '--out'):
         refused(lambda: command.embed(path, str(out), Network()), '--out', out, 'is in use')
         assert not list(tmp_path.glob('features.npy.[pj]*'))
         command.embed(path, str(tmp_path / 'other.npy'), Network())

@@ -1,11 +1,8 @@
 """Where outputs may lie, and that two commands do not write the same one."""
 
 import errno
-import fcntl
 import os
 import resource
-import subprocess
-import sys
 
 import pytest
 from conftest import refused
@@ -15,10 +12,6 @@ from noisy_jax import files, outputs
 
 def _free(folder):
     files.check_free(folder, 'mark.json', 'workdir', ('spare',))
-
-
-def _lock(path):
-    return files.locked(path / 'lock', path, 'workdir')
 
 
 @pytest.mark.parametrize(
@@ -141,88 +134,6 @@ def test_folders_that_were_made_go_when_the_work_fails(tmp_path):
     with files.folders(tmp_path / 'a/b', '--out'):
         pass
     assert (tmp_path / 'a/b').is_dir()
-
-
-def test_a_second_command_changes_nothing(tmp_path):
-    folder = tmp_path / 'run'
-    with _lock(folder):
-        said = (folder / 'lock').read_text()
-        assert f'process {os.getpid()} on ' in said
-        with pytest.raises(ValueError, match=f'is in use: process {os.getpid()} on .*, since 20'), _lock(folder):
-            pass
-        assert (folder / 'lock').read_text() == said
-    assert not list(folder.iterdir())
-    with _lock(folder):  # it is free again
-        pass
-
-
-def test_what_fails_leaves_neither_lock_nor_folder(tmp_path):
-    with pytest.raises(KeyboardInterrupt), _lock(tmp_path / 'a/run'):
-        raise KeyboardInterrupt
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_lock_for_which_there_is_no_room_does_not_stay(tmp_path, monkeypatch):
-    def full(_):
-        raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr(files.secrets, 'token_hex', full)  # as the write of it would
-    refused(lambda: _lock(tmp_path / 'new').__enter__(), 'No space left')
-    assert not (tmp_path / 'new').exists()
-
-
-def test_a_killed_process_holds_nothing(tmp_path):
-    """The lock is the system's: the file that stays behind keeps nobody out."""
-    code = f'import os, pathlib; from noisy_jax import files; path = pathlib.Path({str(tmp_path)!r})\n'
-    code += "with files.locked(path / 'lock', path, 'workdir'): os.kill(os.getpid(), 9)"
-    assert subprocess.run([sys.executable, '-c', code]).returncode == -9
-    assert (tmp_path / 'lock').read_text().startswith('process ')
-    with _lock(tmp_path):
-        assert f'process {os.getpid()} ' in (tmp_path / 'lock').read_text()
-
-
-def test_a_disk_without_locks(tmp_path, monkeypatch):
-    def flock(file, kind):
-        raise OSError(errno.ENOLCK, 'No locks available')
-
-    monkeypatch.setattr(fcntl, 'flock', flock)
-    with _lock(tmp_path), _lock(tmp_path):
-        pass
-
-
-def test_a_lock_that_its_holder_removes_meanwhile(tmp_path, monkeypatch):
-    """Between opening and locking it: the lock on a removed file would keep nobody out."""
-    flock, removed = fcntl.flock, []
-
-    def late(file, kind):
-        if not removed:
-            (tmp_path / 'lock').unlink()
-            removed.append('lock')
-        flock(file, kind)
-
-    monkeypatch.setattr(fcntl, 'flock', late)
-    with _lock(tmp_path):
-        assert removed
-        assert (tmp_path / 'lock').exists()
-
-
-def test_a_file_of_a_user_is_not_taken_for_a_lock(tmp_path):
-    def lock():
-        with _lock(tmp_path / 'run'):
-            pytest.fail('locked')
-
-    (tmp_path / 'run').mkdir()
-    (tmp_path / 'mine').write_text('process of mine')
-    (tmp_path / 'run/lock').symlink_to(tmp_path / 'mine')
-    refused(lock, 'workdir', 'cannot be written', 'symbolic links')
-    assert (tmp_path / 'mine').read_text() == 'process of mine'
-    (tmp_path / 'run/lock').unlink()
-    (tmp_path / 'run/lock').write_bytes(b'mine \xff')
-    refused(lock, 'workdir', 'another file, not a lock')
-    assert (tmp_path / 'run/lock').read_bytes() == b'mine \xff'
-    (tmp_path / 'run/lock').unlink()
-    (tmp_path / 'run/lock').mkdir()
-    refused(lock, 'workdir', 'cannot be written', 'Is a directory')
 
 
 def test_writing_follows_no_link_and_names_the_file(tmp_path):

@@ -16,6 +16,7 @@ FLOORS = {
     **dict.fromkeys(('losses', 'models', 'data', 'labels'), 4),
     'workdir': 3,
     'outputs': 2,
+    'locks': 2,
     'layout': 2,
     **dict.fromkeys(('config', 'schedule', 'files', 'forms', 'spreadsheet', 'cli'), 1),
     **dict.fromkeys(('errors', 'interrupts'), 0),

@@ -10,7 +10,7 @@ import pytest
 from conftest import refused
 from PIL import Image
 
-from noisy_jax import data, files
+from noisy_jax import data, locks
 from noisy_jax.data import lazy, pack
 
 
@@ -202,7 +202,7 @@ def test_test_images_without_a_label_are_refused(photos, tmp_path):
 
 def test_two_at_once(photos, tmp_path):
     out = tmp_path / 'out'
-    with files.locked(out / 'lock', out, '--out'):
+    with locks.locked(out / 'lock', out, '--out'):
         refused(lambda: pack.pack(out, path=str(photos), image_size=6), '--out', out, 'is in use')
         assert [path.name for path in out.iterdir()] == ['lock']
     pack.pack(out, path=str(photos), image_size=6)

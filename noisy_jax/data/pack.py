@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import cli, data, files, forms, outputs
+from noisy_jax import cli, data, files, forms, layout, locks, outputs
 from noisy_jax.data import array_files, outside
 from noisy_jax.data.dataset import Dataset, checksums
 from noisy_jax.data.decoding import fit_array
@@ -70,7 +70,7 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     folder = pathlib.Path(out)
     _unfinished(folder)  # before anything is made there
     outside.check(folder, settings, '--out')
-    with files.locked(folder / files.LOCK, folder, '--out'):
+    with locks.locked(folder / layout.LOCK, folder, '--out'):
         _pack(folder, settings)
 
 
@@ -115,7 +115,7 @@ def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
 
 def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:
     """The state of the pack that was stopped there; None for a new folder, others are refused."""
-    files.check_free(folder, _STATE, '--out', (f'{_STATE}.part', files.LOCK))
+    files.check_free(folder, _STATE, '--out', (f'{_STATE}.part', layout.LOCK))
     if not (folder / _STATE).exists():
         return None
     state = forms.read(folder / _STATE, _FORM, 'it is not the state of a pack: remove the folder')

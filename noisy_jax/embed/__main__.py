@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import cli, data, files
+from noisy_jax import cli, data, locks
 from noisy_jax.data import lazy, outside
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.embed import backbone, pictures
@@ -77,7 +77,7 @@ def embed(images: str, out: str, load: Callable[[], Backbone], batch: int = 32) 
     dataset = data.load_unread(images)
     if dataset.image.shape[-1] not in (1, 3):
         raise InputError(f'--images: {images} has {dataset.image.shape[-1]} channels; 1 (grey) or 3 are needed')
-    with files.locked(pathlib.Path(f'{out}.lock'), pathlib.Path(out), '--out'):
+    with locks.locked(pathlib.Path(f'{out}.lock'), pathlib.Path(out), '--out'):
         _embed(dataset, out, load(), batch)
 
 
