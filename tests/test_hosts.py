@@ -151,7 +151,7 @@ def test_what_is_waited_for_is_said(monkeypatch, capsys):
     monkeypatch.setattr(hosts, '_say_what_is_waited_for', lambda say=hosts._say_what_is_waited_for: (say(), said.set()))
     monkeypatch.setattr('jax.distributed.initialize', lambda *_, **__: said.wait(60) and _raise(ValueError('alone')))
     hosts.join()
-    assert capsys.readouterr().err.startswith('waiting for the other processes of this run')
+    assert capsys.readouterr().err.startswith('waiting for the other processes that the cluster announces')
     why = hosts._refusal('DEADLINE_EXCEEDED: late', None, None, None)
     assert 'that the cluster announces' in why
     assert 'None' not in why

@@ -63,7 +63,8 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
             return f'two processes have one --process_id, or one was started again ({reason})'
         return _LOST.format(reason) if joined else _refusal(reason, coordinator, num_processes, process_id)
 
-    waits.start()
+    if not any(given):  # else half a minute ends in one line
+        waits.start()
     undo = _keep_quiet(says)
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id, **settings)
@@ -82,8 +83,8 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
 
 def _say_what_is_waited_for() -> None:
     print(
-        'waiting for the other processes of this run; start the command once for each of them, as srun does (srun '
-        '--ntasks=1 for one alone)',
+        'waiting for the other processes that the cluster announces; start the command once for each of them, as srun '
+        'does (srun --ntasks=1 for one alone)',
         file=sys.stderr,
     )
 
