@@ -30,6 +30,7 @@ def check_cache(config: ConfigDict) -> None:
     """Checks that compiled programs are kept outside of the data; InputError: the folder of them lies in it."""
     if config.compile_cache not in ('auto', 'off'):
         outside.check(config.compile_cache, config.data, 'config.compile_cache')
+        return
     place = compiling.place_of(config.compile_cache)
     inside = files.lies_in(place, config.data.path) if place and config.data.path else None
     if inside and not any(map(pictures.is_hidden, inside.parts)):  # ~/.cache is, where the home holds the data

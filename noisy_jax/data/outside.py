@@ -45,7 +45,7 @@ def check_of_run(path: str | os.PathLike, folder: WorkDir, field: str) -> None:
     if is_known:
         check(path, {**config.data, 'path': place}, field)
     given = config.data.path  # which may be another place, seen from here
-    if not is_known or os.path.isabs(given) or holds(given, folder):
+    if not is_known or (os.path.abspath(given) != place and (os.path.isabs(given) or holds(given, folder))):
         check(path, config.data, field)
 
 

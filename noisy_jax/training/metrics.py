@@ -50,7 +50,8 @@ def check(folder: WorkDir) -> None:
     whole = content[: content.rfind(b'\n') + 1]
     if not folder.is_complete:
         files.own(folder.metrics)
-        os.truncate(folder.metrics, len(whole))
+        if whole != content:
+            os.truncate(folder.metrics, len(whole))
     folder.epochs()
 
 
