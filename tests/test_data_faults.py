@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, features
 
 from noisy_jax import data
 from noisy_jax.clean import copies
-from noisy_jax.data import decoding, pack, pixels
+from noisy_jax.data import conversion, decoding, pack, pixels
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.rows import split
 from noisy_jax.errors import InputError
@@ -147,9 +147,9 @@ def test_a_large_image_is_converted_in_strips_to_the_same_bits(tmp_path, monkeyp
         return [decoding.decode(file, size) for file, _ in cases for size in (0, 16, 40)]
 
     expected = decoded()
-    monkeypatch.setattr(decoding, '_STRIP', 200)
-    for large in (decoding._LARGE, 200):  # above which channels are fitted one at a time
-        monkeypatch.setattr(decoding, '_LARGE', large)
+    monkeypatch.setattr(conversion, '_STRIP', 200)
+    for large in (conversion.LARGE, 200):  # above which channels are fitted one at a time
+        monkeypatch.setattr(conversion, 'LARGE', large)
         for strips, whole in zip(decoded(), expected, strict=True):
             np.testing.assert_array_equal(strips, whole)
 
@@ -157,7 +157,7 @@ def test_a_large_image_is_converted_in_strips_to_the_same_bits(tmp_path, monkeyp
 def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     for side in (3, 4):
         Image.new('RGB', (side, side)).save(tmp_path / f'{side}.png')
-    monkeypatch.setattr(decoding, '_LARGE', 15)
+    monkeypatch.setattr(conversion, 'LARGE', 15)
 
     def thread_of(side):
         return decoding.decode(tmp_path / f'{side}.png', then=lambda _: threading.current_thread())
@@ -243,12 +243,12 @@ def test_channels_first(tmp_path, shape):
 def test_channels_that_are_no_colours():
     """Each is scaled by itself: Pillow takes the last of four for transparency, and no five."""
     image = np.random.default_rng(0).integers(0, 256, (12, 8, 5), np.uint8)
-    found = decoding.fit_array(image, 4)
+    found = conversion.fit_array(image, 4)
     for channel in range(5):
         np.testing.assert_array_equal(
-            found[..., channel], decoding.fit_array(image[..., channel : channel + 1], 4)[..., 0]
+            found[..., channel], conversion.fit_array(image[..., channel : channel + 1], 4)[..., 0]
         )
-    np.testing.assert_array_equal(decoding.fit_array(image[..., :4], 4), found[..., :4])
+    np.testing.assert_array_equal(conversion.fit_array(image[..., :4], 4), found[..., :4])
     assert thumbnails.data_uri(image, 8) == thumbnails.data_uri(image[..., :3], 8)
     assert thumbnails.data_uri(image[..., :2], 8) == thumbnails.data_uri(image[..., :1], 8)
 

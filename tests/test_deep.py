@@ -14,8 +14,9 @@ from random_weights import random_classifier
 
 from experiments.soak.photos import deep_colours
 from noisy_jax import data, errors
-from noisy_jax.data import decoding, depth, lazy, pack, splits
-from noisy_jax.data.decoding import Levels, decode, levels_of
+from noisy_jax.data import conversion, depth, lazy, pack, splits
+from noisy_jax.data.decoding import decode, levels_of
+from noisy_jax.data.depth import Levels
 from noisy_jax.inference import predict
 from noisy_jax.inference.trained import TrainedClassifier
 from noisy_jax.settings import default
@@ -90,7 +91,7 @@ def test_floats_and_negative_numbers(tmp_path, dtype):
 @pytest.mark.parametrize('compression', [None, 'tiff_deflate'])
 def test_whole_numbers_beyond_31_bits(tmp_path, monkeypatch, compression):
     """Pillow reads them as negative ones."""
-    monkeypatch.setattr(decoding, '_STRIP', 40)
+    monkeypatch.setattr(conversion, '_STRIP', 40)
     values = np.linspace(0, 2**32 - 1, 300).astype(np.uint32).reshape(15, 20)
     buffer = io.BytesIO()
     Image.fromarray(values.view(np.int32)).save(buffer, 'TIFF', compression=compression)

@@ -10,7 +10,7 @@ from conftest import refused, refused_by_command
 from PIL import Image, PngImagePlugin
 
 from noisy_jax.cli import exit_status
-from noisy_jax.data import decoding
+from noisy_jax.data import conversion, decoding
 from noisy_jax.data.faults import BrokenImage
 from noisy_jax.training import memory
 
@@ -62,7 +62,7 @@ def test_a_thread_for_which_there_is_no_memory(tmp_path, monkeypatch, capsys):
         raise RuntimeError("can't start new thread")
 
     Image.new('L', (3, 3)).save(tmp_path / 'a.png')
-    monkeypatch.setattr(decoding, '_LARGE', 1)
+    monkeypatch.setattr(conversion, 'LARGE', 1)
     monkeypatch.setattr(decoding._large_images, 'submit', submit)
     status = exit_status(lambda: decoding.decode(tmp_path / 'a.png'))
     refused_by_command(capsys, status, "not enough memory (can't start new thread)")

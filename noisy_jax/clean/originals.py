@@ -11,7 +11,7 @@ import numpy as np
 
 from noisy_jax import data
 from noisy_jax.data.dataset import NO_LABEL, Dataset
-from noisy_jax.data.decoding import Levels
+from noisy_jax.data.depth import Levels
 from noisy_jax.errors import InputError
 
 KINDS = ('folder', 'filelist', 'arrays')  # of data.name: what can be copied

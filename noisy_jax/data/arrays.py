@@ -19,7 +19,7 @@ from noisy_jax.data.dataset import (
     warn_of_rows,
     warn_of_wrapped,
 )
-from noisy_jax.data.decoding import Levels
+from noisy_jax.data.depth import Levels
 from noisy_jax.data.pixels import ROUNDING
 from noisy_jax.errors import InputError, some, warn_once
 

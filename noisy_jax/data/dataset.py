@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from noisy_jax.data import lazy
-from noisy_jax.data.decoding import Levels
+from noisy_jax.data.depth import Levels
 from noisy_jax.data.encoded import Encoded
 from noisy_jax.data.reading import Decoding, read_all
 from noisy_jax.data.rows import draw, spread

@@ -11,12 +11,13 @@ import pathlib
 import struct
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
-from noisy_jax.data import depth, libtiff
+from noisy_jax.data import conversion, depth, libtiff
+from noisy_jax.data.depth import Levels
 from noisy_jax.data.faults import broken, too_large
 from noisy_jax.data.pictures import kinds
 from noisy_jax.errors import InputError, first_line, is_memory_short, one_line, warn_once
@@ -32,45 +33,21 @@ class TooDeep(InputError):
         return one_line(f'{self.args[0]}: more than 8 bits a channel, as no training image has; convert it to 8 bits')
 
 
-class Levels(NamedTuple):
-    """Which values of deep images (grey ones of more than 8 bits) become black and white; others are clipped."""
-
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f'pixels of more than 8 bits, from {self.low:g} to {self.high:g}, are scaled to 0..255'
-
-
 # Pillow's warning of half of its limit names no file; such images are decoded, those above the limit refused.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 # A drawing may carry megabytes of text, such as how it was made; Pillow's limit for all texts, of 64 MiB, stays.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
-_PREMULTIPLIED = {'La': 'LA', 'RGBa': 'RGBA'}  # modes with alpha, as Pillow can convert them further
 _LONG = 2.0  # sides, above which much of an image is not in its middle square
-_STRIP = 2**22  # pixels that are converted at a time
 _COPIES, _ROOM = 8, 2**26  # bytes of a value, and more, with which an image can be decoded
-_LARGE = 2**25  # pixels above which one image at a time is decoded
 _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several copies
 # One thread, which takes the memory again that it has freed: glibc keeps that for each thread.
 _large_images = concurrent.futures.ThreadPoolExecutor(1, 'large image')
 _ANY = Levels(0.0, 1.0)
 _FAULTS = (OSError, SyntaxError, ValueError, RuntimeError, struct.error, Image.DecompressionBombError)
 _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what it lacks, and no fault of the image
-_ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101  # tags of EXIF and TIFF
-_SWAPPING, _REVERSING = (5, 6, 7, 8), (3, 4, 7, 8)  # width and height; the top row comes from the far side
-# Transposition that makes an image upright. Pillow's `exif_transpose` rewrites EXIF and fails at any odd tag.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_WIDTH, _HEIGHT = 0x0100, 0x0101  # tags of TIFF
 
 
 def decode(
@@ -99,7 +76,7 @@ def decode(
 
     def work() -> Any:
         _load(image, name or file)
-        array = _pixels(image, size, levels)
+        array = conversion.as_array(image, size, levels)
         Image.Image.close(image)  # frees the pixels, and not the file of a caller as the override does
         return array if then is None else then(array)
 
@@ -117,13 +94,12 @@ def decoded_shape(file: File, size: int = 0, name: str = '', levels: Levels | No
       TooDeep: as `decode`.
     """
     with _opened(file, name, levels) as image:
-        channels = 1 if _is_grey(image) else 3
+        channels = 1 if conversion.is_grey(image) else 3
         if size:
             return size, size, channels
         tags = getattr(image, 'tag_v2', {})  # of TIFF, whose `size` Pillow turns, in some of its versions
         width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)
-        swaps = image.getexif().get(_ORIENTATION) in _SWAPPING
-        return (width, height, channels) if swaps else (height, width, channels)
+        return (width, height, channels) if conversion.is_on_its_side(image) else (height, width, channels)
 
 
 def warn_of_crop(shapes: np.ndarray, *, source: str = '', remedy: str = '') -> None:
@@ -149,7 +125,7 @@ def levels_of(file: File, size: int = 0, name: str = '', levels: Levels | None =
 
     def work() -> Levels:
         _load(image, name or file)
-        found = [(part.min(), part.max()) for part in map(depth.values, _strips(image))]
+        found = [(part.min(), part.max()) for part in map(depth.values, conversion.strips(image))]
         low, high = np.array(found, np.float64).T
         return Levels(float(low.min()), float(high.max()))
 
@@ -167,19 +143,10 @@ def values_of(file: File, size: int = 0, name: str = '', levels: Levels | None =
     def work() -> np.ndarray:
         _load(image, name or file)
         step = -(-image.width * image.height // size)
-        return np.concatenate([depth.values(part).ravel()[::step] for part in _strips(image)])
+        return np.concatenate([depth.values(part).ravel()[::step] for part in conversion.strips(image)])
 
     with _opened(file, name, _ANY) as image:
         return _in_turn(image, work)
-
-
-def fit_array(image: np.ndarray, size: int) -> np.ndarray:
-    """Scales uint8 [H, W, C] by its shorter side and crops the centre: [size, size, C]; size 0: as it is."""
-    if not size or image.shape[:2] == (size, size):
-        return image
-    if image.shape[-1] not in (1, 3):  # Pillow would take the last of two or four for transparency
-        return np.concatenate([fit_array(channel, size) for channel in np.split(image, image.shape[-1], -1)], -1)
-    return _array(_fitted(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), size))
 
 
 @contextlib.contextmanager
@@ -232,94 +199,6 @@ def _has_room(values: int = 0) -> bool:
 
 def _in_turn(image: Image.Image, work: Callable[[], Any]) -> Any:
     """What `work` returns; that on a large image waits for its turn."""
-    if image.width * image.height <= _LARGE:
+    if image.width * image.height <= conversion.LARGE:
         return work()
     return _large_images.submit(work).result()
-
-
-def _pixels(image: Image.Image, size: int, levels: Levels | None) -> np.ndarray:
-    """A loaded image as `decode` returns it."""
-    turn = image.getexif().get(_ORIENTATION, 1)
-    width, height = image.size if turn not in _SWAPPING else image.size[::-1]
-    channels = 1 if _is_grey(image) else 3
-    if width * height > _STRIP and size:
-        if turn not in _UPRIGHT and _is_plain(image):
-            return _array(_fitted(image, size))
-        at_once = channels if width * height <= _LARGE else 1  # for less memory, in more time
-        parts = (range(first, first + at_once) for first in range(0, channels, at_once))
-        return np.concatenate([_fitted_channels(image, turn, levels, size, part) for part in parts], -1)
-    strips = (_flatten(strip, levels) for strip in _strips(image, turn))
-    if width * height <= _STRIP:
-        return _array(_fitted(next(strips), size))
-    return _joined(strips, (height, width, channels))
-
-
-def _fitted_channels(image: Image.Image, turn: int, levels: Levels | None, size: int, channels: range) -> np.ndarray:
-    """Some channels of what `_pixels` returns: each by itself, as Pillow's 'RGB' takes four bytes a pixel."""
-    whole = [Image.new('L', image.size if turn not in _SWAPPING else image.size[::-1]) for _ in channels]
-    top = 0
-    for strip in _strips(image, turn):
-        flat = _flatten(strip, levels)
-        for target, channel in zip(whole, channels, strict=True):
-            target.paste(flat.getchannel(channel), (0, top))
-        top += strip.height
-    return np.concatenate([_array(_fitted(each, size)) for each in whole], -1)
-
-
-def _strips(image: Image.Image, turn: int = 1) -> Iterator[Image.Image]:
-    """The rows of the upright image, in parts of `_STRIP` pixels; `turn` is its EXIF orientation."""
-    width, height = image.size if turn not in _SWAPPING else image.size[::-1]
-    rows = max(_STRIP // width, 1)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        first, last = (height - bottom, height - top) if turn in _REVERSING else (top, bottom)
-        box = (first, 0, last, width) if turn in _SWAPPING else (0, first, width, last)
-        strip = image if rows >= height else image.crop(box)
-        yield strip.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else strip
-
-
-def _joined(strips: Iterator[Image.Image], shape: tuple[int, int, int]) -> np.ndarray:
-    """Strips as one array, which Pillow would make by way of a copy."""
-    result, top = np.empty(shape, np.uint8), 0
-    for strip in strips:
-        result[top : top + strip.height] = _array(strip)
-        top += strip.height
-    return result
-
-
-def _fitted(picture: Image.Image, size: int) -> Image.Image:
-    if not size or picture.size == (size, size):
-        return picture
-    return ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
-
-
-def _array(picture: Image.Image) -> np.ndarray:
-    """uint8 [H, W, C]."""
-    array = np.asarray(picture)
-    return array if array.ndim == 3 else array[..., None]
-
-
-def _flatten(image: Image.Image, levels: Levels | None) -> Image.Image:
-    """Converts any mode to 'L' or 'RGB'."""
-    if _is_plain(image):
-        return image
-    if depth.is_deep(image):  # which Pillow's own conversion would clip
-        low, high = levels
-        values = np.clip(depth.values(image).astype(np.float64), low, high) - low
-        return Image.fromarray(np.round(values * (255 / ((high - low) or 1))).astype(np.uint8))
-    if image.mode in _PREMULTIPLIED:
-        image = image.convert(_PREMULTIPLIED[image.mode])
-    if 'A' in image.getbands() or 'transparency' in image.info:
-        image = image.convert('RGBA')
-        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
-    return image.convert('L' if _is_grey(image) else 'RGB')
-
-
-def _is_plain(image: Image.Image) -> bool:
-    """Whether `_flatten` returns the image itself."""
-    return image.mode in ('L', 'RGB') and 'transparency' not in image.info
-
-
-def _is_grey(image: Image.Image) -> bool:
-    """Whether `_flatten` returns one channel."""
-    return depth.is_deep(image) or (image.mode in ('1', 'L') and 'transparency' not in image.info)

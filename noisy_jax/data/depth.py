@@ -1,5 +1,7 @@
 """Pixels of more than 8 bits: which images have them, and their values."""
 
+from typing import NamedTuple
+
 import numpy as np
 from PIL import Image
 
@@ -11,6 +13,16 @@ _UNSIGNED, _NEGATIVE = 'unsigned', 'negative'  # in `info`, which parts of an im
 _BITS, _PHOTOMETRIC, _PLANAR, _PREDICTOR, _FORMAT = 258, 262, 284, 317, 339
 _OF_FLOATS = 3  # a predictor that has an order of bytes of its own
 NO_DATA = 1e30  # beyond what is measured; programs for maps write -3.4e38 where nothing was
+
+
+class Levels(NamedTuple):
+    """Which values of deep images (grey ones of more than 8 bits) become black and white; others are clipped."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f'pixels of more than 8 bits, from {self.low:g} to {self.high:g}, are scaled to 0..255'
 
 
 def is_deep(image: Image.Image) -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from noisy_jax.data import marks, outliers
-from noisy_jax.data.decoding import File, Levels, decode, levels_of, values_of
+from noisy_jax.data.decoding import File, decode, levels_of, values_of
+from noisy_jax.data.depth import Levels
 from noisy_jax.data.faults import BrokenImage
 from noisy_jax.data.workers import pool_of
 from noisy_jax.errors import InputError, some

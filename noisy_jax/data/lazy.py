@@ -11,7 +11,9 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from noisy_jax.data.decoding import Levels, decode, decoded_shape, fit_array
+from noisy_jax.data.conversion import fit_array
+from noisy_jax.data.decoding import decode, decoded_shape
+from noisy_jax.data.depth import Levels
 from noisy_jax.data.encoded import Encoded, attempt, decoded, find_broken, find_levels, is_broken, refusal
 from noisy_jax.errors import InputError
 

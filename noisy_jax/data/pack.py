@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from noisy_jax import cli, data, files, forms, layout, locks, outputs
 from noisy_jax.data import array_files, outside
+from noisy_jax.data.conversion import fit_array
 from noisy_jax.data.dataset import Dataset, checksums
-from noisy_jax.data.decoding import fit_array
 from noisy_jax.data.settings import DATA
 from noisy_jax.data.splits import check_labelled
 from noisy_jax.errors import InputError, one_line, short

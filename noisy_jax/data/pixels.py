@@ -8,8 +8,7 @@ import numpy as np
 
 from noisy_jax.data import lazy, outliers
 from noisy_jax.data.dataset import warn_of_blank
-from noisy_jax.data.decoding import Levels
-from noisy_jax.data.depth import NO_DATA
+from noisy_jax.data.depth import NO_DATA, Levels
 from noisy_jax.data.rows import spread
 from noisy_jax.errors import InputError, warn_once
 

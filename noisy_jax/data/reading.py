@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from noisy_jax.data.decoding import Levels, TooDeep, decoded_shape
+from noisy_jax.data.decoding import TooDeep, decoded_shape
+from noisy_jax.data.depth import Levels
 from noisy_jax.data.encoded import (
     Encoded,
     attempt,

@@ -26,7 +26,8 @@ from tqdm import tqdm
 
 from noisy_jax import cli, spreadsheet
 from noisy_jax.data import pictures
-from noisy_jax.data.decoding import Levels, TooDeep, decode, decoded_shape, warn_of_crop
+from noisy_jax.data.decoding import TooDeep, decode, decoded_shape, warn_of_crop
+from noisy_jax.data.depth import Levels
 from noisy_jax.data.rows import spread
 from noisy_jax.errors import InputError, one_line, shortened, warn_once
 from noisy_jax.files import lines

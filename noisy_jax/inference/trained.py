@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from noisy_jax import files, forms, layout, schedule, settings
 from noisy_jax.config import completed, from_json
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.data.decoding import Levels
+from noisy_jax.data.depth import Levels
 from noisy_jax.data.lazy import Images
 from noisy_jax.data.scale import Scale
 from noisy_jax.errors import InputError
