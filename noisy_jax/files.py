@@ -179,9 +179,16 @@ def check_free(folder: pathlib.Path, mark: str, field: str, spare: Collection[st
 
 
 def lies_in(path: str | os.PathLike, folder: str | os.PathLike) -> pathlib.Path | None:
-    """Where in `folder` the path is, whether it exists or not; links are followed. None: elsewhere."""
+    """Where in `folder` the path is, whether it exists or not; None: elsewhere.
+
+    Links are followed. A folder is known by what it is: a disk may take its name in any case, or be mounted twice.
+    """
     real, root = (pathlib.Path(os.path.realpath(each)) for each in (path, folder))
-    return real.relative_to(root) if real.is_relative_to(root) else None
+    for above in (real, *real.parents):
+        with contextlib.suppress(OSError, ValueError):  # it does not exist
+            if above == root or os.path.samefile(above, root):
+                return real.relative_to(above)
+    return None
 
 
 @contextlib.contextmanager

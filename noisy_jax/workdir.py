@@ -85,7 +85,7 @@ class WorkDir:
           InputError: it is; `field` is how it names the path.
         """
         inside = files.lies_in(path, self.path)
-        if inside and inside.parts and inside.parts[0].removesuffix('.part') in layout.OWN:
+        if inside and inside.parts and inside.parts[0].lower().removesuffix('.part') in layout.OWN:
             raise InputError(f'{field}: {path} is among the files of the run in {self.path}; choose another place')
 
     @contextlib.contextmanager

@@ -236,7 +236,7 @@ def test_an_earlier_run_and_what_a_killed_one_leaves(tmp_path):
 def test_a_result_does_not_go_into_the_run_or_its_data(photos, tmp_path, capsys, monkeypatch):
     work = tmp_path / 'run'
     WorkDir(work).save_json('config', tiny.config(data__name='folder', data__path=str(photos)).to_dict())
-    for name in ('labels/new', 'report.html', 'plots', 'data_issues.csv.part', '../photos/new', '../photos/cat/new'):
+    for name in ('labels/new', 'Report.HTML', 'plots', 'data_issues.csv.part', '../photos/new', '../photos/cat/new'):
         for command, options in ((export, []), (predict, [f'--images={photos}'])):
             (work / name).parent.mkdir(exist_ok=True)
             status = command.main([f'--workdir={work}', f'--out={work / name}', *options])

@@ -122,6 +122,18 @@ def test_links_are_followed(tmp_path):
         assert files.lies_in(tmp_path / other, tmp_path / 'data') is None
 
 
+def test_a_folder_is_known_by_what_it_is(tmp_path, monkeypatch):
+    """As on a disk that takes names in any case: there is no other on which all tests run."""
+
+    def stat(path, stat=os.stat, **options):
+        return stat(str(path).replace('Data', 'data'), **options)
+
+    (tmp_path / 'data').mkdir()
+    monkeypatch.setattr(os, 'stat', stat)
+    assert str(files.lies_in(tmp_path / 'Data/A/b', tmp_path / 'data')) == 'A/b'
+    assert files.lies_in(tmp_path / 'Dat', tmp_path / 'data') is None
+
+
 def test_folders_that_were_made_go_when_the_work_fails(tmp_path):
     def fail():
         with files.folders(tmp_path / 'a/b/c', '--out'):

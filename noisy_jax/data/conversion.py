@@ -49,7 +49,7 @@ def as_array(image: Image.Image, size: int, levels: Levels | None) -> np.ndarray
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether `_flatten` returns one channel."""
+    """Whether `as_array` returns one channel."""
     return depth.is_deep(image) or (image.mode in ('1', 'L') and 'transparency' not in image.info)
 
 
