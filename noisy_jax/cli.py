@@ -74,19 +74,21 @@ class Unheeded:
         try:
             return self.stream.write(text)
         except OSError:
-            _to_nobody(self.stream)
+            to_nobody(self.stream)
             return len(text)
 
     def flush(self) -> None:
         try:
             self.stream.flush()
         except OSError:
-            _to_nobody(self.stream)
+            to_nobody(self.stream)
 
 
-def _to_nobody(stream: TextIO) -> None:
-    """What is still in its buffer, and all that is to come."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def to_nobody(stream: TextIO) -> None:
+    """Leads a stream whose reader has gone to os.devnull, with what is still in its buffer."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _open_standard_streams() -> None:
@@ -158,13 +160,13 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
             print(stopped, file=sys.stderr, flush=True)
             return 143 if isinstance(error, Terminated) else 130
         except BrokenPipeError:
-            _to_nobody(sys.stdout)
+            to_nobody(sys.stdout)
             return BROKEN_PIPE
         except OSError as error:  # permissions, names that are too long, a disk that is full
             try:
                 sys.stdout.flush()
             except OSError:  # Python would try once more at the end, with lines of its own
-                _to_nobody(sys.stdout)
+                to_nobody(sys.stdout)
             where = '' if error.filename is None else f'{error.filename}: '
             if not where and not _has_current_folder():
                 where = 'the current folder: '

@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows has none: nothing is locked there
     fcntl = None
 
-_BY = 'process '  # the begin of its text
+_BY = 'process '  # how its text begins
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # on some network disks
 
 
@@ -80,6 +80,8 @@ def _locked(path: pathlib.Path) -> TextIO:
         if os.fstat(file.fileno()).st_nlink:
             break
         file.close()  # who had it has just removed it
+    else:
+        raise BlockingIOError(errno.EAGAIN, 'others take it and release it')
     file.seek(0)
     said = file.read(len(_BY))
     if said and said != _BY:

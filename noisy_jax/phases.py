@@ -48,7 +48,7 @@ def base(context: Context, belief: Belief, journal: Journal) -> Belief:
 def pretrain(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(a1) Contrast of two views of each image; labels are ignored (SimCLR, MoCo) unless the method reads them."""
     start = belief.variables or context.initial('encoder')
-    images = _believed(context, belief) if method_of(context.config, 'pretrain').sees_labels else context.splits.pool
+    images = context.splits.pool if _takes_unlabelled(context.config, 'pretrain') else _believed(context, belief)
     return dataclasses.replace(belief, variables=_representation(context, images, journal, start))
 
 
@@ -80,6 +80,8 @@ def cross_fit(context: Context, belief: Belief, journal: Journal) -> Belief:
 def classify(context: Context, belief: Belief, journal: Journal) -> Belief:
     """(a2) A new head, then all weights, on the given labels; its predictions are the next labels."""
     config = context.config
+    if 'pretrain' not in config.phases:  # cross_fit alone hands on a random encoder
+        belief = dataclasses.replace(belief, variables=context.pretrained)
     has_seen_labels = 'pretrain' in config.phases and method_of(config, 'pretrain').sees_labels
     if belief.variables and not has_seen_labels:
         head, loss = _new_head(context, belief.variables, journal.phase), method_of(config, 'classify').loss(config)
@@ -162,13 +164,13 @@ def method_of(config: ConfigDict, phase: str) -> Method:
 
 
 def fewest_images(config: ConfigDict, phase: str, splits: Splits) -> int:
-    """How many labelled images a network of the phase is trained on, at least.
+    """How many images a network of the phase is trained on, at least.
 
     Raises:
       InputError: there are fewer than folds of cross-fitted networks.
     """
     if phase != 'cross_fit':
-        return len(splits.train)
+        return len(splits.pool if _takes_unlabelled(config, phase) else splits.train)
     images, folds = len(splits.labelled), config.cross_fit.folds
     if folds > images:
         raise InputError(f'config.cross_fit.folds: {folds} is more than the {images} images; at most {images}')
@@ -186,10 +188,14 @@ def work_plan(config: ConfigDict, *, images: int, pool: int) -> WorkPlan:
     plan: WorkPlan = {}
     for entry in schedule.entries(config):
         method = method_of(config, entry.phase)
-        count = pool if entry.phase == 'pretrain' and not method.sees_labels else images
+        count = pool if _takes_unlabelled(config, entry.phase) else images
         stages = [stage for stage in method.stages(config, entry.phase) if stage.epochs]
         plan[entry.name] = {stage.name: Work(stage.epochs, count * stage.passes) for stage in stages}
     return plan
+
+
+def _takes_unlabelled(config: ConfigDict, phase: str) -> bool:
+    return phase == 'pretrain' and not method_of(config, phase).sees_labels
 
 
 def _believed(context: Context, belief: Belief) -> Dataset:
@@ -215,8 +221,8 @@ def _new_head(context: Context, variables: Variables | None, name: str) -> Varia
 def _classifier(context: Context, belief: Belief, journal: Journal) -> Belief:
     """A new head, then all weights, by the method of the phase; the projection head is frozen."""
     method, task = method_of(context.config, journal.phase), Task(context, journal, _believed(context, belief))
-    heads = [_new_head(context, belief.variables, journal.phase + end) for end in ('', '_second')[: method.networks]]
-    start = stack(*heads) if method.networks == 2 else heads[0]
+    starts = [_new_head(context, belief.variables, journal.phase + end) for end in ('', '_second')[: method.networks]]
+    start = stack(*starts) if method.networks == 2 else starts[0]
     guards = (None, None) if journal.phase == 'base' else (Guard.of(context, belief), HeldOut.of(context))
     variables, memory = train(method, task, start, ClassifierWatch(task, method.networks, *guards))
     if method.networks == 2:

@@ -166,7 +166,7 @@ def _session(
     config, splits = context.config, context.splits
     plan = phases.work_plan(config, images=len(splits.train), pool=len(splits.pool))
     with StopSignal() as stop, Progress(plan, quiet=quiet, at_most=config.early_stop != 'none') as progress:
-        yield Session(
+        session = Session(
             context.evaluator.mesh,
             config.seed,
             metrics,
@@ -177,6 +177,13 @@ def _session(
             compiler_options=options,
             progress=progress,
         )
+        try:
+            yield session
+        except BaseException:
+            metrics.close()
+            if metrics.board:
+                metrics.board.close()
+            raise
         metrics.close()
 
 
@@ -265,7 +272,7 @@ def _run_phase(
         else:
             journal = Journal(entry.phase, session, checkpoints, entry.name)
             after = phases.PHASES[entry.phase](context, belief, journal)
-            after, is_new = outcome.save(folder, journal, context.splits, belief, after), True
+            after, is_new = outcome.save(folder, journal, belief, after), True
         return _with_classifier(entry, after), checkpoints.meta['summary'], is_new
     finally:
         checkpoints.close()

@@ -88,6 +88,12 @@ def test_a_stopped_run_ends_with_the_same_bits(whole, tmp_path, monkeypatch, ste
     np.testing.assert_array_equal(_left_out(tmp_path / 'work'), _left_out(whole[0]))
 
 
+def test_a_classifier_after_it_alone_has_no_encoder_to_begin_with(tmp_path):
+    changes = {'guard': True, 'classify__head_loss': 'auto', 'classify__epochs': 1, 'classify__head_epochs': 1}
+    summary = pipeline.run(_config(phases=('cross_fit', 'classify'), cross_fit__epochs=1, **changes), tmp_path / 'a')
+    assert 'heads' not in summary['phases'][1], 'a random encoder is no measure of a trained one'
+
+
 def test_copies_are_left_out_together(tmp_path, monkeypatch):
     def split(labels, folds, seed, original, least):
         np.testing.assert_array_equal(original[COUNT:], original[:COUNT])

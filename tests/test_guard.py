@@ -131,7 +131,7 @@ def test_a_run_that_memorises_returns_to_its_head(tmp_path):
 
 def test_without_a_head_before_it_a_run_returns_to_its_best_epoch(tmp_path):
     found, _, lines = _run(tmp_path, phases=('pretrain', 'classify'), classify__head_epochs=0, classify__epochs=15)
-    assert found['classify']['rejected']['instead'] == 'its best epoch by that'
+    assert found['classify']['rejected']['instead'] == 'its best epoch by this measure'
     epochs = [line for line in lines if line['phase'] == 'classify']
     best = max(epochs, key=lambda line: line['sure_agreement'])
     assert found['classify']['test_accuracy_last'] == best['test_accuracy'] > epochs[-1]['test_accuracy']

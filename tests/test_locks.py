@@ -29,6 +29,11 @@ def test_a_second_command_changes_nothing(tmp_path):
         pass
 
 
+def test_a_lock_that_others_take_and_release_again_and_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'fstat', lambda _: os.stat_result([0] * 10))  # no name leads to it any more
+    refused(lambda: _lock(tmp_path / 'run').__enter__(), 'workdir', 'is in use')
+
+
 def test_what_fails_leaves_neither_lock_nor_folder(tmp_path):
     with pytest.raises(KeyboardInterrupt), _lock(tmp_path / 'a/run'):
         raise KeyboardInterrupt

@@ -44,6 +44,17 @@ def test_lines_that_are_missing_are_said(tmp_path):
     writer.close()
 
 
+def test_a_phase_that_begins_anew_leaves_the_lines_of_later_ones(tmp_path):
+    writer = MetricWriter(tmp_path / 'metrics.jsonl')
+    for phase in ('pretrain', 'classify', 'select', 'classify_2'):
+        writer.write(phase=phase, stage='all', epoch=1, step=1, loss=1.0)
+    writer.forget('classify')
+    writer.write(phase='classify', stage='all', epoch=1, step=1, loss=2.0)
+    writer.close()
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert [line['phase'] for line in lines] == ['pretrain', 'select', 'classify_2', 'classify']
+
+
 def test_a_snapshot_by_hard_links_stays(tmp_path):
     folder = WorkDir(tmp_path)
     line = json.dumps({'phase': 'classify', 'stage': 'all', 'epoch': 1, 'step': 4, 'loss': 0.5}) + '\n'

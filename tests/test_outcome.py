@@ -26,7 +26,7 @@ from noisy_jax.workdir import WorkDir
 
 TRAIN = Dataset(np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1]), ('a', 'b'))
 SPLITS = types.SimpleNamespace(train=TRAIN, labelled=TRAIN, valid=None)
-METRICS = types.SimpleNamespace(position=lambda: 0, start_of=lambda name: 0, rewind=lambda position: None)
+METRICS = types.SimpleNamespace(position=lambda: 0, forget=lambda phase: None, rewind=lambda position: None)
 SUMMARY = {'seconds': 1.0, 'images_per_second': None}
 SESSION = types.SimpleNamespace(metrics=METRICS, seed=0)
 
@@ -59,9 +59,7 @@ def test_weights_that_diverged_after_the_last_loss_are_not_saved(work, value):
     folder, journal = work
     words = ('kernel', 'phase base', 'stage all', 'learning rate of base')
     refused(lambda: journal.save('all', _state(value)), *words)
-    refused(
-        lambda: outcome.save(folder, journal, SPLITS, Belief.of(TRAIN), Belief.of(TRAIN, _weights(value))), 'kernel'
-    )
+    refused(lambda: outcome.save(folder, journal, Belief.of(TRAIN), Belief.of(TRAIN, _weights(value))), 'kernel')
     assert journal.checkpoints.step == -1
 
 
@@ -75,7 +73,7 @@ def test_a_checkpoint_that_diverged_is_not_gone_on_with(work):
 def test_outputs_that_are_not_finite_end_no_phase(work):
     folder, journal = work
     after = Belief(_weights(), TRAIN.label, TRAIN.weight, probabilities=np.full((4, 2), np.nan, np.float32))
-    refused(lambda: outcome.save(folder, journal, SPLITS, Belief.of(TRAIN), after), 'probabilities', 'phase base')
+    refused(lambda: outcome.save(folder, journal, Belief.of(TRAIN), after), 'probabilities', 'phase base')
     assert journal.checkpoints.step == -1
 
 
@@ -83,7 +81,7 @@ def test_an_outcome_comes_back(work):
     folder, journal = work
     before = Belief.of(TRAIN)
     after = Belief(_weights(), 1 - TRAIN.label, TRAIN.weight, probabilities=np.full((4, 2), 0.5, np.float32))
-    outcome.save(folder, journal, SPLITS, before, after)
+    outcome.save(folder, journal, before, after)
     found = outcome.restore(folder, 'base', journal.checkpoints, SPLITS, before)
     np.testing.assert_array_equal(found.label, [1, 0, 1, 0])
     np.testing.assert_array_equal(found.probabilities, after.probabilities)

@@ -40,8 +40,8 @@ def _network(variables, number):
 @functools.cache
 def _dividemix():
     """Compiled once for all tests."""
-    settings = {'unlabelled_weight': 5.0, 'rampup_steps': 10}
-    return jax.jit(dividemix_step(_learner(optim.CLASSIFIER, VIEWS), MixMatch(**settings)))
+    settings = MixMatch(threshold=0.5, temperature=0.5, mixup=4.0, unlabelled_weight=5.0, rampup_steps=10)
+    return jax.jit(dividemix_step(_learner(optim.CLASSIFIER, VIEWS), settings))
 
 
 def _after(step, extra, batch=None):

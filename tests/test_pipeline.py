@@ -345,3 +345,24 @@ def test_what_a_notebook_asks_of_other_packages_stays_outside(tmp_path, monkeypa
         assert pipeline.run(config(), tmp_path / 'work') == ('default', 'ignore')
         assert sklearn.get_config()['transform_output'] == 'pandas'
         assert np.geterr()['under'] == 'raise'
+
+
+def _hardly_labelled():
+    """Digits of which 40 of 200 have a label."""
+    train = digits.load('train', limit=200)
+    return train.replace(label=np.where(np.arange(200) % 5, -1, train.label).astype(np.int32), true_label=None)
+
+
+def test_pre_training_takes_images_without_a_label_and_no_right_ones(tmp_path):
+    """Its batch may be larger than there are labels; nothing in it is a label before the noise."""
+    settings = config('phases=pretrained', pretrain__batch_size=100, pretrain__epochs=1)
+    settings.phases = ('pretrain',)
+    assert pipeline.run(settings, tmp_path / 'run', (_hardly_labelled(), None))['complete']
+    settings.noise.rate = 0.8
+    found = pipeline.splits_lib.load(settings, (_hardly_labelled(), None))
+    assert (found.labelled.label != found.labelled.true_label).any()
+    np.testing.assert_array_equal(found.pool.label[::5], found.labelled.label)
+    assert (found.pool.label.reshape(-1, 5)[:, 1:] == -1).all()
+    settings.pretrain.batch_size = 201
+    with pytest.raises(InputError, match=r'pretrain\.batch_size: 201'):
+        pipeline.run(settings, tmp_path / 'other', (_hardly_labelled(), None))

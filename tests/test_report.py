@@ -35,11 +35,6 @@ def _write(folder, images, **settings):
     page.write(work, Findings.load(work), images, **settings)
 
 
-def _draw(folder):
-    work = WorkDir.of_run(folder)
-    return plots.write(work, Findings.load(work))
-
-
 def _text(folder):
     return html.unescape(re.sub('<[^>]+>', '', (folder / 'report.html').read_text(encoding='utf-8')))
 
@@ -228,7 +223,7 @@ def test_labels_that_form_one_group_are_shown_by_margin(tmp_path):
     probabilities = np.load(folder / 'pred_probs.npy')
     doubt = judges.suspicion(probabilities, findings.given)
     np.testing.assert_allclose(doubt[data['gallery']['index']], np.sort(doubt)[::-1][:300], atol=1e-6)
-    _draw(folder)
+    plots.write(WorkDir.of_run(folder), Findings.load(WorkDir.of_run(folder)))
 
 
 def test_a_threshold_between_thousandths_and_one_that_suspects_none(tmp_path):
@@ -381,7 +376,7 @@ def test_a_first_list_says_that_it_is_one(tmp_path):
     assert read_data(folder)['map'] is None
     assert '<section id="training">' not in (folder / 'report.html').read_text(encoding='utf-8')
     assert 'hits' not in read_data(folder)['cuts']
-    _draw(folder)
+    plots.write(WorkDir.of_run(folder), Findings.load(WorkDir.of_run(folder)))
 
 
 @pytest.mark.parametrize(('shape', 'mode', 'size'), [((8, 8, 1), 'L', (8, 8)), ((100, 50, 3), 'RGB', (32, 64))])
@@ -419,7 +414,7 @@ def test_narrow_intervals_have_a_decimal(low, high, text):
 def test_plots(tmp_path):
     pytest.importorskip('matplotlib', reason='plots need matplotlib')
     folder = run_of(tmp_path / 'work', names=('$cat', 'caf\udce9', 'dog' * 2000), images=60)  # the second is no UTF-8
-    assert _draw(folder)
+    plots.write(WorkDir.of_run(folder), Findings.load(WorkDir.of_run(folder)))
     for name in ('accuracy_and_loss', 'clean_probability', 'confusion', 'map'):
         with Image.open(folder / 'plots' / f'{name}.png') as image:
             assert np.asarray(image.convert('L')).std() > 5, f'{name} is not empty'
@@ -435,7 +430,7 @@ def test_long_names_of_classes_are_shortened(tmp_path):
 def test_without_matplotlib_there_are_no_plots(judged, tmp_path, monkeypatch):
     folder = shutil.copytree(judged, tmp_path / 'work', ignore=shutil.ignore_patterns('plots'))
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    assert not _draw(folder)
+    plots.write(WorkDir.of_run(folder), Findings.load(WorkDir.of_run(folder)))
     assert not (folder / 'plots').exists()
 
 

@@ -267,7 +267,7 @@ def test_quality_by_hand():
     expected = {'selected': 3, 'precision': 2 / 3, 'recall': 2 / 3, 'auroc': 6 / 9}
     assert selection.quality(score, positive) == pytest.approx(expected)
     expected = {'selected': 1, 'precision': 1.0, 'recall': 1 / 3, 'auroc': 6 / 9}
-    assert selection.quality(score, positive, threshold=0.85) == pytest.approx(expected)
+    assert selection.quality(score, positive, score > 0.85) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def _say(lines: list[str]) -> None:
     try:
         print('\n'.join(map(one_line, lines)), flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        cli.to_nobody(sys.stdout)
 
 
 if __name__ == '__main__':

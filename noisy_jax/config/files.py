@@ -37,10 +37,10 @@ def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> Co
         raise
     except BaseException as error:  # a config file is code, which may call sys.exit
         missing = isinstance(error, KeyError) and error.args == ('get_config',)
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = f', line {lines[-1]}' if lines else ''
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where, source = (f', line {frames[-1].lineno}', frames[-1].line or '') if frames else ('', '')
         said = 'no get_config in it' if missing else f'{" ".join(f"{type(error).__name__}: {error}".split())}{where}'
-        moved = [f'{old}* is now {new}*' for old, new in (renamed or {}).items() if old.split('.')[-2] in said]
+        moved = [f'{old}* is now {new}*' for old, new in (renamed or {}).items() if old in source]
         raise InputError(f'--config: {path} cannot be loaded ({"; ".join([said, *moved])})') from error
     if not isinstance(config, ConfigDict):
         raise InputError(f'--config: get_config of {path} returned a {type(config).__name__}; a ConfigDict is needed')

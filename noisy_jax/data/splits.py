@@ -116,7 +116,11 @@ def load(config: ConfigDict, given: tuple[Dataset, Dataset | None] | None = None
     if settings.valid_fraction:
         train_rows, valid_rows = split(labelled.label, labelled.num_classes, settings.valid_fraction, config.seed)
         train, valid = labelled.take(train_rows), labelled.take(valid_rows)
-    pool = everything.take(np.sort(np.append(rows[train_rows], unlabelled))) if len(unlabelled) else train
+    pool = train
+    if len(unlabelled):
+        label = everything.label.copy()
+        label[rows] = labelled.label
+        pool = everything.replace(label=label).take(np.sort(np.append(rows[train_rows], unlabelled)))
     added = noise.describe(labelled, config.noise)
     found = Splits(labelled, train_rows, valid_rows, train, valid, pool, test, added, outside)
     if test is not None:

@@ -81,9 +81,9 @@ def own_names(variables: 'Variables') -> dict[str, 'np.ndarray']:
     """'encoder/stem_conv/kernel' [H, W, I, O], ...: encoder and classifier, of two networks the first's."""
     from flax.traverse_util import flatten_dict
 
-    from noisy_jax.training.state import SECOND
+    from noisy_jax.training.state import networks_of
 
-    first = {kind: tree for kind, tree in variables.items() if kind != SECOND}
+    first, *_ = networks_of(variables)
     arrays = {name.partition('/')[2]: array for name, array in flatten_dict(first, sep='/').items()}
     return {name: array for name, array in sorted(arrays.items()) if not name.startswith('projection/')}
 
@@ -93,6 +93,7 @@ def _facts(classifier: 'TrainedClassifier') -> dict[str, Any]:
     import jax
 
     from noisy_jax.models import torchvision
+    from noisy_jax.training.state import networks_of
 
     settings, encoder = classifier.config.model, classifier.network.encoder
     small = getattr(encoder, 'small_images', None)
@@ -107,7 +108,7 @@ def _facts(classifier: 'TrainedClassifier') -> dict[str, Any]:
         'levels': classifier.levels,
         'mean': list(classifier.config.data.mean),
         'std': list(classifier.config.data.std),
-        'networks': 2 if 'second' in classifier.variables else 1,
+        'networks': len(networks_of(classifier.variables)),
         'jax': jax.__version__,
     }
 

@@ -25,7 +25,7 @@ from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import create_network
 from noisy_jax.training.evaluate import Evaluator
-from noisy_jax.training.state import SECOND, Variables
+from noisy_jax.training.state import Variables, networks_of
 from noisy_jax.training.steps import Normalise, normaliser
 from noisy_jax.workdir import WorkDir
 
@@ -161,7 +161,7 @@ class TrainedClassifier:
     @property
     def embedding_size(self) -> int:
         """D of `embed`."""
-        first = {kind: tree for kind, tree in self.variables.items() if kind != SECOND}
+        first, *_ = networks_of(self.variables)
         embed = functools.partial(self.network.apply, train=False, method='embed')
         return jax.eval_shape(embed, first, jax.ShapeDtypeStruct((1, *self.image_shape), np.float32)).shape[1]
 
@@ -180,8 +180,7 @@ class TrainedClassifier:
             raise InputError(f'{described_by}: images {self.image_shape} of {len(self.class_names)} classes')
         images = jax.ShapeDtypeStruct((1, height, width, channels), np.float32)
         needed = jax.eval_shape(functools.partial(self.network.init, train=False), jax.random.key(0), images)
-        networks = [{kind: tree for kind, tree in self.variables.items() if kind != SECOND}]
-        for one in networks + ([self.variables[SECOND]] if SECOND in self.variables else []):
+        for one in networks_of(self.variables):
             shapes = {name: np.shape(leaf) for name, leaf in flatten_dict(one, sep='/').items()}
             for name, like in flatten_dict(needed, sep='/').items():
                 if shapes.get(name) != like.shape:

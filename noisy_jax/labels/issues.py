@@ -148,7 +148,7 @@ class LabelIssues:
         if self.verdict:
             values |= self.verdict.numbers(suspect)
         if self.true is not None:
-            quality = selection.quality(wrong, self.is_wrong, 1 - self.threshold)
+            quality = selection.quality(wrong, self.is_wrong, suspect)
             values |= {name: quality[name] for name in ('precision', 'recall', 'auroc')}
             right = (self.suggested == self.true)[suspect & self.is_wrong]
             values['suggestion_accuracy'] = float(right.mean()) if len(right) else None

@@ -49,12 +49,10 @@ def scaled_mean(losses: np.ndarray, history: int = 5) -> np.ndarray:
     return result
 
 
-def keep_every_class(
-    clean: np.ndarray, labels: np.ndarray, num_classes: int, *, threshold: float = 0.5, share: float = 0.1
-) -> np.ndarray:
+def keep_every_class(clean: np.ndarray, labels: np.ndarray, num_classes: int, *, threshold: float = 0.5) -> np.ndarray:
     """Clean probabilities [N] that leave no class of `labels` [N] without a trusted sample.
 
-    Where no sample of a class is above `threshold`, its most trusted `share` is taken as clean (1.0), with a
+    Where no sample of a class is above `threshold`, its most trusted tenth is taken as clean (1.0), with a
     RuntimeWarning: further training would unlearn the class otherwise.
     """
     result, lost = clean.copy(), []
@@ -62,7 +60,7 @@ def keep_every_class(
         rows = np.flatnonzero(labels == label)
         if len(rows) and not np.any(clean[rows] > threshold):
             best = rows[np.argsort(-clean[rows], kind='stable')]
-            result[best[: max(int(share * len(rows)), 1)]] = 1.0
+            result[best[: max(len(rows) // 10, 1)]] = 1.0
             lost.append(label)
     if lost:
         names = ', '.join(map(str, lost[:5])) + (', ...' if lost[5:] else '')
@@ -122,12 +120,13 @@ def clean_probability(losses: np.ndarray, *, history: int = 5, seed: int = 0, mi
     return result
 
 
-def quality(score: np.ndarray, positive: np.ndarray, threshold: float = 0.5) -> dict[str, Any]:
-    """How well `score` [N] finds the `positive` bool [N]: selected (score > threshold), precision, recall, AUROC.
+def quality(score: np.ndarray, positive: np.ndarray, selected: np.ndarray | None = None) -> dict[str, Any]:
+    """How well `score` [N] finds the `positive` bool [N]: how many are `selected` bool [N], precision, recall, AUROC.
 
-    Undefined values (nothing selected, nothing positive, one class only) are None.
+    Without `selected`, those above 0.5 are. Values that are undefined (nothing selected, nothing positive, one class
+    only) are None.
     """
-    selected = score > threshold
+    selected = score > 0.5 if selected is None else selected
     hits = int(np.sum(selected & positive))
     return {
         'selected': int(selected.sum()),

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-# Rows up to which the dense form is as fast (experiments/contrastive_memory.py).
+# Rows up to which the dense form is as fast (experiments/speed/contrastive_memory.py).
 _DENSE_ROWS = 2048
 _BLOCK = 128
 

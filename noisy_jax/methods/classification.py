@@ -31,10 +31,6 @@ class Classifier(Method):
                     f'config.{phase}.{name}: {config[phase][name]} has no effect with {method}; it must be 0'
                 )
 
-    def loss(self, config: ConfigDict) -> str:
-        """The name of the loss of all weights."""
-        return config.loss
-
     def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
         own = config[phase]
         head = Stage(
@@ -123,11 +119,13 @@ def mixed_step(
         if refined:
             reference, plain = learner.logits_in_training(state.variables, images)  # [B, C]
             state = state.replace(batch_stats=plain)
-            predicted = jax.nn.one_hot(reference.argmax(-1), reference.shape[-1]) if hard else jax.nn.softmax(reference)
+            predicted = jax.nn.softmax(reference)
+            if hard:
+                predicted = jax.nn.one_hot(reference.argmax(-1), reference.shape[-1], dtype=reference.dtype)
             labels = refine(batch['label'], predicted, state.extra[CLEAN][index])  # [B, C]
         else:
             reference = learner.logits(state.averaged, images)  # [B, C]
-            labels = jax.nn.one_hot(batch['label'], reference.shape[-1])
+            labels = jax.nn.one_hot(batch['label'], reference.shape[-1], dtype=reference.dtype)
         memory = criterion.remember(criterion.memory(state.extra), index, reference)
         sureness = losses.sureness(reference, criterion.rows(memory, index))
         mixing = draw_mixing(jax.random.fold_in(key, ASIDE), len(images), alpha)

@@ -80,7 +80,7 @@ class DivideMix(Trusting, Pair):
             temperature=own.temperature,
             mixup=stage.mixup,
             unlabelled_weight=own.unlabelled_weight,
-            rampup_steps=max(own.rampup_epochs * (len(task.train) // stage.batch_size), 1),
+            rampup_steps=max(own.rampup_epochs * task.steps_per_epoch(stage), 1),
         )
         return dividemix_step(learner, mixmatch)
 
@@ -97,11 +97,11 @@ class MixMatch:
       rampup_steps: steps over which that weight rises from 0.
     """
 
-    threshold: float = 0.5
-    temperature: float = 0.5
-    mixup: float = 4.0
-    unlabelled_weight: float = 25.0
-    rampup_steps: float = 1
+    threshold: float
+    temperature: float
+    mixup: float
+    unlabelled_weight: float
+    rampup_steps: float
 
 
 def dividemix_step(learner: Learner, own: MixMatch) -> Step:
@@ -121,7 +121,7 @@ def dividemix_step(learner: Learner, own: MixMatch) -> Step:
         views = learner.two_views(keys[2], batch['image'])  # [B, 2, H, W, C]
         images = views.reshape(-1, *views.shape[2:])  # [2B, H, W, C], a pair side by side
         trusts = state.extra[CLEAN][::-1, batch['index']]  # [2, B], of the other network
-        ramp = jnp.minimum(state.step / own.rampup_steps, 1.0)
+        ramp = jnp.minimum(state.step.astype(jnp.float32) / own.rampup_steps, 1.0)
 
         def guess(variables: Variables) -> jax.Array:
             return jax.nn.softmax(learner.logits(variables, images)).reshape(*views.shape[:2], -1).mean(1)  # [B, C]

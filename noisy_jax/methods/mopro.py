@@ -44,12 +44,11 @@ class MoPro(Queued):
 
     def memory(self, task: Task, stage: Stage, variables: Variables, memory: Memory) -> Memory:
         size = projection_size(task.context.network, variables, task.train.image.shape[1:])
-        prototypes = jnp.zeros((task.train.num_classes, size))  # of length 0: no class has been seen
+        prototypes = jnp.zeros((task.train.num_classes, size), jnp.float32)  # of length 0: no class has been seen
         return super().memory(task, stage, variables, memory) | {PROTOTYPES: prototypes}
 
     def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
-        config, steps_per_epoch = task.context.config, len(task.train) // stage.batch_size
-        own = config.mopro
+        own, steps_per_epoch = task.context.config.mopro, task.steps_per_epoch(stage)
         numbers = MoProNumbers(
             temperature=own.temperature,
             momentum=own.momentum,
@@ -114,7 +113,7 @@ def move_prototypes(
 
     (Li 2021, section 3, for a batch at once: as many steps as the class has samples, towards their mean.)
     """
-    share = jax.nn.one_hot(labels, len(prototypes)) * belongs[:, None]  # [B, C]
+    share = jax.nn.one_hot(labels, len(prototypes), dtype=z.dtype) * belongs[:, None]  # [B, C]
     count = share.sum(0)[:, None]  # [C, 1]
     mean = share.T @ z / jnp.maximum(count, 1)
     unseen = jnp.sum(prototypes**2, axis=1, keepdims=True) < 0.5

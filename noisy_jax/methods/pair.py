@@ -63,7 +63,7 @@ def pair_step(
         def loss_of_one(variables: Variables, images: jax.Array, rows: dict, key: jax.Array) -> tuple[jax.Array, tuple]:
             labels, weight = batch['label'], batch['weight']
             if mixup:
-                labels = jax.nn.one_hot(labels, others.shape[-1])
+                labels = jax.nn.one_hot(labels, others.shape[-1], dtype=others.dtype)
                 mixing = draw_mixing(jax.random.fold_in(key, ASIDE), len(images), mixup, own_larger=True)
                 images, labels, weight, rows = jax.tree.map(mixing, (images, labels, weight, rows))
             if weigh_labels:

@@ -60,9 +60,9 @@ def start(network: nn.Module, variables: Variables, image_shape: tuple[int, ...]
     features = projection_size(network, variables, image_shape)
     return {
         MOMENTUM: _representation(variables),
-        QUEUE: losses.normalise(jax.random.normal(key, (size, features))),
+        QUEUE: losses.normalise(jax.random.normal(key, (size, features), jnp.float32)),
         QUEUE_LABELS: jnp.full(size, -1, jnp.int32),
-        QUEUE_WEIGHTS: jnp.zeros(size),
+        QUEUE_WEIGHTS: jnp.zeros(size, jnp.float32),
     }
 
 

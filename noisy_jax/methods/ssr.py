@@ -213,7 +213,7 @@ def ssr_step(learner: Learner, strong: Learner, *, mixup: float, cutmix: bool, c
             logits, batch_stats = learner.logits_in_training(variables, mixed)  # [2B, C]
             target = mixing(jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32))
             loss = jnp.mean(losses.cross_entropy(logits, target)) * any_kept
-            agreement = jnp.zeros(())
+            agreement = jnp.zeros((), jnp.float32)
             if consistency:
                 (z, _), batch_stats = _look_at(learner, {**variables, 'batch_stats': batch_stats}, weak)
                 (_, p), batch_stats = _look_at(learner, {**variables, 'batch_stats': batch_stats}, other)

@@ -20,17 +20,16 @@ _CONFUSED = 30  # classes up to which plots name them
 _LONGEST = 30  # letters of a class
 
 
-def write(folder: WorkDir, findings: Findings) -> bool:
+def write(folder: WorkDir, findings: Findings) -> None:
     """Writes accuracy_and_loss, clean_probability, confusion and, if there is a labels/map.npy, map to plots/.
 
-    Returns:
-      Whether matplotlib is installed to draw them.
+    Nothing where matplotlib is not installed.
 
     Raises:
       InputError: a file of the run is missing or broken.
     """
     if importlib.util.find_spec('matplotlib') is None:
-        return False
+        return
     figures = {
         'accuracy_and_loss': _accuracy_and_loss(findings),
         'clean_probability': _clean_probability(findings),
@@ -45,7 +44,6 @@ def write(folder: WorkDir, findings: Findings) -> bool:
             warnings.filterwarnings('ignore', 'Glyph ', UserWarning)
             figure.savefig(buffer, format='png', dpi=120, metadata={'Software': None})
         folder.save_bytes(f'plots/{name}.png', buffer.getvalue())
-    return True
 
 
 def _figure(width: float, height: float) -> 'Figure':

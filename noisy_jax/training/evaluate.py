@@ -15,7 +15,7 @@ from noisy_jax.data.dataset import Dataset
 from noisy_jax.schedule import PHASES
 from noisy_jax.training.compiling import Options
 from noisy_jax.training.mesh import own_rows, replicate, shard_batch, to_host
-from noisy_jax.training.state import SECOND, Variables
+from noisy_jax.training.state import Variables, networks_of
 from noisy_jax.training.steps import Normalise
 
 Arrays = dict[str, np.ndarray]
@@ -60,16 +60,14 @@ def forward(network: nn.Module, normalise: Normalise) -> tuple[Compute, Compute]
         return normalise(to_float(batch['image']))
 
     def embed(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
-        variables = {kind: tree for kind, tree in variables.items() if kind != SECOND}
-        return network.apply(variables, images(batch), train=False, method='embed').astype(jnp.float32)
+        return network.apply(networks_of(variables)[0], images(batch), train=False, method='embed').astype(jnp.float32)
 
     def log_probabilities(variables: Variables, batch: dict[str, jax.Array]) -> jax.Array:
         def classify(net: nn.Module, x: jax.Array) -> jax.Array:
             return net.classify(net.embed(x, train=False), train=False)
 
         # Of two networks trained together, the mean of what both say.
-        networks = [{k: v for k, v in variables.items() if k != SECOND}]
-        networks += [variables[SECOND]] if SECOND in variables else []
+        networks = networks_of(variables)
         given = [jax.nn.log_softmax(network.apply(one, images(batch), method=classify)) for one in networks]
         return jax.nn.logsumexp(jnp.stack(given), axis=0) - math.log(len(given)) if given[1:] else given[0]
 

@@ -32,8 +32,10 @@ class Journal:
         self._epoch: dict[str, Any] | None = meta.get('epoch')
         self._offset = 0  # steps of the stages before this one
         self._start = time.monotonic() - self.record['seconds']
-        position = meta['metrics_position'] if meta else session.metrics.start_of(self.name)
-        session.metrics.rewind(position)
+        if 'metrics_position' in meta:
+            session.metrics.rewind(meta['metrics_position'])
+        else:
+            session.metrics.forget(self.name)
 
     def seed(self, stage: str) -> int:
         """The random seed of a stage, for its shuffling and its keys; a function of the run's seed."""

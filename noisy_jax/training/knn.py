@@ -84,11 +84,9 @@ def predict(
     return jnp.concatenate(parts)[:total]
 
 
-def label_of_neighbours(
-    embeddings: jax.Array, labels: jax.Array, *, k: int, num_classes: int, temperature: float = 0.1
-) -> np.ndarray:
+def label_of_neighbours(embeddings: jax.Array, labels: jax.Array, *, k: int, num_classes: int) -> np.ndarray:
     """The label that the `k` nearest neighbours of each row vote for, as in `predict`, without its own: int32 [N]."""
-    settings = {'temperature': temperature, 'num_classes': num_classes, 'leave_one_out': True}
+    settings = {'num_classes': num_classes, 'leave_one_out': True}
     return np.asarray(predict(embeddings, labels, embeddings, k=k, **settings)).argmax(-1).astype(np.int32)
 
 

@@ -36,6 +36,10 @@ class Method:
         """The stages of a phase in order; stages of no epochs are skipped."""
         raise NotImplementedError
 
+    def loss(self, config: ConfigDict) -> str:
+        """The name of the loss by which a classifier trains all weights."""
+        return config.loss
+
     def heads(self, task: Task, variables: Variables) -> Variables:
         """Parts of its own that are trained beside the network's and dropped at the end of the phase.
 

@@ -80,20 +80,21 @@ class MetricWriter:
         """Forgets the lines written after `position`: a resumed run writes them anew."""
         if self._file and position < self.position():
             os.truncate(self._path, position)
+            self._shown = min(self._shown, position)
         elif self._file and position > self.position():
             warn_once(f'{self._path} lacks lines of this run: it was cut or removed meanwhile')
 
-    def start_of(self, phase: str) -> int:
-        """Where the first line of a phase begins; the end where there is none."""
-        position = 0
+    def forget(self, phase: str) -> None:
+        """Removes the lines of a phase, which begins anew; those of later phases, if they are finished, stay."""
         if not self._file:
-            return position
-        with self._path.open('rb') as lines:
-            for line in lines:
-                if f'"phase": "{phase}"'.encode() in line or not line.endswith(b'\n'):
-                    break
-                position += len(line)
-        return position
+            return
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if f'"phase": "{phase}"'.encode() not in line]
+        if len(kept) < len(lines):
+            self._file.close()
+            files.write(self._path, b''.join(kept))
+            self._shown = min(self._shown, self._path.stat().st_size)
+            self._file = self._path.open('a', encoding='utf-8')
 
     def close(self) -> None:
         if self._file:

@@ -35,7 +35,7 @@ _SUMMARY = {'seconds': float, 'images_per_second': (float, None)}
 _META = {'arrays': ([str], dict), 'origin?': (str, None), 'summary': _SUMMARY}
 
 
-def save(folder: WorkDir, journal: Journal, splits: Splits, before: Belief, after: Belief) -> Belief:
+def save(folder: WorkDir, journal: Journal, before: Belief, after: Belief) -> Belief:
     """Saves what a phase made of the belief `before`, with its record; returns `after` with NumPy arrays.
 
     Raises:

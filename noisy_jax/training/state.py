@@ -72,6 +72,12 @@ def unstack(stacked: Variables) -> Variables:
     return {**one_of(stacked, 0), SECOND: one_of(stacked, 1)}
 
 
+def networks_of(variables: Variables) -> list[Variables]:
+    """The variables of each network, one or two."""
+    first = {kind: tree for kind, tree in variables.items() if kind != SECOND}
+    return [first, variables[SECOND]] if SECOND in variables else [first]
+
+
 def create(
     variables: Variables,
     optimizer: optax.GradientTransformation,

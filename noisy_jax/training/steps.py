@@ -37,7 +37,7 @@ def normaliser(mean: tuple[float, ...], std: tuple[float, ...]) -> Normalise:
 def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
     """sum(w v) / sum(w) in float32; 0 where all weights are 0. values, weights [B]."""
     weights = weights.astype(jnp.float32)
-    return jnp.sum(weights * values) / jnp.maximum(jnp.sum(weights), 1e-12)
+    return jnp.sum(weights * values.astype(jnp.float32)) / jnp.maximum(jnp.sum(weights), 1e-12)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,7 +90,7 @@ class ClassifierWatch:
             last = to_host(state.extra[PREDICTIONS])
             rejected = self._held_out.rejects(last, best, self._journal, stage.name, 'the best before')
             return state.extra[BEFORE] if rejected else after
-        own = 'its best epoch by that' if best >= 0 else 'still it'
+        own = 'its best epoch by this measure' if best >= 0 else 'it all the same'
         instead = 'what was trained before it' if np.isinf(best) else own
         rejected = self._guard.rejects(self._single(after), self._journal, stage.name, instead)
         return state.extra[BEFORE] if rejected and best >= 0 else after
