@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from noisy_jax import config as config_lib
 from noisy_jax import files, settings
 from noisy_jax.data import identity, outside, pictures
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, warn_once
 from noisy_jax.training import compiling
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.context import Context
@@ -98,12 +98,11 @@ def _claim(folder: WorkDir, context: Context) -> None:
                 raise identity.changed(folder, f'{label}, was {before[row]}, is {labels[row]}')
     _check_weights(folder, context.config.model.weights)
     path, now = context.config.data.path, splits.description
-    if (folder.path / 'data.json').exists():  # what a trained classifier sees of an image
-        before = folder.load_json('data')
-        for name, what in (('image_shape', 'the shape of an image'), ('levels', 'the range that is black to white')):
-            was, found = before.get(name), now[name] and list(now[name])
-            if name in before and was != found:
-                raise identity.changed(folder, f'{what} was {was}, is {found}')
+    before = _described(folder)
+    for name, what in (('image_shape', 'the shape of an image'), ('levels', 'the range that is black to white')):
+        was, found = before.get(name), now[name] and list(now[name])
+        if name in before and was != found:  # what a trained classifier sees of an image
+            raise identity.changed(folder, f'{what} was {was}, is {found}')
     folder.save_json('data', now | ({'place': os.path.abspath(path)} if path else {}))
 
 
@@ -113,17 +112,27 @@ def meant(folder: WorkDir) -> Callable[[str, Any], Any]:
     The relative data.path of the run in `folder` means the place that it was when the run began.
     """
     paths = {key for key, each in config_lib.flatten(settings.sections()) if each.is_path}
-    began, place = None, None
-    if folder.is_claimed and (folder.path / 'data.json').exists():
-        began, place = folder.load_config().data.path, folder.load_json('data').get('place')
+    place = _described(folder).get('place') if folder.is_claimed else None
+    began = folder.load_config().data.path if place else None
 
     def meaning(key: str, value: Any) -> Any:
         if key == 'data.path' and place and value == began:
-            return place
+            value = place
         is_place = key in paths and isinstance(value, str) and value
-        return os.path.abspath(os.path.expanduser(value)) if is_place else value
+        return os.path.realpath(os.path.expanduser(value)) if is_place else value
 
     return meaning
+
+
+def _described(folder: WorkDir) -> dict[str, Any]:
+    """The content of data.json; {} where there is none, or a damaged one, which the run writes anew."""
+    if not (folder.path / 'data.json').exists():
+        return {}
+    try:
+        return folder.load_json('data')
+    except InputError:
+        warn_once(f'{folder.path}/data.json is damaged; it is written anew')
+        return {}
 
 
 def _check_weights(folder: WorkDir, path: str) -> None:

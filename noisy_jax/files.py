@@ -55,7 +55,11 @@ def own(path: pathlib.Path) -> None:
     """Makes a file, which is to be changed in place, one of its own where a hard link, as of a snapshot, shares it."""
     if path.stat().st_nlink > 1:
         copy = path.with_name(f'.{path.name}.own')
-        shutil.copyfile(path, copy)
+        try:
+            shutil.copyfile(path, copy)
+        except OSError:
+            copy.unlink(missing_ok=True)
+            raise
         copy.replace(path)
 
 
@@ -79,6 +83,17 @@ def named(path: pathlib.Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
+
+
+def sync(folder: pathlib.Path) -> None:
+    """Returns when all files of a folder, and their names, stand on the disk: they outlast the loss of power."""
+    for place, _, names in os.walk(folder):
+        for path in (place, *(os.path.join(place, name) for name in names)):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def digest(path: str | os.PathLike) -> str:

@@ -15,6 +15,7 @@ class Terminated(KeyboardInterrupt):
 
 
 _cleaning: list[bool] = []  # for every block of `cleans_up`
+_undisturbed: list[bool] = []  # for every block of `undisturbed`
 
 
 @contextlib.contextmanager
@@ -28,6 +29,16 @@ def cleans_up() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Within the block, which takes no time, Ctrl-C and SIGTERM do nothing: people press it twice."""
+    _undisturbed.append(True)
+    try:
+        yield
+    finally:
+        _undisturbed.pop()
+
+
+@contextlib.contextmanager
 def ended_by_signals(stopped: str) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the process at once, unless the program has other plans for them, or `cleans_up`.
 
@@ -35,6 +46,8 @@ def ended_by_signals(stopped: str) -> Iterator[None]:
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        if _undisturbed:
+            return
         if not _cleaning:
             with contextlib.suppress(OSError, ValueError):
                 os.write(sys.stderr.fileno(), f'{stopped}\n'.encode())

@@ -47,14 +47,17 @@ def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[Callabl
                 f'{field}: {of} is in use{f": {by}" if by else ""}; wait until that has ended, or take another'
             ) from error
         except OSError as error:
-            raise InputError(f'{field}: {of} cannot be written ({error.strerror or error})') from error
+            what = f'{lock}, by which a command says that it writes {of},' if os.path.lexists(lock) else of
+            raise InputError(f'{field}: {what} cannot be written ({error.strerror or error})') from error
         said, number = lock.read_bytes(), lock.parent.stat().st_ino
 
         def is_held() -> bool:
             try:  # somebody may have removed the lock; not all file systems keep numbers
                 return lock.read_bytes() == said if lock.exists() else lock.parent.stat().st_ino == number
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 return False
+            except OSError:  # such as a permission that was taken back
+                return True
 
         with file:
             try:

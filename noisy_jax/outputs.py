@@ -10,7 +10,7 @@ from typing import TextIO, TypeVar
 
 from noisy_jax.errors import InputError
 from noisy_jax.files import is_local, open_text, partial
-from noisy_jax.interrupts import cleans_up
+from noisy_jax.interrupts import cleans_up, undisturbed
 
 Made = TypeVar('Made')
 _COMPRESSED = '.gz', '.bz2', '.xz', '.zst', '.zip'
@@ -96,7 +96,8 @@ def _new(path: str | os.PathLike, make: Callable[[pathlib.Path], Made]) -> Itera
                 yield made
                 give(part, pathlib.Path(path))
             finally:
-                shutil.rmtree(part, ignore_errors=True)
-                part.unlink(missing_ok=True)
+                with undisturbed():
+                    shutil.rmtree(part, ignore_errors=True)
+                    part.unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f'--out: {path} cannot be written ({error})') from error

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from conftest import refused, refused_by_command
 
-from noisy_jax import claim
+from noisy_jax import claim, errors, pipeline
 from noisy_jax.clean import __main__ as clean
 from noisy_jax.data import outside, pack
 from noisy_jax.embed import __main__ as embed
@@ -90,10 +90,24 @@ def test_a_relative_path_of_data_means_the_place_where_the_run_began(tmp_path, m
     folder.save_json('data', {'classes': ['a'], 'image_shape': [8, 8, 1], 'place': str(tmp_path / 'photos')})
     (tmp_path / 'elsewhere').mkdir()
     monkeypatch.chdir(tmp_path / 'elsewhere')
-    for path in ('photos', str(tmp_path / 'photos')):
+    (tmp_path / 'home').symlink_to('.')  # a folder may have several names
+    for path in ('photos', str(tmp_path / 'photos'), str(tmp_path / 'home/photos')):
         folder.claim(tiny.config(data__path=path).to_dict(), meant=claim.meant(folder))
     other = tiny.config(data__path=str(tmp_path / 'elsewhere/photos')).to_dict()
     refused(lambda: folder.claim(other, meant=claim.meant(folder)), "data.path was 'photos'")
+
+
+def test_a_description_that_was_damaged_is_written_anew(tmp_path):
+    """As its error advises: rerun the command."""
+    work = tmp_path / 'run'
+    pipeline.run(tiny.config(phases=('base',)), work, quiet=True)
+    before = (work / 'data.json').read_text()
+    for damaged in ('', before[:40], '\ufeff' + before):
+        (work / 'data.json').write_text(damaged)
+        with pytest.warns(UserWarning, match=r'data\.json is damaged; it is written anew'):
+            pipeline.run(tiny.config(phases=('base',)), work, quiet=True)
+        errors.warn_anew()
+        assert (work / 'data.json').read_text() == before
 
 
 @pytest.mark.parametrize(
@@ -153,6 +167,7 @@ def test_a_work_directory_in_a_class_folder_that_is_a_link(photos, tmp_path, lin
     (photos / 'train').mkdir()
     (tmp_path / link).symlink_to(tmp_path / 'birds')
     (photos / 'broken').symlink_to(tmp_path / 'none')
+    (photos / 'a loop').symlink_to(photos / 'a loop')
     work = tmp_path / 'birds/run'
     _refused(tmp_path, work, f'{work} lies in {tmp_path / link}, inside', data__name='auto', data__path=str(photos))
 

@@ -13,7 +13,7 @@ import pytest
 
 from noisy_jax.cli import exit_status, import_jax, of_command
 from noisy_jax.errors import InputError
-from noisy_jax.interrupts import cleans_up
+from noisy_jax.interrupts import cleans_up, undisturbed
 
 
 def _raises(error):
@@ -25,7 +25,9 @@ def _signalled(number):
         try:
             signal.raise_signal(number)
         finally:
-            print('cleaned up')
+            with undisturbed():
+                signal.raise_signal(signal.SIGTERM)  # once more
+                print('cleaned up')
 
 
 @pytest.mark.parametrize(

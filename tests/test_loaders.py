@@ -43,6 +43,12 @@ def test_settings_of_lists_are_refused_elsewhere(name, field, value):
     settings.validate(config)
 
 
+def test_a_path_is_refused_for_the_digits():
+    config = settings.default()
+    config.data.update({'name': 'digits', 'path': 'photos'})
+    refused(lambda: settings.validate(config), 'config.data.path', "'photos'", 'scikit-learn', 'own_images.py')
+
+
 @pytest.mark.parametrize('name', ['webvision', 'clothing1m', 'tiny_imagenet'])
 def test_a_config_of_lists_sets_none_for_arrays(name):
     settings.validate(config_lib.load(f'{CONFIGS}/{name}.py:data=arrays'))

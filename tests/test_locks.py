@@ -3,8 +3,10 @@
 import errno
 import fcntl
 import os
+import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 from conftest import refused
@@ -32,6 +34,14 @@ def test_a_second_command_changes_nothing(tmp_path):
 def test_a_lock_that_others_take_and_release_again_and_again(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'fstat', lambda _: os.stat_result([0] * 10))  # no name leads to it any more
     refused(lambda: _lock(tmp_path / 'run').__enter__(), 'workdir', 'is in use')
+
+
+def test_a_folder_that_may_not_be_looked_into_was_not_moved(tmp_path, monkeypatch):
+    with _lock(tmp_path / 'run') as is_held:
+        for error, held in ((PermissionError, True), (FileNotFoundError, False)):
+            monkeypatch.setattr(pathlib.Path, 'read_bytes', mock.Mock(side_effect=error))
+            assert is_held() is held
+        monkeypatch.undo()
 
 
 def test_what_fails_leaves_neither_lock_nor_folder(tmp_path):

@@ -287,7 +287,7 @@ def test_what_is_not_known_is_not_said():
     assert 'transition_matrix' not in noise.describe(noise.with_noise(many, _settings('pair'), 0), _settings('pair'))
 
 
-@pytest.mark.parametrize('suffix', ['npy', 'csv'])
+@pytest.mark.parametrize('suffix', ['npy', 'csv', 'CSV', 'txt'])
 def test_a_matrix_is_read_from_a_file(tmp_path, suffix):
     path = tmp_path / f'matrix.{suffix}'
     np.save(path, MATRIX) if suffix == 'npy' else np.savetxt(path, MATRIX, delimiter=',', fmt='%.4f')
@@ -308,6 +308,12 @@ def test_matrices_that_cannot_be_used(tmp_path):
     refused(read, 'noise.matrix', path, 'not a file')
     path.write_text('1, 2')
     refused(read, 'noise.matrix', 'cannot be read')
+    path.write_text('1,0\n0,1\n')
+    refused(read, 'noise.matrix', 'cannot be read', 'text, objects, or several arrays')
+    path = tmp_path / 'matrix.npz'
+    np.savez(path, np.eye(3))
+    refused(read, 'noise.matrix', 'cannot be read', 'text, objects, or several arrays')
+    path = tmp_path / 'matrix.npy'
     for matrix, words in (
         (np.eye(4), ('(4, 4)', '(3, 3)')),
         (np.ones(3), ('(3,)', '(3, 3)')),

@@ -163,6 +163,23 @@ def test_a_stopped_pack_that_has_changed_is_refused(photos, tmp_path, monkeypatc
     refused(lambda: pack.pack(tmp_path / 'out', path=str(photos), image_size=6), *words)
 
 
+def test_a_folder_that_is_moved_while_it_is_written(photos, tmp_path, monkeypatch):
+    """Another pack, which has its name now, stays as it is."""
+    settings, real = {'path': str(photos), 'image_size': 6}, lazy.Files._read
+    pack.pack(tmp_path / 'other', **settings)
+    before = (tmp_path / 'other/pack.json').read_bytes()
+
+    def moving(files, rows):
+        if (tmp_path / 'other').exists():
+            (tmp_path / 'out').rename(tmp_path / 'moved')
+            (tmp_path / 'other').rename(tmp_path / 'out')
+        return real(files, rows)
+
+    monkeypatch.setattr(lazy.Files, '_read', moving)
+    refused(lambda: pack.pack(tmp_path / 'out', **settings), '--out', 'was moved or removed')
+    assert (tmp_path / 'out/pack.json').read_bytes() == before
+
+
 def test_a_stopped_pack_of_other_data_is_refused(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(pack, '_write_images', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     arguments = [f'--path={photos}', '--image_size=6', f'--out={tmp_path / "out"}']
@@ -179,7 +196,7 @@ def test_folders_that_are_not_written_to(photos, tmp_path):
     refused(lambda: pack.pack(photos, **settings), '--out', photos, 'other files', 'test')
     (tmp_path / 'odd').mkdir()
     (tmp_path / 'odd' / 'pack.json').write_text('{"done": 3}')
-    refused(lambda: pack.pack(tmp_path / 'odd', **settings), 'pack.json', 'not the state of a pack')
+    refused(lambda: pack.pack(tmp_path / 'odd', **settings), 'pack.json', 'not the state of a pack: take another')
     refused(lambda: pack.pack(tmp_path / 'new', path=str(photos)), 'image_size')
     refused(lambda: pack.pack(photos / 'packed', **settings), '--out', 'packed', 'inside the data')
     refused(lambda: pack.pack(tmp_path / 'new', **settings | {'workers': -1}), '--workers', '-1', '0 to 256')

@@ -39,6 +39,8 @@ def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> Co
         missing = isinstance(error, KeyError) and error.args == ('get_config',)
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where, source = (f', line {frames[-1].lineno}', frames[-1].line or '') if frames else ('', '')
+        if path.suffix == '.json':
+            where = '; a Python file with get_config is needed, such as those in configs/'
         said = 'no get_config in it' if missing else f'{" ".join(f"{type(error).__name__}: {error}".split())}{where}'
         moved = [f'{old}* is now {new}*' for old, new in (renamed or {}).items() if old in source]
         raise InputError(f'--config: {path} cannot be loaded ({"; ".join([said, *moved])})') from error

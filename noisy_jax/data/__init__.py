@@ -41,7 +41,7 @@ def _warn_of_folders(place: pathlib.Path) -> None:
 
 
 def check_form(settings: Mapping[str, Any], prefix: str = 'config.data.') -> None:
-    """Checks that settings of lists are set for lists alone; other loaders would ignore them.
+    """Checks that settings of lists are set for lists alone, and no path for digits: they would be ignored.
 
     Args:
       settings: config.data; nothing is checked while its loader is left to the data.
@@ -57,6 +57,11 @@ def check_form(settings: Mapping[str, Any], prefix: str = 'config.data.') -> Non
                 f'{prefix}{field}: {_OTHERS[settings["name"]]} take none, found {short(settings[field])}; only lists '
                 f'of files do (data.list, or data.path is the list itself); leave it {empty!r}'
             )
+    if settings['name'] == 'digits' and settings['path']:
+        raise InputError(
+            f'{prefix}path: the digits are those of scikit-learn, found {short(settings["path"])}; own images need '
+            f'another config, such as configs/own_images.py, or {prefix}name=folder'
+        )
 
 
 def load(name: str, /, *, split: str, **settings: Any) -> Dataset | None:

@@ -181,7 +181,8 @@ def _load(image: Image.Image, name: object) -> None:
         with libtiff.faults_named(name):
             image.load()
     except Exception as error:  # damaged bytes raise many kinds, TypeError among them
-        if not _has_room(image.width * image.height * len(image.getbands())):
+        is_cut = 'truncated' in str(error)  # whatever the memory
+        if not is_cut and not _has_room(image.width * image.height * len(image.getbands())):
             raise MemoryError(f'for the pixels of {name}') from error
         if isinstance(error, OSError):
             raise

@@ -6,6 +6,8 @@ import numpy as np
 
 from noisy_jax.errors import InputError, first_line
 
+_NO_ARRAY = 'text, objects, or several arrays'
+
 
 def read_matrix(path: str, num_classes: int) -> np.ndarray:
     """Reads a transition matrix float [C, C] from an .npy or .csv file, a row per true class.
@@ -15,10 +17,14 @@ def read_matrix(path: str, num_classes: int) -> np.ndarray:
     """
     file = _existing('noise.matrix', path, 'an .npy or .csv file with a row per true class')
     try:
-        matrix = np.loadtxt(file, delimiter=',', ndmin=2) if file.suffix == '.csv' else np.load(file)
+        is_text = file.suffix.lower() in ('.csv', '.txt')
+        matrix = np.loadtxt(file, delimiter=',', ndmin=2) if is_text else np.load(file, allow_pickle=False)
+        if not isinstance(matrix, np.ndarray):
+            raise ValueError(_NO_ARRAY)
         matrix = matrix.astype(np.float64)
     except Exception as error:
-        raise InputError(f'noise.matrix: {path} cannot be read as numbers ({first_line(error)})') from error
+        fault = _NO_ARRAY if 'allow_pickle' in str(error) else first_line(error)
+        raise InputError(f'noise.matrix: {path} cannot be read as numbers ({fault})') from error
     if matrix.shape != (num_classes, num_classes):
         raise InputError(f'noise.matrix: {path} has shape {matrix.shape}; {(num_classes, num_classes)} is needed')
     sums = matrix.sum(1)

@@ -64,11 +64,12 @@ def _linked(root: str | os.PathLike) -> Iterator[str]:
         if (real := os.path.realpath(place)) in seen:
             continue
         seen.add(real)
-        with contextlib.suppress(OSError), os.scandir(place) as entries:
-            for entry in entries:
+        with contextlib.suppress(OSError):
+            for entry in sorted(os.listdir(place)):
+                path = os.path.join(place, entry)
                 # A link upwards holds all that is beside the data; `pictures.search` leaves it out, and hidden ones.
-                if pictures.is_hidden(entry.name) or not entry.is_dir() or files.lies_in(root, entry.path) is not None:
+                if pictures.is_hidden(entry) or not os.path.isdir(path) or files.lies_in(root, path) is not None:
                     continue
-                places.append(entry.path)
-                if entry.is_symlink():
-                    yield entry.path
+                places.append(path)
+                if os.path.islink(path):
+                    yield path

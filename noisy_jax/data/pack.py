@@ -14,7 +14,7 @@ import os
 import pathlib
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from noisy_jax.data.conversion import fit_array
 from noisy_jax.data.dataset import Dataset, checksums
 from noisy_jax.data.settings import DATA
 from noisy_jax.data.splits import check_labelled
-from noisy_jax.errors import InputError, one_line, short
+from noisy_jax.errors import MEND, InputError, one_line, short
 
 _STATE = 'pack.json'
 _FORM = {'made_of': dict, 'done': {'images?': int, 'test_images?': int}, 'sums?': dict, 'complete': bool}
@@ -70,12 +70,18 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     folder = pathlib.Path(out)
     _unfinished(folder)  # before anything is made there
     outside.check(folder, settings, '--out')
-    with locks.locked(folder / layout.LOCK, folder, '--out'):
-        _pack(folder, settings)
+    with locks.locked(folder / layout.LOCK, folder, '--out') as is_held:
+        _pack(folder, settings, is_held)
 
 
-def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
+def _pack(folder: pathlib.Path, settings: dict[str, Any], is_held: Callable[[], bool]) -> None:
     """Writes or resumes in a folder that is locked."""
+
+    def note(state: dict[str, Any]) -> None:
+        if not is_held():  # another may have its name now
+            raise InputError(f'--out: {folder} was moved or removed while a pack wrote there; {MEND}')
+        files.write(folder / _STATE, files.as_json(state))
+
     state = _unfinished(folder)
     train, test = data.load_splits(settings | {'memory_bytes': 0})
     if test is not None:
@@ -97,11 +103,12 @@ def _pack(folder: pathlib.Path, settings: dict[str, Any]) -> None:
                 f'--out: {folder} was begun with {name} {before!r}, now it is {now!r}; take the same or another folder'
             )
     try:
-        _note(folder, state)
+        note(state)
         for prefix, dataset in splits.items():
-            _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state)
+            _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state, note)
         array_files.save_labels(folder, splits, like=settings['path'] if settings['name'] == 'arrays' else '')
-        _note(folder, state | {'complete': True})
+        files.sync(folder)
+        note(state | {'complete': True})
     except OSError as error:
         raise InputError(
             f'--out: {folder} cannot be written ({error.strerror}); rerun the same command to resume'
@@ -118,7 +125,7 @@ def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:
     files.check_free(folder, _STATE, '--out', (f'{_STATE}.part', layout.LOCK))
     if not (folder / _STATE).exists():
         return None
-    state = forms.read(folder / _STATE, _FORM, 'it is not the state of a pack: remove the folder')
+    state = forms.read(folder / _STATE, _FORM, 'it is not the state of a pack: take another folder')
     if state['complete']:
         raise InputError(f'--out: {folder} is a finished pack; choose another folder, or remove it')
     return state
@@ -132,8 +139,15 @@ def _fingerprint(dataset: Dataset) -> str:
     return f'{len(dataset)} images, {zlib.crc32(names + dataset.label.tobytes() + true + mark.tobytes()):08x}'
 
 
-def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, state: dict[str, Any]) -> None:
-    """Writes `name`.npy, which gets that name when it is whole."""
+def _write_images(
+    folder: pathlib.Path,
+    name: str,
+    dataset: Dataset,
+    size: int,
+    state: dict[str, Any],
+    note: Callable[[dict[str, Any]], None],
+) -> None:
+    """Writes `name`.npy, which gets that name when it is whole; every now and then it is to `note` what is done."""
     whole = folder / f'{name}.npy'
     part = files.partial(whole)
     height, width, channels = dataset.image.shape[1:]
@@ -168,14 +182,10 @@ def _write_images(folder: pathlib.Path, name: str, dataset: Dataset, size: int, 
             images.flush()
             total = zlib.crc32(images[start:stop], total)
             state['done'][name], sums[name] = stop, total
-            _note(folder, state)
+            note(state)
             bar.update(stop - start)
     del images
     part.replace(whole)
-
-
-def _note(folder: pathlib.Path, state: dict[str, Any]) -> None:
-    files.write(folder / _STATE, files.as_json(state))
 
 
 if __name__ == '__main__':

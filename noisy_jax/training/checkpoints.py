@@ -18,10 +18,10 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from noisy_jax import forms, layout
+from noisy_jax import files, forms, layout
 from noisy_jax.errors import MEND, InputError, first_line, is_memory_short, remedy_of
 from noisy_jax.training import hosts, leaves
-from noisy_jax.training.mesh import to_host
+from noisy_jax.training.mesh import is_main, to_host
 from noisy_jax.training.state import TrainState
 
 # Orbax logs every save at level INFO or WARNING, and what it raises besides; progress.py reports the run.
@@ -49,12 +49,13 @@ class Checkpoints:
             raise InputError(f'{self.folder} {fault}')
         try:
             self.folder.mkdir(parents=True, exist_ok=True)  # Orbax takes a file for an empty folder
-            self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=1))
+            self._manager = ocp.CheckpointManager(self.folder)
         except Exception as error:
             if hosts.is_lost(error) or is_memory_short(error):
                 raise
             raise self._unread(str(self.folder), error) from error
         self._meta: dict[str, Any] | None = None
+        self._is_settled = True
 
     @property
     def step(self) -> int:
@@ -90,7 +91,7 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when what is being saved stands on the disk."""
         with self._saving():
-            self._manager.wait_until_finished()
+            self._settle()
 
     def restore(self, template: TrainState) -> TrainState:
         """The newest state, with the shapes, types and placement of `template`."""
@@ -109,12 +110,34 @@ class Checkpoints:
     def close(self) -> None:
         """Waits for what is being saved."""
         with self._saving():
-            self._manager.close()
+            try:
+                self._settle()
+            finally:
+                self._manager.close()
 
     def _save(self, step: int, meta: dict[str, Any], **items: Any) -> None:
         with self._saving():
+            self._settle()
+            self._is_settled = False
             self._manager.save(step, args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items))
         self._meta = meta
+
+    def _settle(self) -> None:
+        """Waits for what is being saved; removes the checkpoints before it when it would outlast a loss of power.
+
+        Orbax leaves that to the system, which may have written nothing of a file that already has its name.
+        """
+        self._manager.wait_until_finished()
+        if not self._is_settled and is_main():
+            files.sync(self.folder)
+        for step in () if self._is_settled else self._before:
+            self._manager.delete(step)
+        self._is_settled = True
+
+    @property
+    def _before(self) -> list[int]:
+        """The steps before the newest; there are some where a run was ended meanwhile."""
+        return sorted(self._manager.all_steps())[:-1]
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
@@ -134,7 +157,7 @@ class Checkpoints:
             if hosts.is_lost(error) or is_memory_short(error):
                 raise
             logging.getLogger('asyncio').setLevel(logging.CRITICAL)  # those that read beside it fail too
-            raise self._unread(f'{self.folder}: checkpoint {self.step}', error) from error
+            raise self._unread(f'{self.folder}: checkpoint {self.step}', error, self._again) from error
 
     def _check(self, tree: Any) -> None:
         if not leaves.is_as_signed(self.meta, tree):
@@ -142,15 +165,20 @@ class Checkpoints:
 
     def unreadable(self, reason: str) -> InputError:
         """The error that says what is wrong with the newest checkpoint."""
-        which = f'{self.folder}: checkpoint {self.step}'
-        return InputError(f'{which} cannot be read ({reason}); {_AGAIN}')
+        return InputError(f'{self.folder}: checkpoint {self.step} cannot be read ({reason}); {self._again}')
 
-    def _unread(self, which: str, error: Exception) -> InputError:
+    @property
+    def _again(self) -> str:
+        """What to do where the newest checkpoint is damaged."""
+        before = self._before
+        return f'remove {self.folder / str(self.step)} to go on from checkpoint {before[-1]}' if before else _AGAIN
+
+    def _unread(self, which: str, error: Exception, again: str = _AGAIN) -> InputError:
         """The same after an error."""
         number = _errno(error)
         # tensorstore goes on with all that it was asked for
         reason = first_line(error).partition(' [')[0] if number is None else os.strerror(number)
-        return InputError(f'{which} cannot be read ({reason}); {remedy_of(number, _AGAIN)}')
+        return InputError(f'{which} cannot be read ({reason}); {remedy_of(number, again)}')
 
 
 def _refusal(error: Exception) -> str | None:
