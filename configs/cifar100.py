@@ -14,10 +14,6 @@ from noisy_jax.settings import presets
 def get_config(argument: str = '') -> ConfigDict:
     """The config; the argument may change what `begin` takes, e.g. 'loss=ce,rate=0.2,smoke'."""
     config, given = presets.begin('cifar100', argument, 100, noise='symmetric', data='folder', smoke=False)
-    config.data.update(dataset='cifar100', mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762))
-    config.head_optimizer.learning_rate = 0.1
-    config.classify.optimizer.update(learning_rate=0.1, weight_decay=1e-5)
-    config.finetune.optimizer.update(learning_rate=0.1, weight_decay=1e-5)
-    presets.protect(config)
-    config.dividemix.warmup_epochs = 30
+    config.data.dataset = 'cifar100'
+    presets.cifar100(config)
     return presets.smoke(config) if given['smoke'] else config

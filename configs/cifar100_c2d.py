@@ -17,7 +17,7 @@ def get_config(argument: str = '') -> ConfigDict:
     config, given = presets.begin(
         'cifar100_c2d', argument, 100, noise='symmetric', rate=0.8, phases='pretrained', data='folder', smoke=False
     )
-    config.data.update(dataset='cifar100', mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762))
+    config.data.update(dataset='cifar100', **presets.CIFAR100)
     presets.c2d(config)
     rate = given['rate']
     config.dividemix.unlabelled_weight = 25.0 if rate <= 0.2 else 150.0 if rate <= 0.5 else 500.0

@@ -16,7 +16,7 @@ def get_config(argument: str = '') -> ConfigDict:
     config, given = presets.begin(
         'cifar100_elr_plus', argument, 100, noise='symmetric', rate=0.8, phases='base', data='folder', smoke=False
     )
-    config.data.update(dataset='cifar100', mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762))
+    config.data.update(dataset='cifar100', **presets.CIFAR100)
     presets.elr_plus(config, epochs=250, milestone=200)
     config.elr_plus.update(rampup_epochs=102, weigh_labels=True)
     return presets.smoke(config) if given['smoke'] else config

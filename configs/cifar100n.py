@@ -16,10 +16,5 @@ def get_config(argument: str = '') -> ConfigDict:
     """The config; the argument may change what `begin` takes; noise and rate are added to the labels."""
     config, given = presets.begin('cifar100n', argument, 100, data='tfds', labels='noise_label', smoke=False)
     config.data.update(dataset='cifar100_n', label_key=given['labels'])
-    config.data.update(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762))
-    config.head_optimizer.learning_rate = 0.1
-    config.classify.optimizer.update(learning_rate=0.1, weight_decay=1e-5)
-    config.finetune.optimizer.update(learning_rate=0.1, weight_decay=1e-5)
-    presets.protect(config)
-    config.dividemix.warmup_epochs = 30
+    presets.cifar100(config)
     return presets.smoke(config) if given['smoke'] else config

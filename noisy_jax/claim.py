@@ -107,7 +107,7 @@ def _claim(folder: WorkDir, context: Context) -> None:
 
 
 def meant(folder: WorkDir) -> Callable[[str, Any], Any]:
-    """What a value means, given the key of its setting: a path means a place, which may be written in several ways.
+    """A function of key and value that says what a setting means: a path means a place, however it is written.
 
     The relative data.path of the run in `folder` means the place that it was when the run began.
     """

@@ -92,7 +92,7 @@ def to_nobody(stream: TextIO) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Those that are closed lead nowhere; else a file that is opened got their number, and what libraries print."""
+    """Opens os.devnull for each standard stream that is closed: a later file would get its number, and all prints."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -104,7 +104,7 @@ def _open_standard_streams() -> None:
 
 
 def _as_it_can(error: UnicodeEncodeError) -> tuple[bytes, int]:
-    """Bytes of a name that is not UTF-8 as they are, and letters that the encoding lacks as escape sequences."""
+    """An error handler of codecs: keeps bytes of a name that is not UTF-8, and escapes what the encoding lacks."""
     letters = error.object[error.start : error.end]
     shown = [each.encode('ascii', 'surrogateescape') if _is_byte(each) else escaped(each).encode() for each in letters]
     return b''.join(shown), error.end
@@ -132,7 +132,7 @@ def import_jax() -> None:
 def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing was written') -> int:
     """Does the `work` of a command, which may return an exit status; `stopped` is printed after Ctrl-C and SIGTERM.
 
-    Nothing ends because standard error leads nowhere any more, or because a standard stream is closed, as `>&-` does.
+    It goes on where nobody reads standard error any more, and where a standard stream is closed, as by `>&-`.
 
     Warnings take one line each, and names that are not UTF-8 are printed as they are. What the encoding of the
     terminal lacks is escaped.

@@ -52,7 +52,7 @@ def write_all(folder: pathlib.Path, contents: Mapping[str, bytes]) -> None:
 
 
 def own(path: pathlib.Path) -> None:
-    """Makes a file, which is to be changed in place, one of its own where a hard link, as of a snapshot, shares it."""
+    """Takes a file that is to be changed in place apart from its other hard links, such as those of a snapshot."""
     if path.stat().st_nlink > 1:
         copy = path.with_name(f'.{path.name}.own')
         try:
@@ -88,12 +88,18 @@ def named(path: pathlib.Path) -> Iterator[None]:
 def sync(folder: pathlib.Path) -> None:
     """Returns when all files of a folder, and their names, stand on the disk: they outlast the loss of power."""
     for place, _, names in os.walk(folder):
-        for path in (place, *(os.path.join(place, name) for name in names)):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        for name in names:
+            _sync(os.path.join(place, name))
+        with contextlib.suppress(OSError):  # some file systems sync no folders
+            _sync(place)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def digest(path: str | os.PathLike) -> str:
@@ -103,7 +109,7 @@ def digest(path: str | os.PathLike) -> str:
 
 
 def reserve(path: pathlib.Path) -> None:
-    """Takes the space of a file that is to be written through memory: a full disk would end the process by a signal.
+    """Allocates the space of a file that will be written by a memory map: a full disk would end the process by SIGBUS.
 
     Raises:
       OSError: the disk has no space for it; the file is removed.

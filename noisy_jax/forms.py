@@ -1,4 +1,4 @@
-"""JSON that is read back has the form in which it was written, or is refused in one line: people edit, disks fail."""
+"""Checks the form of JSON files that are read back, since people edit them and disks fail."""
 
 import json
 import math

@@ -102,7 +102,7 @@ class WorkDir:
                 self._is_held = None
 
     def check_held(self) -> None:
-        """InputError: the folder was moved or removed, which this process holds; another may have its name."""
+        """InputError: the folder that this process holds was moved or removed; another may have its name now."""
         if self._is_held and not self._is_held():
             raise InputError(f'workdir: {self.path} was moved or removed while a run wrote there; {MEND}')
 

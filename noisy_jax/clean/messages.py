@@ -157,7 +157,7 @@ def _untested(request: Request, found: Originals | None) -> list[str]:
 
 
 def _of_arrays(request: Request, found: Originals | None) -> list[str]:
-    """What is another in a copy of arrays, beside labels, a line each."""
+    """What else than labels differs in a copy of arrays, a line each."""
     if request.is_list or request.settings['name'] != 'arrays':
         return []
     path, lines = request.settings['path'], []

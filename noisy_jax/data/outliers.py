@@ -1,4 +1,4 @@
-"""Whether a few extreme values, such as hot pixels, leave all others too few of the grey levels that they become."""
+"""Warns where a few extreme values, such as hot pixels, squeeze all others into few grey levels."""
 
 from collections.abc import Sequence
 

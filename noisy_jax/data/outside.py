@@ -1,4 +1,4 @@
-"""Where what is written may lie: not in a folder that is a data set as a whole, of which it would become a part."""
+"""Refuses outputs within the data: what is written in a folder that is a data set would become a part of it."""
 
 import contextlib
 import itertools

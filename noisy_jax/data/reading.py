@@ -36,7 +36,7 @@ class Decoding(NamedTuple):
       memory_bytes: size of the decoded images (counted with three channels) above which they stay files, decoded when
         they are needed.
       workers: processes that decode; 0: threads of this process.
-      headers: whether files are looked into now; if not, they may have any sizes, and only `original` reads them.
+      headers: whether headers of files are read now; if not, they may have any sizes, and only `original` reads them.
       levels: which values of deep images become black and white; FIND: the lowest and the highest of all of them, whose
         pixels are read once for that; None: there is no deep image.
       broken: one of BROKEN. Those that stay files are decoded once to leave out the broken ones, which takes as long as

@@ -18,7 +18,7 @@ _USUAL = 0.1  # share of images of one colour from which on these are not worth 
 
 
 class Scale(NamedTuple):
-    """Of the pixels of training in [0, 1], a number for each channel; the last three may be None of an earlier version.
+    """Statistics of the pixels of training in [0, 1] by channel; an earlier version lacks the last three (None).
 
     Attributes:
       mean: of all.
@@ -36,7 +36,7 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, images: lazy.Images) -> 'Scale':
-        """That of some of the images, uint8 [N, H, W, C]."""
+        """The scale of some of the images, uint8 [N, H, W, C]."""
         some = images[spread(len(images), _LOOKED_AT)]
         means, contrasts = _of_each(some)
         steps = np.linspace(0, 1, round(1 / _RARE) + 1)

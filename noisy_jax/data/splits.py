@@ -50,7 +50,7 @@ class Splits:
 
     @functools.cached_property
     def scale(self) -> Scale:
-        """That of the labelled images."""
+        """The scale of the labelled images."""
         return Scale.of(self.labelled.image)
 
     @property

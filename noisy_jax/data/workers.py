@@ -44,7 +44,7 @@ def pool_of(workers: int) -> concurrent.futures.Executor:
 
 @contextlib.contextmanager
 def _unsaid_leaks() -> Iterator[None]:
-    """Python's resource tracker, if it starts within it, removes what a process leaves that ends at once, unsaid."""
+    """Python's resource tracker, if it starts within the block, does not warn of what a killed process leaves."""
     sys.warnoptions.append('ignore:resource_tracker:UserWarning')
     try:
         yield
@@ -66,7 +66,7 @@ def _no_signals() -> Iterator[None]:
 
 
 def _begin_worker() -> None:
-    """Makes a worker ignore signals, which its parent handles, end with it even if that is killed, warn in one line."""
+    """Makes a worker leave signals to its parent, end with it even if that is killed, and warn in one line."""
     warnings.formatwarning = warning_line
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Where what is made with a trained classifier may lie."""
+"""Refuses outputs of a trained classifier within its run or its data."""
 
 import os
 

@@ -12,7 +12,7 @@ _RATES = np.geomspace(0.002, 1, 16)  # weights of a stray beside an image of the
 
 
 def exponent(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """To which power of the size of a class its images are found among those of other labels: 0 to 1.
+    """The exponent a, from 0 to 1: images of a class are found under other labels in proportion to its size^a.
 
     An image of class j has the label g as often as c n_j^a, beside n_g^a of those that are of class g: with 0 all
     labels have the same share of wrong ones, with 1 all classes. It is the mean over the likelihood of a, at the best

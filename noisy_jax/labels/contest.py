@@ -16,8 +16,8 @@ from noisy_jax.labels.verdict import Verdict, interval, margin
 
 _LEAST = 0.7  # AUROC of planted errors, but for its error, below which a judge finds too few of them to be believed
 _LOWER, _UPPER = 0.8, 2.0  # how far true precisions lay from the estimates (docs/label_issues.md)
-# Share of wrong labels that a judge's mistakes are taken for where none is wrong, over the square of what its AUROC of
-# planted errors lacks, and may lack.
+# The mistakes of a judge look like wrong labels where none is wrong: the share of these, over the square of
+# 1 - AUROC + its error.
 _MISTAKEN = 3.0
 _TEMPER = 0.7  # exponent of the odds: people's errors stand out less than planted ones
 _TIE = 0.005  # by which equal probabilities are ordered by suspicion
@@ -33,7 +33,7 @@ def reach(
     left_out: np.ndarray | None = None,
     seed: int = 0,
 ) -> tuple[Verdict, np.ndarray]:
-    """That of the best judge, see `compete`.
+    """The verdict of the best judge, see `compete`.
 
     Args:
       features: of N images, by kind.
@@ -105,7 +105,7 @@ def _fault(auroc: float, agreement: float, labels: np.ndarray, copies: float = 1
 
 
 def _claims(trial: planted.Trial, found: np.ndarray, copies: float) -> np.ndarray:
-    """Probabilities to be wrong [3, N] of labels of suspicion `found` [N]: low, estimated, high."""
+    """Probabilities that labels of suspicion `found` [N] are wrong, [3, N]: low, estimated, high."""
     rest = trial.odds(trial.rest)
     odds = trial.odds(found) ** _TEMPER * (rest.mean() / np.mean(rest**_TEMPER))  # the same share of wrong labels
     rates, error = (trial.rate_of_tails(), trial.rate_of_mixture()), margin(len(found), copies)
@@ -121,7 +121,7 @@ def _claims(trial: planted.Trial, found: np.ndarray, copies: float) -> np.ndarra
 
 
 def _sharpness(right: np.ndarray, noise_rate: float, num_classes: int) -> float:
-    """The most likely of `planted.SHARPNESS` by the shares [P, S]; of the right labels so many are wrong themselves."""
+    """The most likely of `planted.SHARPNESS` by the shares [P, S], where `noise_rate` of the labels are wrong."""
     of_others = (1 - right) / max(num_classes - 2, 1)
     return float(planted.SHARPNESS[np.log((1 - noise_rate) * right + noise_rate * of_others + 1e-9).mean(0).argmax()])
 

@@ -105,7 +105,7 @@ def find(*images: Any, seed: int = 0) -> Duplicates:
 
 
 def _look(images: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of all N images: digests of the pixels, coarse waves float32 [N, 15] of length 1, which are flat."""
+    """Digests of the pixels [N], coarse waves float32 [N, 15] of length 1, and which images are flat, bool [N]."""
     digests, waves, is_flat = [], [], []
     for block in _blocks(images):
         digests += [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in block]

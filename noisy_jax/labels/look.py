@@ -23,7 +23,7 @@ _OTHERS = 10  # one in so many images is a neighbour, where there are few
 
 
 class Look:
-    """That at the labelled images and the test images; each part is looked for once, when it is asked for."""
+    """What the labelled images and the test images show; each part is computed once, when it is asked for."""
 
     def __init__(self, folder: WorkDir, images: Any, test_images: Any | None = None, *, seed: int = 0) -> None:
         """Of uint8 images [N, H, W, C], which are read in blocks; the folder keeps which are copies."""

@@ -47,7 +47,7 @@ class Trial:
         return roc_auc_score(np.repeat([1, 0], [len(self.planted), len(self.rest)]), np.append(self.planted, self.rest))
 
     def auroc_against_right(self, noise_rate: float) -> float:
-        """The same against right labels alone: of the rest, so many are wrong, and as suspicious as planted ones."""
+        """AUROC against right labels alone, if `noise_rate` of the rest is wrong, as suspicious as planted errors."""
         return min((self.auroc - noise_rate / 2) / max(1 - noise_rate, 1e-6), 1.0)
 
     def odds(self, values: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ class Verdict:
         return cls(probabilities, wrong, **{name: kept[name] for name in _KEPT}, **added)
 
     def of_copies(self, place: np.ndarray) -> 'Verdict':
-        """That of images of which each is the one at `place` [N] of these."""
+        """The verdict on N images, each a copy of the one at its `place` [N] among those judged here."""
         wrong, copies = self.wrong[:, place], self.copies * len(place) / self.wrong.shape[1]
         others = {'wrong': wrong, 'noise_rate': interval(wrong, copies), 'copies': copies}
         return dataclasses.replace(self, probabilities=self.probabilities[place], **others)
@@ -83,12 +83,12 @@ class Verdict:
 
 
 def margin(count: int, copies: float) -> float:
-    """Of a share of `count` labels, whose images are each there `copies` times."""
+    """The error of a share of `count` labels, whose images are each there `copies` times."""
     return float(np.sqrt(copies / count))
 
 
 def interval(wrong: np.ndarray, copies: float) -> tuple[float, float]:
-    """That of the noise rate by probabilities [3, N] to be wrong; what they are at least and at most lies in it."""
+    """An interval of the noise rate, given probabilities of being wrong [3, N]; it holds the means of low and high."""
     rate, error = wrong[1].mean(), margin(wrong.shape[1], copies)
     least, most = min(_RATE_LOWER * rate - error, wrong[0].mean()), max(_RATE_UPPER * rate + error, wrong[2].mean())
     return float(max(least, 0)), float(min(most, 1))

@@ -12,8 +12,8 @@ from noisy_jax.config import Section, Setting
 from noisy_jax.losses import Criterion, cross_entropy
 from noisy_jax.methods import pair
 from noisy_jax.methods.classification import warmup_stage
-from noisy_jax.methods.elr_plus import PASSES, Pair
 from noisy_jax.methods.mixing import MIXUP, MOST_MIXUP, balance, draw_mixing, refine, sharpen
+from noisy_jax.methods.pair import PASSES, Pair
 from noisy_jax.methods.trust import Trust, Trusting, by_losses
 from noisy_jax.schedule import MOST_EPOCHS
 from noisy_jax.training.stage import FORWARD, GRADIENT, Stage

@@ -7,38 +7,14 @@ from ml_collections import ConfigDict
 
 from noisy_jax.config import Section, Setting
 from noisy_jax.errors import InputError
-from noisy_jax.losses import Criterion
-from noisy_jax.methods.classification import Classifier
 from noisy_jax.methods.mixing import MIXUP, MOST_MIXUP
-from noisy_jax.methods.pair import pair_step
+from noisy_jax.methods.pair import Pair, pair_step
 from noisy_jax.schedule import MOST_EPOCHS
-from noisy_jax.training.method import Memory
-from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
-from noisy_jax.training.state import stack
+from noisy_jax.training.stage import Stage
 from noisy_jax.training.steps import Learner, Step
 from noisy_jax.training.task import Task
 
-# Gradients of both networks, and the predictions of each for the memory of the other.
-PASSES, HEAD_PASSES = 2 * (GRADIENT + FORWARD), 2 * (FORWARD + FORWARD)
-
 _PUBLISHED = "the authors' 40,000 steps are 102"
-
-
-class Pair(Classifier):
-    """Two networks by the losses of the config; the memory of each loss is predicted by the other network."""
-
-    networks = 2
-
-    def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
-        head, whole = super().stages(config, phase)
-        return [dataclasses.replace(head, passes=HEAD_PASSES), dataclasses.replace(whole, passes=PASSES)]
-
-    def first_memory(self, task: Task, criterion: Criterion) -> Memory:
-        first = super().first_memory(task, criterion)
-        return stack(first, first)
-
-    def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
-        return pair_step(learner, self.criterion(task, stage), mixup=stage.mixup)
 
 
 class ELRPlus(Pair):

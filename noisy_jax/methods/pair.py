@@ -4,18 +4,27 @@ The optimisers are elementwise, so that the stacked tree is trained as one; the 
 losses, and no gradient flows between them.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from noisy_jax import losses
 from noisy_jax.losses import Criterion
 from noisy_jax.losses.elr import TARGETS
+from noisy_jax.methods.classification import Classifier
 from noisy_jax.methods.mixing import draw_mixing
+from noisy_jax.training.method import Memory
+from noisy_jax.training.stage import FORWARD, GRADIENT, Stage
 from noisy_jax.training.state import TrainState, Variables, one_of, stack
 from noisy_jax.training.steps import ASIDE, Batch, Learner, Metrics, Step, rampup, weighted_mean
+from noisy_jax.training.task import Task
+
+# Gradients of both networks, and the predictions of each for the memory of the other.
+PASSES, HEAD_PASSES = 2 * (GRADIENT + FORWARD), 2 * (FORWARD + FORWARD)
 
 
 def of_each(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,6 +42,23 @@ def of_each(function: Callable[..., Any]) -> Callable[..., Any]:
 def keys(key: jax.Array, state: TrainState) -> jax.Array:
     """One for each network, and a third for what both share."""
     return jax.random.split(jax.random.fold_in(key, state.step), 3)
+
+
+class Pair(Classifier):
+    """Two networks by the losses of the config; the memory of each loss is predicted by the other network."""
+
+    networks = 2
+
+    def stages(self, config: ConfigDict, phase: str) -> list[Stage]:
+        head, whole = super().stages(config, phase)
+        return [dataclasses.replace(head, passes=HEAD_PASSES), dataclasses.replace(whole, passes=PASSES)]
+
+    def first_memory(self, task: Task, criterion: Criterion) -> Memory:
+        first = super().first_memory(task, criterion)
+        return stack(first, first)
+
+    def step(self, task: Task, stage: Stage, learner: Learner) -> Step:
+        return pair_step(learner, self.criterion(task, stage), mixup=stage.mixup)
 
 
 def pair_step(

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import losses
 from noisy_jax.data import augment as aug
+from noisy_jax.labels import selection
 from noisy_jax.methods import pair
 from noisy_jax.training.evaluate import over_dataset
 from noisy_jax.training.loop import AfterEpoch
@@ -41,8 +42,6 @@ def by_losses(task: Task, *, networks: int, mixture: str, threshold: float, hist
     run = over_dataset(per_sample, session.mesh, context.evaluator.batch_size, session.compiler_options)
 
     def clean(recorded: np.ndarray) -> np.ndarray:  # [E, N] -> [N]
-        from noisy_jax.labels import selection  # takes scikit-learn: a mistake in a command needs none
-
         found = selection.clean_probability(recorded, history=history, seed=session.seed, mixture=mixture)
         return selection.keep_every_class(found, train.label, train.num_classes, threshold=threshold)
 

@@ -100,7 +100,7 @@ def _script() -> str:
 
 
 def _digest(text: str) -> str:
-    """By what the policy knows an inline script or style (https://www.w3.org/TR/CSP3/#grammardef-hash-source)."""
+    """The hash by which the policy allows an inline script or style (https://www.w3.org/TR/CSP3/#grammardef-hash-source)."""
     return f'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'
 
 

@@ -67,7 +67,7 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
         encoder = ('resnet18', 'on a GPU or TPU') if facts.accelerator else ('cnn6', 'on a CPU')
     policy = ('handwriting', 'for small grey images') if small and facts.channels == 1 else ('simclr', "SimCLR's")
     passes = _PASSES[facts.effort][facts.accelerator]
-    # Some hundred images of 32 pixels are soon learned by heart: longer, a CPU only keeps a person waiting.
+    # A few hundred images of 32 pixels are soon memorised: longer, a CPU only keeps a person waiting.
     most_epochs = 500 if facts.accelerator or facts.effort == 'thorough' else 200
     pretrain = _clip(passes // (facts.labelled + facts.unlabelled), 20, most_epochs)
     left_out = _LEFT_OUT[facts.effort][facts.accelerator]

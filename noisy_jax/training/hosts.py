@@ -171,7 +171,7 @@ def _refusal(reason: str, coordinator: str | None, num_processes: int | None, pr
 
 
 def _keep_quiet(says: Callable[[str], str]) -> Callable[[], None]:
-    """Keeps back what others than Python write to standard error; an abort by JAX's runtime is one line, and status 2.
+    """Holds back what native code writes to standard error; an abort by JAX's runtime is one line, and status 2.
 
     Its threads report a lost process by logs, a stack trace and abort(), in which Python has no say.
 

@@ -1,4 +1,4 @@
-"""What is said when memory does not suffice: a user error, since smaller settings are what helps."""
+"""Makes want of memory a user error that names the settings to lower."""
 
 import contextlib
 from collections.abc import Iterator

@@ -41,7 +41,7 @@ def in_all(work: Callable[[], Any]) -> None:
     except InputError as error:
         fault = error
     if in_any_process(fault is not None):
-        raise fault or InputError('another process ends with an error, and says which')
+        raise fault or InputError('another process ends with an error; see its message')
 
 
 def in_main(work: Callable[[], Any]) -> None:
