@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from noisy_jax import files
-from noisy_jax.errors import InputError
+from noisy_jax.errors import MEND, InputError
 
 try:
     import fcntl
@@ -23,10 +23,10 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 
 
 @contextlib.contextmanager
-def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[Callable[[], bool]]:
+def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[Callable[[], None]]:
     """Keeps other commands from writing a file or folder until the end of the block.
 
-    Yields what tells whether the folder of the lock is still that one: it may be moved, and another take its name.
+    Yields a check that raises InputError once the folder of the lock was moved or removed: another may have its name.
 
     The system releases the lock when the process is killed. Where a file system has none, nothing keeps others out.
 
@@ -59,9 +59,13 @@ def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[Callabl
             except OSError:  # such as a permission that was taken back
                 return True
 
+        def check() -> None:
+            if not is_held():
+                raise InputError(f'{field}: {of} was moved or removed while a command wrote it; {MEND}')
+
         with file:
             try:
-                yield is_held
+                yield check
             finally:
                 if is_held():
                     with contextlib.suppress(OSError):

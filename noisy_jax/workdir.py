@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import files, forms, layout, locks, spreadsheet
 from noisy_jax.config import flatten, from_json
-from noisy_jax.errors import MEND, InputError, first_line, remedy_of, shortened, some
+from noisy_jax.errors import InputError, first_line, remedy_of, shortened, some
 
 LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
@@ -36,7 +36,7 @@ class WorkDir:
         if not files.is_local(path):
             raise InputError(f'workdir: {os.fspath(path)!r} is not allowed; the name of a local folder is needed')
         self.path, self._writes = pathlib.Path(os.path.expanduser(path)), writes
-        self._is_held: Callable[[], bool] | None = None  # within `held`
+        self._check_held: Callable[[], None] = lambda: None  # another within `held`
 
     @classmethod
     def of_run(cls, path: str | os.PathLike) -> 'WorkDir':
@@ -95,16 +95,15 @@ class WorkDir:
         Raises:
           InputError: another run goes on here, or the folder cannot be made or written; nothing in it is changed.
         """
-        with locks.locked(self.path / layout.LOCK, self.path, 'workdir') as self._is_held:
+        with locks.locked(self.path / layout.LOCK, self.path, 'workdir') as self._check_held:
             try:
                 yield
             finally:
-                self._is_held = None
+                self._check_held = lambda: None
 
     def check_held(self) -> None:
         """InputError: the folder that this process holds was moved or removed; another may have its name now."""
-        if self._is_held and not self._is_held():
-            raise InputError(f'workdir: {self.path} was moved or removed while a run wrote there; {MEND}')
+        self._check_held()
 
     def claim(
         self,

@@ -1232,6 +1232,21 @@ def test_class_names_that_are_numbers(tmp_path, capsys):
     assert by_pixels(found) == by_pixels(train)
 
 
+def test_a_part_that_is_removed_while_it_is_written(pets, tmp_path, capsys, monkeypatch):
+    """As another command advises, which finds it."""
+
+    def link(source, target, link=os.link):
+        link(source, target)
+        if len(list(target.parent.iterdir())) == 3:
+            shutil.rmtree(tmp_path / 'new.part')
+
+    monkeypatch.setattr(os, 'link', link)
+    status = clean_all(pets[1], tmp_path / 'new', '--write')
+    refused(capsys, status, '--out', 'files of the copy were removed')
+    assert not (tmp_path / 'new').exists()
+    assert not (tmp_path / 'new.part').exists()
+
+
 @pytest.mark.parametrize('options', [(), ('-u',)], ids=['buffered', 'unbuffered'])
 def test_a_reader_who_goes(pets, tmp_path, options):
     """As `| head` does: the copy is written all the same."""

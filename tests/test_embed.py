@@ -244,6 +244,19 @@ def test_two_at_once(tmp_path):
     assert not (tmp_path / 'features.npy.lock').exists()
 
 
+def test_a_folder_that_is_moved_while_it_is_written(tmp_path):
+    """Another, which has its name now, gets no rows of these images."""
+    path, out = folder(tmp_path / 'photos'), tmp_path / 'features/all.npy'
+    out.parent.mkdir()
+
+    def move():
+        out.parent.rename(tmp_path / 'moved')
+        out.parent.mkdir()
+
+    refused(lambda: command.embed(path, str(out), Network(2, move), batch=4), '--out', out, 'was moved or removed')
+    assert not list(out.parent.iterdir())
+
+
 def test_files_of_others_stay(tmp_path):
     path, out = folder(tmp_path / 'photos'), tmp_path / 'features.npy'
     for text in ('{"mine": 1}', 'no JSON', '[1]'):

@@ -1,6 +1,7 @@
 """Two processes of two devices, as two hosts would be: a whole run learns what one process learns."""
 
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -10,7 +11,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import EPSILON, environment
+from conftest import EPSILON, environment, refused
 from PIL import Image
 
 from noisy_jax.data import digits
@@ -155,6 +156,30 @@ def test_what_is_waited_for_is_said(monkeypatch, capsys):
     why = hosts._refusal('DEADLINE_EXCEEDED: late', None, None, None)
     assert 'that the cluster announces' in why
     assert 'None' not in why
+
+
+@pytest.mark.parametrize('name', ['SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE'])
+def test_one_process_of_a_cluster_is_alone(monkeypatch, name):
+    monkeypatch.setenv(name, '1')
+    monkeypatch.setattr('jax.distributed.initialize', lambda *_, **__: pytest.fail('another run may have its port'))
+    hosts.join()
+
+
+def test_steps_of_one_job_have_ports_of_their_own(monkeypatch):
+    """JAX has that of the job; a process of one step would join another."""
+    for name, value in {'JOB_ID': '1234', 'PROCID': '0', 'NTASKS': '2'}.items():
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    ports = []
+    start = 'jax.distributed.initialize'
+    monkeypatch.setattr(start, lambda *_, **__: ports.append(os.environ['JAX_COORDINATOR_PORT']))
+    for step in ('0', '1', '0'):
+        monkeypatch.setenv('SLURM_STEP_ID', step)
+        monkeypatch.delenv('JAX_COORDINATOR_PORT', raising=False)
+        hosts.join()
+    assert ports[0] == ports[2] != ports[1]
+    monkeypatch.delenv('JAX_COORDINATOR_PORT')
+    with socket.create_server(('', int(ports[0]))):
+        refused(hosts.join, 'JAX_COORDINATOR_PORT', ports[0], 'cannot be used')
 
 
 def test_a_stop_is_no_fault_of_several_processes(monkeypatch):

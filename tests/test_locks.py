@@ -37,10 +37,10 @@ def test_a_lock_that_others_take_and_release_again_and_again(tmp_path, monkeypat
 
 
 def test_a_folder_that_may_not_be_looked_into_was_not_moved(tmp_path, monkeypatch):
-    with _lock(tmp_path / 'run') as is_held:
+    with _lock(tmp_path / 'run') as check:
         for error, held in ((PermissionError, True), (FileNotFoundError, False)):
             monkeypatch.setattr(pathlib.Path, 'read_bytes', mock.Mock(side_effect=error))
-            assert is_held() is held
+            check() if held else refused(check, 'workdir', 'was moved or removed')
         monkeypatch.undo()
 
 

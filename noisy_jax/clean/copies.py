@@ -15,7 +15,7 @@ from noisy_jax.clean.originals import Originals
 from noisy_jax.data import array_files
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.lazy import Images
-from noisy_jax.errors import InputError
+from noisy_jax.errors import MEND, InputError
 from noisy_jax.files import open_text, reserve
 
 _CHUNK_BYTES = 2**25  # of arrays that are copied
@@ -72,6 +72,11 @@ class Files:
         self._taken.add(self._key(target))
         return path
 
+    def check_all_there(self) -> None:
+        """InputError: somebody has removed a part of the copy meanwhile."""
+        if missing := [target for target in self._taken if not os.path.lexists(self._out / target)]:
+            raise InputError(f'--out: {len(missing)} files of the copy were removed while it was written; {MEND}')
+
     def free(self, folder: str, name: str, mark: str) -> str:
         """'folder/name', or where that is taken 'folder/stem_mark.suffix', 'folder/stem_mark_2.suffix', ..."""
         stem, suffix = os.path.splitext(name)
@@ -107,6 +112,7 @@ def write(
         _arrays(out, settings['path'], changes, originals)
     with open_text(files.new('changes.csv')) as text:
         spreadsheet.write(text, [CHANGES_HEADER, *changes.rows()])
+    files.check_all_there()
     return files.linked
 
 

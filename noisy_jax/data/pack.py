@@ -26,7 +26,7 @@ from noisy_jax.data.conversion import fit_array
 from noisy_jax.data.dataset import Dataset, checksums
 from noisy_jax.data.settings import DATA
 from noisy_jax.data.splits import check_labelled
-from noisy_jax.errors import MEND, InputError, one_line, short
+from noisy_jax.errors import InputError, one_line, short
 
 _STATE = 'pack.json'
 _FORM = {'made_of': dict, 'done': {'images?': int, 'test_images?': int}, 'sums?': dict, 'complete': bool}
@@ -70,16 +70,15 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     folder = pathlib.Path(out)
     _unfinished(folder)  # before anything is made there
     outside.check(folder, settings, '--out')
-    with locks.locked(folder / layout.LOCK, folder, '--out') as is_held:
-        _pack(folder, settings, is_held)
+    with locks.locked(folder / layout.LOCK, folder, '--out') as check_held:
+        _pack(folder, settings, check_held)
 
 
-def _pack(folder: pathlib.Path, settings: dict[str, Any], is_held: Callable[[], bool]) -> None:
+def _pack(folder: pathlib.Path, settings: dict[str, Any], check_held: Callable[[], None]) -> None:
     """Writes or resumes in a folder that is locked."""
 
     def note(state: dict[str, Any]) -> None:
-        if not is_held():  # another may have its name now
-            raise InputError(f'--out: {folder} was moved or removed while a pack wrote there; {MEND}')
+        check_held()
         files.write(folder / _STATE, files.as_json(state))
 
     state = _unfinished(folder)

@@ -77,11 +77,11 @@ def embed(images: str, out: str, load: Callable[[], Backbone], batch: int = 32) 
     dataset = data.load_unread(images)
     if dataset.image.shape[-1] not in (1, 3):
         raise InputError(f'--images: {images} has {dataset.image.shape[-1]} channels; 1 (grey) or 3 are needed')
-    with locks.locked(pathlib.Path(f'{out}.lock'), pathlib.Path(out), '--out'):
-        _embed(dataset, out, load(), batch)
+    with locks.locked(pathlib.Path(f'{out}.lock'), pathlib.Path(out), '--out') as check_held:
+        _embed(dataset, out, load(), batch, check_held)
 
 
-def _embed(dataset: Dataset, out: str, network: Backbone, batch: int) -> None:
+def _embed(dataset: Dataset, out: str, network: Backbone, batch: int, check_held: Callable[[], None]) -> None:
     pixels, made_of = dataset.image, network.made_of
     if isinstance(pixels, lazy.Files):
         pixels, levels = pixels.with_levels()
@@ -89,6 +89,7 @@ def _embed(dataset: Dataset, out: str, network: Backbone, batch: int) -> None:
             print(levels, file=sys.stderr)
             made_of = made_of | {'levels': levels}
     ids = dataset.id.tolist()
+    check_held()
     table = Table(pathlib.Path(out), ids, made_of, network.width, batch)
     resumed = f', resumed after {table.done}' if table.done else ''
     print(f'{len(ids)} images, {network.width} features each, on {network.device}{resumed}', file=sys.stderr)
@@ -99,8 +100,10 @@ def _embed(dataset: Dataset, out: str, network: Backbone, batch: int) -> None:
             features = network.embed(inputs)
             for row in np.flatnonzero(~np.isfinite(features).all(1)):
                 raise InputError(f'--model: its features of {ids[rows[row]]} are not finite; take other weights')
+            check_held()
             table.append(features)
             bar.update(len(rows))
+    check_held()
     table.finish()
     print(f'{out}: float32 [{len(ids)}, {network.width}]; --config.data.embeddings={out} takes it')
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 
 import jax
@@ -21,6 +22,8 @@ from noisy_jax.training.signals import Stopped
 _PATIENCE = 30  # seconds for all to come together; JAX's runtime takes 5 more
 _PATIENCE_WITH_A_CLUSTER = 300  # which may start them one after another
 _SILENCE = 15  # seconds until it is said that others are waited for
+_COUNTS = 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE'  # in which clusters say how many processes there are
+_PORTS = range(61440, 65536)  # from which JAX chooses too
 _HEARTBEAT = 30  # seconds without a sign of life after which a process is lost
 
 # What JAX's runtime says before it aborts a process, and what an exception says of a connection that broke.
@@ -49,12 +52,16 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
       InputError: some of the three are missing or cannot be used.
     """
     given = [value is not None for value in (coordinator, num_processes, process_id)]
+    if not any(given) and any(os.environ.get(name) == '1' for name in _COUNTS):
+        return  # alone; another run of one process in the same job would have the same coordinator
     if any(given) and not all(given):
         raise InputError('--coordinator, --num_processes and --process_id: give all three, or none on one host')
     settings = {'heartbeat_timeout_seconds': _HEARTBEAT, 'shutdown_timeout_seconds': _HEARTBEAT}
     settings['initialization_timeout'] = _PATIENCE if all(given) else _PATIENCE_WITH_A_CLUSTER
     if all(given):
         _check(coordinator, num_processes, process_id)
+    else:
+        _choose_port()
     joined, waits = False, threading.Timer(_SILENCE, _say_what_is_waited_for)
     waits.daemon = True
 
@@ -143,14 +150,32 @@ def _check(coordinator: str, num_processes: int, process_id: int) -> None:
     except (OSError, UnicodeError) as error:
         raise InputError(f'--coordinator: {host!r} is no host that is known here ({error})') from error
     if process_id == 0:
-        everywhere = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-        try:  # two servers may share a port, and would share the processes that come
-            socket.create_server(('', int(port)), family=everywhere).close()
-        except OSError as error:
-            raise InputError(
-                f'--coordinator: port {port} of this host cannot be used ({os.strerror(error.errno)}); is another '
-                'process with --process_id=0 running?'
-            ) from error
+        _check_port('--coordinator', int(port), 'is another process with --process_id=0 running?')
+
+
+def _choose_port() -> None:
+    """Makes the port that of a step of a Slurm job, unless it is set: JAX has one for all steps, which may run at once.
+
+    Raises:
+      InputError: it is in use on this host, where the first process runs.
+    """
+    job, step, process = (os.environ.get(f'SLURM_{name}', '') for name in ('JOB_ID', 'STEP_ID', 'PROCID'))
+    if job and step.isdecimal():
+        port = _PORTS.start + zlib.crc32(f'{job}.{step}'.encode()) % len(_PORTS)
+        if os.environ.setdefault('JAX_COORDINATOR_PORT', str(port)) == str(port) and process == '0':
+            _check_port('JAX_COORDINATOR_PORT', port, 'set another one')
+
+
+def _check_port(field: str, port: int, remedy: str) -> None:
+    """InputError: the port is in use: two servers may share one, and would share the processes that come."""
+    both = socket.has_dualstack_ipv6()
+    try:
+        socket.create_server(
+            ('', port), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both
+        ).close()
+    except OSError as error:
+        reason = os.strerror(error.errno)
+        raise InputError(f'{field}: port {port} of this host cannot be used ({reason}); {remedy}') from error
 
 
 def _refusal(reason: str, coordinator: str | None, num_processes: int | None, process_id: int | None) -> str:
