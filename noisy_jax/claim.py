@@ -27,14 +27,16 @@ def at_home(config: ConfigDict) -> ConfigDict:
 
 
 def check_cache(config: ConfigDict) -> None:
-    """Checks that compiled programs are kept outside of the data; InputError: the folder of them lies in it."""
-    if config.compile_cache not in ('auto', 'off'):
+    """Checks that compiled programs, and what libraries keep, lie outside of the data; InputError: they do not."""
+    places = {'XDG_CACHE_HOME': os.environ.get('XDG_CACHE_HOME')}  # that of Matplotlib, too
+    if config.compile_cache in ('auto', 'off'):
+        places['JAX_COMPILATION_CACHE_DIR'] = compiling.place_of(config.compile_cache)
+    else:
         outside.check(config.compile_cache, config.data, 'config.compile_cache')
-        return
-    place = compiling.place_of(config.compile_cache)
-    inside = files.lies_in(place, config.data.path) if place and config.data.path else None
-    if inside and not any(map(pictures.is_hidden, inside.parts)):  # ~/.cache is, where the home holds the data
-        outside.check(place, config.data, 'JAX_COMPILATION_CACHE_DIR or XDG_CACHE_HOME')
+    for field, place in places.items():
+        inside = files.lies_in(place, config.data.path) if place and config.data.path else None
+        if inside and not any(map(pictures.is_hidden, inside.parts)):  # ~/.cache is, where the home holds the data
+            outside.check(place, config.data, field)
 
 
 @contextlib.contextmanager

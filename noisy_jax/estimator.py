@@ -4,6 +4,7 @@ import contextlib
 import copy
 import math
 import os
+import pathlib
 import tempfile
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from noisy_jax import pipeline
+from noisy_jax import layout, pipeline
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums
 from noisy_jax.data.pixels import Pixels
@@ -245,5 +246,7 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
     def _place(self) -> contextlib.AbstractContextManager[str | os.PathLike]:
         """The work directory; a temporary one until the end of the block where none is set."""
         if self.workdir is None:
+            if fault := layout.path_fault(pathlib.Path(tempfile.gettempdir())):
+                raise InputError(f'TMPDIR: {tempfile.gettempdir()} {fault}, or set workdir')
             return tempfile.TemporaryDirectory(prefix='noisy_jax_')
         return contextlib.nullcontext(self.workdir)

@@ -85,16 +85,18 @@ def named(path: pathlib.Path) -> Iterator[None]:
         raise
 
 
-def sync(folder: pathlib.Path) -> None:
-    """Returns when all files of a folder, and their names, stand on the disk: they outlast the loss of power."""
-    for place, _, names in os.walk(folder):
+def sync(path: pathlib.Path) -> None:
+    """Returns when a file, or all of a folder, stands on the disk, and would outlast a loss of power."""
+    if not path.is_dir():
+        return _sync(path)
+    for place, _, names in os.walk(path):
         for name in names:
             _sync(os.path.join(place, name))
         with contextlib.suppress(OSError):  # some file systems sync no folders
             _sync(place)
 
 
-def _sync(path: str) -> None:
+def _sync(path: str | os.PathLike) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import TextIO, TypeVar
 
-from noisy_jax.errors import InputError
-from noisy_jax.files import is_local, open_text, partial
+from noisy_jax.errors import MEND, InputError
+from noisy_jax.files import is_local, open_text, partial, sync
 from noisy_jax.interrupts import cleans_up, undisturbed
 
 Made = TypeVar('Made')
@@ -88,16 +88,38 @@ def give(part: pathlib.Path, path: pathlib.Path) -> None:
 def _new(path: str | os.PathLike, make: Callable[[pathlib.Path], Made]) -> Iterator[Made]:
     """What `make` makes; it fails where another command has just made the same, whose work stays."""
     check_new(path)
-    part = partial(path)
+    part = partial(path)  # which somebody may remove and another command make anew
     with cleans_up():
         try:
             made = make(part)
-            try:
-                yield made
-                give(part, pathlib.Path(path))
-            finally:
-                with undisturbed():
-                    shutil.rmtree(part, ignore_errors=True)
-                    part.unlink(missing_ok=True)
+            with _known(part) as is_same:
+                try:
+                    yield made
+                    if not is_same():
+                        raise InputError(f'--out: {part} was moved or removed while a command wrote it; {MEND}')
+                    sync(part)
+                    give(part, pathlib.Path(path))
+                finally:
+                    with undisturbed():
+                        if is_same():
+                            shutil.rmtree(part, ignore_errors=True)
+                            part.unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f'--out: {path} cannot be written ({error})') from error
+
+
+@contextlib.contextmanager
+def _known(path: pathlib.Path) -> Iterator[Callable[[], bool]]:
+    """Tells within the block whether `path` is still what it is now."""
+    descriptor = os.open(path, os.O_RDONLY)  # while it is open, nothing else gets its number
+
+    def is_same() -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+        except OSError:
+            return False
+
+    try:
+        yield is_same
+    finally:
+        os.close(descriptor)

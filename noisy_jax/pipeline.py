@@ -14,7 +14,7 @@ import sklearn
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from noisy_jax import claim, phases, results, schedule, settings
+from noisy_jax import claim, optional, phases, results, schedule, settings
 from noisy_jax.data import encoded
 from noisy_jax.data import splits as splits_lib
 from noisy_jax.data.dataset import Dataset
@@ -250,8 +250,9 @@ def _check_phases(config: ConfigDict, splits: Splits, mesh: Mesh) -> None:
 def _board(folder: WorkDir, context: Context) -> tensorboard.Board | None:
     """TensorBoard, if wanted and installed and the run is not finished; shows some views of the pre-training."""
     config, pool = context.config, context.splits.pool
-    wanted = config.report.tensorboard and tensorboard.is_installed()
-    if not wanted or not mesh_lib.is_main() or folder.is_complete:
+    if not config.report.tensorboard or not mesh_lib.is_main() or folder.is_complete:
+        return None
+    if not optional.is_usable('tensorboardX', 'nothing is written for TensorBoard'):
         return None
     board = tensorboard.Board(folder.path / 'tensorboard')
     if 'pretrain' in config.phases:

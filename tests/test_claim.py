@@ -231,6 +231,10 @@ def test_compiled_programs_do_not_go_into_the_data(photos, monkeypatch):
     refused(lambda: claim.check_cache(config), 'JAX_COMPILATION_CACHE_DIR', 'inside the data')
     monkeypatch.setattr(claim.compiling, 'place_of', lambda _: photos / '.cache/noisy_jax/xla')
     claim.check_cache(config)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(photos / 'cache'))  # Matplotlib writes there
+    for cache in ('auto', f'{photos}/../cache'):
+        config.compile_cache = cache
+        refused(lambda: claim.check_cache(config), 'XDG_CACHE_HOME', 'inside the data')
 
 
 def test_an_earlier_run_and_what_a_killed_one_leaves(tmp_path):

@@ -1232,6 +1232,18 @@ def test_class_names_that_are_numbers(tmp_path, capsys):
     assert by_pixels(found) == by_pixels(train)
 
 
+def test_files_that_are_removed_while_a_copy_is_written(pets, tmp_path, capsys, monkeypatch):
+    def link(source, target, link=os.link):
+        link(source, target)
+        if target.name == '002.png':
+            target.unlink()
+
+    monkeypatch.setattr(os, 'link', link)
+    status = clean_all(pets[1], tmp_path / 'new', '--write')
+    refused(capsys, status, '--out', 'files of the copy were removed')
+    assert not (tmp_path / 'new').exists()
+
+
 def test_a_part_that_is_removed_while_it_is_written(pets, tmp_path, capsys, monkeypatch):
     """As another command advises, which finds it."""
 
@@ -1242,7 +1254,7 @@ def test_a_part_that_is_removed_while_it_is_written(pets, tmp_path, capsys, monk
 
     monkeypatch.setattr(os, 'link', link)
     status = clean_all(pets[1], tmp_path / 'new', '--write')
-    refused(capsys, status, '--out', 'files of the copy were removed')
+    refused(capsys, status, '--out', 'new.part was moved or removed')
     assert not (tmp_path / 'new').exists()
     assert not (tmp_path / 'new.part').exists()
 

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 
@@ -585,3 +586,10 @@ def checks():
 @pytest.mark.parametrize(('estimator', 'check'), list(checks()))
 def test_checks_of_scikit_learn(estimator, check):
     check(estimator)
+
+
+def test_a_temporary_folder_that_does_not_serve_is_named(tmp_path, monkeypatch):
+    """As jobs of an array have them."""
+    (tmp_path / 'job.12[3]').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'job.12[3]'))
+    refused(lambda: tiny().fit(X[:60], DIGIT[:60]), 'TMPDIR', 'job.12[3] has [ in its path', 'set workdir')

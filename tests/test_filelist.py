@@ -173,6 +173,8 @@ _OTHER = 'names alone are needed, one per line, in the order of their numbers fr
         ('cat: 0|eel: 2|dog: 1', '012', ("line 2: 'eel: 2' would be class 1", _OTHER)),
         ('"0": "cat",|"2": "eel"', '00', ('line 2', 'would be class 1', _OTHER)),
         ('cat 01|dog 02|eel 03', '12', ("line 1: 'cat 01' would be class 0", _OTHER)),
+        ('01|00', '01', ("line 1: '01' would be class 0", _OTHER)),
+        ('n012 1 dog|n034 0 cat', '01', ("line 1: 'n012 1 dog' would be class 0", _OTHER)),
         ('1: person|2: car|4: bus|7: cow', '124', ("line 1: '1: person' would be class 0", _OTHER)),
         *(
             (form.format(1, 'dog') + '|' + form.format(0, 'cat'), '01', ('line 1', _OTHER))

@@ -1,7 +1,9 @@
 """What `python -m noisy_jax.clean` refuses, before anything is written."""
 
+import functools
 import itertools
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -59,7 +61,7 @@ def labels_file(request: Request, folder: WorkDir, labels: dict[str, np.ndarray]
         given = folder.load_array('labels/given', (None,), 'i')
     rows = len(given) if given is not None else len(labels['index'])
     if not np.array_equal(labels['index'], np.arange(rows)):
-        raise InputError(f'{path}: rows are missing; rerun the command of the run to write it')
+        raise InputError(f'{path}: rows are missing or doubled; rerun the command of the run to write it')
     named = some(class_names, 20)
     share = labels['clean_probability']
     found = [
@@ -89,37 +91,45 @@ def something_left(changes: Changes) -> None:
 def same_data(folder: WorkDir, request: Request, changes: Changes, found: originals.Originals) -> None:
     """Refuses originals that are others now than the run began with, as far as it noted them."""
     noted, names = request.noted, np.array([*found.train.class_names, 'unlabelled'])
+    looked_at = os.path.abspath(request.settings['path'])
+    changed = functools.partial(identity.changed, folder, remedy=f'{looked_at} was read; --data names another place')
     if noted:
-        _same_part(folder, noted, 'unlabelled', found.train, found.unlabelled)
-        _same_part(folder, noted, 'test', found.test, range(len(found.test or ())))
+        _same_part(noted, 'unlabelled', changed, found.train, found.unlabelled)
+        _same_part(noted, 'test', changed, found.test, range(len(found.test or ())))
     if noted and noted['train']['mark'] and found.train.mark is not None:
         for row in np.flatnonzero(~_same(found.train.mark[found.listed], noted['train']['mark'])):
-            raise identity.changed(folder, f'{changes.id[row]} is another image')
+            raise changed(f'{changes.id[row]} is another image')
     if noted and request.noise == 'none':
         now = names[found.train.label[found.listed]]  # NO_LABEL is the last
         for row in np.flatnonzero(now != changes.given):
-            raise identity.changed(folder, f'the label of {changes.id[row]} was {changes.given[row]}, is {now[row]}')
+            raise changed(f'the label of {changes.id[row]} was {changes.given[row]}, is {now[row]}')
     for name in sorted(set(changes.new[changes.kept]) - set(found.train.class_names)):
-        raise identity.changed(folder, f'there is no class {name}')
+        raise changed(f'there is no class {name}')
 
 
-def _same_part(folder: WorkDir, noted: dict[str, Any], part: str, images: Dataset | None, rows: Iterable[int]) -> None:
+def _same_part(
+    noted: dict[str, Any],
+    part: str,
+    changed: Callable[[str], InputError],
+    images: Dataset | None,
+    rows: Iterable[int],
+) -> None:
     """Refuses `images`, those of `rows`, that lack some which the run noted in this part, or have others for them."""
     before = noted[part] or {'id': []}
     place = {} if images is None else {images.id[row]: row for row in rows}
     if gone := [name for name in before['id'] if name not in place]:
         count = f'{len(gone)} of {len(before["id"])} are missing'
-        raise identity.changed(folder, f'{part} image {gone[0]} is not there ({count})')
+        raise changed(f'{part} image {gone[0]} is not there ({count})')
     if not before['id']:
         return
     found = [place[name] for name in before['id']]
     if before['mark'] and images.mark is not None:
         for row in np.flatnonzero(~_same(images.mark[found], before['mark'])):
-            raise identity.changed(folder, f'{part} image {before["id"][row]} is another one')
+            raise changed(f'{part} image {before["id"][row]} is another one')
     if 'label' in before:
         names, known = np.array(images.class_names)[images.label[found]], dict(enumerate(noted['classes']))
         for row in np.flatnonzero(~_same(names, [*map(known.get, before['label'])])):
-            raise identity.changed(folder, f'the label of {part} image {before["id"][row]} is another, {names[row]}')
+            raise changed(f'the label of {part} image {before["id"][row]} is another, {names[row]}')
 
 
 def _same(now: np.ndarray, noted: list) -> np.ndarray:

@@ -66,6 +66,8 @@ class Files:
         if os.path.isabs(target) or '..' in target.split('/'):
             raise InputError(f'{target} would lie outside of the copy; --mode csv writes a list alone')
         path = self._out / target
+        if not self._out.is_dir():
+            raise InputError(f'--out: {self._out} was moved or removed while a command wrote it; {MEND}')
         path.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(path):
             raise InputError(f'two files would be {target} in the copy; --mode csv writes a list alone')

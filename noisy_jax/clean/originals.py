@@ -71,10 +71,8 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
         raise InputError(f'{path}: two images have the same id, so that they cannot be told apart; take --mode csv')
     missing = [name for name in ids if name not in rows]
     if missing:
-        raise InputError(
-            f'{path}: {missing[0]} of labels.csv is not there ({len(missing)} of {len(ids)} images are missing); '
-            '--data names the folder where it has moved'
-        )
+        found = f'{missing[0]} of labels.csv is not there ({len(missing)} of {len(ids)} images are missing)'
+        raise InputError(f'{os.path.abspath(path)}: {found}; --data names the place of the data')
     unlabelled = np.flatnonzero(train.label == NO_LABEL)
     listed = np.array([rows[name] for name in ids])
     left_out = len(train) - len(unlabelled) - len(listed) + len(train.broken)

@@ -15,9 +15,11 @@ from noisy_jax.files import lines
 _HEADS = ('name', 'class', 'class_name', 'label')  # of the only column of class_names
 _NO_LISTS = ('.json', '.yaml', '.yml')
 _NEEDED = 'a name for each class is needed, one per line, no two alike'
-_NUMBERED = (  # lines that carry a number of their own: at the beginning, at the end, or as their only one
+_NUMBERED = (  # lines that carry a number of their own: alone, at the beginning, the end, second, or as their only one
+    re.compile(r'([0-9]{1,18})'),
     re.compile(r"""["']?([0-9]{1,18})["']?[\s:=.,;)_-]+\S.*"""),
     re.compile(r"""\S.*[\s:=,;(_-]["']?([0-9]{1,18})["'),]*"""),
+    re.compile(r'\S+\s+([0-9]{1,18})\s+\S.*'),
     re.compile(r"""(?=.*[^0-9])[^0-9]*([0-9]{1,18})[^0-9]*"""),
 )
 _OF_A_TABLE = re.compile(r'x|[0-9]+|(v|column|unnamed:) ?[0-9]+', re.IGNORECASE)  # where a column has no name
@@ -121,6 +123,8 @@ def _refuse_other_numbers(file: pathlib.Path, names: Mapping[str, int], used: se
         found = [match and int(match[1]) for match in map(numbered.fullmatch, names)]
         if None in found or len(set(found)) < len(names) or not used <= set(found):
             continue
+        if found == sorted(found) and all(map(is_number, names)):
+            continue  # `warn_of_rows` asks
         for place, (name, number) in enumerate(zip(names, found, strict=True)):
             if number != place:
                 raise InputError(

@@ -74,8 +74,8 @@ def decoded(encoded: Encoded, size: int, workers: int) -> Iterator[np.ndarray | 
     except BrokenProcessPool as error:
         pool_of.cache_clear()
         raise InputError(
-            f'config.data.workers: one of {workers} decoding processes was killed (out of memory?); '
-            'set fewer, or 0 for threads'
+            f'config.data.workers: one of {workers} decoding processes has ended (out of memory, or a script without '
+            "if __name__ == '__main__'?); set fewer, or 0 for threads"
         ) from error
 
 

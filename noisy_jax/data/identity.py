@@ -40,8 +40,8 @@ def recorded(folder: WorkDir) -> dict[str, Any] | None:
     return noted
 
 
-def changed(folder: WorkDir, how: str) -> InputError:
-    return InputError(f'{folder.path}: the data has changed since this run began: {how}; use another --workdir')
+def changed(folder: WorkDir, how: str, remedy: str = 'use another --workdir') -> InputError:
+    return InputError(f'{folder.path}: the data has changed since this run began: {how}; {remedy}')
 
 
 def _describe(splits: Splits) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def check(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> N
     name = kind_of(place, settings.get('list', '')) if name == 'auto' else name
     if not place or name not in ('folder', 'arrays'):
         return
-    for inside in itertools.chain([place], _linked(place)):
+    for inside in itertools.chain([place], _linked(place) if name == 'folder' else ()):
         if files.lies_in(path, inside) is not None:
             raise InputError(f'{field}: {path} lies in {inside}, inside the data; choose another place')
 

@@ -61,7 +61,10 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     Raises:
       InputError: data that cannot be used, or a folder that holds anything but an unfinished pack of the same data.
     """
-    settings = {name: DATA[name].at_home(value) for name, value in (_DEFAULTS | settings).items()}
+    if others := settings.keys() - _DEFAULTS.keys():
+        raise InputError(f'--{min(others)} is unknown; allowed: {", ".join(_DEFAULTS)}')
+    texts = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in settings.items()}
+    settings = {name: DATA[name].at_home(value) for name, value in (_DEFAULTS | texts).items()}
     for name, value in settings.items():
         if not DATA[name].accepts(value):
             raise InputError(f'--{name}: {short(value)} is not allowed; allowed: {DATA[name].allowed}')

@@ -39,7 +39,10 @@ def load(
     """
     if not dataset:
         raise InputError("data.dataset: '' is no name in TensorFlow Datasets; one such as 'cifar10' is needed")
-    import tensorflow_datasets as tfds  # seconds to import
+    try:
+        import tensorflow_datasets as tfds  # seconds to import
+    except Exception as error:  # of any kind, such as where packages that it needs are of other versions
+        raise InputError(f'data.name: tensorflow_datasets cannot be imported ({first_line(error)})') from error
 
     title = f'data.dataset: {dataset!r}'
     folder = f'data_dir={path!r}, ' if path else ''

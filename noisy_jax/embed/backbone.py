@@ -1,10 +1,11 @@
 """Networks that were trained elsewhere, as functions from images to features; those of timm."""
 
+import contextlib
 import dataclasses
 import difflib
 import pathlib
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def load(name: str, weights: str = '') -> Backbone:
     try:
         import timm
         import torch
-    except ImportError as error:
+    except Exception as error:  # of any kind, such as where torch and torchvision do not fit each other
         raise InputError(f"--model: {first_line(error)}; pip install 'noisy_jax[embed]'") from error
     _check_name(name)
     try:
@@ -62,16 +63,14 @@ def load(name: str, weights: str = '') -> Backbone:
             f'--model: weights of {name} cannot be fetched ({_shown(error)}); --weights=FILE takes them from a file'
         ) from error
     device = next((kind for kind in ('cuda', 'mps') if getattr(torch, kind).is_available()), 'cpu')
-    model = model.eval().to(device)
+    with _on(device):
+        model = model.eval().to(device)
     preprocessing = timm.data.resolve_model_data_config(model)
     prepare = timm.data.create_transform(**preprocessing, is_training=False)
 
     def embed(images: Sequence[torch.Tensor]) -> np.ndarray:
-        try:
-            with torch.inference_mode():
-                return model(torch.stack(tuple(images)).to(device)).float().cpu().numpy()
-        except torch.OutOfMemoryError as error:
-            raise InputError(f'--batch: {len(images)} images are too many for the memory of the GPU') from error
+        with _on(device), torch.inference_mode():
+            return model(torch.stack(tuple(images)).to(device)).float().cpu().numpy()
 
     shape = embed([prepare(Image.new('RGB', (64, 64)))]).shape[1:]
     if len(shape) != 1:
@@ -83,6 +82,18 @@ def load(name: str, weights: str = '') -> Backbone:
         'preprocessing': preprocessing,
     }
     return Backbone(made_of, shape[0], device, prepare, embed)
+
+
+@contextlib.contextmanager
+def _on(device: str) -> Iterator[None]:
+    """InputError: the device does not serve, or its memory does not suffice."""
+    try:
+        yield
+    except RuntimeError as error:  # PyTorch's for all of that
+        said = first_line(error)
+        if 'memory' in said:
+            raise InputError(f'--batch: too many images for the memory ({said})') from error
+        raise InputError(f'--model: it does not run here, on {device} ({said})') from error
 
 
 def _check_name(name: str) -> None:

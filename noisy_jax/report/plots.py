@@ -1,6 +1,5 @@
 """plots/*.png of a run, if matplotlib is installed."""
 
-import importlib.util
 import io
 import itertools
 import warnings
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from noisy_jax import optional
 from noisy_jax.errors import one_line, shortened
 from noisy_jax.report.charts import ACCURACIES, BINS
 from noisy_jax.report.findings import Findings
@@ -28,7 +28,7 @@ def write(folder: WorkDir, findings: Findings) -> None:
     Raises:
       InputError: a file of the run is missing or broken.
     """
-    if importlib.util.find_spec('matplotlib') is None:
+    if not optional.is_usable('matplotlib.figure', 'there are no plots'):
         return
     figures = {
         'accuracy_and_loss': _accuracy_and_loss(findings),

@@ -11,7 +11,7 @@ from noisy_jax import data, losses, models
 from noisy_jax.config import Section, Setting
 from noisy_jax.data import augment
 from noisy_jax.data.settings import DATA, NOISE
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, short
 from noisy_jax.methods import CLASSIFIERS, METHODS, REPRESENTATIONS
 from noisy_jax.methods.mixing import MIXUP, MOST_MIXUP
 from noisy_jax.report.settings import SETTINGS as REPORT
@@ -215,7 +215,7 @@ def of_run(saved: Mapping[str, Any], workdir: str | os.PathLike) -> dict[str, An
     A setting that was added since, as a new method has them, has its default.
 
     Raises:
-      InputError: it has a setting that does not exist any more.
+      InputError: it has a setting that does not exist any more, or a value that none can be.
     """
     before, now = (dict(config_lib.flatten(config)) for config in (saved, default()))
     gone = sorted(before.keys() - now.keys())
@@ -224,4 +224,9 @@ def of_run(saved: Mapping[str, Any], workdir: str | os.PathLike) -> dict[str, An
             f'{workdir}: another version of noisy_jax began this run (it has the setting {gone[0]}); '
             'use another --workdir, or that version'
         )
+    known = dict(config_lib.flatten(sections()))
+    for key, value in before.items():
+        if not known[key].accepts(value):
+            found = f'{workdir}/config.json: {key}: {short(value)} is not allowed'
+            raise InputError(f'{found}; allowed: {known[key].allowed}; use another --workdir')
     return now | before

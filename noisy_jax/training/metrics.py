@@ -73,15 +73,19 @@ class MetricWriter:
             self._show()
 
     def position(self) -> int:
-        """The length of the file in bytes, to come back to with `rewind`."""
-        return self._path.stat().st_size if self._file else 0
+        """The length of the file in bytes, to come back to with `rewind`; so much of it outlasts a loss of power."""
+        if not self._file:
+            return 0
+        os.fsync(self._file.fileno())
+        return self._path.stat().st_size
 
     def rewind(self, position: int) -> None:
         """Forgets the lines written after `position`: a resumed run writes them anew."""
-        if self._file and position < self.position():
+        length = self._path.stat().st_size if self._file else 0
+        if self._file and position < length:
             os.truncate(self._path, position)
             self._shown = min(self._shown, position)
-        elif self._file and position > self.position():
+        elif self._file and position > length:
             warn_once(f'{self._path} lacks lines of this run: it was cut or removed meanwhile')
 
     def forget(self, phase: str) -> None:

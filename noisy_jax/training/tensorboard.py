@@ -1,7 +1,7 @@
 """What TensorBoard shows of a run: the metrics, and a few pictures and histograms. Needs the extra `tensorboard`."""
 
+import contextlib
 import functools
-import importlib.util
 import pathlib
 import threading
 from typing import Any
@@ -10,24 +10,27 @@ import numpy as np
 
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.pixels import visible
-from noisy_jax.errors import one_line, shortened, warn_once
+from noisy_jax.errors import first_line, one_line, shortened, warn_once
 
 _FLUSH_SECONDS = 20
 _COLUMNS, _ROWS = 8, 3  # of the images with label issues that are shown
 
 
 @functools.cache
-def _say_once(folder: pathlib.Path) -> None:
-    """A disk that is full ends the thread that writes, which would print tracebacks, and not the run."""
+def _go_on_without(folder: pathlib.Path) -> None:
+    """A full disk ends the thread that writes, which would print a traceback, but not the run."""
     before = threading.excepthook
 
-    def said(found: Any) -> None:
-        if type(found.thread).__module__.startswith('tensorboardX') and isinstance(found.exc_value, OSError):
-            warn_once(f'{folder} cannot be written ({found.exc_value.strerror}); TensorBoard shows what was before')
-        else:
-            before(found)
+    def ended(found: Any) -> None:
+        if not type(found.thread).__module__.startswith('tensorboardX'):
+            return before(found)
+        reason = getattr(found.exc_value, 'strerror', None) or first_line(found.exc_value)
+        warn_once(f'{folder} cannot be written ({reason}); TensorBoard shows what was before')
+        # In the thread that ends: who puts more in its queue than that holds would wait for ever.
+        while type(found.thread._queue.get()) is not object:  # which asks it to end
+            pass
 
-    threading.excepthook = said
+    threading.excepthook = ended
 
 
 class Board:
@@ -39,7 +42,7 @@ class Board:
     def __init__(self, folder: pathlib.Path) -> None:
         from tensorboardX import SummaryWriter  # writes in a thread of its own
 
-        _say_once(folder)
+        _go_on_without(folder)
         for written in folder.glob('events.out.tfevents.*'):
             written.unlink()
         self._writer = SummaryWriter(str(folder), flush_secs=_FLUSH_SECONDS)
@@ -80,14 +83,11 @@ class Board:
         self._writer.add_text('labels/suspects', '\n'.join(lines), 0)
 
     def close(self) -> None:
-        self._writer.close()
+        with contextlib.suppress(OSError):  # a full disk, which a warning has told
+            self._writer.close()
 
     def _image(self, tag: str, grid: np.ndarray) -> None:
         """uint8 [rows, columns, H, W, C]."""
         rows, columns, height, width, channels = grid.shape
         picture = grid.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
         self._writer.add_image(tag, visible(picture), 0, dataformats='HWC')
-
-
-def is_installed() -> bool:
-    return importlib.util.find_spec('tensorboardX') is not None
