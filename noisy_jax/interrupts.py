@@ -18,24 +18,23 @@ _cleaning: list[bool] = []  # for every block of `cleans_up`
 _undisturbed: list[bool] = []  # for every block of `undisturbed`
 
 
-@contextlib.contextmanager
-def cleans_up() -> Iterator[None]:
+def cleans_up() -> contextlib.AbstractContextManager[None]:
     """Within the block Ctrl-C and SIGTERM are exceptions, so that it can remove what it has begun to write."""
-    _cleaning.append(True)
-    try:
-        yield
-    finally:
-        _cleaning.pop()
+    return _noted(_cleaning)
+
+
+def undisturbed() -> contextlib.AbstractContextManager[None]:
+    """Within the block, which takes no time, Ctrl-C and SIGTERM do nothing: people press it twice."""
+    return _noted(_undisturbed)
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Within the block, which takes no time, Ctrl-C and SIGTERM do nothing: people press it twice."""
-    _undisturbed.append(True)
+def _noted(blocks: list[bool]) -> Iterator[None]:
+    blocks.append(True)
     try:
         yield
     finally:
-        _undisturbed.pop()
+        blocks.pop()
 
 
 @contextlib.contextmanager

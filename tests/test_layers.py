@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -49,6 +50,12 @@ def test_imports_go_down(path):
     room = _room(path)
     for imported in _imported_rooms(path) - {room}:
         assert FLOORS[imported] < FLOORS[room], f'{room} (floor {FLOORS[room]}) imports {imported}'
+
+
+def test_the_floors_are_those_that_are_written_down():
+    lines = re.findall(r'^    ([0-9]+)  (.*)$', (PACKAGE.parent / 'CONTRIBUTING.md').read_text(), re.MULTILINE)
+    written = {name: int(floor) for floor, names in lines for name in re.split('   ', names.strip())[0].split()}
+    assert written == FLOORS
 
 
 def test_only_loop_and_evaluate_jit_steps():

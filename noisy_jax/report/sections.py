@@ -134,11 +134,10 @@ def training(findings: Findings) -> str:
     if not findings.summary['phases']:
         return ''
     columns = {
-        'test_accuracy_last': 'test images',
+        'test_accuracy_last': charts.ACCURACIES['test_accuracy'],
         'test_accuracy_best': 'best epoch',
-        'valid_accuracy_last': 'held-out images, given labels',
-        'knn_accuracy': 'k-NN on embeddings',
-        'knn_agreement': 'k-NN, agreement with given labels',
+        'valid_accuracy_last': charts.ACCURACIES['valid_accuracy'],
+        **{name: charts.ACCURACIES[name] for name in ('knn_accuracy', 'knn_agreement')},
     }
     phases = findings.summary['phases']
     columns = {key: head for key, head in columns.items() if any(phase.get(key) is not None for phase in phases)}
