@@ -256,7 +256,7 @@ def _is_worse(
 
 
 def _record_accuracies(context: Context, variables: Variables, of_valid: np.ndarray | None, journal: Journal) -> None:
-    """Those of the classifier that the phase hands on."""
+    """Records the accuracies of the classifier that the phase hands on."""
     values = accuracies(context, variables, None if of_valid is None else of_valid.argmax(-1))
     journal.record |= {f'{name}_last': value for name, value in values.items()}
     journal.best('test_accuracy_best', values.get('test_accuracy'))

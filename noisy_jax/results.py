@@ -79,7 +79,7 @@ def find_label_issues(
 
 
 def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief], known: dict[str, np.ndarray]) -> Verdict:
-    """That of judges on the features `known` and by networks; the process that writes finds it, the others read it."""
+    """The verdict of judges on the features `known` and of networks; one process finds it, the others read it."""
     labelled, config = context.splits.labelled, context.config
     if is_main():
         features = {

@@ -50,7 +50,7 @@ def title(name: str) -> str:
 
 
 def judged_by(phases: Iterable[str]) -> tuple[str, ...]:
-    """Those of these phases whose outcome judges of labels use, in order."""
+    """The phases, of these, whose outcome judges of labels use, in order."""
     return tuple(phase for phase in phases if phase in ('pretrain', 'cross_fit'))
 
 

@@ -161,7 +161,7 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
 
 
 def _encoding(found: str, wanted: str) -> str:
-    """That the encoding of the file may be why a name is not the wanted one; '' where both are in ASCII."""
+    """A hint that the encoding of the file may be why a name is not the wanted one; '' where both are ASCII."""
     if found.isascii() and wanted.isascii():
         return ''
     if any('\udc80' <= letter <= '\udcff' for letter in wanted):  # bytes, as files.open_text reads them

@@ -145,7 +145,7 @@ def _find(folder: WorkDir, index: int) -> int:
 
 
 def probabilities(folder: WorkDir, labels: dict[str, np.ndarray], class_names: tuple[str, ...]) -> np.ndarray:
-    """Those of the classifier, float32 [N, C]; InputError where they are not there or not those of labels.csv."""
+    """Probabilities of the classifier, float32 [N, C]; InputError: they are not there, or not those of labels.csv."""
     found = folder.load_array('pred_probs', (len(labels['index']), len(class_names)), 'f')
     suggested = np.array(class_names)[found.argmax(1)]
     if not np.all((found >= 0) & (found <= MOST)) or not np.array_equal(suggested, labels['suggested_label']):

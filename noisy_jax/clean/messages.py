@@ -183,7 +183,7 @@ def _by_number(settings: dict[str, Any]) -> bool:
 
 
 def _one_class(changes: Changes) -> list[str]:
-    """That nothing can be trained on what is left, in a line if so; it can still be added to, or serve elsewhere."""
+    """A line where all labels that are left are of one class, so that nothing can be trained on them alone."""
     names = set(changes.new[changes.kept])
     if len(names) > 1:
         return []

@@ -70,7 +70,7 @@ def negative(labels: Collection[str]) -> str | None:
 
 
 def _names(file: pathlib.Path) -> dict[str, int]:
-    """Those of the file class_names, and their lines; in a .csv or .tsv file below a header where there is one."""
+    """The names in the file class_names, and their lines; in a .csv or .tsv file below a header where there is one."""
     _refuse_json(file)
     rows = list(records(file, labelled=False))
     while rows and not any(rows[-1][1]):

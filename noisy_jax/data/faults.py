@@ -39,5 +39,5 @@ def broken(name: object, error: Exception) -> BrokenImage:
 
 
 def too_large(name: object, most: int) -> BrokenImage:
-    """That an image has more than `most` pixels."""
+    """The error that an image has more than `most` pixels."""
     return BrokenImage(name, f'more than {most:,} pixels, which are not read')

@@ -121,7 +121,7 @@ class _Level(NamedTuple):
         return f'{self.prefix}{folder}'
 
     def holding(self) -> list[str]:
-        """Those of the folders that hold images, in folders within them too."""
+        """The folders that hold images, in folders within them too."""
         return [name for name in self.folders if _has_images(os.path.join(self.path, name))]
 
 

@@ -134,7 +134,7 @@ class Table:
 
 
 def _header(rows: int, width: int) -> bytes:
-    """Of an .npy file; NumPy pads it, so that its length is the same for any number of rows."""
+    """The header of an .npy file; NumPy pads it, so that its length is the same for any number of rows."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {'descr': '<f4', 'fortran_order': False, 'shape': (rows, width)})
     return header.getvalue()

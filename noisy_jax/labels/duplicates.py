@@ -134,7 +134,7 @@ def _contrast(image: np.ndarray) -> float:
 
 
 def _picture(image: np.ndarray) -> Image.Image:
-    """Of uint8 [H, W, C], its first three channels, or the first."""
+    """A picture of uint8 [H, W, C]: its first three channels, or the first."""
     return Image.fromarray(image[..., :3] if image.shape[-1] >= 3 else image[..., 0])
 
 

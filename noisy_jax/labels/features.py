@@ -12,18 +12,18 @@ _COMPONENTS = 128  # more helped no list
 
 
 class Features:
-    """Those of N images that saw no label.
+    """Features of N images that saw no label.
 
     Attributes:
       components: float32 [N, <= 128], as `reduce` has them.
     """
 
     def __init__(self, rows: np.ndarray, seed: int) -> None:
-        """Of features [N, D]; the seed is that of the principal components."""
+        """From features [N, D]; the seed is that of the principal components."""
         self.components = reduce(rows, seed)
 
     def take(self, rows: np.ndarray) -> 'Features':
-        """Those of the images at these rows, which are in order; neighbours are found anew."""
+        """The features of the images at these rows, which are in order; neighbours are found anew."""
         if len(rows) == len(self.components):
             return self
         part = copy.copy(self)

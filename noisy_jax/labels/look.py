@@ -26,7 +26,7 @@ class Look:
     """What the labelled images and the test images show; each part is computed once, when it is asked for."""
 
     def __init__(self, folder: WorkDir, images: Any, test_images: Any | None = None, *, seed: int = 0) -> None:
-        """Of uint8 images [N, H, W, C], which are read in blocks; the folder keeps which are copies."""
+        """`images` are uint8 [N, H, W, C] and read in blocks; the folder keeps which are copies."""
         self._folder, self._seed = folder, seed
         self._sets = [each for each in (images, test_images) if each is not None]
 
@@ -37,12 +37,12 @@ class Look:
 
     @functools.cached_property
     def features(self) -> Features:
-        """The same, as judges compare them."""
+        """The classical features as judges compare them."""
         return Features(self.rows, self._seed)
 
     @functools.cached_property
     def duplicates(self) -> Duplicates:
-        """Those among the labelled images, and the test images after them."""
+        """Duplicates among the labelled images, and the test images after them."""
         return duplicates.find(*self._sets, seed=self._seed)
 
     @functools.cached_property

@@ -52,6 +52,6 @@ def find(probabilities: np.ndarray, labels: np.ndarray) -> list[Overlap]:
 
 
 def _ambiguous(pair: np.ndarray, belongs: np.ndarray) -> np.ndarray:
-    """Of the rows that belong to two classes, those with the largest smaller probability [N, 2] of both."""
+    """The rows of two classes that are least clear: their smaller probability, of `pair` [N, 2], is the largest."""
     rows = np.flatnonzero(belongs)
     return rows[np.argsort(-pair[rows].min(1), kind='stable')][:_SHOWN]

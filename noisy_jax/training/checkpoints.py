@@ -174,7 +174,7 @@ class Checkpoints:
         return f'remove {self.folder / str(self.step)} to go on from checkpoint {before[-1]}' if before else _AGAIN
 
     def _unread(self, which: str, error: Exception, again: str = _AGAIN) -> InputError:
-        """The same after an error."""
+        """The error of a folder or checkpoint that cannot be read, by what went wrong."""
         number = _errno(error)
         # tensorstore goes on with all that it was asked for
         reason = first_line(error).partition(' [')[0] if number is None else os.strerror(number)

@@ -134,7 +134,7 @@ class Progress:
         return f'{math.ceil(done + self._steps / self._steps_per_epoch)}/{total}'
 
     def _seconds_left(self) -> tuple[float, float]:
-        """Of the phase and of the run: the rest after the last epoch, less the time since."""
+        """Seconds left of the phase and of the run, counted from the end of the last epoch."""
         passed = time.monotonic() - self._since if self._since else 0.0
         of_phase, of_all = (max(seconds - passed, 0.0) for seconds in self._time_left.seconds())
         return of_phase, of_all

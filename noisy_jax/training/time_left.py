@@ -68,7 +68,7 @@ class TimeLeft:
         return self._of_all.work > 0
 
     def seconds(self) -> tuple[float, float]:
-        """Of the phase, of all."""
+        """Seconds left of the phase, and of all phases."""
         here = self._work_left(self._phase) * (self._of_phase.per_work or self._of_all.per_work)
         later = sum(self._work_left(phase) for phase in self._plan if phase != self._phase) * self._of_all.per_work
         begun = self._done.keys()
@@ -76,13 +76,13 @@ class TimeLeft:
         return here, here + later + coming * sum(self._besides) / max(len(self._besides), 1)
 
     def epochs(self) -> tuple[float, int]:
-        """Done, and all, of the phase."""
+        """Epochs of the phase that are done, and all of them."""
         stages = self._plan[self._phase]
         done = sum(self._done.get((self._phase, stage), 0.0) for stage in stages)
         return done, sum(work.epochs for work in stages.values())
 
     def share_done(self, more: float = 0.0) -> float:
-        """Of the phase's work, with `more` epochs of the stage; 0 to 1."""
+        """The share of the phase's work that is done, with `more` epochs of the stage; 0 to 1."""
         stages = self._plan[self._phase]
         whole = sum(work.epochs * work.cost for work in stages.values())
         return 1 - (self._work_left(self._phase) - more * stages[self._stage].cost) / whole

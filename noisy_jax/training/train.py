@@ -18,7 +18,7 @@ class Watch(Protocol):
     stop_when: Callable[[Values], bool] | None
 
     def memory(self, variables: Variables, stage: Stage, *, is_first: bool) -> Memory:
-        """Of a stage that starts from `variables`, the first of its phase or a later one."""
+        """The memory of a stage that starts from `variables`; it may be the first of its phase."""
 
     def __call__(self, state: TrainState, epoch: int) -> tuple[TrainState, Values]: ...
 

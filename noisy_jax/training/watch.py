@@ -106,7 +106,7 @@ class ClassifierWatch:
         return (_keep(state, classes) if behind < 0 else state), behind
 
     def _single(self, variables: Variables) -> Variables:
-        """Of one network, or of two as they are evaluated."""
+        """The variables of one network, or of two as they are evaluated."""
         return unstack(variables) if self._networks == 2 else variables
 
 
