@@ -52,8 +52,8 @@ def write_all(folder: pathlib.Path, contents: Mapping[str, bytes]) -> None:
 
 
 def own(path: pathlib.Path) -> None:
-    """Takes a file that is to be changed in place apart from its other hard links, such as those of a snapshot."""
-    if path.stat().st_nlink > 1:
+    """Takes a file that is to be changed in place apart from others by links, such as those of a snapshot."""
+    if path.is_symlink() or path.stat().st_nlink > 1:
         copy = path.with_name(f'.{path.name}.own')
         try:
             shutil.copyfile(path, copy)
@@ -90,8 +90,9 @@ def sync(path: pathlib.Path) -> None:
     if not path.is_dir():
         return _sync(path)
     for place, _, names in os.walk(path):
-        for name in names:
-            _sync(os.path.join(place, name))
+        for file in (os.path.join(place, name) for name in names):
+            if not os.path.islink(file):  # a user's
+                _sync(file)
         with contextlib.suppress(OSError):  # some file systems sync no folders
             _sync(place)
 

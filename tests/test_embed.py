@@ -205,6 +205,19 @@ def test_rows_of_images_that_changed_their_place_are_made_anew(tmp_path):
     np.testing.assert_array_equal(np.load(out), expected(path, data.load_unread(path).id))
 
 
+def test_rows_of_images_that_were_replaced_are_made_anew(tmp_path):
+    """By a better scan of the same name."""
+    path, out = folder(tmp_path / 'photos'), tmp_path / 'features.npy'
+    with pytest.raises(Killed):
+        command.embed(path, str(out), Network(4, kill), batch=4)
+    ids = data.load_unread(path).id
+    Image.fromarray(np.full((20, 20, 3), 70, np.uint8)).save(pathlib.Path(path, ids[5]))
+    network = Network()
+    command.embed(path, str(out), network, batch=4)
+    assert sum(network.sizes) == len(ids) - 4, 'the first batch is kept'
+    np.testing.assert_array_equal(np.load(out), expected(path, ids))
+
+
 def test_a_stopped_command_of_other_features_is_refused(tmp_path):
     path, out = folder(tmp_path / 'photos'), tmp_path / 'features.npy'
     with pytest.raises(Killed):

@@ -55,11 +55,12 @@ def test_a_phase_that_begins_anew_leaves_the_lines_of_later_ones(tmp_path):
     assert [line['phase'] for line in lines] == ['pretrain', 'select', 'classify_2', 'classify']
 
 
-def test_a_snapshot_by_hard_links_stays(tmp_path):
+@pytest.mark.parametrize('link', [os.link, lambda file, copy: (file.rename(copy), file.symlink_to(copy))])
+def test_a_snapshot_by_links_stays(tmp_path, link):
     folder = WorkDir(tmp_path)
     line = json.dumps({'phase': 'classify', 'stage': 'all', 'epoch': 1, 'step': 4, 'loss': 0.5}) + '\n'
     folder.metrics.write_text(line)
-    os.link(folder.metrics, tmp_path / 'snapshot')
+    link(folder.metrics, tmp_path / 'snapshot')
     metrics.check(folder)
     writer = MetricWriter(folder.metrics)
     writer.write(phase='classify', stage='all', epoch=2, step=8, loss=0.4)

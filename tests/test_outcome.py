@@ -193,16 +193,17 @@ def test_a_checkpoint_goes_when_the_next_one_stands_on_the_disk(tmp_path, monkey
     synced, real = [], files.sync
 
     def sync(folder):
-        synced.append(sorted(int(path.name) for path in folder.iterdir()))
+        synced.append(sorted(int(path.name) for path in folder.iterdir() if path.name != 'best'))
         real(folder)
 
     monkeypatch.setattr(files, 'sync', sync)
     checkpoints = Checkpoints(tmp_path / 'base')
+    (tmp_path / 'base/best').symlink_to('1')  # as people have them; it will lead nowhere
     for step in (1, 2, 3):
         checkpoints.save(step, _state(), {'stage': 'all'})
     checkpoints.wait()
     assert synced == [[1], [1, 2], [2, 3]]
-    assert [path.name for path in (tmp_path / 'base').iterdir()] == ['3']
+    assert {path.name for path in (tmp_path / 'base').iterdir()} == {'3', 'best'}
     checkpoints.save(4, _state(), {'stage': 'all'})
     checkpoints._manager.wait_until_finished()
     for path in (tmp_path / 'base/4/meta').glob('*'):

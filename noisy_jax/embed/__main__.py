@@ -82,15 +82,16 @@ def embed(images: str, out: str, load: Callable[[], Backbone], batch: int = 32) 
 
 
 def _embed(dataset: Dataset, out: str, network: Backbone, batch: int, check_held: Callable[[], None]) -> None:
-    pixels, made_of = dataset.image, network.made_of
+    pixels, made_of, sizes = dataset.image, network.made_of, []
     if isinstance(pixels, lazy.Files):
+        sizes = [_size(pixels.name(row)) for row in range(len(pixels))]
         pixels, levels = pixels.with_levels()
         if levels:
             print(levels, file=sys.stderr)
             made_of = made_of | {'levels': levels}
     ids = dataset.id.tolist()
     check_held()
-    table = Table(pathlib.Path(out), ids, made_of, network.width, batch)
+    table = Table(pathlib.Path(out), ids, made_of, network.width, batch, sizes)
     resumed = f', resumed after {table.done}' if table.done else ''
     print(f'{len(ids)} images, {network.width} features each, on {network.device}{resumed}', file=sys.stderr)
     batches = [np.arange(start, min(start + batch, len(ids))) for start in range(table.done, len(ids), batch)]
@@ -106,6 +107,11 @@ def _embed(dataset: Dataset, out: str, network: Backbone, batch: int, check_held
     check_held()
     table.finish()
     print(f'{out}: float32 [{len(ids)}, {network.width}]; --config.data.embeddings={out} takes it')
+
+
+def _size(file: str) -> int:
+    """Bytes of a file; 0 of one that is not there, which is told when it is read."""
+    return os.path.getsize(file) if os.path.isfile(file) else 0
 
 
 if __name__ == '__main__':

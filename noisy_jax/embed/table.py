@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,20 @@ class Table:
       done: how many rows are there.
     """
 
-    def __init__(self, file: pathlib.Path, ids: Sequence[str], made_of: dict[str, Any], width: int, batch: int) -> None:
+    def __init__(
+        self,
+        file: pathlib.Path,
+        ids: Sequence[str],
+        made_of: dict[str, Any],
+        width: int,
+        batch: int,
+        sizes: Sequence[int] = (),
+    ) -> None:
         """Begins the file, or resumes it.
 
-        Rows up to the first that has another id now are kept: where a broken image was removed, those before it. Of a
-        batch that a kill has cut none is kept, so that each image goes through the network beside the same others.
+        Rows up to the first whose image has another id or size now are kept, such as those before a broken image that
+        was removed. Of a batch that a kill has cut none is kept, so that each image goes through the network beside the
+        same others.
 
         Args:
           file: NAME.
@@ -37,12 +46,13 @@ class Table:
           made_of: what the features depend on besides the image, as JSON has it.
           width: D.
           batch: rows that are appended at a time.
+          sizes: bytes of the files of the images [N], where they are files.
 
         Raises:
           InputError: the files there are of other features or of another kind, or the disk refuses.
         """
         self._file, self._part, self._row_bytes, self._rows = file, files.partial(file), 4 * width, len(ids)
-        state = json.loads(json.dumps(made_of | {'features': width})) | {'ids': list(ids)}
+        state = json.loads(json.dumps(made_of | {'features': width})) | {'ids': list(ids), 'sizes': list(sizes)}
         header = _header(len(ids), width)
         self._begin, self.done = len(header), 0
         try:
@@ -50,10 +60,11 @@ class Table:
             if before and before != state and not self._part.exists():
                 raise InputError(f'--out: {origin(file)} is there already, of other features; move or remove it')
             if self._part.exists():
-                files.own(self._part)
                 self._refuse_other(before, state)
                 self._check_begin(header)
-                same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before['ids'], ids, strict=False))
+                files.own(self._part)
+                pairs = zip(_images(before), _images(state), strict=False)
+                same = itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)
                 there = (self._part.stat().st_size - self._begin) // self._row_bytes
                 self.done = min(max(there, 0), len(list(same))) // batch * batch
                 if self.done and self._has_hole(self.done - batch):
@@ -103,12 +114,12 @@ class Table:
         place = origin(self._file)
         if not place.exists():
             return {}
-        return forms.read(place, {'ids': [str]}, 'choose another name for --out')
+        return forms.read(place, {'ids': [str], 'sizes?': [int]}, 'choose another name for --out')
 
     def _refuse_other(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         if not before:
             raise InputError(f'--out: {self._part} is there without {origin(self._file).name}; remove it')
-        for name in sorted((before.keys() | now.keys()) - {'ids'}):
+        for name in sorted((before.keys() | now.keys()) - {'ids', 'sizes'}):
             if before.get(name) != now.get(name):
                 raise InputError(
                     f'--out: {self._part} was begun with {name} {before.get(name)!r}, now it is {now.get(name)!r}; '
@@ -131,6 +142,11 @@ class Table:
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f'--out: {self._file} cannot be written ({error.strerror})')
+
+
+def _images(state: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """What is known of each image: its id, and the size of its file, 0 where it is none."""
+    return itertools.zip_longest(state['ids'], state.get('sizes', ()), fillvalue=0)
 
 
 def _header(rows: int, width: int) -> bytes:
