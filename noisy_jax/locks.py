@@ -38,6 +38,7 @@ def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[Callabl
     Raises:
       InputError: another process holds the lock, or the file cannot be made.
     """
+    lock = lock.absolute()  # also where the current folder is renamed
     with files.folders(lock.parent, field):
         try:
             file = _locked(lock)

@@ -97,6 +97,19 @@ def test_a_relative_path_of_data_means_the_place_where_the_run_began(tmp_path, m
     refused(lambda: folder.claim(other, meant=claim.meant(folder)), "data.path was 'photos'")
 
 
+@pytest.mark.parametrize('name', ['labels.csv', 'data.npz'])
+def test_a_copied_project_has_its_own_data(photos, tmp_path, name):
+    """Also where that is a list in the folder of its images, or one file of arrays."""
+    folder, first = WorkDir(tmp_path / 'run'), sorted(path.name for path in photos.rglob('*.png'))[0]
+    (photos / name).touch()
+    noted = {'id': [f'cat/{first}'], 'mark': None}
+    folder.save_json(
+        'labels/images', {'version': 1, 'classes': ['cat'], 'train': noted, 'unlabelled': noted, 'test': None}
+    )
+    assert outside.holds(str(photos / name), folder)
+    assert not outside.holds(str(tmp_path / 'elsewhere' / name), folder)
+
+
 def test_a_description_that_was_damaged_is_written_anew(tmp_path):
     """As its error advises: rerun the command."""
     work = tmp_path / 'run'

@@ -932,6 +932,30 @@ def test_an_image_is_not_written_over(tmp_path, capsys, name):
     assert clean_all(work, tmp_path / 'new.csv', '--mode=csv', '--write') == 0
 
 
+@pytest.mark.parametrize('where', ['in the data', 'beside it', 'relative'])
+def test_lists_are_found_again_with_their_images(tmp_path, capsys, monkeypatch, where):
+    """That moved, or, relative to where the run began, are seen from elsewhere."""
+    (tmp_path / 'old').mkdir()
+    monkeypatch.chdir(tmp_path / 'old')
+    root, work = listed_work(tmp_path / 'old', [('a.png', 'top'), ('b.png', 'hat')])
+    listed = root / 'train.csv'
+    if where != 'in the data':
+        listed = listed.rename(tmp_path / 'old/train.csv')
+    config = WorkDir(work).load_config()
+    config.data.list = 'train.csv' if where == 'relative' else str(listed)
+    config.data.path = 'shop' if where == 'relative' else str(root)
+    WorkDir(work).save_json('config', config.to_dict())
+    WorkDir(work).save_json('data', WorkDir(work).load_json('data') | {'place': str(root)})
+    options = ['--write']
+    if where != 'relative':
+        (tmp_path / 'old').rename(tmp_path / 'new')
+        options.append(f'--data={tmp_path / "new/shop"}')
+    work = pathlib.Path(str(work).replace('old', 'new')) if where != 'relative' else work
+    monkeypatch.chdir(tmp_path)
+    assert clean_all(work, tmp_path / 'copy', *options) == 0, capsys.readouterr().err
+    assert (tmp_path / 'copy/a.png').exists()
+
+
 def test_an_image_in_two_lists(tmp_path, capsys):
     (tmp_path / 'test.csv').write_text('./a.png,top\n')
     root, work = listed_work(tmp_path, [('a.png', 'top'), ('b.png', 'hat')], test_list=str(tmp_path / 'test.csv'))

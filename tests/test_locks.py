@@ -44,6 +44,16 @@ def test_a_folder_that_may_not_be_looked_into_was_not_moved(tmp_path, monkeypatc
         monkeypatch.undo()
 
 
+def test_the_current_folder_is_renamed(tmp_path, monkeypatch):
+    """What is written by its whole path would go into a folder made anew."""
+    (tmp_path / 'project').mkdir()
+    monkeypatch.chdir(tmp_path / 'project')
+    with _lock(pathlib.Path('run')) as check:
+        check()
+        (tmp_path / 'project').rename(tmp_path / 'renamed')
+        refused(check, 'workdir: run', 'was moved or removed')
+
+
 def test_what_fails_leaves_neither_lock_nor_folder(tmp_path):
     with pytest.raises(KeyboardInterrupt), _lock(tmp_path / 'a/run'):
         raise KeyboardInterrupt

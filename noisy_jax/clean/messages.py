@@ -58,6 +58,8 @@ class Request:
         if not now and place and os.path.exists(place) and not outside.holds(config.data.path, folder):
             now = place  # a relative path, seen from elsewhere
         settings = config.data.to_dict() | {'path': _path(now, config.data)}
+        if settings['list'] and settings['path'] and place:
+            settings |= filelist.found_again(settings, config.data.path, place)
         unlabelled, noted = data.get('unlabelled', 0), identity.recorded(folder)
         return cls(options, settings, config.noise.kind, issues, tuple(data['classes']), unlabelled, noted)
 

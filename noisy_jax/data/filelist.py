@@ -164,6 +164,31 @@ def _listing(folder: str) -> dict[str, int]:
     return {entry.name: _LINK if entry.is_symlink() else _UNSEEN for entry in found}
 
 
+def found_again(settings: dict[str, Any], began: str, place: str) -> dict[str, str]:
+    """The lists among `settings` that are not there any more, by the places where they are now.
+
+    Those lay in or beside the data, and moved with it, or are relative to where the run began.
+
+    Args:
+      settings: config.data, with the path where the data is now.
+      began: data.path as the run was given it.
+      place: where that was.
+    """
+    root, before, found = pathlib.Path(settings['path']), place, {}
+    for field in _FILES:
+        name = settings[field]
+        if not name or os.path.isfile(name) or (root / name).is_file():
+            continue
+        if os.path.isabs(name):
+            places = [root / os.path.relpath(name, before), root / os.path.basename(name)]
+        else:  # up from the data to the folder that the run began in
+            upwards = [os.pardir] * len(pathlib.Path(began).parts)
+            places = [] if os.pardir in began else [pathlib.Path(place, *upwards, name)]
+        if there := [file for file in places if file.is_file()]:
+            found[field] = str(there[0])
+    return found
+
+
 def _files(path: str, lists: dict[str, Any]) -> tuple[pathlib.Path, dict[str, pathlib.Path]]:
     """The folder that paths are relative to, and the files of those of `lists` that are set, and of the list."""
     root, names = pathlib.Path(path), {field: lists[field] for field in _FILES}

@@ -51,6 +51,10 @@ def check_of_run(path: str | os.PathLike, folder: WorkDir, field: str) -> None:
 
 def holds(place: str, folder: WorkDir) -> bool:
     """Whether it looks as the data of the run in `folder`, or a copy of it, by the first image."""
+    if os.path.isfile(place):  # a list in the folder of its images, or arrays
+        if place.lower().endswith('.npz'):
+            return True
+        place = os.path.dirname(place)
     noted = identity.recorded(folder)
     names = [*(noted['train']['id'][:1] if noted else ()), 'images.npy']
     return any(os.path.lexists(os.path.join(place, name)) for name in names)

@@ -25,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from noisy_jax import cli, spreadsheet
-from noisy_jax.data import pictures
+from noisy_jax.data import outside, pictures
 from noisy_jax.data.decoding import TooDeep, decode, decoded_shape, warn_of_crop
 from noisy_jax.data.depth import Levels
 from noisy_jax.data.rows import spread
@@ -87,7 +87,13 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
 
     classifier = TrainedClassifier.of_run(workdir)
     # A folder that the run was given may be one of another machine, or of where the run began.
-    compiling.keep_compiled('off' if classifier.config.compile_cache == 'off' else 'auto')
+    cache = 'off' if classifier.config.compile_cache == 'off' else 'auto'
+    if place := compiling.place_of(cache):
+        try:
+            outside.check_of_run(place, WorkDir.of_run(workdir), 'XDG_CACHE_HOME')
+        except InputError:
+            cache = 'off'
+    compiling.keep_compiled(cache)
     if classifier.image_shape[-1] not in (1, 3):
         raise InputError(f'{workdir}: images of {classifier.image_shape[-1]} channels; files have 1 (grey) or 3')
     _warn_of_crop(classifier, files)
