@@ -91,7 +91,7 @@ def sync(path: pathlib.Path) -> None:
         return _sync(path)
     for place, _, names in os.walk(path):
         for file in (os.path.join(place, name) for name in names):
-            if not os.path.islink(file):  # a user's
+            if os.path.isfile(file):
                 _sync(file)
         with contextlib.suppress(OSError):  # some file systems sync no folders
             _sync(place)

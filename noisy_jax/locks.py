@@ -54,7 +54,9 @@ def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[Callabl
 
         def is_held() -> bool:
             try:  # somebody may have removed the lock; not all file systems keep numbers
-                return lock.read_bytes() == said if lock.exists() else lock.parent.stat().st_ino == number
+                if lock.exists():  # a copy on another disk is another one
+                    return lock.read_bytes() == said and lock.stat().st_dev == os.fstat(file.fileno()).st_dev
+                return lock.parent.stat().st_ino == number
             except (FileNotFoundError, NotADirectoryError):
                 return False
             except OSError:  # such as a permission that was taken back

@@ -30,29 +30,38 @@ def test_an_epoch_that_was_stopped_has_the_bits_of_a_whole_one(stopped_after):
     assert whole.values()['loss'] == pytest.approx(losses.astype(np.float64).mean(), rel=1e-12)
 
 
-def test_lines_that_are_missing_are_said(tmp_path):
-    errors._warn_once.cache_clear()
+def _lines(folder):
+    lines = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    return [(line['phase'], line['epoch']) for line in lines]
+
+
+def test_a_resumed_phase_writes_what_came_after_its_checkpoint_anew(tmp_path):
+    errors.warn_anew()
     writer = MetricWriter(tmp_path / 'metrics.jsonl')
-    for epoch in (1, 2):
+    for epoch in (1, 2, 3):
         writer.write(phase='base', stage='all', epoch=epoch, step=epoch, loss=1.0)
-    whole = writer.position()
-    writer.rewind(whole)
-    writer.rewind(whole // 2)
-    assert writer.position() == whole // 2
+    assert writer.lines_of('base') == 3
+    assert writer.lines_of('base', within=2 * (tmp_path / 'metrics.jsonl').stat().st_size // 3) == 2
+    writer.keep('base', 3)
+    writer.keep('base', 1)
+    assert _lines(tmp_path) == [('base', 1)]
+    writer.write(phase='base', stage='all', epoch=2, step=2, loss=1.0)
+    assert _lines(tmp_path) == [('base', 1), ('base', 2)]
     with pytest.warns(UserWarning, match=r'metrics\.jsonl lacks lines of this run'):
-        writer.rewind(whole)
+        writer.keep('base', 3)
     writer.close()
 
 
-def test_a_phase_that_begins_anew_leaves_the_lines_of_later_ones(tmp_path):
+def test_a_phase_that_is_run_again_leaves_the_lines_of_later_ones(tmp_path):
+    """Also those that a later phase, which was stopped, comes back to."""
     writer = MetricWriter(tmp_path / 'metrics.jsonl')
-    for phase in ('pretrain', 'classify', 'select', 'classify_2'):
-        writer.write(phase=phase, stage='all', epoch=1, step=1, loss=1.0)
-    writer.forget('classify')
-    writer.write(phase='classify', stage='all', epoch=1, step=1, loss=2.0)
+    for phase, epoch in (('pretrain', 1), ('classify', 1), ('classify', 2), ('classify_2', 1)):
+        writer.write(phase=phase, stage='all', epoch=epoch, step=1, loss=1.0)
+    writer.keep('pretrain', 0)
+    writer.write(phase='pretrain', stage='all', epoch=1, step=1, loss=2.0)
+    writer.keep('classify', 1)
     writer.close()
-    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
-    assert [line['phase'] for line in lines] == ['pretrain', 'select', 'classify_2', 'classify']
+    assert _lines(tmp_path) == [('classify', 1), ('classify_2', 1), ('pretrain', 1)]
 
 
 @pytest.mark.parametrize('link', [os.link, lambda file, copy: (file.rename(copy), file.symlink_to(copy))])

@@ -28,7 +28,7 @@ from noisy_jax.workdir import WorkDir
 
 TRAIN = Dataset(np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1]), ('a', 'b'))
 SPLITS = types.SimpleNamespace(train=TRAIN, labelled=TRAIN, valid=None)
-METRICS = types.SimpleNamespace(position=lambda: 0, forget=lambda phase: None, rewind=lambda position: None)
+METRICS = types.SimpleNamespace(lines_of=lambda *_: 0, keep=lambda phase, count: None)
 SUMMARY = {'seconds': 1.0, 'images_per_second': None}
 SESSION = types.SimpleNamespace(metrics=METRICS, seed=0)
 
@@ -154,7 +154,7 @@ def test_want_of_memory_is_no_damage(work, monkeypatch):
         work[1].checkpoints.restore_outcome()
 
 
-@pytest.mark.parametrize('meta', [{'stages_done': 'all'}, {'complete': 1}, {'record': []}, {'metrics_position': 'x'}])
+@pytest.mark.parametrize('meta', [{'stages_done': 'all'}, {'complete': 1}, {'record': []}, {'metrics_lines': 'x'}])
 def test_a_meta_of_another_form_is_named(work, meta):
     checkpoints = work[1].checkpoints
     checkpoints.save_outcome(3, _weights(), meta)
@@ -193,7 +193,7 @@ def test_a_checkpoint_goes_when_the_next_one_stands_on_the_disk(tmp_path, monkey
     synced, real = [], files.sync
 
     def sync(folder):
-        synced.append(sorted(int(path.name) for path in folder.iterdir() if path.name != 'best'))
+        synced.append(sorted(int(path.name) for path in folder.parent.iterdir() if path.name != 'best'))
         real(folder)
 
     monkeypatch.setattr(files, 'sync', sync)
@@ -216,7 +216,7 @@ def test_a_checkpoint_goes_when_the_next_one_stands_on_the_disk(tmp_path, monkey
     )
     shutil.rmtree(tmp_path / 'base/4')
     assert Checkpoints(tmp_path / 'base').step == 3
-    checkpoints.close()
+    checkpoints._manager.close()
 
 
 def test_one_without_a_digest_is_taken(work, monkeypatch):

@@ -109,7 +109,8 @@ def _pack(folder: pathlib.Path, settings: dict[str, Any], check_held: Callable[[
         for prefix, dataset in splits.items():
             _write_images(folder, f'{prefix}images', dataset, settings['image_size'], state, note)
         array_files.save_labels(folder, splits, like=settings['path'] if settings['name'] == 'arrays' else '')
-        files.sync(folder)
+        for array in folder.glob('*.npy'):
+            files.sync(array)
         note(state | {'complete': True})
     except OSError as error:
         raise InputError(

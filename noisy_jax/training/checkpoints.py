@@ -33,6 +33,7 @@ _META = {
     'stage?': (str, None),
     'stages_done?': [str],
     'record?': {'seconds': float, 'images': int, 'image_seconds': float},
+    'metrics_lines?': int,
     'metrics_position?': int,
 }
 
@@ -129,7 +130,7 @@ class Checkpoints:
         """
         self._manager.wait_until_finished()
         if not self._is_settled and is_main():
-            files.sync(self.folder)
+            files.sync(self.folder / str(self.step))
         for step in () if self._is_settled else self._before:
             self._manager.delete(step)
         self._is_settled = True

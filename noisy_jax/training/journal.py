@@ -32,10 +32,8 @@ class Journal:
         self._epoch: dict[str, Any] | None = meta.get('epoch')
         self._offset = 0  # steps of the stages before this one
         self._start = time.monotonic() - self.record['seconds']
-        if 'metrics_position' in meta:
-            session.metrics.rewind(meta['metrics_position'])
-        else:
-            session.metrics.forget(self.name)
+        before = meta.get('metrics_position', 0)  # bytes, as an earlier version has it
+        session.metrics.keep(self.name, meta.get('metrics_lines') or session.metrics.lines_of(self.name, before))
 
     def seed(self, stage: str) -> int:
         """The random seed of a stage, for its shuffling and its keys; a function of the run's seed."""
@@ -99,7 +97,7 @@ class Journal:
             'stage': stage,
             'stages_done': list(self.stages_done),
             'record': copy.deepcopy(self.record),
-            'metrics_position': self.session.metrics.position(),
+            'metrics_lines': self.session.metrics.lines_of(self.name),
         }
 
     def best(self, name: str, value: float | None) -> None:

@@ -72,33 +72,32 @@ class MetricWriter:
                 self._file.flush()
             self._show()
 
-    def position(self) -> int:
-        """The length of the file in bytes, to come back to with `rewind`; so much of it outlasts a loss of power."""
+    def lines_of(self, phase: str, within: int | None = None) -> int:
+        """How many lines a phase has, `within` so many bytes; `keep` comes back to them, also after a loss of power."""
         if not self._file:
             return 0
         os.fsync(self._file.fileno())
-        return self._path.stat().st_size
+        return sum(_is_of(phase, line) for line in self._path.read_bytes()[:within].splitlines())
 
-    def rewind(self, position: int) -> None:
-        """Forgets the lines written after `position`: a resumed run writes them anew."""
-        length = self._path.stat().st_size if self._file else 0
-        if self._file and position < length:
-            os.truncate(self._path, position)
-            self._shown = min(self._shown, position)
-        elif self._file and position > length:
-            warn_once(f'{self._path} lacks lines of this run: it was cut or removed meanwhile')
+    def keep(self, phase: str, count: int) -> None:
+        """Forgets the lines of a phase after the first `count`: a resumed run writes them anew.
 
-    def forget(self, phase: str) -> None:
-        """Removes the lines of a phase, which begins anew; those of later phases, if they are finished, stay."""
+        Those of later phases stay, which are there where a phase is run again.
+        """
         if not self._file:
             return
-        lines = self._path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if f'"phase": "{phase}"'.encode() not in line]
+        lines, kept, found = self._path.read_bytes().splitlines(keepends=True), [], 0
+        for line in lines:
+            found += _is_of(phase, line)
+            if not _is_of(phase, line) or found <= count:
+                kept.append(line)
+        if found < count:
+            warn_once(f'{self._path} lacks lines of this run: it was cut or removed meanwhile')
         if len(kept) < len(lines):
             self._file.close()
             files.write(self._path, b''.join(kept))
-            self._shown = min(self._shown, self._path.stat().st_size)
             self._file = self._path.open('a', encoding='utf-8')
+            self._shown = min(self._shown, self._path.stat().st_size)
 
     def close(self) -> None:
         if self._file:
@@ -106,10 +105,14 @@ class MetricWriter:
             self._file.close()
 
     def _show(self) -> None:
-        """What is new to the board: at first all that an earlier process has left, after its `rewind`."""
+        """What is new to the board: at first all that an earlier process has left, after `keep`."""
         if self.board:
             with self._path.open('rb') as lines:
                 lines.seek(self._shown)
                 for line in lines:
                     self.board.scalars(json.loads(line))
                 self._shown = lines.tell()
+
+
+def _is_of(phase: str, line: bytes) -> bool:
+    return f'"phase": "{phase}"'.encode() in line
