@@ -121,9 +121,18 @@ def meant(folder: WorkDir) -> Callable[[str, Any], Any]:
         if key == 'data.path' and place and value == began:
             value = place
         is_place = key in paths and isinstance(value, str) and value
-        return os.path.realpath(os.path.expanduser(value)) if is_place else value
+        return _place(os.path.expanduser(value)) if is_place else value
 
     return meaning
+
+
+def _place(path: str) -> str | tuple[int, int]:
+    """What is the same for all names of a file or folder, also where a disk takes them in any case."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
 
 
 def _described(folder: WorkDir) -> dict[str, Any]:

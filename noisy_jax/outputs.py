@@ -103,7 +103,8 @@ def _new(path: str | os.PathLike, make: Callable[[pathlib.Path], Made]) -> Itera
                     with undisturbed():
                         if is_same():
                             shutil.rmtree(part, ignore_errors=True)
-                            part.unlink(missing_ok=True)
+                            with contextlib.suppress(OSError):  # what cannot be removed hides no error
+                                part.unlink()
         except OSError as error:
             raise InputError(f'--out: {path} cannot be written ({error})') from error
 

@@ -126,7 +126,8 @@ class WorkDir:
         before, now = (dict(flatten(values)) for values in (self.load_config(), from_json(config)))
         before = dict(defaults or {}) | before
         values = {key: (before.get(key), now.get(key)) for key in sorted(before.keys() | now.keys())}
-        differing = [key for key, (one, other) in values.items() if meant(key, one) != meant(key, other)]
+        different = {key: pair for key, pair in values.items() if pair[0] != pair[1]}
+        differing = [key for key, (one, other) in different.items() if meant(key, one) != meant(key, other)]
         keys = [key for key in differing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in may_differ)]
         if keys:
             differences = some([f'{key} was {before.get(key)!r}, is {now.get(key)!r}' for key in keys], 5)

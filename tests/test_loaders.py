@@ -954,6 +954,15 @@ def test_tfds_trains_on_the_labels_that_people_gave(tmp_path):
     refused(lambda: _load_tfds(tmp_path, label_key='worst'), "'toy'", "'worst'", 'worse_label (ClassLabel)')
 
 
+def test_tfds_of_coarser_labels_is_refused(tmp_path):
+    """As cifar100_n has them beside the labels."""
+    import tensorflow_datasets as tfds
+
+    train = [{**example, 'coarse_label': 0} for example in _examples(6)]
+    _prepare(tmp_path, {'train': train}, _features(coarse_label=tfds.features.ClassLabel(num_classes=2)))
+    refused(lambda: _load_tfds(tmp_path, label_key='coarse_label'), 'data.label_key', '2 classes', 'label 3')
+
+
 def _label(feature):
     import tensorflow_datasets as tfds
 

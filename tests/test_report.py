@@ -420,6 +420,15 @@ def test_plots(tmp_path):
             assert np.asarray(image.convert('L')).std() > 5, f'{name} is not empty'
 
 
+def test_plots_are_drawn_whatever_a_person_has_set(tmp_path):
+    matplotlib = pytest.importorskip('matplotlib', reason='plots need matplotlib')
+    folder = run_of(tmp_path / 'work', names=('cat', 'dog'), images=60)
+    with matplotlib.rc_context({'text.usetex': True, 'font.size': 40.0}):  # as in matplotlibrc; no TeX is there
+        plots.write(WorkDir.of_run(folder), Findings.load(WorkDir.of_run(folder)))
+        assert matplotlib.rcParams['text.usetex']
+    assert (folder / 'plots/confusion.png').exists()
+
+
 def test_long_names_of_classes_are_shortened(tmp_path):
     run_of(tmp_path / 'work', names=('x' * 5000 + 'end', 'dog'), images=40)
     seen = (tmp_path / 'work' / 'report.html').read_text().split('<script')[0]

@@ -9,9 +9,12 @@ from typing import Any
 from noisy_jax import files
 from noisy_jax.config import completed
 from noisy_jax.data import identity, kind_of, pictures
+from noisy_jax.data.rows import spread
 from noisy_jax.data.settings import DATA
 from noisy_jax.errors import InputError
 from noisy_jax.workdir import WorkDir
+
+_LOOKED_AT = 10  # images
 
 
 def check(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> None:
@@ -50,13 +53,14 @@ def check_of_run(path: str | os.PathLike, folder: WorkDir, field: str) -> None:
 
 
 def holds(place: str, folder: WorkDir) -> bool:
-    """Whether it looks as the data of the run in `folder`, or a copy of it, by the first image."""
+    """Whether it looks as the data of the run in `folder`, or a copy of it, by some of the images."""
     if os.path.isfile(place):  # a list in the folder of its images, or arrays
         if place.lower().endswith('.npz'):
             return True
         place = os.path.dirname(place)
     noted = identity.recorded(folder)
-    names = [*(noted['train']['id'][:1] if noted else ()), 'images.npy']
+    ids = noted['train']['id'] if noted else []
+    names = [*(ids[row] for row in spread(len(ids), _LOOKED_AT)), 'images.npy']
     return any(os.path.lexists(os.path.join(place, name)) for name in names)
 
 

@@ -69,6 +69,8 @@ def load(
     if split not in info.splits:
         raise InputError(f'{title} has no split {split!r}; found {", ".join(info.splits)}')
     names = tuple(info.features['label'].names)
+    if len(keys) > 1 and (count := info.features[label_key].num_classes) != len(names):
+        raise InputError(f'data.label_key: {label_key!r} of {dataset} has {count} classes, and label {len(names)}')
     try:
         # Rows are chosen by all labels; images are decoded after that, as in the folder loader.
         records = _source(dataset, path, split)

@@ -91,7 +91,7 @@ def _on(device: str) -> Iterator[None]:
         yield
     except RuntimeError as error:  # PyTorch's for all of that
         said = first_line(error)
-        if 'memory' in said:
+        if 'out of memory' in said or 'allocate memory' in said:
             raise InputError(f'--batch: too many images for the memory ({said})') from error
         raise InputError(f'--model: it does not run here, on {device} ({said})') from error
 

@@ -30,6 +30,14 @@ def write(folder: WorkDir, findings: Findings) -> None:
     """
     if not optional.is_usable('matplotlib.figure', 'there are no plots'):
         return
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever a person has in matplotlibrc, such as TeX, which may not be there
+        _write(folder, findings)
+
+
+def _write(folder: WorkDir, findings: Findings) -> None:
     figures = {
         'accuracy_and_loss': _accuracy_and_loss(findings),
         'clean_probability': _clean_probability(findings),

@@ -82,7 +82,8 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
         return
     except RuntimeError as error:
         undo()
-        raise InputError(f'--coordinator: {coordinator}: {first_line(error)}') from error
+        where = f'--coordinator: {coordinator}' if coordinator else 'the cluster around this process'
+        raise InputError(f'{where}: {first_line(error)}') from error
     finally:
         waits.cancel()
     joined = True
