@@ -15,6 +15,7 @@ from noisy_jax.errors import InputError, escaped, first_line, is_memory_short, o
 from noisy_jax.interrupts import Terminated, ended_by_signals
 
 _AS_IT_CAN = 'noisy_jax.as_it_can'  # what `str.encode` calls by this name
+_CORES = 'LOKY_MAX_CPU_COUNT'
 USER_ERROR = 2  # exit status
 BROKEN_PIPE = 141  # exit status, as a shell has it for SIGPIPE
 
@@ -142,6 +143,8 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
       in one line; 130 after Ctrl-C, 143 after SIGTERM; 141 when the reader of standard output (`| head`) has gone.
     """
     _open_standard_streams()
+    if not os.environ.get(_CORES, 'set'):  # joblib takes '' for a number
+        del os.environ[_CORES]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=_AS_IT_CAN)
     unheeded = sys.stderr if isinstance(sys.stderr, Unheeded) else Unheeded(sys.stderr)

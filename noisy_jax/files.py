@@ -227,7 +227,9 @@ def folders(path: pathlib.Path, field: str) -> Iterator[None]:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
-            raise InputError(f'{field}: {path} cannot be made ({_reason(error)})') from error
+            nowhere = [each for each in (path, *path.parents) if os.path.islink(each) and not os.path.exists(each)]
+            reason = f'{nowhere[0]} is a link that leads nowhere' if nowhere else _reason(error)
+            raise InputError(f'{field}: {path} cannot be made ({reason})') from error
         yield
     except BaseException:
         for folder in missing:

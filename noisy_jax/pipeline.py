@@ -252,7 +252,7 @@ def _board(folder: WorkDir, context: Context) -> tensorboard.Board | None:
     config, pool = context.config, context.splits.pool
     if not config.report.tensorboard or not mesh_lib.is_main() or folder.is_complete:
         return None
-    if not optional.is_usable('tensorboardX', 'nothing is written for TensorBoard'):
+    if not optional.is_usable('tensorboardX.writer', 'nothing is written for TensorBoard'):
         return None
     board = tensorboard.Board(folder.path / 'tensorboard')
     if 'pretrain' in config.phases:

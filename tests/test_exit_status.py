@@ -30,6 +30,13 @@ def _signalled(number):
                 print('cleaned up')
 
 
+def test_a_number_of_cores_that_is_empty_is_not_set(monkeypatch):
+    """As in a job of Slurm that has none."""
+    monkeypatch.setenv('LOKY_MAX_CPU_COUNT', '')
+    assert exit_status(lambda: print(os.environ.get('LOKY_MAX_CPU_COUNT'))) == 0
+    assert 'LOKY_MAX_CPU_COUNT' not in os.environ
+
+
 @pytest.mark.parametrize(
     ('work', 'status', 'said'),
     [

@@ -8,6 +8,7 @@ import pytest
 from conftest import refused
 
 from noisy_jax import files, outputs
+from noisy_jax.errors import InputError
 
 
 def _free(folder):
@@ -146,6 +147,12 @@ def test_folders_that_were_made_go_when_the_work_fails(tmp_path):
     with files.folders(tmp_path / 'a/b', '--out'):
         pass
     assert (tmp_path / 'a/b').is_dir()
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    (tmp_path / 'runs').symlink_to(tmp_path / 'not mounted')
+    with pytest.raises(InputError, match=r'workdir: .*/runs/one cannot be made \(.*/runs is a link that leads nowhere'):
+        files.folders(tmp_path / 'runs/one', 'workdir').__enter__()
 
 
 def test_writing_follows_no_link_and_names_the_file(tmp_path):

@@ -551,6 +551,12 @@ def test_a_validation_folder_stands_in_for_the_test_set(tmp_path, name):
             'check, guess, learn look like sets, but are taken for classes',
         ),
         (
+            'fold_1/a/0 fold_1/b/0 fold_2/a/0 fold_2/b/0 fold_3/a/0 fold_3/b/0',
+            'fold_1 fold_2 fold_3',
+            '',
+            'fold_1, fold_2, fold_3 look like sets, but are taken for classes',
+        ),
+        (
             'cat/0 dog/0 output/train/cat/0 output/train/dog/0',
             'cat dog output',
             '',
@@ -587,6 +593,19 @@ def test_folders_that_may_be_sets_or_classes_are_refused(tmp_path, files, words)
     for file in files.split():
         _write(tmp_path / f'{file}.png', _image(0))
     refused(lambda: data.load('folder', split='train', path=str(tmp_path)), tmp_path, *words)
+
+
+def test_links_that_lead_nowhere_are_images_that_cannot_be_read(tmp_path):
+    """As where a disk is not mounted, or files kept elsewhere were not fetched: half of the images would be missing."""
+    _tree(tmp_path / 'in', cat=2, dog=1)
+    (tmp_path / 'in/dog/9.png').symlink_to(tmp_path / 'not mounted/9.png')
+    refused(lambda: data.load('folder', split='train', path=str(tmp_path / 'in')), 'dog/9.png', 'No such file')
+
+
+@pytest.mark.parametrize('name', ['photos.zip', 'photos.tar.gz', 'list.csv.xz'])
+def test_an_archive_is_named(tmp_path, name):
+    (tmp_path / name).touch()
+    refused(lambda: data.kind_of(str(tmp_path / name)), 'data.path', name, 'is an archive; unpack it')
 
 
 def test_what_is_left_out_is_counted(tmp_path, recwarn):

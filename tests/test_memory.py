@@ -57,6 +57,14 @@ def test_an_image_for_which_there_is_no_memory_is_not_called_broken(tmp_path, mo
         decoding.decode(tmp_path / 'a.png')
 
 
+def test_an_image_that_is_cut_off_is_broken_whatever_the_memory(tmp_path, monkeypatch):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(tmp_path / 'a.jpg')
+    (tmp_path / 'a.jpg').write_bytes((tmp_path / 'a.jpg').read_bytes()[:-500])
+    monkeypatch.setattr(decoding, '_has_room', lambda size=0: not size)
+    with pytest.raises(BrokenImage, match=r'a\.jpg.*truncated'):
+        decoding.decode(tmp_path / 'a.jpg')
+
+
 def test_a_thread_for_which_there_is_no_memory(tmp_path, monkeypatch, capsys):
     def submit(*_):
         raise RuntimeError("can't start new thread")

@@ -14,12 +14,15 @@ from noisy_jax.errors import InputError, short, some, warn_once
 
 LOADERS = ('digits', 'arrays', 'folder', 'filelist', 'tfds')  # modules of this folder
 _OF_LISTS = ('list', 'test_list', 'test_path', 'labels', 'test_labels', 'class_names', 'max_classes')
+_ARCHIVES = '.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.zst', '.7z', '.rar'
 _OTHERS = {'digits': 'the digits', 'arrays': 'arrays', 'folder': 'class folders', 'tfds': 'data sets of TFDS'}
 
 
 def kind_of(path: str, listed: str = '') -> str:
-    """The loader for config.data.path and config.data.list of own images."""
+    """The loader for config.data.path and config.data.list of own images; InputError: an archive, which none reads."""
     place = pathlib.Path(path)
+    if place.suffix.lower() in _ARCHIVES and place.is_file():
+        raise InputError(f'data.path: {path} is an archive; unpack it, and take the folder')
     if path and (place.suffix.lower() == '.npz' or (place / 'images.npy').is_file()):
         _warn_of_folders(place)
         return 'arrays'

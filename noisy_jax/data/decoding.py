@@ -40,7 +40,7 @@ warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 _LONG = 2.0  # sides, above which much of an image is not in its middle square
-_COPIES, _ROOM = 8, 2**26  # bytes of a value, and more, with which an image can be decoded
+_COPIES, _ROOM = 8, 2**26  # bytes of a value in some decoders, and more, with which an image can be decoded
 _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several copies
 # One thread, which takes the memory again that it has freed: glibc keeps that for each thread.
 _large_images = concurrent.futures.ThreadPoolExecutor(1, 'large image')
@@ -182,17 +182,18 @@ def _load(image: Image.Image, name: object) -> None:
             image.load()
     except Exception as error:  # damaged bytes raise many kinds, TypeError among them
         is_cut = 'truncated' in str(error)  # whatever the memory
-        if not is_cut and not _has_room(image.width * image.height * len(image.getbands())):
+        copies = _COPIES if image.format in (*_HEAVY, 'JPEG') else 1
+        if not is_cut and not _has_room(copies * image.width * image.height * len(image.getbands())):
             raise MemoryError(f'for the pixels of {name}') from error
         if isinstance(error, OSError):
             raise
         raise ValueError(first_line(error)) from error
 
 
-def _has_room(values: int = 0) -> bool:
-    """Whether there is memory for an image of so many values: some decoders say of it no more than of damage."""
+def _has_room(size: int = 0) -> bool:
+    """Whether there is memory for so many bytes, and some more: decoders may say of it no more than of damage."""
     try:
-        np.empty(_COPIES * values + _ROOM, np.uint8)
+        np.empty(size + _ROOM, np.uint8)
     except MemoryError:
         return False
     return True

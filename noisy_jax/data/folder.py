@@ -28,7 +28,10 @@ UNLABELLED = ('unlabelled', 'unlabeled')
 _TRAIN, _TEST_NAMES = 'train', ('test', 'val', 'validation')
 _LOOSE = 'image beside the class folders', 'images beside the class folders'
 _OF_LIST = 'labels.csv', 'class_names.txt', 'changes.csv'  # beside the images that our clean copies from a list
-_OF_SETS = re.compile(r'(?<![a-z])(train|test)(ing)?(?![a-z])|(?<![a-z])val(id(ation)?)?(?![a-z])', re.IGNORECASE)
+_OF_SETS = re.compile(
+    r'(?<![a-z])(train|test)(ing)?(?![a-z])|(?<![a-z])val(id(ation)?)?(?![a-z])|(?<![a-z])(fold|split)[\s_-]*[0-9]',
+    re.IGNORECASE,
+)
 _NESTED = 3  # folders of one folder, as archives have them
 _BESIDE = 'folder beside the training set', 'folders beside the training set'
 

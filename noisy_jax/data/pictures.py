@@ -98,7 +98,7 @@ def search(folder: str, name: str = '') -> Found:
                     found.left_out[AGAIN].append(path)  # it holds all that is beside the folder, such as other classes
                 else:
                     folders.append((link, path))
-            elif is_image(path) and os.path.isfile(link):
+            elif is_image(path) and (os.path.isfile(link) or not os.path.exists(link)):  # the latter cannot be read
                 found.images.append(path)
                 found.links.append(path)
             else:

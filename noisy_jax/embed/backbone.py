@@ -49,7 +49,7 @@ def load(name: str, weights: str = '') -> Backbone:
     if weights and not pathlib.Path(weights).is_file():
         raise InputError(f'--weights: no such file: {weights}')
     try:
-        import timm
+        import timm.data  # a folder of that name may be no package
         import torch
     except Exception as error:  # of any kind, such as where torch and torchvision do not fit each other
         raise InputError(f"--model: {first_line(error)}; pip install 'noisy_jax[embed]'") from error
