@@ -163,6 +163,12 @@ def test_one_process_of_a_cluster_is_alone(monkeypatch, name):
     monkeypatch.setenv(name, '1')
     monkeypatch.setattr('jax.distributed.initialize', lambda *_, **__: pytest.fail('another run may have its port'))
     hosts.join()
+    joined = []
+    monkeypatch.setattr('jax.distributed.initialize', lambda *_, **__: joined.append(True))
+    for other in {'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE'} - {name}:
+        monkeypatch.setenv(other, '2')  # mpirun in a job of one task
+    hosts.join()
+    assert joined
 
 
 def test_steps_of_one_job_have_ports_of_their_own(monkeypatch):

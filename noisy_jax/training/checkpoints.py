@@ -11,6 +11,7 @@ import logging
 import os
 import pathlib
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -131,6 +132,8 @@ class Checkpoints:
         self._manager.wait_until_finished()
         if not self._is_settled and is_main():
             files.sync(self.folder / str(self.step))
+            for half in self.folder.glob('*.orbax-checkpoint-tmp'):  # of a process that was killed
+                shutil.rmtree(half, ignore_errors=True)
         for step in () if self._is_settled else self._before:
             self._manager.delete(step)
         self._is_settled = True

@@ -52,7 +52,7 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
       InputError: some of the three are missing or cannot be used.
     """
     given = [value is not None for value in (coordinator, num_processes, process_id)]
-    if not any(given) and any(os.environ.get(name) == '1' for name in _COUNTS):
+    if not any(given) and {os.environ[name] for name in _COUNTS if name in os.environ} == {'1'}:
         return  # alone; another run of one process in the same job would have the same coordinator
     if any(given) and not all(given):
         raise InputError('--coordinator, --num_processes and --process_id: give all three, or none on one host')
