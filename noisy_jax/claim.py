@@ -118,7 +118,7 @@ def meant(folder: WorkDir) -> Callable[[str, Any], Any]:
     began = folder.load_config().data.path if place else None
 
     def meaning(key: str, value: Any) -> Any:
-        if key == 'data.path' and place and value == began:
+        if key == 'data.path' and place and value == began and not os.path.isabs(value):
             value = place
         is_place = key in paths and isinstance(value, str) and value
         return _place(os.path.expanduser(value)) if is_place else value
