@@ -352,11 +352,10 @@ TRIALS = [
     Trial(
         'files',
         'a link to nothing',
-        WORKS,
+        REFUSED,
         lambda at: last(
             os.symlink('none.png', folder(at / 'photos') / 'cat' / 'l.png'), quick(at / 'photos', at / 'run')
         ),
-        _images(12),
     ),
     Trial(
         'files',
