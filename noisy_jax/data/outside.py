@@ -72,12 +72,20 @@ def _linked(root: str | os.PathLike) -> Iterator[str]:
         if (real := os.path.realpath(place)) in seen:
             continue
         seen.add(real)
-        with contextlib.suppress(OSError):
-            for entry in sorted(os.listdir(place)):
-                path = os.path.join(place, entry)
-                # A link upwards holds all that is beside the data; `pictures.search` leaves it out, and hidden ones.
-                if pictures.is_hidden(entry) or not os.path.isdir(path) or files.lies_in(root, path) is not None:
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                if pictures.is_hidden(entry.name) or not _is_folder(entry):
                     continue
-                places.append(path)
-                if os.path.islink(path):
-                    yield path
+                if files.lies_in(root, entry.path) is not None:
+                    continue  # a link upwards, which holds all that is beside the data; `pictures.search` leaves it out
+                places.append(entry.path)
+                if entry.is_symlink():
+                    yield entry.path
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is a folder, or a link to one; images are asked no more than the list of their folder says."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or to where one may not look
+        return False

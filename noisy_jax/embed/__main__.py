@@ -111,7 +111,10 @@ def _embed(dataset: Dataset, out: str, network: Backbone, batch: int, check_held
 
 def _size(file: str) -> int:
     """Bytes of a file; 0 of one that is not there, which is told when it is read."""
-    return os.path.getsize(file) if os.path.isfile(file) else 0
+    try:
+        return os.path.getsize(file)
+    except OSError:
+        return 0
 
 
 if __name__ == '__main__':

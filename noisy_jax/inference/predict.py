@@ -88,7 +88,9 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     classifier = TrainedClassifier.of_run(workdir)
     # A folder that the run was given may be one of another machine, or of where the run began.
     cache = 'off' if classifier.config.compile_cache == 'off' else 'auto'
-    if place := compiling.place_of(cache):
+    place = compiling.place_of(cache)
+    # Else it is in a hidden folder of the home, and the data need not be looked through.
+    if place and any(map(os.environ.get, ('XDG_CACHE_HOME', 'JAX_COMPILATION_CACHE_DIR'))):
         try:
             outside.check_of_run(place, WorkDir.of_run(workdir), 'XDG_CACHE_HOME')
         except InputError:

@@ -130,11 +130,13 @@ class Checkpoints:
         Orbax leaves that to the system, which may have written nothing of a file that already has its name.
         """
         self._manager.wait_until_finished()
-        if not self._is_settled and is_main():
+        if self._is_settled:
+            return
+        if is_main():
             files.sync(self.folder / str(self.step))
             for half in self.folder.glob('*.orbax-checkpoint-tmp'):  # of a process that was killed
                 shutil.rmtree(half, ignore_errors=True)
-        for step in () if self._is_settled else self._before:
+        for step in self._before:
             self._manager.delete(step)
         self._is_settled = True
 

@@ -88,8 +88,9 @@ class MetricWriter:
             return
         lines, kept, found = self._path.read_bytes().splitlines(keepends=True), [], 0
         for line in lines:
-            found += _is_of(phase, line)
-            if not _is_of(phase, line) or found <= count:
+            is_own = _is_of(phase, line)
+            found += is_own
+            if not is_own or found <= count:
                 kept.append(line)
         if found < count:
             warn_once(f'{self._path} lacks lines of this run: it was cut or removed meanwhile')
