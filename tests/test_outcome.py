@@ -180,7 +180,8 @@ def test_a_disk_that_takes_no_more_is_one_line(tmp_path, capfd, limit):
     with contextlib.suppress(InputError):  # of a part that had failed unseen
         checkpoints.close()
     for thread in set(threading.enumerate()) - threads:  # one of them may still make a folder
-        thread.join(5)
+        with contextlib.suppress(ValueError):  # Orbax's threads raise in `join` what ended them
+            thread.join(5)
     assert capfd.readouterr().err == ''
     again = Checkpoints(tmp_path / 'base')
     again.save(3, _state(2.0), {'stage': 'all'})
