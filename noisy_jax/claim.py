@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from noisy_jax import config as config_lib
 from noisy_jax import files, settings
-from noisy_jax.data import identity, outside, pictures
+from noisy_jax.data import identity, image_files, output_places
 from noisy_jax.errors import InputError, warn_once
 from noisy_jax.training import compiling
 from noisy_jax.training import mesh as mesh_lib
@@ -32,11 +32,11 @@ def check_cache(config: ConfigDict) -> None:
     if config.compile_cache in ('auto', 'off'):
         places['JAX_COMPILATION_CACHE_DIR'] = compiling.place_of(config.compile_cache)
     else:
-        outside.check(config.compile_cache, config.data, 'config.compile_cache')
+        output_places.check(config.compile_cache, config.data, 'config.compile_cache')
     for field, place in places.items():
         inside = files.lies_in(place, config.data.path) if place and config.data.path else None
-        if inside and not any(map(pictures.is_hidden, inside.parts)):  # ~/.cache is, where the home holds the data
-            outside.check(place, config.data, field)
+        if inside and not any(map(image_files.is_hidden, inside.parts)):  # ~/.cache is, where the home holds the data
+            output_places.check(place, config.data, field)
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def held(folder: WorkDir, config: ConfigDict, *, reads_data: bool) -> Iterator[N
         cannot be made or written; or another run goes on there. Nothing in it is changed.
     """
     if reads_data:
-        outside.check(folder.path, config.data, 'workdir')
+        output_places.check(folder.path, config.data, 'workdir')
     folder.check_free(config.compile_cache)
     for key, path in _paths(config).items():
         folder.check_apart(path, f'config.{key}')

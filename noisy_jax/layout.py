@@ -5,7 +5,7 @@ import pathlib
 import re
 from typing import Any
 
-from noisy_jax import forms
+from noisy_jax import json_files
 from noisy_jax.errors import is_utf8
 
 MARK = 'config.json'  # what makes a folder a work directory
@@ -21,7 +21,7 @@ _NEWER = {'contrasts?': [[float]], 'darkest?': [float], 'brightest?': [float]}
 PIXELS = ({'mean': [float], 'std': [float]} | _NEWER, None)  # of training, by channel
 OTHER, AGAIN = 'use another --workdir', 'rerun the command of the run to write it'
 # What is read of each JSON file, and what to do where that is not there.
-FORMS: dict[str, tuple[forms.Form, str]] = {
+FORMS: dict[str, tuple[json_files.Form, str]] = {
     'config': (dict, OTHER),
     'data': (
         {'classes': [str], 'image_shape': [int, int, int], 'pixels?': PIXELS, 'unlabelled?': int, 'place?': str},
@@ -65,7 +65,7 @@ def path_fault(folder: pathlib.Path) -> str | None:
 
 def epoch_fault(line: Any) -> str | None:
     """What is wrong with a line of metrics.jsonl; None where nothing is."""
-    if found := forms.fault(line, _EPOCH):
+    if found := json_files.fault(line, _EPOCH):
         return found
     values = {name: value for name, value in line.items() if name not in ('phase', 'stage')}
     return next((f'{name} is {value!r}' for name, value in values.items() if type(value) not in _NUMBERS), None)

@@ -62,7 +62,7 @@ def cross_fit(context: Context, belief: Belief, journal: Journal) -> Belief:
     if not settings.epochs:
         return belief
     wrong = planted.plant(labelled.label, labelled.num_classes, None, np.random.default_rng([seed, 0]))[1]
-    original = labels_cross_fit.originals(of_main(context.look.copies)[1], labelled.label, settings.folds)
+    original = labels_cross_fit.originals(of_main(context.image_facts.copies)[1], labelled.label, settings.folds)
     parts = labels_cross_fit.split(labelled.label, settings.folds, seed, original, least=settings.batch_size)
     found = np.zeros((2, len(labelled), labelled.num_classes), np.float32)
     for number, (labels, (fitted, rows)) in enumerate(itertools.product((labelled.label, wrong), parts)):

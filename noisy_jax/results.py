@@ -51,7 +51,7 @@ def features(context: Context, beliefs: dict[str, Belief]) -> dict[str, np.ndarr
             raise InputError(f'{what} are not finite for these images; {remedy}')
     if context.splits.embeddings is not None:
         found['features from outside'] = context.splits.embeddings
-    return {'classical features': context.look.rows, **found} if is_main() else {}
+    return {'classical features': context.image_facts.rows, **found} if is_main() else {}
 
 
 def find_label_issues(
@@ -81,14 +81,14 @@ def find_label_issues(
 def _verdict(folder: WorkDir, context: Context, beliefs: dict[str, Belief], known: dict[str, np.ndarray]) -> Verdict:
     """The verdict of judges on the features `known` and of networks; one process finds it, the others read it."""
     labelled, config = context.splits.labelled, context.config
+    facts = context.image_facts
     if is_main():
         features = {
-            kind: context.look.features if rows is context.look.rows else Features(rows, config.seed)
-            for kind, rows in known.items()
+            kind: facts.features if rows is facts.rows else Features(rows, config.seed) for kind, rows in known.items()
         }
         left_out = beliefs['cross_fit'].left_out if 'cross_fit' in beliefs else None
         others = {'folds': config.report.cross_fit, 'left_out': left_out, 'seed': config.seed}
-        found, nearest = contest.reach(features, labelled.label, labelled.num_classes, context.look.copies, **others)
+        found, nearest = contest.reach(features, labelled.label, labelled.num_classes, facts.copies, **others)
         found.save(folder)
         folder.save_array(evidence.NEAREST, nearest[:, : evidence.SIMILAR].astype(np.int32))
     wait_for_all('verdict')
@@ -110,7 +110,7 @@ def find_data_issues(
     labels, judged, probabilities = splits.labelled.label, found and found.verdict, None
     if judged and not judged.fault:
         probabilities = judges.balanced(judged.probabilities, labels, judged.size)  # none is preferred for its size
-    looked = data_issues.find(labels, context.look.duplicates, known, probabilities, seed=context.config.seed)
+    looked = data_issues.find(labels, context.image_facts.duplicates, known, probabilities, seed=context.config.seed)
     return data_issues.save(folder, looked, parts, splits.labelled.class_names)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import files, forms, layout, locks, spreadsheet
+from noisy_jax import files, json_files, layout, locks, spreadsheet
 from noisy_jax.config import flatten, from_json
 from noisy_jax.errors import InputError, first_line, remedy_of, shortened, some
 
@@ -210,7 +210,7 @@ class WorkDir:
         Raises:
           InputError: the file is missing, broken or something else.
         """
-        return forms.read(self.path / f'{name}.json', *layout.FORMS.get(name, (dict, layout.OTHER)))
+        return json_files.read(self.path / f'{name}.json', *layout.FORMS.get(name, (dict, layout.OTHER)))
 
     def load_config(self) -> ConfigDict:
         """The run's config; InputError: as `load_json`."""

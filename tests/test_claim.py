@@ -13,7 +13,7 @@ from conftest import refused, refused_by_command
 
 from noisy_jax import claim, errors, pipeline
 from noisy_jax.clean import __main__ as clean
-from noisy_jax.data import outside, pack
+from noisy_jax.data import output_places, pack
 from noisy_jax.embed import __main__ as embed
 from noisy_jax.inference import export, predict
 from noisy_jax.training.checkpoints import Checkpoints
@@ -106,8 +106,8 @@ def test_a_copied_project_has_its_own_data(photos, tmp_path, name):
     folder.save_json(
         'labels/images', {'version': 1, 'classes': ['cat'], 'train': noted, 'unlabelled': noted, 'test': None}
     )
-    assert outside.holds(str(photos / name), folder)
-    assert not outside.holds(str(tmp_path / 'elsewhere' / name), folder)
+    assert output_places.holds(str(photos / name), folder)
+    assert not output_places.holds(str(tmp_path / 'elsewhere' / name), folder)
 
 
 def test_a_description_that_was_damaged_is_written_anew(tmp_path):
@@ -196,9 +196,9 @@ def test_a_work_directory_where_a_link_deep_in_the_data_leads(photos, tmp_path):
     (photos / 'train/.hidden').symlink_to(tmp_path / 'hidden')
     (photos / 'train/cat/up').symlink_to(tmp_path)
     for place, link in (('else/run', 'old/more'), ('third/run', 'more/again')):
-        refused(lambda: outside.check(tmp_path / place, settings, 'workdir'), 'lies in', link, 'inside the data')  # noqa: B023
+        refused(lambda: output_places.check(tmp_path / place, settings, 'workdir'), 'lies in', link, 'inside the data')  # noqa: B023
     for place in ('run', 'hidden/run'):
-        outside.check(tmp_path / place, settings, 'workdir')
+        output_places.check(tmp_path / place, settings, 'workdir')
 
 
 @pytest.mark.parametrize('is_named_anew', [False, True])
@@ -285,10 +285,10 @@ def test_a_result_does_not_go_into_the_run_or_its_data(photos, tmp_path, capsys,
     folder, ids = WorkDir(work), {'id': ['cat/000.png'], 'mark': None}
     noted = {'classes': [], 'train': ids, 'unlabelled': {'id': [], 'mark': None}, 'test': None}
     folder.save_bytes('labels/images.json', json.dumps(noted).encode())
-    outside.check_of_run('pred.csv', folder, '--out')  # "." was the folder of the photos
+    output_places.check_of_run('pred.csv', folder, '--out')  # "." was the folder of the photos
     shutil.copytree(photos, tmp_path / 'copy')
     monkeypatch.chdir(tmp_path / 'copy')
-    refused(lambda: outside.check_of_run('pred.csv', folder, '--out'), '--out', 'pred.csv lies in .,')
+    refused(lambda: output_places.check_of_run('pred.csv', folder, '--out'), '--out', 'pred.csv lies in .,')
     status = embed.main([f'--images={photos}', '--model=m', f'--out={photos / "f.npy"}'])
     refused_by_command(capsys, status, '--out', 'inside the data')
     assert {path.name for path in photos.iterdir()} == {'cat', 'dog'}

@@ -1,4 +1,4 @@
-"""What else is wrong with a folder: duplicates, images of one colour, strangers, classes hardly told apart."""
+"""What else is wrong with a folder: duplicates, images of one colour, outliers, classes hardly told apart."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from test_automatic import own_images
 
 from noisy_jax import pipeline
-from noisy_jax.labels import data_issues, duplicates, overlap, strangers
+from noisy_jax.labels import data_issues, duplicates, outliers, overlap
 from noisy_jax.labels.features import Features
 from noisy_jax.report import tables
 from noisy_jax.report.data_issues import section
@@ -112,13 +112,13 @@ def _clusters(classes, each, spread, seed=0):
 
 
 @pytest.mark.filterwarnings('error')
-def test_strangers_are_far_from_every_class():
+def test_outliers_are_far_from_every_class():
     features, labels, rng = _clusters(5, 60, 0.5)
     alien = np.append(rng.normal(0, 0.5, (6, 24)), rng.normal(0, 4, (6, 24)), axis=1)
     rows = np.concatenate([np.pad(features, ((0, 0), (0, 24))), alien])
     given = np.append(labels, rng.integers(0, 5, 6))
     noise = rng.normal(size=rows.shape)
-    found = strangers.find({'noise': noise, 'good': rows}, given)
+    found = outliers.find({'noise': noise, 'good': rows}, given)
     assert found.features == 'good'
     assert found.auroc > 0.95
     assert set(found.rows[:3]) <= set(range(300, 306)), 'the farthest are aliens'
@@ -127,13 +127,13 @@ def test_strangers_are_far_from_every_class():
     assert (np.diff(found.distance) <= 0).all()
     assert found.distance.min() > 1
     large = (rows * 2.0**120).astype(np.float32)  # squares overflow
-    np.testing.assert_array_equal(strangers.find({'good': large}, given).rows, found.rows)
+    np.testing.assert_array_equal(outliers.find({'good': large}, given).rows, found.rows)
     assert np.isfinite(Features(large, 0).components).all()
 
 
 def test_features_that_cannot_tell_classes_list_no_stranger():
     features, labels, rng = _clusters(5, 60, 0.5)
-    found = strangers.find({'noise': rng.normal(size=features.shape)}, labels)
+    found = outliers.find({'noise': rng.normal(size=features.shape)}, labels)
     assert 0.4 < found.auroc < 0.6
     assert not found.is_believed
     assert not len(found.rows)

@@ -22,7 +22,7 @@ from noisy_jax import data, locks, settings
 from noisy_jax.data import decoding, embeddings, splits
 from noisy_jax.data.dataset import NO_LABEL
 from noisy_jax.embed import __main__ as command
-from noisy_jax.embed import pictures, table
+from noisy_jax.embed import prefetch, table
 from noisy_jax.embed.backbone import Backbone
 
 
@@ -182,7 +182,7 @@ def test_broken_images_are_named_at_once_and_what_was_done_stays(tmp_path, monke
     network = Network()
     refused(lambda: command.embed(path, str(out), network, batch=4), '3 images', *bad)
     assert network.sizes == [4]
-    monkeypatch.setattr(pictures.encoded, 'NAMED', 2)
+    monkeypatch.setattr(prefetch.encoded, 'NAMED', 2)
     refused(lambda: command.embed(path, str(out), network, batch=4), bad[0], bad[1], 'and 1 more')
     for name in bad[1:]:
         pathlib.Path(path, name).unlink()

@@ -19,7 +19,7 @@ FLOORS = {
     'outputs': 2,
     'locks': 2,
     'layout': 2,
-    **dict.fromkeys(('config', 'schedule', 'files', 'forms', 'spreadsheet', 'cli', 'optional'), 1),
+    **dict.fromkeys(('config', 'schedule', 'files', 'json_files', 'spreadsheet', 'cli', 'optional'), 1),
     **dict.fromkeys(('errors', 'interrupts'), 0),
 }
 

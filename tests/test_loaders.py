@@ -16,7 +16,7 @@ from tiny import CONFIGS
 
 from noisy_jax import config as config_lib
 from noisy_jax import data, errors, settings
-from noisy_jax.data import lazy, pictures
+from noisy_jax.data import image_files, lazy
 
 CIFAR_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 
@@ -635,9 +635,9 @@ def test_what_is_left_out_is_counted(tmp_path, recwarn):
 
 def test_all_that_pillow_reads_is_read():
     for name in ('a.JPG', 'a.jfif', 'a.apng', 'a.gif', 'a.webp', 'a.tif', 'a.ppm', 'a.jp2', 'a.tga', 'a.ico', 'a.mpo'):
-        assert pictures.is_image(name)
+        assert image_files.is_image(name)
     for name in ('a.pdf', 'a.eps', 'a.mpg', 'a.h5', 'a.wmf', 'a.txt', 'a.npy', 'png', 'a'):
-        assert not pictures.is_image(name)
+        assert not image_files.is_image(name)
 
 
 def test_a_limit_is_balanced_and_decodes_nothing_else(tmp_path):
@@ -746,7 +746,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content):
 def test_names_of_another_encoding_are_refused_where_python_reads_one(tmp_path, monkeypatch):
     for name in ('a', 'b'):
         _write(tmp_path / f'{name}/0.png', _image(0))
-    monkeypatch.setattr(pictures.sys, 'getfilesystemencoding', lambda: 'iso8859-1')
+    monkeypatch.setattr(image_files.sys, 'getfilesystemencoding', lambda: 'iso8859-1')
     assert len(data.load('folder', split='train', path=str(tmp_path))) == 2
     _write(tmp_path / 'b/é.png', _image(0))
     refused(lambda: data.load('folder', split='train', path=str(tmp_path)), 'é.png', 'iso8859-1', 'PYTHONUTF8=1')

@@ -19,7 +19,7 @@ from noisy_jax import files
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError
 from noisy_jax.training import checkpoints as checkpoints_lib
-from noisy_jax.training import leaves, outcome
+from noisy_jax.training import outcome, pytrees
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import Belief
 from noisy_jax.training.journal import Journal
@@ -52,8 +52,8 @@ def work(tmp_path):
 
 def test_the_first_array_that_is_not_finite_is_named():
     tree = {'params': {'a': np.ones(2), 'b': np.array([0, np.inf])}, 'steps': np.int32(3)}
-    assert leaves.not_finite(tree) == 'params/b'
-    assert leaves.not_finite({'a': np.ones(2, np.float32), 'b': np.zeros(0)}) is None
+    assert pytrees.not_finite(tree) == 'params/b'
+    assert pytrees.not_finite({'a': np.ones(2, np.float32), 'b': np.zeros(0)}) is None
 
 
 @pytest.mark.parametrize('value', [np.nan, -np.inf])
@@ -101,17 +101,17 @@ def test_a_digest_sees_every_bit_and_name():
         flipped = tree['a'].copy()
         flipped.view(np.uint8)[bit // 8] ^= 1 << bit % 8
         others.append({**tree, 'a': flipped})
-    assert len({leaves.digest(other) for other in (tree, *others)}) == 8
+    assert len({pytrees.digest(other) for other in (tree, *others)}) == 8
     # Memory may be laid out otherwise.
-    assert leaves.digest({'a': np.asfortranarray(np.eye(3))}) == leaves.digest({'a': np.eye(3)})
+    assert pytrees.digest({'a': np.asfortranarray(np.eye(3))}) == pytrees.digest({'a': np.eye(3)})
 
 
 @pytest.mark.parametrize('kind', ['state', 'outcome'])
 def test_a_checkpoint_that_is_not_what_was_saved_is_refused(work, monkeypatch, kind):
     """As after a flipped bit, which Orbax does not always notice."""
     checkpoints, what = work[1].checkpoints, {'state': _state(2.0).replace(extra={}), 'outcome': _weights(2.0)}[kind]
-    signed = leaves.signed
-    monkeypatch.setattr(leaves, 'signed', lambda meta, tree: signed(meta, jax.tree.map(np.zeros_like, tree)))
+    signed = pytrees.signed
+    monkeypatch.setattr(pytrees, 'signed', lambda meta, tree: signed(meta, jax.tree.map(np.zeros_like, tree)))
     if kind == 'state':
         checkpoints.save(3, what, {'stage': 'all'})
     else:
@@ -222,7 +222,7 @@ def test_a_checkpoint_goes_when_the_next_one_stands_on_the_disk(tmp_path, monkey
 
 
 def test_one_without_a_digest_is_taken(work, monkeypatch):
-    monkeypatch.setattr(leaves, 'signed', lambda meta, tree: meta)
+    monkeypatch.setattr(pytrees, 'signed', lambda meta, tree: meta)
     checkpoints = work[1].checkpoints
     checkpoints.save_outcome(3, _weights(), {'complete': True})
     np.testing.assert_array_equal(checkpoints.restore_outcome()['params']['kernel'], [1, 2])
@@ -239,9 +239,9 @@ def test_what_reads_or_writes_beside_a_failure_prints_nothing(monkeypatch):
 
 
 def test_the_digest_covers_the_meta():
-    meta = leaves.signed({'record': {'seconds': 0.1, 'stopped_after_epoch': {}}}, _weights())
-    assert leaves.signed(json.loads(json.dumps(meta)), _weights()) == meta
-    assert leaves.signed({**meta, 'record': {'seconds': 0.2}}, _weights())['sha256'] != meta['sha256']
+    meta = pytrees.signed({'record': {'seconds': 0.1, 'stopped_after_epoch': {}}}, _weights())
+    assert pytrees.signed(json.loads(json.dumps(meta)), _weights()) == meta
+    assert pytrees.signed({**meta, 'record': {'seconds': 0.2}}, _weights())['sha256'] != meta['sha256']
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from experiments import record
 from experiments.accuracy import cifar10
 from noisy_jax.labels import contest
+from noisy_jax.labels.image_facts import ImageFacts
 from noisy_jax.labels.issues import of_verdict
-from noisy_jax.labels.look import Look
 from noisy_jax.workdir import WorkDir
 
 RESULTS = record.RESULTS / 'copies.json'
@@ -78,9 +78,9 @@ COPIES: dict[str, tuple[int, Change]] = {
 def listed(images: np.ndarray, given: np.ndarray, true: np.ndarray, *, known: bool, seed: int) -> dict[str, Any]:
     """The list, where it is known which are copies and where they count as other images."""
     with tempfile.TemporaryDirectory() as folder:
-        look = Look(WorkDir(folder), images, seed=seed)
-        copies = look.copies if known else np.tile(np.arange(len(images)), (2, 1))
-        features = {'classical features': look.features}
+        facts = ImageFacts(WorkDir(folder), images, seed=seed)
+        copies = facts.copies if known else np.tile(np.arange(len(images)), (2, 1))
+        features = {'classical features': facts.features}
         found, _ = contest.reach(features, given, len(_CLASSES), copies, folds=5, seed=seed)
     suspect, wrong = of_verdict(found, given, true).is_suspect, given != true
     return {

@@ -4,7 +4,7 @@
   ... --table            the tables from the JSON alone
 
 CIFAR-10's JPEGs (quality 75). Duplicates: changed copies of 300 of 1,500 images, and all 60,000 as they are, of which
-it is known that many are alike (Barz and Denzler 2020, https://doi.org/10.3390/jimaging6060041). Strangers: a few
+it is known that many are alike (Barz and Denzler 2020, https://doi.org/10.3390/jimaging6060041). Outliers: a few
 images of other classes, on classical features and on those from outside (`train` [50000, D] in the order of the human
 labels, whose right ones are read of --human), also where there are none. Twins: a class whose images are split at
 random. Labels are made wrong at random.
@@ -23,11 +23,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from experiments import record
 from experiments.accuracy import cifar10
-from noisy_jax.labels import classical, cross_fit, duplicates, judges, overlap, strangers
+from noisy_jax.labels import classical, cross_fit, duplicates, judges, outliers, overlap
 
 RESULTS = record.RESULTS / 'faults.json'
 _SEEDS, _EACH, _ALIENS = (0, 1, 2), 300, 16
-# Classes of a folder, and those that strangers are of.
+# Classes of a folder, and those that outliers are of.
 _STRANGERS = {
     'vehicles among animals': ((3, 4, 5, 7), (0, 1, 8, 9)),
     'animals among vehicles': ((0, 1, 8, 9), (3, 4, 5, 7)),
@@ -95,7 +95,7 @@ def everything(train: np.ndarray, test: np.ndarray, labels: np.ndarray) -> dict[
 
 
 def stranger(features: np.ndarray, labels: np.ndarray, wrong: float, among: str, seed: int) -> dict[str, Any]:
-    """Strangers found among 300 images of each class, of whose labels some are wrong."""
+    """Outliers found among 300 images of each class, of whose labels some are wrong."""
     (inside, outside), rng = _STRANGERS[among], np.random.default_rng(seed)
     rows = [rng.choice(np.flatnonzero(labels == label), _EACH, replace=False) for label in inside]
     given = np.repeat(np.arange(len(inside)), _EACH)
@@ -104,7 +104,7 @@ def stranger(features: np.ndarray, labels: np.ndarray, wrong: float, among: str,
     alien = [rng.choice(np.flatnonzero(labels == label), _ALIENS // len(outside), False) for label in outside]
     chosen = np.concatenate([*rows, *alien])
     given = np.append(given, rng.integers(0, len(inside), len(chosen) - len(given)))
-    found = strangers.find({'': features[chosen]}, given)
+    found = outliers.find({'': features[chosen]}, given)
     hits = int((found.rows >= _EACH * len(inside)).sum())
     return {'auroc': found.auroc, 'listed': len(found.rows) if found.is_believed else None, 'hits': hits}
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from noisy_jax import spreadsheet
-from noisy_jax.clean import originals, target
+from noisy_jax.clean import destination, originals
 from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.messages import Request
-from noisy_jax.data import identity, outside
+from noisy_jax.data import identity, output_places
 from noisy_jax.data.class_names import negative
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError, some
@@ -48,10 +48,10 @@ def options(request: Request, folder: WorkDir) -> None:
         )
     if settings['name'] not in originals.KINDS and not request.is_list:
         raise InputError(f'data.name={settings["name"]} has no files to copy; take --mode csv and an --out of *.csv')
-    target.check(given.out, settings)
+    destination.check(given.out, settings)
     folder.check_apart(given.out, '--out')
     if not request.is_list:  # a list may lie beside its images
-        outside.check_of_run(given.out, folder, '--out')
+        output_places.check_of_run(given.out, folder, '--out')
 
 
 def labels_file(request: Request, folder: WorkDir, labels: dict[str, np.ndarray]) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax.clean import target
+from noisy_jax.clean import destination
 from noisy_jax.clean.changes import Changes
 from noisy_jax.clean.estimate import Count
 from noisy_jax.clean.originals import KINDS, Originals
 from noisy_jax.config import completed
-from noisy_jax.data import array_files, filelist, identity, list_file, outside
+from noisy_jax.data import array_files, filelist, identity, list_file, output_places
 from noisy_jax.data.settings import DATA, NOISE
 from noisy_jax.errors import InputError, one_line, shortened, some
 from noisy_jax.workdir import WorkDir
@@ -55,7 +55,7 @@ class Request:
         if not issues:
             raise InputError(f'{folder.path}: this run has no label issues; it is not finished or has no classifier')
         now, place = options.data, data.get('place')
-        if not now and place and os.path.exists(place) and not outside.holds(config.data.path, folder):
+        if not now and place and os.path.exists(place) and not output_places.holds(config.data.path, folder):
             now = place  # a relative path, seen from elsewhere
         settings = config.data.to_dict() | {'path': _path(now, config.data)}
         if settings['list'] and settings['path'] and place:
@@ -73,7 +73,7 @@ class Request:
     @property
     def is_list(self) -> bool:
         """Whether only a list is written."""
-        return target.is_list(self.options.out)
+        return destination.is_list(self.options.out)
 
     @property
     def in_memory(self) -> bool:

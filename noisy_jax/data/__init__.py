@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from noisy_jax.data import pictures
+from noisy_jax.data import image_files
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.reading import Decoding
 from noisy_jax.errors import InputError, short, some, warn_once
@@ -34,7 +34,7 @@ def _warn_of_folders(place: pathlib.Path) -> None:
     found = []
     with contextlib.suppress(OSError), os.scandir(place) as folders:  # an .npz file, or a folder that may not be read
         for folder in folders:
-            if folder.is_dir() and any(map(pictures.is_image, os.listdir(folder))):
+            if folder.is_dir() and any(map(image_files.is_image, os.listdir(folder))):
                 found.append(folder.name)
     if found:
         warn_once(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax.data import array_files, lazy, outliers
+from noisy_jax.data import array_files, extreme_values, lazy
 from noisy_jax.data.array_files import LEVELS
 from noisy_jax.data.dataset import (
     NO_LABEL,
@@ -124,7 +124,7 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
         found = 'NaN' if np.isnan(low[row]) else f'values from {low[row]:g} to {high[row]:g}'
         raise InputError(f'{path}: {key}[{row}] holds {found}; {needed}')
     warn_of_blank(images, 1, f'{path}: {key}')
-    outliers.warn_of_array(images, 0, 1, f'{path}: {key}')
+    extreme_values.warn_of_array(images, 0, 1, f'{path}: {key}')
     return np.round(images * 255).astype(np.uint8)
 
 

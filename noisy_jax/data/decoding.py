@@ -19,7 +19,7 @@ from PIL import Image, PngImagePlugin
 from noisy_jax.data import conversion, depth, libtiff
 from noisy_jax.data.depth import Levels
 from noisy_jax.data.faults import broken, too_large
-from noisy_jax.data.pictures import kinds
+from noisy_jax.data.image_files import kinds
 from noisy_jax.errors import InputError, first_line, is_memory_short, one_line, warn_once
 from noisy_jax.files import open_bytes
 

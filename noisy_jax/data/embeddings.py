@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from noisy_jax import forms
+from noisy_jax import json_files
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.errors import InputError, first_line
 
@@ -54,7 +54,7 @@ def _ids(file: pathlib.Path) -> list[str] | None:
     place = origin(file)
     if not place.exists():
         return None
-    return forms.read(place, {'ids': [str]}, 'make both files of data.embeddings anew with noisy_jax.embed')['ids']
+    return json_files.read(place, {'ids': [str]}, 'make both files of data.embeddings anew with noisy_jax.embed')['ids']
 
 
 def _of_table(file: pathlib.Path, table: np.memmap, ids: list[str] | None, images: Dataset) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax.data import marks, outliers
+from noisy_jax.data import extreme_values, marks
 from noisy_jax.data.decoding import File, decode, levels_of, values_of
 from noisy_jax.data.depth import Levels
 from noisy_jax.data.faults import BrokenImage
@@ -121,9 +121,9 @@ def find_levels(encoded: Encoded) -> tuple[Levels | None, list[BrokenImage]]:
             return None, broken
         lowest, highest = min(ranges, key=lambda row: ranges[row].low), max(ranges, key=lambda row: ranges[row].high)
         levels = Levels(ranges[lowest].low, ranges[highest].high)
-        some_of = encoded.take(np.array(list(ranges))[:: -(-len(ranges) // outliers.IMAGES)])
-        values = [each for each in mapped(pool, values_of, outliers.OF_EACH, some_of) if not is_broken(each)]
-    outliers.warn(values, *levels, 'images of more than 8 bits', encoded.name(lowest), encoded.name(highest))
+        some_of = encoded.take(np.array(list(ranges))[:: -(-len(ranges) // extreme_values.IMAGES)])
+        values = [each for each in mapped(pool, values_of, extreme_values.OF_EACH, some_of) if not is_broken(each)]
+    extreme_values.warn(values, *levels, 'images of more than 8 bits', encoded.name(lowest), encoded.name(highest))
     return levels, broken
 
 

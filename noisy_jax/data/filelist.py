@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax.data import list_file, pictures
+from noisy_jax.data import image_files, list_file
 from noisy_jax.data.class_names import classes_of, numbers_of
 from noisy_jax.data.dataset import Dataset, balanced, warn_of_empty
 from noisy_jax.data.encoded import Paths
@@ -160,7 +160,7 @@ def _check_files(entries: Entries, root: pathlib.Path, rows: np.ndarray) -> None
 
 def _listing(folder: str) -> dict[str, int]:
     """The names in a folder, which of them are links; nothing where there is no folder."""
-    found = pictures.entries(folder) if os.path.isdir(folder) else ()
+    found = image_files.entries(folder) if os.path.isdir(folder) else ()
     return {entry.name: _LINK if entry.is_symlink() else _UNSEEN for entry in found}
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisy_jax.data import list_file, pictures
+from noisy_jax.data import image_files, list_file
 from noisy_jax.data.dataset import NO_LABEL, Dataset, in_order
 from noisy_jax.data.encoded import Paths
 from noisy_jax.data.reading import DEFAULT, Decoding
@@ -55,7 +55,7 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     """
     if not path or not os.path.isdir(path):
         raise InputError(f'data.path: {path!r} is not a folder; class folders of images are needed')
-    pictures.refuse_run(path)
+    image_files.refuse_run(path)
     if decoding.headers:  # else names are needed, not labels
         _refuse_list(path)
     top, level = (layout := _layout(path)).top, layout.training
@@ -77,7 +77,7 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
     places = [(label, level.name(name)) for label, name in enumerate(names) if name in level.folders]
     ids, label, rank = [], [], []
     for number, name in [*places, *((NO_LABEL, name) for name in dict.fromkeys(unlabelled))]:
-        found = pictures.search(os.path.join(path, name), name)
+        found = image_files.search(os.path.join(path, name), name)
         images = _once(path, found)
         if not images and number != NO_LABEL:
             raise InputError(f'{path}/{name}: it has no images that Pillow reads; fill or remove the folder')
@@ -85,7 +85,7 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
         label += [number] * len(images)
         rank += range(len(images))
         left_out.append(found.left_out)
-    pictures.warn(path, left_out, (*notes, *_lists(top, ids)) if split == 'train' else notes)
+    image_files.warn(path, left_out, (*notes, *_lists(top, ids)) if split == 'train' else notes)
     kept = np.flatnonzero(np.array(rank) < (max(limit // len(names), 1) if limit else len(ids)))
     columns = {'label': np.array(label, np.int32)[kept], 'id': np.array(ids)[kept], 'row': kept}
     return Dataset.of_files(Paths(path, columns['id']), decoding, names, available=len(ids), **columns)
@@ -118,7 +118,7 @@ class _Level(NamedTuple):
     path: str
     prefix: str
     folders: list[str]
-    left_out: pictures.LeftOut
+    left_out: image_files.LeftOut
 
     def name(self, folder: str) -> str:
         return f'{self.prefix}{folder}'
@@ -134,7 +134,7 @@ class _Layout(NamedTuple):
     top: _Level
     training: _Level
     test: _Level | None
-    beside: pictures.LeftOut
+    beside: image_files.LeftOut
     notes: tuple[str, ...]
 
 
@@ -187,7 +187,7 @@ def _like_sets(top: _Level) -> Iterator[str]:
 def _lists(top: _Level, ids: list[str]) -> Iterator[str]:
     """A note of each table beside the class folders that names images `ids` in them, maybe with other labels."""
     places = {os.path.basename(each): os.path.dirname(each) for each in ids} | dict.fromkeys(ids, '')
-    for name in top.left_out[pictures.OTHER]:
+    for name in top.left_out[image_files.OTHER]:
         if os.path.splitext(name)[1].lower() in list_file.TABLES:
             file = pathlib.Path(top.path, name)
             try:
@@ -203,16 +203,16 @@ def _lists(top: _Level, ids: list[str]) -> Iterator[str]:
 
 def _level(root: str, name: str = '') -> _Level:
     level = _Level(os.path.join(root, name) if name else root, f'{name}/' if name else '', [], {})
-    level.left_out.update({_LOOSE: [], pictures.OTHER: [], pictures.HIDDEN: []})
-    for entry in pictures.entries(level.path):
-        if pictures.is_hidden(entry.name):
-            kind = pictures.HIDDEN
+    level.left_out.update({_LOOSE: [], image_files.OTHER: [], image_files.HIDDEN: []})
+    for entry in image_files.entries(level.path):
+        if image_files.is_hidden(entry.name):
+            kind = image_files.HIDDEN
         elif entry.is_dir() if not entry.is_symlink() else os.path.isdir(entry.path):
             level.folders.append(entry.name)
             continue
         else:
-            kind = _LOOSE if pictures.is_image(entry.name) else pictures.OTHER
-        level.left_out[kind] += [level.name(entry.name)] * pictures.is_missed(entry.name)
+            kind = _LOOSE if image_files.is_image(entry.name) else image_files.OTHER
+        level.left_out[kind] += [level.name(entry.name)] * image_files.is_missed(entry.name)
     return level
 
 
@@ -233,17 +233,17 @@ def _is_any(name: str, names: tuple[str, ...]) -> bool:
 
 def _has_images(folder: str) -> bool:
     for _, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not pictures.is_hidden(name)]
-        if any(pictures.is_image(name) and not pictures.is_hidden(name) for name in names):
+        folders[:] = [name for name in folders if not image_files.is_hidden(name)]
+        if any(image_files.is_image(name) and not image_files.is_hidden(name) for name in names):
             return True
     return False
 
 
-def _once(root: str, found: pictures.Found) -> list[str]:
+def _once(root: str, found: image_files.Found) -> list[str]:
     """The images of a class without links to others of them, which count as left out."""
     if not found.links:
         return found.images
-    links, again = set(found.links), found.left_out[pictures.AGAIN]
+    links, again = set(found.links), found.left_out[image_files.AGAIN]
     folders = {os.path.dirname(name) for name in found.images}
     real = {folder: os.path.realpath(os.path.join(root, folder)) for folder in folders}
     files = (os.path.split(name) for name in found.images if name not in links)

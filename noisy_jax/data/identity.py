@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from noisy_jax import forms
+from noisy_jax import json_files
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.splits import Splits
 from noisy_jax.errors import InputError
@@ -33,7 +33,7 @@ def recorded(folder: WorkDir) -> dict[str, Any] | None:
     path = folder.path / _FILE
     if not path.exists():
         return None
-    noted = forms.read(path, _FORM, 'remove it if the data is still the same')
+    noted = json_files.read(path, _FORM, 'remove it if the data is still the same')
     if noted.get('version') != _VERSION:
         for part in ('train', 'unlabelled', 'test'):
             noted[part] = noted[part] and {**noted[part], 'mark': None}

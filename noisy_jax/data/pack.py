@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from noisy_jax import cli, data, files, forms, layout, locks, outputs
-from noisy_jax.data import array_files, outside
+from noisy_jax import cli, data, files, json_files, layout, locks, outputs
+from noisy_jax.data import array_files, output_places
 from noisy_jax.data.conversion import fit_array
 from noisy_jax.data.dataset import Dataset, checksums
 from noisy_jax.data.settings import DATA
@@ -72,7 +72,7 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     outputs.check_name(out)
     folder = pathlib.Path(out)
     _unfinished(folder)  # before anything is made there
-    outside.check(folder, settings, '--out')
+    output_places.check(folder, settings, '--out')
     with locks.locked(folder / layout.LOCK, folder, '--out') as check_held:
         _pack(folder, settings, check_held)
 
@@ -128,7 +128,7 @@ def _unfinished(folder: pathlib.Path) -> dict[str, Any] | None:
     files.check_free(folder, _STATE, '--out', (f'{_STATE}.part', layout.LOCK))
     if not (folder / _STATE).exists():
         return None
-    state = forms.read(folder / _STATE, _FORM, 'it is not the state of a pack: take another folder')
+    state = json_files.read(folder / _STATE, _FORM, 'it is not the state of a pack: take another folder')
     if state['complete']:
         raise InputError(f'--out: {folder} is a finished pack; choose another folder, or remove it')
     return state

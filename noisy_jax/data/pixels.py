@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from noisy_jax.data import lazy, outliers
+from noisy_jax.data import extreme_values, lazy
 from noisy_jax.data.dataset import warn_of_blank
 from noisy_jax.data.depth import NO_DATA, Levels
 from noisy_jax.data.rows import spread
@@ -240,7 +240,7 @@ def _check_range(rows: np.ndarray, low: float, high: float, channels: int) -> No
     for extreme in (low, high):
         if abs(extreme) > NO_DATA:
             raise InputError(f'X: a number of {extreme:.2g}, which stands for no data in many files')
-    outliers.warn_of_array(rows.reshape(len(rows), -1, channels), low, high, 'X')
+    extreme_values.warn_of_array(rows.reshape(len(rows), -1, channels), low, high, 'X')
 
 
 def _check(image_shape: tuple[int, ...], values: int) -> None:

@@ -19,9 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 from noisy_jax import cli, data, locks
-from noisy_jax.data import lazy, outside
+from noisy_jax.data import lazy, output_places
 from noisy_jax.data.dataset import Dataset
-from noisy_jax.embed import backbone, pictures
+from noisy_jax.embed import backbone, prefetch
 from noisy_jax.embed.backbone import Backbone
 from noisy_jax.embed.table import Table
 from noisy_jax.errors import InputError
@@ -71,7 +71,7 @@ def embed(images: str, out: str, load: Callable[[], Backbone], batch: int = 32) 
     if pathlib.Path(out).suffix != '.npy' or out.endswith(os.sep):
         raise InputError(f'--out: {out} is not the name of an .npy file')
     check_new(out, resumes=True)
-    outside.check(out, {'name': 'auto', 'path': images}, '--out')
+    output_places.check(out, {'name': 'auto', 'path': images}, '--out')
     if not os.path.exists(images):
         raise InputError(f'--images: no such file or folder: {images}')
     dataset = data.load_unread(images)
@@ -95,7 +95,7 @@ def _embed(dataset: Dataset, out: str, network: Backbone, batch: int, check_held
     resumed = f', resumed after {table.done}' if table.done else ''
     print(f'{len(ids)} images, {network.width} features each, on {network.device}{resumed}', file=sys.stderr)
     batches = [np.arange(start, min(start + batch, len(ids))) for start in range(table.done, len(ids), batch)]
-    ready = pictures.prepared(pixels, network.prepare, batches)
+    ready = prefetch.prepared(pixels, network.prepare, batches)
     with tqdm(total=len(ids), initial=table.done, desc='embedding', unit='image', disable=None, leave=False) as bar:
         for rows, inputs in zip(batches, ready, strict=True):
             features = network.embed(inputs)

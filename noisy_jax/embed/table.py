@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax import files, forms, outputs
+from noisy_jax import files, json_files, outputs
 from noisy_jax.data.embeddings import origin
 from noisy_jax.errors import InputError
 
@@ -114,7 +114,7 @@ class Table:
         place = origin(self._file)
         if not place.exists():
             return {}
-        return forms.read(place, {'ids': [str], 'sizes?': [int]}, 'choose another name for --out')
+        return json_files.read(place, {'ids': [str], 'sizes?': [int]}, 'choose another name for --out')
 
     def _refuse_other(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         if not before:

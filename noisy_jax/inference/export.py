@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisy_jax import cli
-from noisy_jax.inference.output import check_output
+from noisy_jax.data import output_places
 from noisy_jax.outputs import new_folder
 from noisy_jax.workdir import WorkDir
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         options = parser.parse_args(argv)
-        check_output(options.out, WorkDir.of_run(options.workdir))
+        output_places.check_output(options.out, WorkDir.of_run(options.workdir))
         cli.import_jax()
         from noisy_jax.inference.trained import TrainedClassifier
 

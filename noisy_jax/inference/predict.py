@@ -25,13 +25,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from noisy_jax import cli, spreadsheet
-from noisy_jax.data import outside, pictures
+from noisy_jax.data import image_files, output_places
 from noisy_jax.data.decoding import TooDeep, decode, decoded_shape, warn_of_crop
 from noisy_jax.data.depth import Levels
 from noisy_jax.data.rows import spread
 from noisy_jax.errors import InputError, one_line, shortened, warn_once
 from noisy_jax.files import lines
-from noisy_jax.inference.output import check_output
 from noisy_jax.outputs import OTHER_TABLES, new_file
 from noisy_jax.workdir import WorkDir
 
@@ -76,11 +75,11 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     Raises:
       InputError: a run, images or an output that cannot be used.
     """
-    files = image_files(images)
+    files = files_named(images)
     if (suffix := pathlib.Path(out).suffix.lower()) in OTHER_TABLES:
         raise InputError(f'--out: {out}: {suffix} is not written; a CSV is, such as {pathlib.Path(out).stem}.csv')
     if out != '-':
-        check_output(out, WorkDir.of_run(workdir))
+        output_places.check_output(out, WorkDir.of_run(workdir))
     cli.import_jax()
     from noisy_jax.inference.trained import TrainedClassifier
     from noisy_jax.training import compiling
@@ -92,7 +91,7 @@ def predict(workdir: str, images: str, out: str, *, all_classes: bool = False) -
     # Else it is in a hidden folder of the home, and the data need not be looked through.
     if place and any(map(os.environ.get, ('XDG_CACHE_HOME', 'JAX_COMPILATION_CACHE_DIR'))):
         try:
-            outside.check_of_run(place, WorkDir.of_run(workdir), 'XDG_CACHE_HOME')
+            output_places.check_of_run(place, WorkDir.of_run(workdir), 'XDG_CACHE_HOME')
         except InputError:
             cache = 'off'
     compiling.keep_compiled(cache)
@@ -149,7 +148,7 @@ def _column(name: str) -> str:
     return f'class:{name}' if re.sub('^(class:)*', '', name) in _HEADER else name
 
 
-def image_files(images: str) -> list[str]:
+def files_named(images: str) -> list[str]:
     """The files that --images names, relative to the current folder; those of a folder are in the order of its paths.
 
     Raises:
@@ -157,8 +156,8 @@ def image_files(images: str) -> list[str]:
     """
     path = pathlib.Path(images)
     if path.is_dir():
-        found = pictures.search(images)
-        pictures.warn(images, [found.left_out])
+        found = image_files.search(images)
+        image_files.warn(images, [found.left_out])
         files, fault = [os.path.join(images, name) for name in found.images], f'no images that Pillow reads in {images}'
     elif not path.is_file():
         files, fault = [], f'no such file or folder: {images}'

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import files, forms
+from noisy_jax import files, json_files
 from noisy_jax.config import from_json
 from noisy_jax.data.pixels import Pixels
 from noisy_jax.errors import InputError
 from noisy_jax.inference.trained import ESTIMATOR, OWN, TrainedClassifier
-from noisy_jax.training import leaves
+from noisy_jax.training import pytrees
 
 _ARRAYS = ('classes', 'label_issues', 'clean_probability')
 _REMEDY = 'take a folder that `save` wrote'
@@ -54,14 +54,14 @@ def save(estimator: Any, folder: str | os.PathLike) -> None:
     content = {f'{name}.npy': files.as_npy(array) for name, array in zip(_ARRAYS, arrays, strict=True)}
     path = pathlib.Path(os.path.expanduser(folder))
     files.check_free(path, ESTIMATOR, 'folder', spare=OWN)
-    content[ESTIMATOR] = files.as_json(leaves.signed(state, arrays))
+    content[ESTIMATOR] = files.as_json(pytrees.signed(state, arrays))
     estimator.classifier_.save_with(path, content)
 
 
 def load(kind: type, folder: str | os.PathLike) -> Any:
     """As `NoisyLabelClassifier.load`, of the class `kind`."""
     path = pathlib.Path(os.path.expanduser(folder))
-    state = forms.read(path / ESTIMATOR, _FORM, _REMEDY)
+    state = json_files.read(path / ESTIMATOR, _FORM, _REMEDY)
     try:
         arrays = classes, issues, clean_probability = [np.load(path / f'{name}.npy') for name in _ARRAYS]
         estimator = kind(**from_json(state['parameters']))
@@ -73,7 +73,7 @@ def load(kind: type, folder: str | os.PathLike) -> Any:
         estimator.label_issues_ = _recoded(issues, lambda codes: estimator.classes_[codes])
     except Exception as error:  # damaged bytes raise many kinds
         raise InputError(f'{path}: no estimator that `save` wrote ({" ".join(str(error).split())})') from error
-    if not leaves.is_as_signed(state, arrays):
+    if not pytrees.is_as_signed(state, arrays):
         raise InputError(f'{path}: {ESTIMATOR} and the arrays beside it are not what `save` wrote; {_REMEDY}')
     estimator.clean_probability_ = clean_probability
     estimator.classifier_ = TrainedClassifier.load(path)

@@ -12,7 +12,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from noisy_jax import files, forms, layout, schedule, settings
+from noisy_jax import files, json_files, layout, schedule, settings
 from noisy_jax.config import completed, from_json
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.depth import Levels
@@ -20,7 +20,7 @@ from noisy_jax.data.lazy import Images
 from noisy_jax.data.scale import Scale
 from noisy_jax.errors import InputError
 from noisy_jax.models.network import Network
-from noisy_jax.training import compiling, leaves, memory, outcome
+from noisy_jax.training import compiling, memory, outcome, pytrees
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import create_network
@@ -91,13 +91,13 @@ class TrainedClassifier:
         import safetensors.numpy
 
         path = pathlib.Path(os.path.expanduser(folder))
-        description = forms.read(path / _DESCRIPTION, _FORM, _REMEDY)
+        description = json_files.read(path / _DESCRIPTION, _FORM, _REMEDY)
         try:
             arrays = safetensors.numpy.load_file(path / _WEIGHTS)
             saved, levels = from_json(description['config']), _levels(description)
         except Exception as error:  # damaged bytes raise many kinds
             raise InputError(f'{path}: no classifier that `save` wrote ({" ".join(str(error).split())})') from error
-        if not leaves.is_as_signed(description, arrays):
+        if not pytrees.is_as_signed(description, arrays):
             raise InputError(f'{path}: {_WEIGHTS} and {_DESCRIPTION} are not what `save` wrote; {_REMEDY}')
         config = completed(saved, settings.sections(), path / _DESCRIPTION)
         names, shape = tuple(description['classes']), tuple(description['image_shape'])
@@ -125,13 +125,13 @@ class TrainedClassifier:
         path = pathlib.Path(os.path.expanduser(folder))
         files.check_free(path, _DESCRIPTION, 'folder')
         if (path / _DESCRIPTION).exists():  # of these names are files of other programs too
-            forms.read(path / _DESCRIPTION, _FORM, 'take a new or an empty folder')
+            json_files.read(path / _DESCRIPTION, _FORM, 'take a new or an empty folder')
         arrays = {name: np.ascontiguousarray(array) for name, array in flatten_dict(self.variables, sep='/').items()}
         shape, config = list(self.image_shape), self.config.to_dict()
         pixels = self.scale and self.scale.describe()
         description = {'classes': list(self.class_names), 'image_shape': shape, 'levels': self.levels}
         description |= {'pixels': pixels, 'config': config}
-        description = leaves.signed(description, arrays)
+        description = pytrees.signed(description, arrays)
         try:
             own = {_DESCRIPTION: files.as_json(description), _WEIGHTS: safetensors.numpy.save(arrays)}
             files.write_all(path, {**own, **others})
@@ -190,7 +190,7 @@ class TrainedClassifier:
                     )
         if self.scale and any(len(values) != channels for values in self.scale.describe().values()):
             raise InputError(f'{described_by}: pixels: one number for each of {channels} channels is needed')
-        if found := leaves.not_finite(self.variables):
+        if found := pytrees.not_finite(self.variables):
             raise InputError(f'{described_by}: NaN or infinite values of {found}; no classifier')
 
     def __getstate__(self) -> dict[str, Any]:

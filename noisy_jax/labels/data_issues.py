@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisy_jax.labels import duplicates, overlap, strangers
+from noisy_jax.labels import duplicates, outliers, overlap
 from noisy_jax.labels.duplicates import Duplicates
+from noisy_jax.labels.outliers import Outliers
 from noisy_jax.labels.overlap import Overlap
-from noisy_jax.labels.strangers import Strangers
 from noisy_jax.workdir import WorkDir
 
 NAME = 'data_issues'
@@ -42,7 +42,7 @@ class DataIssues(NamedTuple):
     """What was found; rows count through the splits."""
 
     duplicates: Duplicates
-    strangers: Strangers | None
+    outliers: Outliers | None
     overlaps: list[Overlap]
 
 
@@ -61,9 +61,9 @@ def find(
       copies: in it, and in the sets after it.
       features: of its images by kind, [N, D]; none: no image is looked at for its class.
       probabilities: [N, C], of a judge that has not seen its labels and is to be trusted; else None.
-      seed: of the images that strangers are compared with.
+      seed: of the images that outliers are compared with.
     """
-    alien = strangers.find(features, labels, seed=seed) if features else None
+    alien = outliers.find(features, labels, seed=seed) if features else None
     return DataIssues(copies, alien, [] if probabilities is None else overlap.find(probabilities, labels))
 
 
@@ -89,7 +89,7 @@ def save(folder: WorkDir, found: DataIssues, parts: Sequence[Part], class_names:
             about = (*cells(row), *cells(other), f'{score:.3f}', '; '.join(details))
             rows.append((DUPLICATE.format(duplicates.KINDS[kind]), number, *about))
     rows += [(FLAT, '', *cells(row), *none, '', '') for row in found.duplicates.flat]
-    fits_not = _without(found.strangers, found.duplicates.flat)
+    fits_not = _without(found.outliers, found.duplicates.flat)
     rows += [(STRANGER, '', *cells(row), *none, f'{distance:.3f}', '') for row, distance in fits_not]
     for number, pair in enumerate(found.overlaps, 1):
         first, second = str(names[pair.first]), str(names[pair.second])
@@ -110,12 +110,12 @@ def save(folder: WorkDir, found: DataIssues, parts: Sequence[Part], class_names:
             'in_training_and_test_set': sum(BETWEEN in details for details, _ in groups),
         },
         'one_colour': len(found.duplicates.flat),
-        'fit_no_class': _numbers(found.strangers, len(fits_not)),
+        'fit_no_class': _numbers(found.outliers, len(fits_not)),
         'hardly_told_apart': [[str(names[pair.first]), str(names[pair.second])] for pair in found.overlaps],
     }
 
 
-def _numbers(found: Strangers | None, count: int) -> dict[str, Any] | None:
+def _numbers(found: Outliers | None, count: int) -> dict[str, Any] | None:
     """What the summary says of images that fit no class; None where none were looked for."""
     return found and {
         'images': count if found.is_believed else None,
@@ -130,7 +130,7 @@ def _details(group: np.ndarray, labels: np.ndarray, split: np.ndarray) -> list[s
     return found + ([BETWEEN] if len(np.unique(split[group])) > 1 else [])
 
 
-def _without(found: Strangers | None, flat: np.ndarray) -> list[tuple[int, float]]:
+def _without(found: Outliers | None, flat: np.ndarray) -> list[tuple[int, float]]:
     """Row and distance of each image that fits no class and is not of one colour."""
     if found is None:
         return []

@@ -19,9 +19,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from noisy_jax import files, forms, layout
+from noisy_jax import files, json_files, layout
 from noisy_jax.errors import MEND, InputError, first_line, is_memory_short, remedy_of
-from noisy_jax.training import hosts, leaves
+from noisy_jax.training import hosts, pytrees
 from noisy_jax.training.mesh import is_main, to_host
 from noisy_jax.training.state import TrainState
 
@@ -70,7 +70,7 @@ class Checkpoints:
         """The JSON saved with the newest checkpoint, or {}."""
         if self._meta is None:
             self._meta = self._restore(meta=ocp.args.JsonRestore())['meta'] if self.step >= 0 else {}
-            if fault := forms.fault(self._meta, _META):
+            if fault := json_files.fault(self._meta, _META):
                 raise self.unreadable(fault)
         return self._meta
 
@@ -82,12 +82,12 @@ class Checkpoints:
         """
         if step > self.step:
             # Arrays sharded over several processes would have to be gathered for it.
-            signed = leaves.signed(meta, to_host(state)) if jax.process_count() == 1 else meta
+            signed = pytrees.signed(meta, to_host(state)) if jax.process_count() == 1 else meta
             self._save(step, signed, state=ocp.args.StandardSave(state))
 
     def save_outcome(self, step: int, outcome: dict[str, Any], meta: dict[str, Any]) -> None:
         """Saves a tree of arrays as the phase's last checkpoint and waits for it."""
-        self._save(step, leaves.signed(meta, outcome), outcome=ocp.args.StandardSave(outcome))
+        self._save(step, pytrees.signed(meta, outcome), outcome=ocp.args.StandardSave(outcome))
         self.wait()
 
     def wait(self) -> None:
@@ -166,7 +166,7 @@ class Checkpoints:
             raise self._unread(f'{self.folder}: checkpoint {self.step}', error, self._again) from error
 
     def _check(self, tree: Any) -> None:
-        if not leaves.is_as_signed(self.meta, tree):
+        if not pytrees.is_as_signed(self.meta, tree):
             raise self.unreadable('it is not what was saved')
 
     def unreadable(self, reason: str) -> InputError:

@@ -13,7 +13,7 @@ from noisy_jax.data import augment as aug
 from noisy_jax.data.dataset import Dataset
 from noisy_jax.data.splits import Splits
 from noisy_jax.errors import InputError
-from noisy_jax.labels.look import Look
+from noisy_jax.labels.image_facts import ImageFacts
 from noisy_jax.models.network import Network
 from noisy_jax.models.pretrained import Pretrained
 from noisy_jax.training.compiling import Options
@@ -34,7 +34,7 @@ class Context:
       evaluator: whole data sets through the network.
       initial: newly initialised variables for a name, the same in every run of the seed.
       splits: training, held-out and test images.
-      look: what a look at the images tells.
+      image_facts: classical features and copies of the images.
       pretrained: variables with the encoder of model.weights, from which the first phase starts; None without.
     """
 
@@ -44,7 +44,7 @@ class Context:
     evaluator: Evaluator
     initial: Callable[[str], Variables]
     splits: Splits
-    look: Look
+    image_facts: ImageFacts
     pretrained: Variables | None = None
 
     @classmethod
@@ -68,8 +68,8 @@ class Context:
         evaluator = Evaluator(network, normalise, mesh, config.eval_batch_size, options)
         initial, path = initialiser(network, shape, config.seed, options), config.model.weights
         pretrained = _with_encoder(initial('encoder'), Pretrained.load(path)) if path else None
-        look = Look(folder, splits.labelled.image, splits.test and splits.test.image, seed=config.seed)
-        return cls(config, network, normalise, evaluator, initial, splits, look, pretrained)
+        facts = ImageFacts(folder, splits.labelled.image, splits.test and splits.test.image, seed=config.seed)
+        return cls(config, network, normalise, evaluator, initial, splits, facts, pretrained)
 
     def policy(self, name: str) -> aug.Policy:
         """The augmentation of that name by the run's settings."""

@@ -6,7 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from noisy_jax.errors import InputError
-from noisy_jax.training import leaves
+from noisy_jax.training import pytrees
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.metrics import Means
 from noisy_jax.training.session import Session
@@ -67,7 +67,7 @@ class Journal:
         self.checkpoints.save(self._offset + int(state.step), state, meta)
 
     def _check(self, stage: str, state: TrainState) -> None:
-        if found := leaves.not_finite(to_host(state.variables)):
+        if found := pytrees.not_finite(to_host(state.variables)):
             raise self.diverged(f'NaN or infinite values of {found}', f', stage {stage}')
 
     def diverged(self, what: str, where: str = '') -> InputError:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax import forms, layout
+from noisy_jax import json_files, layout
 from noisy_jax.config import flatten
 from noisy_jax.data.splits import Splits
 from noisy_jax.errors import InputError
-from noisy_jax.training import leaves
+from noisy_jax.training import pytrees
 from noisy_jax.training.checkpoints import Checkpoints
 from noisy_jax.training.context import Belief
 from noisy_jax.training.journal import Journal
@@ -43,14 +43,14 @@ def save(folder: WorkDir, journal: Journal, before: Belief, after: Belief) -> Be
     """
     after = dataclasses.replace(after, variables=to_host(after.variables))
     arrays = after.arrays_since(before)
-    if found := leaves.not_finite(after.variables):
+    if found := pytrees.not_finite(after.variables):
         raise journal.diverged(f'NaN or infinite values of {found}')
     for kind, array in arrays.items():
         if not np.isfinite(array).all():
             raise journal.diverged(f'NaN or infinite values of {kind}')
     for kind, array in arrays.items():
         folder.save_array(_name(journal.name, kind), array)
-    digests = {kind: leaves.digest(array) for kind, array in arrays.items()}
+    digests = {kind: pytrees.digest(array) for kind, array in arrays.items()}
     meta = {**journal.meta(None), 'complete': True, 'arrays': digests, 'summary': journal.summary()}
     meta |= {'origin': _origin(folder)}
     journal.checkpoints.save_outcome(journal.next_step, after.variables, meta)
@@ -63,7 +63,7 @@ def restore(folder: WorkDir, name: str, checkpoints: Checkpoints, splits: Splits
     Raises:
       InputError: a file is missing, broken or not what the phase ended with.
     """
-    if fault := forms.fault(checkpoints.meta, _META):
+    if fault := json_files.fault(checkpoints.meta, _META):
         raise checkpoints.unreadable(fault)
     _check_same(folder, name, checkpoints)
     arrays, saved = {}, checkpoints.meta['arrays']
@@ -75,7 +75,7 @@ def restore(folder: WorkDir, name: str, checkpoints: Checkpoints, splits: Splits
         fault = None
         if needed := _unlike(kind, array, splits):
             fault = f'{array.dtype} {array.shape} found; {needed} are needed'
-        elif isinstance(saved, dict) and saved[kind] != leaves.digest(array):
+        elif isinstance(saved, dict) and saved[kind] != pytrees.digest(array):
             fault = 'it is not what the phase ended with'
         if fault:
             raise InputError(f'{folder.path}/{_name(name, kind)}.npy: {fault}; {again}')
@@ -94,7 +94,7 @@ def check_origin(folder: WorkDir, name: str, checkpoints: Checkpoints) -> None:
     there = [kind for kind, path in paths.items() if path.is_file()]
     if there:
         kind = min(there, key=lambda each: paths[each].stat().st_size)
-        if saved[kind] != leaves.digest(folder.load_array(_name(name, kind))):
+        if saved[kind] != pytrees.digest(folder.load_array(_name(name, kind))):
             raise InputError(f'{paths[kind]}: it is not of the run whose weights are in checkpoints/{name}')
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import refused
 
-from noisy_jax import forms
+from noisy_jax import json_files
 from noisy_jax.config import Setting, completed, from_json
 from noisy_jax.workdir import WorkDir
 
@@ -15,8 +15,8 @@ RIGHT = {'name': 'a', 'shape': [8, 9], 'rates': [0.5, 1], 'inner': {'word': None
 
 
 def test_what_has_the_form():
-    assert forms.fault(RIGHT, FORM) is None
-    assert forms.fault({'name': '', 'shape': [0, 0]}, FORM) is None
+    assert json_files.fault(RIGHT, FORM) is None
+    assert json_files.fault({'name': '', 'shape': [0, 0]}, FORM) is None
 
 
 @pytest.mark.parametrize(
@@ -36,19 +36,19 @@ def test_what_has_the_form():
     ],
 )
 def test_the_first_fault_and_its_place(changes, fault):
-    found = forms.fault(RIGHT | changes, FORM)
+    found = json_files.fault(RIGHT | changes, FORM)
     assert found.startswith(fault)
     assert len(found) < 100
 
 
 def test_an_object_of_any_names():
-    assert forms.fault({'a': 1, 'b': 0.5}, {str: float}) is None
-    assert forms.fault({'a': 1, 'b': []}, {str: float}) == 'b is [], a number is needed'
+    assert json_files.fault({'a': 1, 'b': 0.5}, {str: float}) is None
+    assert json_files.fault({'a': 1, 'b': []}, {str: float}) == 'b is [], a number is needed'
 
 
 @pytest.mark.parametrize('value', [None, [], 'x', 3, {}])
 def test_other_values_altogether(value):
-    assert forms.fault(value, FORM) in ('name is missing', f'it is {value!r}, an object is needed')
+    assert json_files.fault(value, FORM) in ('name is missing', f'it is {value!r}, an object is needed')
 
 
 @pytest.mark.parametrize('text', ['', '{', '[' * 10**5, '{"name": ' + '9' * 5000 + '}', '\xff', 'null', '[]'])

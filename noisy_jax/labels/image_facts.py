@@ -1,4 +1,4 @@
-"""What a look at all images tells before anything is trained: classical features, and which are there more than once.
+"""What all images tell before anything is trained: classical features, and which are there more than once.
 
 Copies are duplicates, and images that are far nearer to each other by their features than to their other neighbours:
 crops, turned copies and frames of one scene. The ratio of the two distances is that of Lowe (2004, Distinctive image
@@ -22,7 +22,7 @@ _RATIO = 0.65  # of the distance to a copy to that to the last of the neighbours
 _OTHERS = 10  # one in so many images is a neighbour, where there are few
 
 
-class Look:
+class ImageFacts:
     """What the labelled images and the test images show; each part is computed once, when it is asked for."""
 
     def __init__(self, folder: WorkDir, images: Any, test_images: Any | None = None, *, seed: int = 0) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from noisy_jax import files
 from noisy_jax.config import completed
-from noisy_jax.data import identity, kind_of, pictures
+from noisy_jax.data import identity, image_files, kind_of
 from noisy_jax.data.rows import spread
 from noisy_jax.data.settings import DATA
 from noisy_jax.errors import InputError
+from noisy_jax.outputs import check_new
 from noisy_jax.workdir import WorkDir
 
 _LOOKED_AT = 10  # images
@@ -38,6 +39,17 @@ def check(path: str | os.PathLike, settings: Mapping[str, Any], field: str) -> N
     for inside in itertools.chain([place], _linked(place) if name == 'folder' else ()):
         if files.lies_in(path, inside) is not None:
             raise InputError(f'{field}: {path} lies in {inside}, inside the data; choose another place')
+
+
+def check_output(out: str | os.PathLike, folder: WorkDir) -> None:
+    """Checks that the output `out` of a command can be created, apart from the run in `folder` and its data.
+
+    Raises:
+      InputError: it exists, or lies among the files of the run, or in its data; or config.json is damaged.
+    """
+    check_new(out)
+    folder.check_apart(out, '--out')
+    check_of_run(out, folder, '--out')
 
 
 def check_of_run(path: str | os.PathLike, folder: WorkDir, field: str) -> None:
@@ -74,10 +86,10 @@ def _linked(root: str | os.PathLike) -> Iterator[str]:
         seen.add(real)
         with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
-                if pictures.is_hidden(entry.name) or not _is_folder(entry):
+                if image_files.is_hidden(entry.name) or not _is_folder(entry):
                     continue
                 if files.lies_in(root, entry.path) is not None:
-                    continue  # a link upwards, which holds all that is beside the data; `pictures.search` leaves it out
+                    continue  # a link upwards holds all that is beside the data; `image_files.search` leaves it out
                 places.append(entry.path)
                 if entry.is_symlink():
                     yield entry.path

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from noisy_jax.data import outside
+from noisy_jax.data import output_places
 from noisy_jax.errors import InputError
 from noisy_jax.outputs import OTHER_TABLES, check_name, check_new
 
@@ -42,4 +42,4 @@ def check(out: str, settings: Mapping[str, Any]) -> None:
     except OSError as error:
         raise InputError(f'--out: {out} cannot be made ({error.strerror})') from error
     if not is_list(out):  # a list may lie beside its images
-        outside.check(out, settings, '--out')
+        output_places.check(out, settings, '--out')

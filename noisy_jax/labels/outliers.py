@@ -16,11 +16,11 @@ from noisy_jax.labels.features import bounded
 
 _NEIGHBOURS, _BANK, _SAMPLE, _AT_ONCE = 10, 5000, 2000, 512
 _LEAST = 0.65  # AUROC of images whose class is taken away, below which features are not believed
-_BEYOND = 0.9  # share of these to which an image must be a stranger
+_BEYOND = 0.9  # share of these to which an image must be an outlier
 
 
 @dataclasses.dataclass(frozen=True)
-class Strangers:
+class Outliers:
     """What the best kind of features says.
 
     Attributes:
@@ -40,7 +40,7 @@ class Strangers:
         return self.auroc >= _LEAST
 
 
-def find(features: Mapping[str, np.ndarray], labels: np.ndarray, *, seed: int = 0) -> Strangers:
+def find(features: Mapping[str, np.ndarray], labels: np.ndarray, *, seed: int = 0) -> Outliers:
     """Finds the images that fit no class.
 
     Args:
@@ -52,7 +52,7 @@ def find(features: Mapping[str, np.ndarray], labels: np.ndarray, *, seed: int = 
     return best if best.is_believed else dataclasses.replace(best, rows=best.rows[:0], distance=best.distance[:0])
 
 
-def _look(kind: str, features: np.ndarray, labels: np.ndarray, seed: int) -> Strangers:
+def _look(kind: str, features: np.ndarray, labels: np.ndarray, seed: int) -> Outliers:
     bank, sample = (_spread(len(features), most) for most in (_BANK, _SAMPLE))
     scaled = bounded(features, axis=0)
     scaled -= scaled.mean(0)
@@ -66,7 +66,7 @@ def _look(kind: str, features: np.ndarray, labels: np.ndarray, seed: int) -> Str
     border = np.quantile(far, _BEYOND)
     rows = np.flatnonzero(near > border)
     rows = rows[np.argsort(-near[rows], kind='stable')]
-    return Strangers(kind, float(auroc), rows, near[rows] / border)
+    return Outliers(kind, float(auroc), rows, near[rows] / border)
 
 
 def _spread(count: int, most: int) -> np.ndarray:
