@@ -1,20 +1,18 @@
 """How every command begins and ends: a parser whose errors take one line, and the exit status."""
 
 import argparse
-import codecs
 import contextlib
 import importlib
-import io
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TextIO
 
-from noisy_jax.errors import InputError, escaped, first_line, is_memory_short, one_line, short, warning_line
+from noisy_jax import streams
+from noisy_jax.errors import InputError, first_line, is_memory_short, one_line, short, warning_line
 from noisy_jax.interrupts import Terminated, ended_by_signals
 
-_AS_IT_CAN = 'noisy_jax.as_it_can'  # what `str.encode` calls by this name
 _CORES = 'LOKY_MAX_CPU_COUNT'
 USER_ERROR = 2  # exit status
 BROKEN_PIPE = 141  # exit status, as a shell has it for SIGPIPE
@@ -59,65 +57,6 @@ def of_command(name: str, description: str) -> Parser:
     )
 
 
-class Unheeded:
-    """A stream such as standard error, to which everything can be written.
-
-    Also after its reader (`2>&1 | head`) has gone, or where its file is on a full disk.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-    def write(self, text: str) -> int:
-        try:
-            return self.stream.write(text)
-        except OSError:
-            to_nobody(self.stream)
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            self.stream.flush()
-        except OSError:
-            to_nobody(self.stream)
-
-
-def to_nobody(stream: TextIO) -> None:
-    """Leads a stream whose reader has gone to os.devnull, with what is still in its buffer."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-
-
-def _open_standard_streams() -> None:
-    """Opens os.devnull for each standard stream that is closed: a later file would get its number, and all prints."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
-    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115
-
-
-def _as_it_can(error: UnicodeEncodeError) -> tuple[bytes, int]:
-    """An error handler of codecs: keeps bytes of a name that is not UTF-8, and escapes what the encoding lacks."""
-    letters = error.object[error.start : error.end]
-    shown = [each.encode('ascii', 'surrogateescape') if _is_byte(each) else escaped(each).encode() for each in letters]
-    return b''.join(shown), error.end
-
-
-def _is_byte(letter: str) -> bool:
-    return 0xDC80 <= ord(letter) <= 0xDCFF
-
-
-codecs.register_error(_AS_IT_CAN, _as_it_can)
-
-
 def import_jax() -> None:
     """What first imports JAX in a command calls this before.
 
@@ -142,13 +81,11 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
       What `work` returned, or 0; 2 after a user error, for want of memory or where the system refuses a file, printed
       in one line; 130 after Ctrl-C, 143 after SIGTERM; 141 when the reader of standard output (`| head`) has gone.
     """
-    _open_standard_streams()
+    streams.open_standard()
     if not os.environ.get(_CORES, 'set'):  # joblib takes '' for a number
         del os.environ[_CORES]
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors=_AS_IT_CAN)
-    unheeded = sys.stderr if isinstance(sys.stderr, Unheeded) else Unheeded(sys.stderr)
-    with contextlib.redirect_stderr(unheeded), ended_by_signals(stopped), _short_warnings():
+    streams.print_any_name(sys.stdout)
+    with contextlib.redirect_stderr(streams.unfailing(sys.stderr)), ended_by_signals(stopped), _short_warnings():
         try:
             status = work() or 0
             sys.stdout.flush()  # here, where it can be said that nobody reads it
@@ -163,13 +100,13 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
             print(stopped, file=sys.stderr, flush=True)
             return 143 if isinstance(error, Terminated) else 130
         except BrokenPipeError:
-            to_nobody(sys.stdout)
+            streams.to_nobody(sys.stdout)
             return BROKEN_PIPE
         except OSError as error:  # permissions, names that are too long, a disk that is full
             try:
                 sys.stdout.flush()
             except OSError:  # Python would try once more at the end, with lines of its own
-                to_nobody(sys.stdout)
+                streams.to_nobody(sys.stdout)
             where = '' if error.filename is None else f'{error.filename}: '
             if not where and not _has_current_folder():
                 where = 'the current folder: '

@@ -17,7 +17,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from noisy_jax import cli
+from noisy_jax import cli, streams
 from noisy_jax.clean import checks, copies, estimate, originals, readback
 from noisy_jax.clean.changes import decide, suggest, unchanged
 from noisy_jax.clean.messages import Request, estimated, planned, written
@@ -141,7 +141,7 @@ def _say(lines: list[str]) -> None:
     try:
         print('\n'.join(map(one_line, lines)), flush=True)
     except BrokenPipeError:
-        cli.to_nobody(sys.stdout)
+        streams.to_nobody(sys.stdout)
 
 
 if __name__ == '__main__':

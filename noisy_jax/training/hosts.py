@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from noisy_jax.cli import Unheeded
 from noisy_jax.errors import InputError, first_line
+from noisy_jax.streams import Unfailing
 from noisy_jax.training.signals import Stopped
 
 _PATIENCE = 30  # seconds for all to come together; JAX's runtime takes 5 more
@@ -208,7 +208,8 @@ def _keep_quiet(says: Callable[[str], str]) -> Callable[[], None]:
       What undoes it.
     """
     # Of a command only: the streams of another program are its own. JAX sets the variable to 1 where it is not set.
-    if not isinstance(sys.stderr, Unheeded) or os.name != 'posix' or os.environ.get('TF_CPP_MIN_LOG_LEVEL') == '0':
+    is_command = isinstance(sys.stderr, Unfailing)
+    if not is_command or os.name != 'posix' or os.environ.get('TF_CPP_MIN_LOG_LEVEL') == '0':
         return lambda: None
     try:
         kept = tempfile.TemporaryFile()  # noqa: SIM115
