@@ -88,6 +88,11 @@ def is_memory_short(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(sign in said for sign in signs)
 
 
+def is_damage(number: int | None) -> bool:
+    """Whether the error of that `errno`, None where it is not one of the system, says that a file is damaged."""
+    return number in _DAMAGE
+
+
 def remedy_of(number: int | None, remedy: str) -> str:
     """What to do about a file of a run that cannot be read: `remedy`, which may cost it, only where it is damaged.
 
@@ -95,7 +100,7 @@ def remedy_of(number: int | None, remedy: str) -> str:
       number: `errno` of the error, None where it is not one of the system; permissions say nothing against the file.
       remedy: what else to do.
     """
-    return remedy if number in _DAMAGE else MEND
+    return remedy if is_damage(number) else MEND
 
 
 def warn_once(text: str) -> None:

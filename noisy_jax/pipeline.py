@@ -27,7 +27,7 @@ from noisy_jax.settings import automatic
 from noisy_jax.training import compiling, memory, outcome, tensorboard
 from noisy_jax.training import mesh as mesh_lib
 from noisy_jax.training import metrics as metrics_lib
-from noisy_jax.training.checkpoints import Checkpoints
+from noisy_jax.training.checkpoints import Checkpoints, Damaged
 from noisy_jax.training.context import Belief, Context
 from noisy_jax.training.evaluate import views_of
 from noisy_jax.training.journal import Journal
@@ -268,15 +268,31 @@ def _run_phase(
     """The belief after the phase, its record, and whether it was trained now rather than restored."""
     checkpoints = Checkpoints(folder.checkpoints(entry.name), folder.check_held)
     try:
-        if checkpoints.meta.get('complete'):
-            after, is_new = outcome.restore(folder, entry.name, checkpoints, context.splits, belief), False
-        else:
-            journal = Journal(entry.phase, session, checkpoints, entry.name)
-            after = phases.PHASES[entry.phase](context, belief, journal)
-            after, is_new = outcome.save(folder, journal, belief, after), True
-        return _with_classifier(entry, after), checkpoints.meta['summary'], is_new
+        while True:
+            try:
+                after, is_new = _from_newest(checkpoints, entry, context, belief, session, folder)
+                return _with_classifier(entry, after), checkpoints.meta['summary'], is_new
+            except Damaged as fault:
+                if not checkpoints.go_back(fault):
+                    raise
     finally:
         checkpoints.close()
+
+
+def _from_newest(
+    checkpoints: Checkpoints,
+    entry: schedule.Entry,
+    context: Context,
+    belief: Belief,
+    session: Session,
+    folder: WorkDir,
+) -> tuple[Belief, bool]:
+    """The belief after the phase, from its newest checkpoint, and whether it was trained now rather than restored."""
+    if checkpoints.meta.get('complete'):
+        return outcome.restore(folder, entry.name, checkpoints, context.splits, belief), False
+    journal = Journal(entry.phase, session, checkpoints, entry.name)
+    after = phases.PHASES[entry.phase](context, belief, journal)
+    return outcome.save(folder, journal, belief, after), True
 
 
 def _with_classifier(entry: schedule.Entry, belief: Belief) -> Belief:

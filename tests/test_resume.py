@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -68,6 +69,31 @@ def test_killed_in_three_phases(undisturbed, killed):
 @pytest.mark.slow
 def test_killed_in_the_other_phases(undisturbed, tmp_path):
     _check_same(_killed(tmp_path, OTHER_FATES), undisturbed)
+
+
+def test_a_checkpoint_that_a_loss_of_power_cut(undisturbed, tmp_path):
+    """The one before it is taken, whichever file of the newest is empty."""
+    first, second = FATES[1], OTHER_FATES[2]  # of several epochs: a checkpoint is there
+    assert launch(tmp_path, *first).returncode == -9
+    said = _cut(tmp_path / 'checkpoints' / first[0], 'meta')
+    result = launch(tmp_path, *second)
+    assert result.returncode == -9
+    assert all(words in result.stderr for words in said)
+    said = _cut(tmp_path / 'checkpoints' / second[0], 'state')
+    result = launch(tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert all(words in result.stderr for words in said)
+    _check_same(tmp_path, undisturbed)
+
+
+def _cut(steps, item):
+    """Adds a newer checkpoint in which the files of `item` are empty; returns what is to be said of it."""
+    newest = max(int(path.name) for path in steps.iterdir() if path.name.isdigit())
+    shutil.copytree(steps / str(newest), steps / str(newest + 1))
+    for path in (steps / str(newest + 1) / item).rglob('*'):
+        if path.is_file():
+            path.write_bytes(b'')
+    return f'checkpoint {newest + 1} cannot be read', f'the phase goes on from checkpoint {newest}'
 
 
 def test_tensorboard_shows_every_epoch_once(undisturbed, killed):

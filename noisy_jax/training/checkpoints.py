@@ -20,7 +20,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from noisy_jax import files, json_files, layout
-from noisy_jax.errors import MEND, InputError, first_line, is_memory_short, remedy_of
+from noisy_jax.errors import MEND, InputError, first_line, is_damage, is_memory_short, warn_once
 from noisy_jax.training import hosts, pytrees
 from noisy_jax.training.mesh import is_main, to_host
 from noisy_jax.training.state import TrainState
@@ -37,6 +37,14 @@ _META = {
     'metrics_lines?': int,
     'metrics_position?': int,
 }
+
+
+class Damaged(InputError):
+    """The newest checkpoint of a phase is not what was saved."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f'{found}; {remedy}')
+        self.found = found
 
 
 class Checkpoints:
@@ -109,6 +117,18 @@ class Checkpoints:
         self._check(outcome)
         return outcome
 
+    def go_back(self, fault: Damaged) -> bool:
+        """Whether there is a checkpoint before the newest, which is damaged; it becomes the newest, with a warning.
+
+        That is so after a loss of power while one was saved. Several processes do not, since each would remove it.
+        """
+        if not self._before or jax.process_count() > 1:
+            return False
+        self._manager.delete(self.step)
+        self._meta = None
+        warn_once(f'{fault.found}; the phase goes on from checkpoint {self.step}')
+        return True
+
     def close(self) -> None:
         """Waits for what is being saved."""
         with self._saving():
@@ -169,9 +189,9 @@ class Checkpoints:
         if not pytrees.is_as_signed(self.meta, tree):
             raise self.unreadable('it is not what was saved')
 
-    def unreadable(self, reason: str) -> InputError:
+    def unreadable(self, reason: str) -> Damaged:
         """The error that says what is wrong with the newest checkpoint."""
-        return InputError(f'{self.folder}: checkpoint {self.step} cannot be read ({reason}); {self._again}')
+        return Damaged(f'{self.folder}: checkpoint {self.step} cannot be read ({reason})', self._again)
 
     @property
     def _again(self) -> str:
@@ -184,7 +204,8 @@ class Checkpoints:
         number = _errno(error)
         # tensorstore goes on with all that it was asked for
         reason = first_line(error).partition(' [')[0] if number is None else os.strerror(number)
-        return InputError(f'{which} cannot be read ({reason}); {remedy_of(number, again)}')
+        found = f'{which} cannot be read ({reason})'
+        return Damaged(found, again) if is_damage(number) else InputError(f'{found}; {MEND}')
 
 
 def _refusal(error: Exception) -> str | None:
