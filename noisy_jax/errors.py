@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ MEND = 'mend that, and rerun the command'
 _DAMAGE = (None, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
 _LONG = 200  # characters of a value that are shown
 _LONGEST = 2000  # letters of a message
+_BYTE = re.compile(r'\\udc([89a-f][0-9a-f])')  # as `repr` has one of a name that is not UTF-8
 
 
 class InputError(ValueError):
@@ -26,7 +28,8 @@ class InputError(ValueError):
 
 def one_line(text: str) -> str:
     """The text with what cannot be shown, line breaks among it, as escape sequences."""
-    return ''.join(each if each.isprintable() else escaped(each) for each in text)
+    shown = ''.join(each if each.isprintable() else escaped(each) for each in text)
+    return _BYTE.sub(r'\\x\1', shown)
 
 
 def warning_line(message: Warning | str, *_: Any, **__: Any) -> str:

@@ -65,17 +65,19 @@ def read(lines: Iterable[str], separator: str = '', *, loose: bool = False) -> I
       loose: whether blanks before a cell, which may be quoted, are no part of it, as in what others have written.
 
     Raises:
-      Error: it is no CSV; names the line.
+      Error: it is no CSV; names the line in which the row begins.
     """
     # Strict: a quotation mark that is not closed would make one cell of all that follows.
     if not separator:
         separator, lines = _separated(lines)
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=loose, strict=True)
+    reader, begun = csv.reader(lines, delimiter=separator, skipinitialspace=loose, strict=True), 1
     try:
         for row in reader:
+            begun = reader.line_num + 1
             yield reader.line_num, [as_it_was(cell) for cell in row]
     except Error as error:
-        raise Error(f'line {reader.line_num}: {error}') from error
+        hint = f' in line {reader.line_num}; a quotation mark may be missing' if reader.line_num > begun else ''
+        raise Error(f'line {begun}: {error}{hint}') from error
 
 
 def _separated(lines: Iterable[str]) -> tuple[str, Iterator[str]]:

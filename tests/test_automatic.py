@@ -1,5 +1,7 @@
 """What a config leaves to the data is chosen from it, said, and kept."""
 
+import errno
+import os
 import pathlib
 import runpy
 import warnings
@@ -151,6 +153,18 @@ def test_the_loader_is_chosen_by_the_path(tmp_path, monkeypatch, path, listed, k
     assert data.kind_of(path, listed) == kind
     np.save(tmp_path / 'images.npy', np.zeros(1))
     assert data.kind_of('.', '') == 'arrays'
+
+
+def test_a_folder_that_may_be_listed_and_not_entered_is_no_array(tmp_path, monkeypatch):
+    stat = os.stat
+
+    def denied(path, **options):
+        if os.fspath(path).endswith('images.npy'):
+            raise PermissionError(errno.EACCES, 'Permission denied', path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, 'stat', denied)
+    assert data.kind_of(str(tmp_path), '') == 'folder'  # whose loader names the folder
 
 
 def test_a_config_that_leaves_nothing_open_stays_as_it_is():

@@ -211,6 +211,12 @@ def test_images_that_the_run_has_not_judged_are_left_out(pets, tmp_path, capsys)
     assert len(folder.load('train', str(tmp_path / 'new'))) == 8
 
 
+def test_an_original_that_cannot_be_read_is_named_without_the_advice_of_a_run(pets, tmp_path, capsys):
+    root, work = pets
+    (root / 'cat/000.png').write_bytes(b'no image')
+    refused(capsys, clean_all(work, tmp_path / 'new'), 'cat/000.png', 'repair or remove it\n')
+
+
 def test_broken_images_of_the_test_set_are_left_out_and_counted(tmp_path, capsys):
     root, rng = tmp_path / 'pets', np.random.default_rng(0)
     for place in ('train/cat', 'train/dog', 'test/cat', 'test/dog'):

@@ -25,6 +25,8 @@ from noisy_jax.report.tables import render
 def test_what_cannot_be_shown_is_escaped(text, shown):
     assert one_line(text) == shown
     assert str(InputError(f'{text}: no image')) == f'{shown}: no image'
+    if text.isprintable() or '\udce9' in text:
+        assert str(InputError(f'{text!r}: no image')) == f'{shown!r}: no image'.replace(r'\\x', r'\x')
     assert shown in render({'config': text, 'seed': 0, 'device': 'cpu', 'noise': {'kind': 'none'}, 'phases': []})
 
 

@@ -437,11 +437,11 @@ def test_other_files_that_cannot_be_used(three):
     _text(three / 'list.csv', 'path,label', 'a.png,0,1')
     refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2')
     _text(three / 'list.csv', 'a.png,cat', 'b c.png,"cat', 'd/e.png,dog')  # one label from the quotation mark on
-    refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 3', 'unexpected end')
+    refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2: unexpected end of data in line 3;')
     _text(three / 'list.csv', 'a.png,cat', f'b c.png,{"x" * 131_073}')
     refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2', '131072')
     _text(three / 'list.csv', 'a.png,"cat', 'b c.png,"dog', 'd/e.png,dog')  # marks that close each other
-    refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2')
+    refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 1: ', ' in line 2; a quotation mark may')
     _text(three / 'list.csv', 'a.png,"cat', 'dog"')
     refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2', 'line break')
     _text(three / 'list.csv', 'path,label')

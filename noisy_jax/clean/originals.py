@@ -12,6 +12,7 @@ import numpy as np
 from noisy_jax import data
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.depth import Levels
+from noisy_jax.data.faults import BrokenImages
 from noisy_jax.errors import InputError
 
 KINDS = ('folder', 'filelist', 'arrays')  # of data.name: what can be copied
@@ -65,7 +66,10 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
         )
     everything = {'limit': 0, 'test_limit': 0, 'max_classes': 0, 'workers': 0}  # also where the run used a part
     everything['levels'] = Levels(0.0, 1.0)  # any, as no pixel is used
-    train, test = (data.load_undecoded(settings | everything, split) for split in ('train', 'test'))
+    try:
+        train, test = (data.load_undecoded(settings | everything, split) for split in ('train', 'test'))
+    except BrokenImages as error:  # without the advice of a run
+        raise InputError(error.found) from error
     rows = {name: row for row, name in enumerate(train.id)}
     if len(rows) < len(train):
         raise InputError(f'{path}: two images have the same id, so that they cannot be told apart; take --mode csv')

@@ -20,13 +20,13 @@ _OTHERS = {'digits': 'the digits', 'arrays': 'arrays', 'folder': 'class folders'
 
 def kind_of(path: str, listed: str = '') -> str:
     """The loader for config.data.path and config.data.list of own images; InputError: an archive, which none reads."""
-    place = pathlib.Path(path)
-    if place.suffix.lower() in _ARCHIVES and place.is_file():
+    place, is_file = pathlib.Path(path), os.path.isfile(path)
+    if place.suffix.lower() in _ARCHIVES and is_file:
         raise InputError(f'data.path: {path} is an archive; unpack it, and take the folder')
-    if path and (place.suffix.lower() == '.npz' or (place / 'images.npy').is_file()):
+    if path and (place.suffix.lower() == '.npz' or os.path.isfile(place / 'images.npy')):
         _warn_of_folders(place)
         return 'arrays'
-    return 'filelist' if listed or place.is_file() else 'folder'
+    return 'filelist' if listed or is_file else 'folder'
 
 
 def _warn_of_folders(place: pathlib.Path) -> None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from noisy_jax.data import extreme_values, marks
 from noisy_jax.data.decoding import File, decode, levels_of, values_of
 from noisy_jax.data.depth import Levels
-from noisy_jax.data.faults import BrokenImage
+from noisy_jax.data.faults import BrokenImage, BrokenImages
 from noisy_jax.data.workers import pool_of
 from noisy_jax.errors import InputError, some
 
@@ -140,12 +140,9 @@ def refusal(encoded: Encoded, broken: dict[int, str]) -> InputError:
     if not named:
         return InputError('an image file could not be read, and can be now; rerun the command')
     if len(named) == 1:
-        return InputError(f'{named[0]}, or set config.data.broken=leave_out')
+        return BrokenImages(named[0])
     listed = some([f'{encoded.name(row)} ({reason})' for row, reason in broken.items()], NAMED)
-    return InputError(
-        f'{len(broken)} of {len(encoded)} images are not whole: {listed}; repair or remove them, or set '
-        'config.data.broken=leave_out'
-    )
+    return BrokenImages(f'{len(broken)} of {len(encoded)} images are not whole: {listed}; repair or remove them')
 
 
 @contextlib.contextmanager

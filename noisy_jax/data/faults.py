@@ -27,6 +27,14 @@ class BrokenImage(InputError):
         return one_line(f'{self.name}: not a whole image ({self.reason}); repair or remove it')
 
 
+class BrokenImages(InputError):
+    """Images of a data set are broken, which `found` says; a run may leave them out."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f'{found}, or set config.data.broken=leave_out')
+        self.found = found
+
+
 def broken(name: object, error: Exception) -> BrokenImage:
     """What an error says of the image that was opened or loaded."""
     if isinstance(error, UnidentifiedImageError):  # its text repeats the name
