@@ -121,7 +121,7 @@ def _has_current_folder() -> bool:
         return False
 
 
-def leave(status: int) -> NoReturn:
+def end_process(status: int) -> NoReturn:
     """Ends the process with a status of `exit_status`.
 
     After an error at once: a thread of Orbax may wait for ever for a checkpoint that failed.

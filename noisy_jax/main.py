@@ -25,7 +25,7 @@ import argparse
 import shlex
 import sys
 
-from noisy_jax.cli import BROKEN_PIPE, Parser, exit_status, import_jax, leave
+from noisy_jax.cli import BROKEN_PIPE, Parser, end_process, exit_status, import_jax
 from noisy_jax.errors import InputError
 
 _STOPPED = (130, 143)  # exit statuses, as a shell has them for Ctrl-C and SIGTERM
@@ -102,4 +102,4 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
 
 
 if __name__ == '__main__':
-    leave(main(sys.argv))
+    end_process(main(sys.argv))

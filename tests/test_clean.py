@@ -853,7 +853,7 @@ def test_classes_that_differ_in_case(tmp_path, folds):
     (tmp_path / 'new').mkdir()
     if folds:  # as a disk that does not tell them apart shows it
         (tmp_path / 'NEW').mkdir(exist_ok=True)
-    files = copies.Files(tmp_path / 'new', copy=False)
+    files = copies.CopyFolder(tmp_path / 'new', copy=False)
     (tmp_path / 'a.png').touch()
     for name in ('Cat', 'cat'):
         files.place(str(tmp_path / 'a.png'), files.free(name, '1.png', 'from_dog'))

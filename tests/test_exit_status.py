@@ -73,7 +73,7 @@ def test_an_error_ends_a_process_of_which_a_thread_waits():
         '    threading.Thread(target=threading.Event().wait).start()\n'
         '    print("said before")\n'
         '    raise InputError("full")\n'
-        'cli.leave(cli.exit_status(work))\n'
+        'cli.end_process(cli.exit_status(work))\n'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (2, 'said before\n', 'error: full\n')

@@ -21,7 +21,7 @@ from noisy_jax.files import open_text, reserve
 _CHUNK_BYTES = 2**25  # of arrays that are copied
 
 
-class Files:
+class CopyFolder:
     """Image files that are linked or copied into the folder `out`.
 
     A hard link takes no space and stays when the original is removed. Where the disk has none, files are copied.
@@ -105,7 +105,7 @@ def write(
       originals: those images, images without a label and the test set.
       copy: whether files are copied instead of linked.
     """
-    files = Files(out, copy)
+    files = CopyFolder(out, copy)
     if settings['name'] == 'folder':
         _folder(files, changes, originals)
     elif settings['name'] == 'filelist':
@@ -128,7 +128,7 @@ def write_list(file: TextIO, changes: Changes, originals: Originals | None) -> N
     spreadsheet.write(file, [('path', 'label'), *rows])
 
 
-def _folder(files: Files, changes: Changes, originals: Originals) -> None:
+def _folder(files: CopyFolder, changes: Changes, originals: Originals) -> None:
     """[train/]CLASS/[folder/]file; the id of an image is its path."""
     train, test, folders = originals.train, originals.test, class_folders(changes, originals)
     moves = np.array([os.path.dirname(name) != folder for name, folder in zip(changes.id, folders, strict=True)])
@@ -152,7 +152,7 @@ def class_folders(changes: Changes, originals: Originals) -> np.ndarray:
     return np.array(['/'.join(folder) for folder in folders], object)
 
 
-def _file_list(files: Files, test_path: str, changes: Changes, originals: Originals) -> None:
+def _file_list(files: CopyFolder, test_path: str, changes: Changes, originals: Originals) -> None:
     """Files in the same paths, labels.csv and class_names.txt, test.csv."""
     train, test = originals.train, originals.test
     files.place_rows(train, np.append(originals.listed[changes.kept], originals.unlabelled))

@@ -239,7 +239,7 @@ def _has_images(folder: str) -> bool:
     return False
 
 
-def _once(root: str, found: image_files.Found) -> list[str]:
+def _once(root: str, found: image_files.FoundFiles) -> list[str]:
     """The images of a class without links to others of them, which count as left out."""
     if not found.links:
         return found.images

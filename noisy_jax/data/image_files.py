@@ -63,7 +63,7 @@ def refuse_run(folder: str) -> None:
         raise InputError(f'{folder}: the work directory of a run, no images; name another folder, or move it away')
 
 
-class Found(NamedTuple):
+class FoundFiles(NamedTuple):
     """What a folder holds, by paths with `/`.
 
     Attributes:
@@ -77,7 +77,7 @@ class Found(NamedTuple):
     left_out: LeftOut
 
 
-def search(folder: str, name: str = '') -> Found:
+def search(folder: str, name: str = '') -> FoundFiles:
     """Images in a folder and all folders in it, those behind links too, each folder once.
 
     Args:
@@ -87,7 +87,7 @@ def search(folder: str, name: str = '') -> Found:
     Raises:
       InputError: a folder cannot be read, or is the work directory of a run.
     """
-    found, seen, root = Found([], [], {OTHER: [], HIDDEN: [], AGAIN: [], OF_RUN: []}), set(), folder
+    found, seen, root = FoundFiles([], [], {OTHER: [], HIDDEN: [], AGAIN: [], OF_RUN: []}), set(), folder
     folders, links = collections.deque([(folder, name)]), collections.deque()
     while folders or links:
         if not folders:  # links come after all that are none

@@ -54,7 +54,7 @@ class Decoding(NamedTuple):
 DEFAULT = Decoding()
 
 
-class Found(NamedTuple):
+class ReadImages(NamedTuple):
     """Images that could be read.
 
     Attributes:
@@ -70,7 +70,7 @@ class Found(NamedTuple):
     levels: Levels | None = None
 
 
-def read_all(encoded: Encoded, decoding: Decoding) -> Found:
+def read_all(encoded: Encoded, decoding: Decoding) -> ReadImages:
     """Decodes all images (at least one) if they take up to `memory_bytes`; else reads only their headers now.
 
     Returns:
@@ -80,7 +80,7 @@ def read_all(encoded: Encoded, decoding: Decoding) -> Found:
       InputError: images are broken, all of them or where that is refused, or one has another size than the first.
     """
     if not decoding.headers:
-        return Found(Files(encoded, (0, 0, 3), workers=decoding.workers), np.arange(len(encoded)), {})
+        return ReadImages(Files(encoded, (0, 0, 3), workers=decoding.workers), np.arange(len(encoded)), {})
     if decoding.levels != FIND:
         encoded = dataclasses.replace(encoded, levels=decoding.levels)
     try:
@@ -95,7 +95,7 @@ def read_all(encoded: Encoded, decoding: Decoding) -> Found:
     return _read(encoded, decoding)._replace(levels=levels)
 
 
-def _read(encoded: Encoded, decoding: Decoding) -> Found:
+def _read(encoded: Encoded, decoding: Decoding) -> ReadImages:
     """As `read_all`, with the levels of `encoded`."""
     size, memory_bytes, workers = decoding[:3]
     refuses = decoding.broken == 'refuse'
@@ -105,7 +105,7 @@ def _read(encoded: Encoded, decoding: Decoding) -> Found:
         if broken and refuses:
             raise refusal(encoded, find_broken(encoded, size))
         rows = _whole(len(encoded), broken)
-        return Found(Files(encoded.take(rows), shape, size, workers), rows, broken)
+        return ReadImages(Files(encoded.take(rows), shape, size, workers), rows, broken)
     result, broken = np.empty((len(encoded), height, width, 1), np.uint8), {}
     for row, image in watched(encoded, decoded(encoded, size, workers), 'decoding'):
         if is_broken(image):
@@ -120,7 +120,7 @@ def _read(encoded: Encoded, decoding: Decoding) -> Found:
     if broken and refuses:
         raise refusal(encoded, broken)
     rows = _whole(len(encoded), broken)
-    return Found(result[: len(rows)], rows, broken)
+    return ReadImages(result[: len(rows)], rows, broken)
 
 
 def _first_whole(encoded: Encoded, size: int) -> tuple[int, tuple[int, int, int]]:
