@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 
+import digit_files
 import numpy as np
 import pytest
 from conftest import refused
@@ -16,7 +17,7 @@ from noisy_jax.data import decoding, lazy, pack
 from noisy_jax.data.decoding import decode
 from noisy_jax.errors import InputError
 from noisy_jax.files import open_bytes
-from noisy_jax.settings import automatic
+from noisy_jax.settings import automatic, default
 
 SIDE = 24
 WHOLE = ['cat/1.png', 'cat/3.png', 'dog/0.png', 'dog/1.png', 'dog/2.png']
@@ -50,6 +51,21 @@ def test_all_are_named_at_once(root, memory_bytes):
     refused(lambda: _load(root, memory_bytes, 'refuse'), *named)
 
 
+def test_those_of_the_test_set_are_named_too(tmp_path):
+    for part in ('train', 'test'):
+        for name in ('cat', 'dog'):
+            for _ in range(2):
+                digit_files.save(tmp_path / part / name, np.zeros((5, 5, 3), np.uint8))
+    for place in ('train/cat/001.png', 'test/cat/000.png', 'test/dog/001.png'):
+        (tmp_path / place).write_bytes(b'no image')
+    settings = default().data.to_dict() | {'name': 'folder', 'path': str(tmp_path)}
+    named = ('train/cat/001.png', '2 of 4 images', 'test/cat/000.png', 'test/dog/001.png', 'data.broken=leave_out')
+    refused(lambda: data.load_splits(settings), *named)
+    (tmp_path / 'test/cat/000.png').unlink()
+    (tmp_path / 'test/dog/001.png').unlink()
+    refused(lambda: data.load_splits(settings), 'train/cat/001.png')
+
+
 def test_a_file_that_may_not_be_read_is_not_called_broken(root, monkeypatch):
     def forbidden(file, *arguments):
         if str(file).endswith('1.png'):
@@ -63,7 +79,7 @@ def test_a_file_that_may_not_be_read_is_not_called_broken(root, monkeypatch):
     with pytest.raises(InputError) as caught:
         _load(root, broken='refuse')
     assert str(caught.value) == (
-        f'{root}/cat/1.png: {reason}; see to that, or remove it, or set config.data.broken=leave_out'
+        f'{root}/cat/1.png: {reason}; repair or remove what is broken, or set config.data.broken=leave_out'
     )
     assert _load(root).broken == (('cat/1.png', reason),)
 

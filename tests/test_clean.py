@@ -214,7 +214,7 @@ def test_images_that_the_run_has_not_judged_are_left_out(pets, tmp_path, capsys)
 def test_an_original_that_cannot_be_read_is_named_without_the_advice_of_a_run(pets, tmp_path, capsys):
     root, work = pets
     (root / 'cat/000.png').write_bytes(b'no image')
-    refused(capsys, clean_all(work, tmp_path / 'new'), 'cat/000.png', 'repair or remove it\n')
+    refused(capsys, clean_all(work, tmp_path / 'new'), 'cat/000.png', 'put the original back')
 
 
 def test_broken_images_of_the_test_set_are_left_out_and_counted(tmp_path, capsys):
@@ -755,6 +755,7 @@ def test_no_decisions(pets, tmp_path, capsys, content, words):
     if content is not None:
         file.write_text(content)
     refused(capsys, clean(pets[1], tmp_path / 'new', f'--decisions={file}'), 'decisions.csv', *words)
+    refused(capsys, clean(pets[1], tmp_path / 'new', '--decisions='), "--decisions: there is no ''; the report")
 
 
 @pytest.fixture

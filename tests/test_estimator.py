@@ -364,6 +364,8 @@ def test_ctrl_c_interrupts_and_the_same_fit_goes_on(tmp_path, monkeypatch):
         ({'workdir': 5}, X, DIGIT, ('workdir: 5', 'path of a folder')),
         ({'rounds': pd.NA}, X, DIGIT, ('rounds: <NA>', 'whole number')),
         ({'rounds': np.zeros(2)}, X, DIGIT, ('rounds: array', 'whole number')),
+        ({'rounds': 1.5}, X, DIGIT, ('rounds: 1.5', '0, or a whole number from 1')),
+        ({'rounds': -1}, X, DIGIT, ('rounds: -1', '0, or a whole number from 1')),
         ({'random_state': random.Random(0)}, X, DIGIT, ('random_state: <random.Random', 'whole number')),
         ({'unlabelled': pd.Series([1, 2])}, X, DIGIT, ('unlabelled', 'one value')),
         ({}, X.astype('datetime64[s]'), DIGIT, ('X: datetime64[s] found', 'numbers')),

@@ -130,6 +130,9 @@ def test_numbers_with_class_names(three):
     np.testing.assert_array_equal(_load(three, class_names='names.txt').label, [2, 0])
     _text(three / 'list.txt', 'a.png 12', 'b c.png fish')
     refused(lambda: _load(three, class_names='names.txt'), 'line 2', "'fish'", '3 class names: 7, 0, 12')
+    _text(three / 'names.txt', 'cat', 'dog', 'eel')
+    _text(three / 'list.txt', 'a.png 0', 'b c.png 2', 'd/e.png 2.0')  # not the first line is wrong
+    refused(lambda: _load(three, class_names='names.txt'), 'line 3', "'2.0'", 'from 0 to 2', 'cat, dog, eel')
 
 
 @pytest.mark.parametrize('head', ['name', 'Class', 'CLASS_NAME', 'label'])

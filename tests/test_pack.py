@@ -204,6 +204,11 @@ def test_folders_that_are_not_written_to(photos, tmp_path):
     assert not (tmp_path / 'new').exists()
 
 
+def test_no_path_is_told_by_its_option(tmp_path):
+    refused(lambda: pack.pack(tmp_path / 'pack', path=''), "--path: '' is not allowed")
+    assert not (tmp_path / 'pack').exists()
+
+
 def test_test_images_without_a_label_are_refused(photos, tmp_path):
     """As a run on the pack would refuse them."""
     lists = {'train.csv': [], 'test.csv': []}

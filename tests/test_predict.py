@@ -154,6 +154,7 @@ def test_mistakes(photos, new, tmp_path, capsys):
     out = tmp_path / 'out.csv'
     refused(capsys, predict(tmp_path, new, out), '--workdir', 'config.json')
     refused(capsys, predict(photos.work, tmp_path / 'nowhere', out), 'nowhere')
+    refused(capsys, predict(photos.work, '', out), "--images: '' is not allowed", 'a folder')
     refused(capsys, predict(photos.work, tmp_path / 'empty', out), 'no images', 'empty')
     refused(capsys, predict(photos.work, tmp_path / 'bare.txt', out), 'bare.txt', 'empty')
     refused(capsys, predict(photos.work, new, tmp_path / 'there.csv'), 'there.csv')

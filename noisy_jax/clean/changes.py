@@ -123,7 +123,7 @@ def _rows(file: str | os.PathLike) -> list[tuple[int, list[str]]]:
             raise InputError(f'{file} is in UTF-16; save it as CSV UTF-8')
         rows = [(line, row) for line, row in spreadsheet.read(lines) if any(row)]
     except FileNotFoundError as error:
-        raise InputError(f"--decisions: there is no {file}; the report's button downloads one") from error
+        raise InputError(f"--decisions: there is no {file or repr(file)}; the report's button downloads one") from error
     except (OSError, spreadsheet.Error) as error:
         raise InputError(f'--decisions: {file} cannot be read as CSV ({error})') from error
     (line, header), *rows = rows or [(1, [])]

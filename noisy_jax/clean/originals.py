@@ -61,15 +61,15 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
     path = settings['path']
     if not os.path.exists(path):
         raise InputError(
-            f'data.path: there is no {pathlib.Path(path).absolute()}, where the images of this run are looked for; '
-            '--data names the place'
+            f'there is no {pathlib.Path(path).absolute()}, where the images of this run are looked for; '
+            '--data=PATH names the place where they are'
         )
     everything = {'limit': 0, 'test_limit': 0, 'max_classes': 0, 'workers': 0}  # also where the run used a part
     everything['levels'] = Levels(0.0, 1.0)  # any, as no pixel is used
     try:
         train, test = (data.load_undecoded(settings | everything, split) for split in ('train', 'test'))
-    except BrokenImages as error:  # without the advice of a run
-        raise InputError(error.found) from error
+    except BrokenImages as error:
+        raise InputError(f'{error.found}; put the original back, or name a whole copy of the data by --data') from error
     rows = {name: row for row, name in enumerate(train.id)}
     if len(rows) < len(train):
         raise InputError(f'{path}: two images have the same id, so that they cannot be told apart; take --mode csv')

@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -143,6 +143,9 @@ def numbers_of(entries: Entries, classes: Classes) -> np.ndarray:
     allowed = f'one of {count} class names: {some(classes.names, 5)}'
     if classes.by_number:
         allowed = f'whole numbers from 0 to {count - 1}, since not all labels are class names'
+    elif (stray := _stray(entries.labels, known)) is not None:
+        whole = f'whole numbers from 0 to {count - 1}, as most labels are'
+        raise entries.fault(stray, f'label {entries.labels[stray]!r} is not allowed; {whole}, or all {allowed}')
     numbers = np.full(len(entries.labels), NO_LABEL, np.int64)
     for row, text in enumerate(entries.labels):
         if not text:
@@ -152,3 +155,12 @@ def numbers_of(entries: Entries, classes: Classes) -> np.ndarray:
             raise entries.fault(row, f'label {text!r} is not allowed; {allowed}')
         numbers[row] = number
     return numbers
+
+
+def _stray(labels: Sequence[str], known: Collection[str]) -> int | None:
+    """The first label that is no number, where most labels are numbers and no names; None where that is not so."""
+    given = [label for label in labels if label]
+    unknown = sum(is_number(label) and label not in known for label in given)
+    if 2 * unknown <= len(given):
+        return None
+    return next((row for row, label in enumerate(labels) if label and not is_number(label)), None)

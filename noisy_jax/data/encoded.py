@@ -136,13 +136,13 @@ def find_broken(encoded: Encoded, size: int) -> dict[int, str]:
 
 def refusal(encoded: Encoded, broken: dict[int, str]) -> InputError:
     """The error that names those that are broken."""
-    named = [str(BrokenImage(encoded.name(row), reason)) for row, reason in broken.items()]
+    named = [BrokenImage(encoded.name(row), reason) for row, reason in broken.items()]
     if not named:
         return InputError('an image file could not be read, and can be now; rerun the command')
     if len(named) == 1:
-        return BrokenImages(named[0])
-    listed = some([f'{encoded.name(row)} ({reason})' for row, reason in broken.items()], NAMED)
-    return BrokenImages(f'{len(broken)} of {len(encoded)} images are not whole: {listed}; repair or remove them')
+        return BrokenImages(named[0].found)
+    listed = some([f'{each.name} ({each.reason})' for each in named], NAMED)
+    return BrokenImages(f'{len(named)} of {len(encoded)} images are not whole: {listed}')
 
 
 @contextlib.contextmanager

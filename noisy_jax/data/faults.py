@@ -21,17 +21,22 @@ class BrokenImage(InputError):
         super().__init__(name, reason)  # pickled with both, by worker processes
         self.name, self.reason = name, reason
 
+    @property
+    def found(self) -> str:
+        """The message without what to do."""
+        is_unread = self.reason.startswith(_UNREAD)
+        return one_line(f'{self.name}: {self.reason if is_unread else f"not a whole image ({self.reason})"}')
+
     def __str__(self) -> str:
-        if self.reason.startswith(_UNREAD):
-            return one_line(f'{self.name}: {self.reason}; see to that, or remove it')
-        return one_line(f'{self.name}: not a whole image ({self.reason}); repair or remove it')
+        is_unread = self.reason.startswith(_UNREAD)
+        return f'{self.found}; {"see to that, or remove it" if is_unread else "repair or remove it"}'
 
 
 class BrokenImages(InputError):
     """Images of a data set are broken, which `found` says; a run may leave them out."""
 
     def __init__(self, found: str) -> None:
-        super().__init__(f'{found}, or set config.data.broken=leave_out')
+        super().__init__(f'{found}; repair or remove what is broken, or set config.data.broken=leave_out')
         self.found = found
 
 

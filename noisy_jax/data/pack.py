@@ -68,6 +68,8 @@ def pack(out: str | os.PathLike, **settings: Any) -> None:
     for name, value in settings.items():
         if not DATA[name].accepts(value):
             raise InputError(f'--{name}: {short(value)} is not allowed; allowed: {DATA[name].allowed}')
+    if not settings['path'] and settings['name'] in ('auto', 'folder', 'filelist', 'arrays'):
+        raise InputError("--path: '' is not allowed; the folder, list or arrays to pack are needed")
     data.check_form(settings, '--')
     outputs.check_name(out)
     folder = pathlib.Path(out)

@@ -154,6 +154,8 @@ def files_named(images: str) -> list[str]:
     Raises:
       InputError: nothing of this name, no image in it, a list that is empty or no text.
     """
+    if not images:
+        raise InputError("--images: '' is not allowed; an image, a folder or a .txt file of paths is needed")
     path = pathlib.Path(images)
     if path.is_dir():
         found = image_files.search(images)

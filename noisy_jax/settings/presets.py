@@ -224,7 +224,8 @@ def for_estimator(parameters: Mapping[str, Any], side: int) -> ConfigDict:
             config.update_from_flattened_dict(dict.fromkeys(_PARAMETERS[name], value))
         except (TypeError, ValueError) as error:
             allowed = dict(flatten(settings.sections()))[_PARAMETERS[name][0]].allowed
-            raise InputError(f'{name}: {short(value)} is not allowed; allowed: {allowed}') from error
+            none = '0, or a ' if name == 'rounds' else ''
+            raise InputError(f'{name}: {short(value)} is not allowed; allowed: {none}{allowed}') from error
     if 'pretrain_epochs' in values:
         config.contrast.epochs = max(int(values['pretrain_epochs']) // 5, 1)
     if config.effort == 'quick' or not schedule.last_classifier(config.phases):

@@ -12,6 +12,7 @@ import threading
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 import jax
 
@@ -25,6 +26,7 @@ _SILENCE = 15  # seconds until it is said that others are waited for
 _COUNTS = 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE'  # in which clusters say how many processes there are
 _PORTS = range(61440, 65536)  # from which JAX chooses too
 _HEARTBEAT = 30  # seconds without a sign of life after which a process is lost
+_UNTIL_THE_REPORT = 24 * 3600  # seconds in which the first process, alone, writes its last files
 
 # What JAX's runtime says before it aborts a process, and what an exception says of a connection that broke.
 _GIVES_UP = re.compile(r'Terminating process because the JAX distributed service.*?absl::Status: (.*)')
@@ -56,7 +58,7 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
         return  # alone; another run of one process in the same job would have the same coordinator
     if any(given) and not all(given):
         raise InputError('--coordinator, --num_processes and --process_id: give all three, or none on one host')
-    settings = {'heartbeat_timeout_seconds': _HEARTBEAT, 'shutdown_timeout_seconds': _HEARTBEAT}
+    settings = {'heartbeat_timeout_seconds': _HEARTBEAT, 'shutdown_timeout_seconds': _UNTIL_THE_REPORT}
     settings['initialization_timeout'] = _PATIENCE if all(given) else _PATIENCE_WITH_A_CLUSTER
     if all(given):
         _check(coordinator, num_processes, process_id)
@@ -125,12 +127,12 @@ def is_lost(error: Exception) -> bool:
     return jax.process_count() > 1 and bool(_BROKEN.search(str(error)))
 
 
-def _end(status: int, message: str = '') -> None:
-    """Ends this process; of several threads that come here, the first one does."""
+def _end(status: int, message: str = '', stream: TextIO | None = None) -> None:
+    """Ends this process, its message in `stream` (None: standard error); of several threads, the first one does."""
     if not _ending.acquire(blocking=False):
         threading.Event().wait()
     if message:
-        print(message if status == 1 else f'error: {message}', file=sys.stderr)
+        print(message if status == 1 else f'error: {message}', file=stream or sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -218,13 +220,14 @@ def _keep_quiet(says: Callable[[str], str]) -> Callable[[], None]:
     stream, before, terminal = sys.stderr, sys.stderr.stream, os.dup(2)
     stream.flush()
     os.dup2(kept.fileno(), 2)
-    stream.stream = open(terminal, 'w', encoding='utf-8', errors='backslashreplace', buffering=1)  # noqa: SIM115
+    heard = open(terminal, 'w', encoding='utf-8', errors='backslashreplace', buffering=1)  # noqa: SIM115
+    stream.stream = heard
 
     def aborted(number: int) -> None:
         kept.seek(0)
         said = kept.read()
         if found := _GIVES_UP.search(said.decode(errors='replace')):
-            _end(2, says(found.group(1).strip()))
+            _end(2, says(found.group(1).strip()), heard)  # maybe after the command, while others are waited for
         os.write(terminal, said)  # a fault of another kind: the process aborts when this returns
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
