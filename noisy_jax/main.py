@@ -26,7 +26,7 @@ import shlex
 import sys
 
 from noisy_jax.cli import BROKEN_PIPE, Parser, end_process, exit_status, import_jax
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, short, warn_once
 
 _STOPPED = (130, 143)  # exit statuses, as a shell has them for Ctrl-C and SIGTERM
 
@@ -94,6 +94,9 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
         key, has_value, text = argument.removeprefix('--config.').partition('=')
         if not has_value and others and not others[0].startswith('--'):
             text = others.pop(0)
+        earlier = dict(changes).get(key, text)
+        if earlier != text:  # scripts append theirs to others
+            warn_once(f'--config.{key} is given twice: {short(text)} is taken, not {short(earlier)}')
         changes.append((key, text))
     for name in ('config', 'workdir'):
         if getattr(options, name) is None:

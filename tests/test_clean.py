@@ -406,6 +406,8 @@ def test_decisions_on_a_class_called_na(tmp_path, capsys):
     capsys.readouterr()
     decisions = decisions_file(tmp_path / 'd.csv', '1,b.png,cat,keep,NA')
     refused(capsys, clean(work, tmp_path / 'other.csv', decisions), "'NA'", "'cat' is to be kept")
+    decisions = decisions_file(tmp_path / 'd.csv', '1,b.png,cat,drop,NA')  # a forgotten column
+    refused(capsys, clean(work, tmp_path / 'other.csv', decisions), "'NA'", 'to be dropped; relabel changes it')
 
 
 @pytest.mark.parametrize(
@@ -860,6 +862,18 @@ def test_classes_that_differ_in_case(tmp_path, folds):
         files.place(str(tmp_path / 'a.png'), files.free(name, '1.png', 'from_dog'))
     made = {str(path.relative_to(tmp_path / 'new')) for path in (tmp_path / 'new').glob('*/*')}
     assert made == {'Cat/1.png', 'cat/1_from_dog.png' if folds else 'cat/1.png'}
+
+
+def test_names_that_are_too_long_are_cut(tmp_path):
+    (tmp_path / 'new').mkdir()
+    (tmp_path / 'a.png').touch()
+    files, name, mark = copies.CopyFolder(tmp_path / 'new', copy=False), 'ä' * 125 + '.png', 'from_' + 'dog ' * 60
+    for _ in range(3):
+        files.place(str(tmp_path / 'a.png'), files.free('cat', name, mark))
+    made = [path.name for path in (tmp_path / 'new/cat').iterdir()]
+    assert len(made) == 3
+    assert all(each.startswith('ää') and each.endswith('.png') for each in made)
+    assert sum('_from_dog dog' in each for each in made) == 2
 
 
 def test_a_list_that_leaves_its_folder(listed, tmp_path, capsys):

@@ -258,6 +258,47 @@ def test_a_lost_process_ends_the_other_with_one_line(tmp_path, lost, number):
             process.kill()
 
 
+_LAST_FILES = """
+import sys, threading
+from noisy_jax import cli
+from noisy_jax.training import hosts, mesh
+
+coordinator, process_id, busy = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+def work():
+    hosts.join(coordinator, 2, process_id)
+    with hosts.together():
+        mesh.wait_for_all('start')
+        print('together', flush=True)
+        if process_id == busy:
+            threading.Event().wait()
+
+cli.end_process(cli.exit_status(work))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('busy', [0, 1])
+def test_a_process_that_is_lost_at_the_end(busy):
+    """While the first one writes the other ends by a line; once all is written, a loss is none of the run."""
+    coordinator = f'localhost:{_free_port()}'
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True, 'env': environment()}
+    command = [sys.executable, '-c', _LAST_FILES, coordinator]
+    processes = [subprocess.Popen([*command, str(number), str(busy)], **pipes) for number in (0, 1)]
+    try:
+        for process in processes:
+            assert 'together\n' in iter(process.stdout.readline, '')
+        processes[busy].kill()
+        if busy == 0:
+            _one_line(processes[1], 'another process of this run')
+        else:
+            assert processes[0].communicate(timeout=60)[1] == ''
+            assert processes[0].returncode == 0
+    finally:
+        for process in processes:
+            process.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(('process_id', 'word'), [(0, 'not all 2 processes'), (1, 'no answer')])
 def test_the_others_do_not_come(tmp_path, process_id, word):

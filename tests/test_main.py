@@ -117,6 +117,14 @@ def test_mistakes_on_the_command_line(call, arguments, words):
     refused(call(*arguments), *words)
 
 
+def test_a_setting_that_is_given_twice_is_warned_of(call):
+    """The last one counts: scripts append theirs to others."""
+    given = ['--config.data.path=a', '--config.data.path=b', *['--config.nothing=1'] * 2]
+    with pytest.warns(UserWarning, match=r"^--config\.data\.path is given twice: 'b' is taken, not 'a'$") as warned:
+        refused(call('--config=configs/digits.py', '--workdir=W', *given), 'config.nothing is unknown')
+    assert len(warned) == 1
+
+
 @pytest.mark.parametrize('command', [clean, predict, export, pack, embed])
 def test_mistakes_on_the_command_line_of_the_others(command, capsys):
     refused_by_command(capsys, command([]), '--out', 'see --help')

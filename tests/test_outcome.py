@@ -59,7 +59,7 @@ def test_the_first_array_that_is_not_finite_is_named():
 @pytest.mark.parametrize('value', [np.nan, -np.inf])
 def test_weights_that_diverged_after_the_last_loss_are_not_saved(work, value):
     folder, journal = work
-    words = ('kernel', 'phase base', 'stage all', 'learning rate of base')
+    words = ('kernel', 'phase base', 'stage all', 'lower config.classify.optimizer.learning_rate')
     refused(lambda: journal.save('all', _state(value)), *words)
     refused(lambda: outcome.save(folder, journal, Belief.of(TRAIN), Belief.of(TRAIN, _weights(value))), 'kernel')
     assert journal.checkpoints.step == -1
@@ -69,7 +69,7 @@ def test_a_checkpoint_that_diverged_is_not_gone_on_with(work):
     _, journal = work
     journal.checkpoints.save(3, _state(np.nan), journal.meta('all'))
     again = Journal('base', SESSION, journal.checkpoints)
-    refused(lambda: again.restore('all', _state()), 'kernel', 'learning rate of base')
+    refused(lambda: again.restore('all', _state()), 'kernel', 'config.classify.optimizer.learning_rate')
 
 
 def test_outputs_that_are_not_finite_end_no_phase(work):

@@ -155,8 +155,9 @@ def _fault(row: list[str], changes: Changes, lines: dict[int, int]) -> str:
     if decision == 'relabel' and label not in names:
         return f'label {label!r} is not a class of this run; {some(names, 20)}'
     is_empty = label.lower() in _EMPTY and label not in names
-    if decision == 'keep' and label != given and not is_empty:
-        return f'label {label!r}, but {given!r} is to be kept; relabel changes it'
+    if decision != 'relabel' and label != given and not is_empty:
+        of_label = f'{given!r} is to be kept' if decision == 'keep' else 'the image is to be dropped'
+        return f'label {label!r}, but {of_label}; relabel changes it'
     return ''
 
 

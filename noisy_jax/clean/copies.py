@@ -19,6 +19,7 @@ from noisy_jax.errors import MEND, InputError
 from noisy_jax.files import open_text, reserve
 
 _CHUNK_BYTES = 2**25  # of arrays that are copied
+_LONGEST_NAME = 255  # bytes, on most disks
 
 
 class CopyFolder:
@@ -80,11 +81,17 @@ class CopyFolder:
             raise InputError(f'--out: {len(missing)} files of the copy were removed while it was written; {MEND}')
 
     def free(self, folder: str, name: str, mark: str) -> str:
-        """'folder/name', or where that is taken 'folder/stem_mark.suffix', 'folder/stem_mark_2.suffix', ..."""
+        """'folder/name', or where that is taken 'folder/stem_mark.suffix', 'folder/stem_mark_2.suffix', ...
+
+        Of a name that would be too long for a disk, the longer one of stem and mark is cut.
+        """
         stem, suffix = os.path.splitext(name)
         target, number = f'{folder}/{name}', 1
         while self._key(target) in self._taken:
-            target = f'{folder}/{stem}_{mark}{f"_{number}" if number > 1 else ""}{suffix}'
+            end = f'_{number}{suffix}' if number > 1 else suffix
+            while len(os.fsencode(f'{stem}_{mark}{end}')) > _LONGEST_NAME:
+                stem, mark = (stem[:-1], mark) if len(stem) >= len(mark) else (stem, mark[:-1])
+            target = f'{folder}/{stem}_{mark}{end}'
             number += 1
         return target
 

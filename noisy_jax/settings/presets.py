@@ -220,12 +220,15 @@ def for_estimator(parameters: Mapping[str, Any], side: int) -> ConfigDict:
         values['random_state'] = parameters['random_state'].randint(2**31 - 1)
     for name, value in values.items():
         value = value.item() if isinstance(value, np.generic) else value
+        setting = dict(flatten(settings.sections()))[_PARAMETERS[name][0]]
         try:
             config.update_from_flattened_dict(dict.fromkeys(_PARAMETERS[name], value))
-        except (TypeError, ValueError) as error:
-            allowed = dict(flatten(settings.sections()))[_PARAMETERS[name][0]].allowed
-            none = '0, or a ' if name == 'rounds' else ''
-            raise InputError(f'{name}: {short(value)} is not allowed; allowed: {none}{allowed}') from error
+            is_refused = name == 'rounds' and not setting.accepts(value)  # 0 is none of the setting's values
+        except (TypeError, ValueError):
+            is_refused = True
+        if is_refused:
+            allowed = f'0, or a {setting.allowed}' if name == 'rounds' else setting.allowed
+            raise InputError(f'{name}: {short(value)} is not allowed; allowed: {allowed}')
     if 'pretrain_epochs' in values:
         config.contrast.epochs = max(int(values['pretrain_epochs']) // 5, 1)
     if config.effort == 'quick' or not schedule.last_classifier(config.phases):

@@ -36,6 +36,7 @@ _LOST = (
 )
 
 _ending = threading.Lock()
+_is_complete = threading.Event()  # in the first process, which writes: a loss of others is none of the run any more
 _handlers = []  # that C may call, which does not count references
 
 
@@ -110,6 +111,8 @@ def together() -> Iterator[None]:
     """What one of several processes does; ends it at once where it fails, or where another is lost."""
     try:
         yield
+        if jax.process_index() == 0:
+            _is_complete.set()
     except (InputError, Stopped):
         raise
     except Exception as error:
@@ -227,6 +230,8 @@ def _keep_quiet(says: Callable[[str], str]) -> Callable[[], None]:
         kept.seek(0)
         said = kept.read()
         if found := _GIVES_UP.search(said.decode(errors='replace')):
+            if _is_complete.is_set():
+                _end(0)
             _end(2, says(found.group(1).strip()), heard)  # maybe after the command, while others are waited for
         os.write(terminal, said)  # a fault of another kind: the process aborts when this returns
 

@@ -6,7 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from noisy_jax.errors import InputError
-from noisy_jax.training import pytrees
+from noisy_jax.training import optim, pytrees
 from noisy_jax.training.mesh import to_host
 from noisy_jax.training.metrics import Means
 from noisy_jax.training.session import Session
@@ -68,12 +68,14 @@ class Journal:
 
     def _check(self, stage: str, state: TrainState) -> None:
         if found := pytrees.not_finite(to_host(state.variables)):
-            raise self.diverged(f'NaN or infinite values of {found}', f', stage {stage}')
+            raise self.diverged(f'NaN or infinite values of {found}', stage)
 
-    def diverged(self, what: str, where: str = '') -> InputError:
+    def diverged(self, what: str, stage: str = '', epoch: int | None = None) -> InputError:
         """The error that says what is not finite, and where within the phase."""
+        where = (f', stage {stage}' if stage else '') + (f', epoch {epoch}' if epoch else '')
+        section = optim.section_of(self.phase, head=stage == 'head')
         return InputError(
-            f'{what} in phase {self.name}{where}: lower the learning rate of {self.phase} in another work directory'
+            f'{what} in phase {self.name}{where}: lower config.{section}.learning_rate in another work directory'
         )
 
     def leave(self, stage: str, steps: int) -> None:

@@ -136,7 +136,7 @@ def fit(
         seconds = time.monotonic() - start
         values: Values = means.values()
         if not np.isfinite(values['loss']):
-            raise journal.diverged(f'loss is {values["loss"]}', f', stage {stage.name}, epoch {epoch + 1}')
+            raise journal.diverged(f'loss is {values["loss"]}', stage.name, epoch + 1)
         if epoch > first // steps_per_epoch or stage.epochs == 1:  # the first epoch also compiles
             journal.record['images'] += (steps - skip) * stage.batch_size
             journal.record['image_seconds'] += seconds

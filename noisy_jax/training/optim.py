@@ -1,5 +1,6 @@
 """Optimisers and learning-rate schedules, and which parameters each stage trains."""
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,13 +51,18 @@ def settings(learning_rate: float = 0.01, weight_decay: float = 1e-4) -> Section
 _DEFAULTS = {name: setting.default for name, setting in settings().items()}
 
 
+def section_of(phase: str, *, head: bool) -> str:
+    """Where a phase has its optimiser's settings, for its head alone or for everything that it trains."""
+    owner = {'base': 'classify', 'contrast': 'pretrain', 'cross_fit': 'classify'}.get(phase, phase)
+    return 'head_optimizer' if head else f'{owner}.optimizer'
+
+
 def settings_of(config: ConfigDict, phase: str, *, head: bool) -> ConfigDict:
     """The optimiser's settings of a phase, for its head alone or for everything that it trains."""
-    if head:
-        return config.head_optimizer
-    if phase == 'base':  # starts from scratch, so that its encoder may need another rate than a pre-trained one
-        return ConfigDict(config.classify.optimizer.to_dict() | {'encoder_scale': config.base.encoder_scale})
-    return config[{'contrast': 'pretrain', 'cross_fit': 'classify'}.get(phase, phase)].optimizer
+    found = operator.attrgetter(section_of(phase, head=head))(config)
+    if phase == 'base' and not head:  # from scratch: its encoder may need another rate than a pre-trained one
+        return ConfigDict(found.to_dict() | {'encoder_scale': config.base.encoder_scale})
+    return found
 
 
 def learning_rate_schedule(
