@@ -103,11 +103,12 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
             streams.to_nobody(sys.stdout)
             return BROKEN_PIPE
         except OSError as error:  # permissions, names that are too long, a disk that is full
+            where = '' if error.filename is None else f'{error.filename}: '
             try:
                 sys.stdout.flush()
             except OSError:  # Python would try once more at the end, with lines of its own
                 streams.to_nobody(sys.stdout)
-            where = '' if error.filename is None else f'{error.filename}: '
+                where = where or 'standard output: '
             if not where and not _has_current_folder():
                 where = 'the current folder: '
             return _refused(f'{where}{error.strerror or error}')

@@ -70,7 +70,7 @@ def run(
     config = claim.at_home(config)
     mesh = mesh_lib.make_mesh(config.devices)  # first of all that needs a device
     mesh_lib.check_same(settings.of_all_hosts(config), 'config.')
-    mesh_lib.check_same({'jax_enable_x64': jax.config.jax_enable_x64}, '')
+    mesh_lib.check_same({'jax_enable_x64': jax.config.jax_enable_x64, 'num_processes': jax.process_count()}, '')
     if datasets is None:
         claim.check_cache(config)
     folder = WorkDir(workdir, writes=mesh_lib.is_main())

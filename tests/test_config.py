@@ -339,6 +339,10 @@ def test_the_work_directory_of_another_version_is_refused():
         ('return m.ConfigDict({"seed": len})', ['config.seed is of type builtin']),
         ('return m.ConfigDict({3: 4, "seed": 5})', ['the names of settings are texts']),
         ('c = m.ConfigDict(); c.c = c; return c', ['a config is a part of itself']),
+        (
+            'm.ConfigDict({"ab": {"c": 1}}).lock().abc = 2',
+            ['"abc" does not exist', 'locked. Did you mean "ab"', 'line 2'],
+        ),
     ],
 )
 def test_a_config_file_that_fails_is_named_with_its_line(tmp_path, code, words):

@@ -150,4 +150,4 @@ def test_a_full_disk_is_one_line(capsys, monkeypatch, work):
     with open('/dev/full', 'w') as full:  # whose end, as Python's, writes what is left
         monkeypatch.setattr(sys, 'stdout', full)
         assert exit_status(work) == 2
-    assert capsys.readouterr().err == 'error: No space left on device\n'
+    assert capsys.readouterr().err == 'error: standard output: No space left on device\n'

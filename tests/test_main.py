@@ -106,7 +106,8 @@ def test_help_names_the_options(call):
                 ('localhost:0', 2, 1, '1 to 65535'),
                 ('localhost:99999', 2, 1, '1 to 65535'),
                 (':5', 2, 1, "':5'"),
-                ('localhost:5', 0, 0, '--num_processes: 0 is not allowed; at least 1'),
+                ('localhost:5', 0, 0, '--num_processes: 0 is not allowed; from 1 to 100,000'),
+                ('localhost:5', 10**9, 0, '--num_processes: 1000000000 is not allowed'),
                 ('localhost:5', 2, -1, '--process_id: -1 is not allowed; from 0 to 1'),
                 ('no such host:5', 2, 1, "'no such host'"),
             ]

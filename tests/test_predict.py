@@ -95,7 +95,7 @@ def test_one_file_and_a_list(photos, new, tmp_path, capsys, monkeypatch, what):
     rows = list(csv.DictReader(io.StringIO(captured.out)))
     assert [row['path'] for row in rows] == ['inner/d.bmp', 'a.png'][: len(rows)]
     assert len(rows) == (2 if what == 'list' else 1)
-    assert f'{len(rows)} images classified' in captured.err
+    assert f'{len(rows)} image{"" if len(rows) == 1 else "s"} classified\n' in captured.err
 
 
 def test_a_broken_image_does_not_stop_the_others(photos, new, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import ast
 import os
 import pathlib
+import re
 import runpy
 import traceback
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from noisy_jax.errors import InputError, first_line, short
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _SHIPPED = (_PACKAGE / 'configs', _PACKAGE.parent / 'configs')  # of an installed package, of a checkout
+_FIELDS = re.compile(r' Other fields present: ".*\}"(\\n)?')  # ml_collections' whole config, about one unknown key
 _BOOLEANS = {'': True, 'true': True, '1': True, 'false': False, '0': False}
 
 
@@ -41,7 +43,8 @@ def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> Co
         where, source = (f', line {frames[-1].lineno}', frames[-1].line or '') if frames else ('', '')
         if path.suffix == '.json':
             where = '; a Python file with get_config is needed, such as those in configs/'
-        said = 'no get_config in it' if missing else f'{" ".join(f"{type(error).__name__}: {error}".split())}{where}'
+        text = _FIELDS.sub(' ', ' '.join(f'{type(error).__name__}: {error}'.split()))
+        said = 'no get_config in it' if missing else f'{text}{where}'
         moved = [f'{old}* is now {new}*' for old, new in (renamed or {}).items() if old in source]
         raise InputError(f'--config: {path} cannot be loaded ({"; ".join([said, *moved])})') from error
     if not isinstance(config, ConfigDict):

@@ -42,10 +42,11 @@ class Splits:
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say of how the image files were read, a line each."""
+        """What there is to say of the images that were read, a line each."""
         broken = len(self.labelled.broken) + (len(self.test.broken) if self.test else 0)
         left_out = f'{broken} broken image{"" if broken == 1 else "s"} left out'
-        notes = [f'{left_out}; data_issues.csv will say what is wrong with each'] if broken else []
+        notes = [f'test set: {len(self.test)} images'] if self.test else []
+        notes += [f'{left_out}; data_issues.csv will say what is wrong with each'] if broken else []
         return notes + ([str(self.labelled.levels)] if self.labelled.levels else [])
 
     @functools.cached_property

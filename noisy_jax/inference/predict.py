@@ -234,7 +234,8 @@ def _decoded(file: str, size: int, levels: Levels | None) -> np.ndarray:
 def _summarise(out: str, counts: collections.Counter, broken: int) -> None:
     text = sys.stderr if out == '-' else sys.stdout
     where = '' if out == '-' else f'{out}: '
-    print(f'{where}{counts.total()} images classified', file=text)
+    count = counts.total()
+    print(f'{where}{count} image{"" if count == 1 else "s"} classified', file=text)
     for name, count in counts.most_common(_NAMED):
         print(f'  {one_line(shortened(name))}: {count}', file=text)
     if len(counts) > _NAMED:

@@ -25,6 +25,7 @@ _PATIENCE_WITH_A_CLUSTER = 300  # which may start them one after another
 _SILENCE = 15  # seconds until it is said that others are waited for
 _COUNTS = 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE'  # in which clusters say how many processes there are
 _PORTS = range(61440, 65536)  # from which JAX chooses too
+_MOST = 100_000  # processes; far more would be waited for where the number is misspelt
 _HEARTBEAT = 30  # seconds without a sign of life after which a process is lost
 _UNTIL_THE_REPORT = 24 * 3600  # seconds in which the first process, alone, writes its last files
 
@@ -144,8 +145,8 @@ def _end(status: int, message: str = '', stream: TextIO | None = None) -> None:
 
 def _check(coordinator: str, num_processes: int, process_id: int) -> None:
     """Raises InputError for what JAX would find out late, or not at all."""
-    if num_processes < 1:
-        raise InputError(f'--num_processes: {num_processes} is not allowed; at least 1')
+    if not 1 <= num_processes <= _MOST:
+        raise InputError(f'--num_processes: {num_processes} is not allowed; from 1 to {_MOST:,}')
     if not 0 <= process_id < num_processes:
         raise InputError(f'--process_id: {process_id} is not allowed; from 0 to {num_processes - 1}')
     host, _, port = coordinator.rpartition(':')
