@@ -7,8 +7,9 @@
 
 The inputs (experiments/soak/) are tried in one process: each must be refused in one line, with exit status 2, before
 anything is trained, or must work, with the right result; files of the user may never change. Runs are killed
-(SIGKILL) at random moments until they end by themselves, and started twice; main, pack and clean find the disk full
-(a small tmpfs: only where mounting is allowed). Small files are mutated at random, losses get extreme numbers.
+(SIGKILL) at random moments until they end by themselves, and started twice; copies of the disk that one writes on are
+what a loss of power leaves, and main, pack and clean find a small disk full (only where mounting is allowed). Small
+files are mutated at random, losses get extreme numbers.
 """
 
 import argparse
@@ -29,6 +30,7 @@ _INPUTS = ('places', 'left', 'names', 'pictures', 'typed', 'decided')  # modules
 # Name, module and function of the other parts, with how much is tried.
 _OTHERS = {
     'kills': ('interrupted', 'kills', 50),
+    'loss of power': ('interrupted', 'power', 20),
     'twice': ('interrupted', 'twice', 10),
     'full disk': ('interrupted', 'full_disk', None),
     'mutated files': ('fuzzed', 'files', 1000),
@@ -81,6 +83,11 @@ def _kills(found: dict[str, Any]) -> str:
     return f'{found["kills"]} kills in {found["runs"]} runs: {bad}'
 
 
+def _power(found: dict[str, Any]) -> str:
+    bad = f'{found["other bits"]} of other bits, {found["refused"]} refused, {found["left behind"]} with leftovers'
+    return f'{found["disks"]} disks: {bad}; {found["gone back"]} went back a checkpoint'
+
+
 def _twice(found: dict[str, Any]) -> str:
     told = f'{found["told"]} of {found["rounds"]} times one is told that the other runs'
     return f'{told}; {found["traceback"]} tracebacks, {found["wrong"]} wrong results'
@@ -110,6 +117,7 @@ def _losses(found: dict[str, Any]) -> str:
 
 _SAID = {
     'kills': _kills,
+    'loss of power': _power,
     'twice': _twice,
     'full disk': _full_disk,
     'mutated files': _mutated,

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -79,7 +80,8 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
 
     Returns:
       What `work` returned, or 0; 2 after a user error, for want of memory or where the system refuses a file, printed
-      in one line; 130 after Ctrl-C, 143 after SIGTERM; 141 when the reader of standard output (`| head`) has gone.
+      in one line; 130 after Ctrl-C, 143 after SIGTERM; 141 when the reader of standard output (`| head`) has gone, or
+      its terminal.
     """
     streams.open_standard()
     if not os.environ.get(_CORES, 'set'):  # joblib takes '' for a number
@@ -106,8 +108,10 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
             where = '' if error.filename is None else f'{error.filename}: '
             try:
                 sys.stdout.flush()
-            except OSError:  # Python would try once more at the end, with lines of its own
+            except OSError as unwritten:  # Python would try once more at the end, with lines of its own
                 streams.to_nobody(sys.stdout)
+                if unwritten.errno == errno.EIO and not where:  # its terminal was closed
+                    return BROKEN_PIPE
                 where = where or 'standard output: '
             if not where and not _has_current_folder():
                 where = 'the current folder: '

@@ -144,6 +144,14 @@ def test_a_broken_standard_output_is_a_status(without_reader):
     assert exit_status(lambda: print('a table')) == 141
 
 
+def test_a_terminal_that_was_closed_is_a_status(monkeypatch):
+    master, slave = os.openpty()
+    with open(slave, 'w') as terminal:
+        monkeypatch.setattr(sys, 'stdout', terminal)
+        os.close(master)
+        assert exit_status(lambda: print('a table')) == 141
+
+
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='the system has none')
 @pytest.mark.parametrize('work', [lambda: print('a table'), lambda: of_command('x', 'what it does').parse_args(['-h'])])
 def test_a_full_disk_is_one_line(capsys, monkeypatch, work):

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
+from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 from conftest import EPSILON, environment, refused
@@ -17,7 +19,7 @@ from PIL import Image
 from noisy_jax.data import digits
 from noisy_jax.labels import classical, contest, cross_fit, judges
 from noisy_jax.labels.features import Features
-from noisy_jax.training import hosts
+from noisy_jax.training import hosts, mesh
 from noisy_jax.training.signals import Stopped
 from noisy_jax.workdir import WorkDir
 
@@ -50,7 +52,7 @@ def _start(workdirs, devices, changes, code=_RUN):
     processes = [
         subprocess.Popen(
             [sys.executable, '-c', code, str(workdir), repr(changes), *place],
-            env=environment(devices),
+            env=environment(devices) | {'http_proxy': 'http://localhost:9'},  # as clusters have one
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -169,6 +171,17 @@ def test_one_process_of_a_cluster_is_alone(monkeypatch, name):
         monkeypatch.setenv(other, '2')  # mpirun in a job of one task
     hosts.join()
     assert joined
+
+
+def test_a_host_of_which_no_address_is_known(monkeypatch):
+    monkeypatch.setattr(socket, 'gethostname', lambda: 'node 17')
+    unknown = mock.Mock(side_effect=socket.gaierror(-2, 'Name or service not known'))
+    monkeypatch.setattr(socket, 'getaddrinfo', unknown)
+    gloo = RuntimeError(
+        "Unable to initialize backend 'cpu': [enforce fail at external/gloo/gloo/transport/tcp/device.cc"
+    )
+    monkeypatch.setattr(jax, 'devices', mock.Mock(side_effect=gloo))
+    refused(mesh.devices, "no address is known for 'node 17'", 'Name or service not known', '/etc/hosts')
 
 
 def test_steps_of_one_job_have_ports_of_their_own(monkeypatch):

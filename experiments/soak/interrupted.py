@@ -1,4 +1,4 @@
-"""Runs that are killed, started twice or find the disk full: whether they end with the same bits, and what is said."""
+"""Runs that are killed, lose power, start twice or find the disk full: whether they end with the same bits."""
 
 import contextlib
 import hashlib
@@ -86,6 +86,57 @@ def kills(count: int, seed: int = 0) -> dict[str, Any]:
             result['refused'] += status != 0
             result['other bits'] += status == 0 and bits(run) != wanted
             result['left behind'] += any(run.rglob('*.part'))
+    return result
+
+
+@contextlib.contextmanager
+def _mounted(image: pathlib.Path, folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The file system in a file, which only a superuser may mount."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(['mount', '-o', 'loop', str(image), str(folder)], check=True, capture_output=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(['umount', str(folder)], check=True)
+
+
+def power(count: int) -> dict[str, int]:
+    """`count` copies of an ext4 disk while a run writes on it, as a loss of power would leave it; each is gone on with.
+
+    Returns:
+      How many there were, from how many the same command went on to other bits, was refused, or left something
+      unfinished behind, and from how many it went back to the checkpoint before the newest.
+    """
+    result = {'disks': 0, 'other bits': 0, 'refused': 0, 'left behind': 0, 'gone back': 0}
+    with tempfile.TemporaryDirectory() as root:
+        here = pathlib.Path(root)
+        data, disk = photos.noisy(here / 'photos'), here / 'disk.img'
+        finish(photos.whole(data, here / 'first', '--quiet'))  # compiles
+        began = time.perf_counter()
+        finish(photos.whole(data, here / 'alone', '--quiet'))
+        seconds, wanted, taken = time.perf_counter() - began, bits(here / 'alone'), []
+        with disk.open('wb') as file:
+            file.truncate(256 * _MB)
+        subprocess.run(['mkfs.ext4', '-q', '-F', str(disk)], check=True)
+        with _mounted(disk, here / 'now') as folder:
+            process = start(photos.whole(data, folder / 'run', '--quiet'))
+            for number in range(count):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(seconds / (count + 1))
+                if process.poll() is not None:
+                    break
+                taken.append(here / f'{number}.img')
+                subprocess.run(['cp', '--sparse=always', str(disk), str(taken[-1])], check=True)
+            process.communicate()
+        for copy in taken:
+            with _mounted(copy, here / 'later') as folder:
+                status, said = finish(photos.whole(data, folder / 'run', '--quiet'))
+                result['disks'] += 1
+                result['refused'] += status != 0
+                result['other bits'] += status == 0 and bits(folder / 'run') != wanted
+                result['left behind'] += any(folder.rglob('*.part'))
+                result['gone back'] += 'the phase goes on from checkpoint' in said
+            copy.unlink()
     return result
 
 

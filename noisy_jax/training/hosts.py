@@ -24,6 +24,7 @@ _PATIENCE = 30  # seconds for all to come together; JAX's runtime takes 5 more
 _PATIENCE_WITH_A_CLUSTER = 300  # which may start them one after another
 _SILENCE = 15  # seconds until it is said that others are waited for
 _COUNTS = 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE'  # in which clusters say how many processes there are
+_PROXIES = 'grpc_proxy', 'https_proxy', 'http_proxy'
 _PORTS = range(61440, 65536)  # from which JAX chooses too
 _MOST = 100_000  # processes; far more would be waited for where the number is misspelt
 _HEARTBEAT = 30  # seconds without a sign of life after which a process is lost
@@ -78,7 +79,8 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
         waits.start()
     undo = _keep_quiet(says)
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id, **settings)
+        with _directly():
+            jax.distributed.initialize(coordinator, num_processes, process_id, **settings)
     except ValueError as error:  # no cluster (Cloud TPU, Slurm, ...) around this process: it is alone
         undo()
         if any(given):
@@ -99,6 +101,26 @@ def _say_what_is_waited_for() -> None:
         'does (srun --ntasks=1 for one alone)',
         file=sys.stderr,
     )
+
+
+def name_fault() -> str | None:
+    """What is wrong with the name of this host, which others find it by; None where it has an address."""
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except (OSError, UnicodeError) as error:
+        return f'no address is known for {name!r}, the name of this host ({error}); add it to /etc/hosts'
+    return None
+
+
+@contextlib.contextmanager
+def _directly() -> Iterator[None]:
+    """Within the block no proxy is used, to which JAX's runtime would send what is for process 0."""
+    kept = {name: os.environ.pop(name) for name in tuple(os.environ) if name.lower() in _PROXIES}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def leave(status: int) -> None:

@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from noisy_jax.errors import InputError, first_line
+from noisy_jax.training import hosts
 
 PyTree = Any
 
@@ -86,6 +87,8 @@ def devices() -> list[jax.Device]:
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:
+        if 'gloo' in str(error) and (fault := hosts.name_fault()):
+            raise InputError(fault) from error
         why = first_line(error) if str(error) else 'there are none here'  # an assertion, of CUDA
         asked = f'JAX_PLATFORMS={jax.config.jax_platforms}: ' if jax.config.jax_platforms else ''
         raise InputError(f'{asked}JAX cannot use these devices ({why})') from error
