@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 MEND = 'mend that, and rerun the command'
 # Numbers of errors of the system that are faults of what stands on the disk, and None: others may be over tomorrow.
 _DAMAGE = (None, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)  # a path is not there
 _LONG = 200  # characters of a value that are shown
 _LONGEST = 2000  # letters of a message
 _BYTE = re.compile(r'\\udc([89a-f][0-9a-f])')  # as `repr` has one of a name that is not UTF-8
@@ -104,6 +106,17 @@ def remedy_of(number: int | None, remedy: str) -> str:
       remedy: what else to do.
     """
     return remedy if is_damage(number) else MEND
+
+
+def check_reachable(field: str, path: str | os.PathLike) -> None:
+    """InputError: the system cannot say whether a path is there, such as on a mount whose server has gone."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise InputError(f'{field}: {os.fspath(path)} cannot be reached ({error.strerror})') from error
+    except ValueError:  # a zero byte in it
+        pass
 
 
 def warn_once(text: str) -> None:

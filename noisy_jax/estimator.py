@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from noisy_jax import layout, pipeline
+from noisy_jax import layout, pipeline, streams
 from noisy_jax.data import lazy
 from noisy_jax.data.dataset import NO_LABEL, Dataset, checksums
 from noisy_jax.data.pixels import Pixels
@@ -149,7 +149,8 @@ class NoisyLabelClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cl
         config = presets.for_estimator(self.get_params(deep=False), max(images.shape[1:3]))
         with self._place() as place:
             try:
-                pipeline.run(config, place, (train, None), quiet=not self.verbose)
+                with streams.unheeded() if self.verbose else contextlib.nullcontext():  # a reader that goes ends no fit
+                    pipeline.run(config, place, (train, None), quiet=not self.verbose)
             except Stopped as stop:
                 said = str(stop) if self.workdir is not None else 'stopped; only a fit with a workdir can resume'
                 raise KeyboardInterrupt(said) from None

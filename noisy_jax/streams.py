@@ -1,9 +1,11 @@
 """Standard streams of a command that are closed, full, read by nobody, or of another encoding."""
 
 import codecs
+import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 from noisy_jax.errors import escaped
@@ -40,6 +42,13 @@ class Unfailing:
 def unfailing(stream: TextIO) -> Unfailing:
     """The stream as one to which everything can be written, which it may be already."""
     return stream if isinstance(stream, Unfailing) else Unfailing(stream)
+
+
+@contextlib.contextmanager
+def unheeded() -> Iterator[None]:
+    """Within the block, what is printed is lost where nobody reads it."""
+    with contextlib.redirect_stdout(unfailing(sys.stdout)), contextlib.redirect_stderr(unfailing(sys.stderr)):
+        yield
 
 
 def to_nobody(stream: TextIO) -> None:

@@ -1,14 +1,19 @@
 """What reaches a terminal: names can neither steer nor flood it."""
 
+import errno
+import os
 import types
+from unittest import mock
 
 import numpy as np
 import pytest
+from conftest import refused
 
-from noisy_jax import spreadsheet
-from noisy_jax.clean import messages
+from noisy_jax import config, spreadsheet
+from noisy_jax.clean import messages, originals
 from noisy_jax.clean.changes import DECISIONS_HEADER, Changes, decide
-from noisy_jax.errors import InputError, one_line, short, shortened
+from noisy_jax.data import filelist, folder
+from noisy_jax.errors import InputError, check_reachable, one_line, short, shortened
 from noisy_jax.report.tables import render
 
 
@@ -28,6 +33,18 @@ def test_what_cannot_be_shown_is_escaped(text, shown):
     if text.isprintable() or '\udce9' in text:
         assert str(InputError(f'{text!r}: no image')) == f'{shown!r}: no image'.replace(r'\\x', r'\x')
     assert shown in render({'config': text, 'seed': 0, 'device': 'cpu', 'noise': {'kind': 'none'}, 'phases': []})
+
+
+def test_what_cannot_be_reached_is_not_called_absent(tmp_path, monkeypatch):
+    for absent in ('nothing', 'a' * 300, 'zero\0'):
+        check_reachable('data.path', str(tmp_path / absent))
+    gone = OSError(errno.ENOTCONN, 'Transport endpoint is not connected')
+    monkeypatch.setattr(os, 'stat', mock.Mock(side_effect=gone))
+    said = f'dead cannot be reached ({gone.strerror})'
+    refused(lambda: folder.load('train', 'dead'), f'data.path: {said}')
+    refused(lambda: filelist.load('train', 'dead', list='list.txt'), f'data.path: {said}')
+    refused(lambda: originals.find({'path': 'dead'}, []), f'--data: {said}')
+    refused(lambda: config.load('dead'), f'--config: {said}')
 
 
 def test_long_names_keep_both_ends():

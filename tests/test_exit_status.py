@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from noisy_jax import NoisyLabelClassifier, pipeline
 from noisy_jax.cli import exit_status, import_jax, of_command
 from noisy_jax.errors import InputError
 from noisy_jax.interrupts import cleans_up, undisturbed
+from noisy_jax.training.signals import Stopped
 
 
 def _raises(error):
@@ -142,6 +145,23 @@ def test_closed_standard_streams_lead_nowhere(tmp_path, closed):
 def test_a_broken_standard_output_is_a_status(without_reader):
     without_reader('stdout')
     assert exit_status(lambda: print('a table')) == 141
+
+
+def test_a_fit_that_prints_goes_on_when_nobody_reads(without_reader, monkeypatch):
+    without_reader('stdout')
+    without_reader('stderr')
+    done = []
+
+    def run(*_, **__):
+        print('a table')
+        print('a bar', file=sys.stderr)
+        done.append(True)
+        raise Stopped('enough', signal.SIGTERM)
+
+    monkeypatch.setattr(pipeline, 'run', run)
+    with pytest.raises(KeyboardInterrupt):
+        NoisyLabelClassifier(verbose=True).fit(np.zeros((4, 8, 8, 3), np.uint8), [0, 1, 0, 1])
+    assert done
 
 
 def test_a_terminal_that_was_closed_is_a_status(monkeypatch):

@@ -13,7 +13,7 @@ from noisy_jax import data
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.depth import Levels
 from noisy_jax.data.faults import BrokenImages
-from noisy_jax.errors import InputError
+from noisy_jax.errors import InputError, check_reachable
 
 KINDS = ('folder', 'filelist', 'arrays')  # of data.name: what can be copied
 
@@ -60,6 +60,7 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
     """
     path = settings['path']
     if not os.path.exists(path):
+        check_reachable('--data', path)
         raise InputError(
             f'there is no {pathlib.Path(path).absolute()}, where the images of this run are looked for; '
             '--data=PATH names the place where they are'

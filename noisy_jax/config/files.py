@@ -13,7 +13,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from ml_collections.config_dict import RequiredValueError
 
 from noisy_jax.config.setting import flatten, nearest, unknown
-from noisy_jax.errors import InputError, first_line, short
+from noisy_jax.errors import InputError, check_reachable, first_line, short
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _SHIPPED = (_PACKAGE / 'configs', _PACKAGE.parent / 'configs')  # of an installed package, of a checkout
@@ -84,6 +84,7 @@ def _find(name: str) -> pathlib.Path:
     path = pathlib.Path(os.path.expanduser(name))
     if os.path.isfile(path):  # not path.is_file, which raises an error at a name that is too long
         return path
+    check_reachable('--config', path)
     folder = next((folder for folder in _SHIPPED if folder.is_dir()), _SHIPPED[0])
     shipped = {file.stem: file for file in sorted(folder.glob('[!_]*.py'))}
     if path.parent == pathlib.Path() and path.suffix in ('', '.py') and path.stem in shipped:

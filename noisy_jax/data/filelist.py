@@ -13,7 +13,7 @@ from noisy_jax.data.dataset import Dataset, balanced, warn_of_empty
 from noisy_jax.data.encoded import Paths
 from noisy_jax.data.list_file import Entries
 from noisy_jax.data.reading import DEFAULT, Decoding
-from noisy_jax.errors import InputError, warn_once
+from noisy_jax.errors import InputError, check_reachable, warn_once
 
 _UNSEEN, _LINK = -1, -2  # of files in a folder, in place of their row
 # What `load` takes of config.data; files are looked up in the folder of the data, then in the current one.
@@ -191,6 +191,7 @@ def found_again(settings: dict[str, Any], began: str, place: str) -> dict[str, s
 
 def _files(path: str, lists: dict[str, Any]) -> tuple[pathlib.Path, dict[str, pathlib.Path]]:
     """The folder that paths are relative to, and the files of those of `lists` that are set, and of the list."""
+    check_reachable('data.path', path)
     root, names = pathlib.Path(path), {field: lists[field] for field in _FILES}
     if path and not names['list'] and root.is_file():
         root, names['list'] = root.parent, root.name

@@ -22,7 +22,7 @@ from noisy_jax.data import image_files, list_file
 from noisy_jax.data.dataset import NO_LABEL, Dataset, in_order
 from noisy_jax.data.encoded import Paths
 from noisy_jax.data.reading import DEFAULT, Decoding
-from noisy_jax.errors import InputError, some
+from noisy_jax.errors import InputError, check_reachable, some
 
 UNLABELLED = ('unlabelled', 'unlabeled')
 _TRAIN, _TEST_NAMES = 'train', ('test', 'val', 'validation')
@@ -54,6 +54,7 @@ def load(split: str, path: str, limit: int = 0, decoding: Decoding = DEFAULT, **
       InputError: a folder is missing, empty or of a list, or an image cannot be decoded or has another size.
     """
     if not path or not os.path.isdir(path):
+        check_reachable('data.path', path)
         raise InputError(f'data.path: {path!r} is not a folder; class folders of images are needed')
     image_files.refuse_run(path)
     if decoding.headers:  # else names are needed, not labels
