@@ -436,6 +436,13 @@ def test_a_zero_byte_far_behind_the_beginning_and_pipes(three):
     refused(lambda: _load(three, list='pipe.txt'), "data.list: no file 'pipe.txt'")
 
 
+@pytest.mark.parametrize('head', [(), ('label,path',)])
+def test_columns_that_are_exchanged(three, head):
+    _text(three / 'list.csv', *head, 'cat,a.png', 'cat,b c.png', 'dog,d/e.png')
+    words = 'list.csv, line 2', "'cat' is taken for a path, and '", 'paths come first'
+    refused(lambda: _load(three, list='list.csv'), *words)
+
+
 def test_other_files_that_cannot_be_used(three):
     _text(three / 'list.csv', 'path,label', 'a.png,0,1')
     refused(lambda: _load(three, list='list.csv'), three / 'list.csv', 'line 2')

@@ -3,9 +3,10 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from noisy_jax import spreadsheet
+from noisy_jax.data.image_files import is_image
 from noisy_jax.errors import InputError, shortened, some
 from noisy_jax.files import lines
 
@@ -90,7 +91,17 @@ def _parse(file: pathlib.Path, *, labelled: bool = True) -> list[tuple[int, str,
     if is_table and widest < wanted:
         line, path, _ = rows[0]
         raise InputError(f'{file}, line {line}: {path!r} is not {need}')
+    _refuse_exchanged(file, rows[1:] or rows)  # the first may be a header
     return rows
+
+
+def _refuse_exchanged(file: pathlib.Path, rows: Sequence[tuple[int, str, str]]) -> None:
+    """Refuses a list whose labels alone look like image files."""
+    if all(is_image(label) and not is_image(path) for _, path, label in rows):
+        line, path, label = rows[0]
+        raise InputError(
+            f'{file}, line {line}: {path!r} is taken for a path, and {label!r} for its label; paths come first'
+        )
 
 
 def records(file: pathlib.Path, *, labelled: bool, separator: str = '') -> Iterator[tuple[int, list[str]]]:
