@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from noisy_jax import config as config_lib
@@ -88,16 +87,6 @@ def _claim(folder: WorkDir, context: Context) -> None:
     defaults = dict(config_lib.flatten(settings.default()))
     folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults, meant=meant(folder))
     identity.check(folder, splits)
-    for name, labels in (('labels/given', splits.labelled.label), ('labels/true', splits.labelled.true_label)):
-        if labels is None:
-            continue
-        if not folder.has_array(name):
-            folder.save_array(name, labels)
-        else:
-            before = folder.load_array(name, labels.shape, 'i', 'use another --workdir')
-            for row in np.flatnonzero(before != labels):
-                label = f'the {name[7:]} label of image {row}, {splits.labelled.id[row]}'
-                raise identity.changed(folder, f'{label}, was {before[row]}, is {labels[row]}')
     _check_weights(folder, context.config.model.weights)
     path, now = context.config.data.path, splits.description
     before = _described(folder)

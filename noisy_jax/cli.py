@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import importlib
 import os
 import sys
@@ -101,17 +100,15 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
         except KeyboardInterrupt as error:
             print(stopped, file=sys.stderr, flush=True)
             return 143 if isinstance(error, Terminated) else 130
-        except BrokenPipeError:
-            streams.to_nobody(sys.stdout)
-            return BROKEN_PIPE
         except OSError as error:  # permissions, names that are too long, a disk that is full
+            if streams.is_unread(error, sys.stdout):
+                streams.to_nobody(sys.stdout)
+                return BROKEN_PIPE
             where = '' if error.filename is None else f'{error.filename}: '
             try:
                 sys.stdout.flush()
-            except OSError as unwritten:  # Python would try once more at the end, with lines of its own
+            except OSError:  # Python would try once more at the end, with lines of its own
                 streams.to_nobody(sys.stdout)
-                if unwritten.errno == errno.EIO and not where:  # its terminal was closed
-                    return BROKEN_PIPE
                 where = where or 'standard output: '
             if not where and not _has_current_folder():
                 where = 'the current folder: '

@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -29,14 +30,23 @@ class Unfailing:
         try:
             return self.stream.write(text)
         except OSError:
-            to_nobody(self.stream)
+            self._lose()
             return len(text)
 
     def flush(self) -> None:
         try:
             self.stream.flush()
         except OSError:
+            self._lose()
+
+    def isatty(self) -> bool:
+        return hasattr(self.stream, 'isatty') and self.stream.isatty()  # a window's text has none
+
+    def _lose(self) -> None:
+        try:
             to_nobody(self.stream)
+        except (AttributeError, OSError, ValueError):  # no file
+            self.stream = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
 
 
 def unfailing(stream: TextIO) -> Unfailing:
@@ -56,6 +66,17 @@ def to_nobody(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def is_unread(error: OSError, stream: TextIO) -> bool:
+    """Whether a write to the stream failed for want of a reader: of a pipe, or a terminal that was closed."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    try:
+        os.write(stream.fileno(), b'')  # which a failing disk takes
+    except (OSError, ValueError) as again:
+        return error.errno == errno.EIO == getattr(again, 'errno', None)
+    return False
 
 
 def open_standard() -> None:

@@ -1,6 +1,7 @@
 """How a command ends."""
 
 import contextlib
+import errno
 import importlib
 import io
 import os
@@ -12,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-from noisy_jax import NoisyLabelClassifier, pipeline
+from noisy_jax import NoisyLabelClassifier, pipeline, streams
 from noisy_jax.cli import exit_status, import_jax, of_command
 from noisy_jax.errors import InputError
 from noisy_jax.interrupts import cleans_up, undisturbed
@@ -164,12 +165,32 @@ def test_a_fit_that_prints_goes_on_when_nobody_reads(without_reader, monkeypatch
     assert done
 
 
-def test_a_terminal_that_was_closed_is_a_status(monkeypatch):
+@pytest.mark.parametrize('work', [lambda: print('a table'), lambda: print('a table', flush=True)])
+def test_a_terminal_that_was_closed_is_a_status(monkeypatch, work):
     master, slave = os.openpty()
     with open(slave, 'w') as terminal:
         monkeypatch.setattr(sys, 'stdout', terminal)
         os.close(master)
-        assert exit_status(lambda: print('a table')) == 141
+        assert exit_status(work) == 141
+
+
+def test_a_disk_that_fails_is_no_reader_who_has_gone(tmp_path, capsys):
+    assert exit_status(lambda: _raises(OSError(errno.EIO, 'Input/output error', 'a.png'))) == 2
+    assert capsys.readouterr().err == 'error: a.png: Input/output error\n'
+    with open(tmp_path / 'log', 'w') as log:
+        assert not streams.is_unread(OSError(errno.EIO, 'Input/output error'), log)
+        assert not streams.is_unread(OSError(errno.ENOSPC, 'No space left on device'), log)
+
+
+def test_a_stream_that_is_no_file():
+    class Text:
+        def write(self, text):
+            raise BrokenPipeError
+
+    stream = streams.unfailing(Text())
+    assert not stream.isatty()
+    assert stream.write('a bar') == 5
+    assert stream.write('another') == 7
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='the system has none')

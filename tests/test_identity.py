@@ -65,10 +65,27 @@ def test_a_damaged_note_is_named(begun, text):
     refused(lambda: identity.check(begun, _splits()), 'labels/images.json', 'remove it')
 
 
+def test_a_flipped_bit_is_not_taken_for_changed_data(begun):
+    path = begun.path / 'labels/images.json'
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'cat/1.png', b'cat/9.png', 1))
+    refused(lambda: identity.check(begun, _splits()), 'labels/images.json: it is not what the run wrote', 'remove it')
+    path.write_bytes(whole)
+    given = begun.load_array('labels/given')
+    given[1] += 2**16
+    begun.save_array('labels/given', given)
+    refused(lambda: identity.check(begun, _splits()), 'labels/given.npy is damaged; remove it')
+    (begun.path / 'labels/given.npy').unlink()
+    others = _splits(label=[1, 0, 0, 1, 1, NO_LABEL])
+    refused(lambda: identity.check(begun, others), 'the data has changed', 'given labels are others')
+    identity.check(begun, _splits())
+    assert begun.has_array('labels/given')
+
+
 def test_marks_of_an_earlier_version_are_not_compared(begun):
     path = begun.path / 'labels/images.json'
     noted = json.loads(path.read_text())
-    del noted['version']  # as when marks were sizes
+    del noted['version'], noted['sha256']  # as when marks were sizes
     noted['train']['mark'] = [99] * 5
     path.write_text(json.dumps(noted))
     identity.check(begun, _splits())

@@ -257,9 +257,11 @@ def test_class_names_in_the_order_of_the_labels_are_refused(tmp_path, dtype):
 
 
 @pytest.mark.parametrize('is_folder', [False, True])
-def test_arrays_with_nearly_the_name_of_one_that_is_read_are_warned_of(tmp_path, is_folder):
+def test_arrays_that_are_not_read_are_warned_of(tmp_path, is_folder):
+    """Also where the name is nearly that of one that is."""
     errors._warn_once.cache_clear()
-    arrays, path = _arrays(true_label=np.zeros(12, int), others=np.zeros(3)), tmp_path / 'data'
+    more = {'val_images': np.zeros(3), 'val_labels': np.zeros(3), 'test_labels': np.zeros(3)}
+    arrays, path = _arrays(true_label=np.zeros(12, int), **more), tmp_path / 'data'
     if is_folder:
         path.mkdir()
         for name, array in arrays.items():
@@ -268,7 +270,9 @@ def test_arrays_with_nearly_the_name_of_one_that_is_read_are_warned_of(tmp_path,
         np.savez(path := tmp_path / 'data.npz', **arrays)
     with pytest.warns(UserWarning, match='the array true_label is not read; true_labels would be') as caught:
         data.load('arrays', split='train', path=str(path))
-    assert len(caught) == 1
+    assert len(caught) == 2
+    said = 'not read: val_images, val_labels, test_labels; a test set is test_images and test_labels'
+    assert str(caught[1].message) == f'{path}: {said}'
 
 
 def test_ids_of_arrays_may_be_bytes(tmp_path):

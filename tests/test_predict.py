@@ -155,6 +155,8 @@ def test_mistakes(photos, new, tmp_path, capsys):
     refused(capsys, predict(tmp_path, new, out), '--workdir', 'config.json')
     refused(capsys, predict(photos.work, tmp_path / 'nowhere', out), 'nowhere')
     refused(capsys, predict(photos.work, '', out), "--images: '' is not allowed", 'a folder')
+    os.mkfifo(tmp_path / 'pipe')
+    refused(capsys, predict(photos.work, tmp_path / 'pipe', out), 'pipe: no file, but a pipe or a device', '.txt')
     refused(capsys, predict(photos.work, tmp_path / 'empty', out), 'no images', 'empty')
     refused(capsys, predict(photos.work, tmp_path / 'bare.txt', out), 'bare.txt', 'empty')
     refused(capsys, predict(photos.work, new, tmp_path / 'there.csv'), 'there.csv')

@@ -140,7 +140,9 @@ def _say(lines: list[str]) -> None:
     """Prints lines; a reader who has gone (`| head`) does not keep the copy from being written."""
     try:
         print('\n'.join(map(one_line, lines)), flush=True)
-    except BrokenPipeError:
+    except OSError as error:
+        if not streams.is_unread(error, sys.stdout):
+            raise
         streams.to_nobody(sys.stdout)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from noisy_jax.data.dataset import NO_LABEL, Dataset
-from noisy_jax.errors import InputError, first_line, warn_once
+from noisy_jax.errors import InputError, first_line, some, warn_once
 
 LEVELS = 'noisy_jax_levels'  # of deep image files that `pack` read: what predict needs for others
 _READ = (
@@ -67,12 +67,18 @@ def names_in(path: pathlib.Path) -> list[str]:
         return sorted(archive.files)
 
 
-def warn_of_misspelt(path: pathlib.Path) -> None:
-    """Warns of arrays whose names are nearly those of arrays that are read."""
-    names = names_in(path)
+def warn_of_unread(path: pathlib.Path) -> None:
+    """Warns of arrays that are not read, and where their names are nearly those of arrays that are."""
+    names, unread = names_in(path), []
     for name in sorted(set(names) - set(_READ)):
-        for meant in difflib.get_close_matches(name, set(_READ) - set(names), 1, _ALIKE):
-            warn_once(f'{path}: the array {name} is not read; {meant} would be')
+        if meant := difflib.get_close_matches(name, set(_READ) - set(names), 1, _ALIKE):
+            warn_once(f'{path}: the array {name} is not read; {meant[0]} would be')
+        else:
+            unread.append(name)
+    if 'test_images' not in names:
+        unread += [name for name in names if name in _READ and name.startswith('test_')]
+    if unread:
+        warn_once(f'{path}: not read: {some(unread, 5)}; a test set is test_images and test_labels')
 
 
 def form_of_images(path: str, prefix: str = '') -> tuple[int, np.dtype]:

@@ -51,7 +51,7 @@ def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -
     arrays = array_files.read(pathlib.Path(path))
     if split == 'test' and 'test_images' not in arrays:
         return None
-    array_files.warn_of_misspelt(pathlib.Path(path))
+    array_files.warn_of_unread(pathlib.Path(path))
     images = _images(arrays, f'{prefix}images', path)
     names, numbered = _classes(arrays, path)
     label = _numbers(arrays, f'{prefix}labels', path, len(images), names, numbered=numbered)

@@ -1,7 +1,10 @@
 """Which images a run began with: their names in order, and cheaply what is in them, to notice that data has changed."""
 
+import hashlib
 import json
 from typing import Any
+
+import numpy as np
 
 from noisy_jax import json_files
 from noisy_jax.data.dataset import NO_LABEL, Dataset
@@ -11,21 +14,29 @@ from noisy_jax.workdir import WorkDir
 
 _FILE = 'labels/images.json'
 _SET = {'id': [str], 'mark': ([int], None)}
-_FORM = {'version?': int, 'classes': [str], 'train': _SET, 'unlabelled': _SET, 'test': ({**_SET, 'label': [int]}, None)}
+_FORM = {
+    **{'version?': int, 'classes': [str], 'train': _SET, 'unlabelled': _SET, 'test': ({**_SET, 'label': [int]}, None)},
+    **{'labels?': {str: (str, None)}, 'sha256?': str},  # earlier versions have none
+}
 _VERSION = 1  # of the marks; before it they were sizes of files
 
 
 def check(folder: WorkDir, splits: Splits) -> None:
-    """Notes the images of a run that begins; InputError: they are others than it began with.
+    """Notes images and labels of a run that begins; one that an earlier version began is taken as it is now.
 
-    A run that an earlier version began is taken as it is now.
+    Raises:
+      InputError: they are others than it began with, or a file of them is damaged.
     """
     now = _describe(splits)
     before = recorded(folder)
     if before is None:
-        folder.save_bytes(_FILE, json.dumps(now).encode())
+        folder.save_bytes(_FILE, json.dumps({**now, 'sha256': _digest(now)}).encode())
     elif found := difference(before, now):
         raise changed(folder, found)
+    sums = (before or {}).get('labels', {})
+    for kind, labels in (('given', splits.labelled.label), ('true', splits.labelled.true_label)):
+        if labels is not None:
+            _check_labels(folder, kind, labels, splits.labelled.id, sums.get(kind))
 
 
 def recorded(folder: WorkDir) -> dict[str, Any] | None:
@@ -33,11 +44,29 @@ def recorded(folder: WorkDir) -> dict[str, Any] | None:
     path = folder.path / _FILE
     if not path.exists():
         return None
-    noted = json_files.read(path, _FORM, 'remove it if the data is still the same')
+    remedy = 'remove it if the data is still the same'
+    noted = json_files.read(path, _FORM, remedy)
+    if noted.pop('sha256', None) not in (None, _digest(noted)):
+        raise InputError(f'{path}: it is not what the run wrote; {remedy}')
     if noted.get('version') != _VERSION:
         for part in ('train', 'unlabelled', 'test'):
             noted[part] = noted[part] and {**noted[part], 'mark': None}
     return noted
+
+
+def _check_labels(folder: WorkDir, kind: str, labels: np.ndarray, ids: np.ndarray, noted: str | None) -> None:
+    """Of the 'given' or 'true' labels [N] of images with these ids; `noted` is the sum of those it began with."""
+    name, is_same = f'labels/{kind}', noted == _sum(labels)
+    if not folder.has_array(name):
+        if noted and not is_same:
+            raise changed(folder, f'{kind} labels are others')
+        folder.save_array(name, labels)
+        return
+    before = folder.load_array(name, labels.shape, 'i', 'use another --workdir')
+    if np.any(before != labels) and is_same:
+        raise InputError(f'{folder.path}/{name}.npy is damaged; remove it, and rerun the command')
+    for row in np.flatnonzero(before != labels):
+        raise changed(folder, f'the {kind} label of image {row}, {ids[row]}, was {before[row]}, is {labels[row]}')
 
 
 def changed(folder: WorkDir, how: str, remedy: str = 'use another --workdir') -> InputError:
@@ -53,7 +82,16 @@ def _describe(splits: Splits) -> dict[str, Any]:
         'train': _names(splits.labelled, slice(None)),
         'unlabelled': _names(splits.pool, unlabelled),
         'test': test,
+        'labels': {'given': _sum(splits.labelled.label), 'true': _sum(splits.labelled.true_label)},
     }
+
+
+def _sum(labels: np.ndarray | None) -> str | None:
+    return None if labels is None else hashlib.sha256(labels.astype('<i8').tobytes()).hexdigest()
+
+
+def _digest(noted: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(noted).encode()).hexdigest()
 
 
 def _names(images: Dataset, rows: Any) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def check_numbers(X: ArrayLike) -> None:
         are masked.
     """
     first = X[0] if isinstance(X, (list, tuple)) and X else X
-    are_names = isinstance(first, (str, os.PathLike))
+    of_names = isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype.kind in 'US'
+    are_names = of_names or isinstance(first, (str, os.PathLike))
     if are_names or (isinstance(X, (Mapping, MappingView, Set, Iterator)) and not hasattr(X, 'ndim')):
         found = 'names of files' if are_names else f'a {type(X).__name__}'
         raise InputError(f'X: {found}; an array of images is needed, [N, H, W, C], [N, H, W] or [N, D]')
@@ -45,6 +46,10 @@ def check_numbers(X: ArrayLike) -> None:
     kinds = {_kind(each) for each in images if not isinstance(each, (list, tuple))}
     if len(kinds) > 1 and not kinds.isdisjoint(_OF_ONE_RANGE):  # together, they would have one range
         raise InputError(f'X: images of {" and of ".join(sorted(kinds))}; one kind is needed, of one range')
+    shapes = [_shape(each) for each in images]
+    for row, shape in enumerate(shapes):
+        if shape != shapes[0] and shape and shapes[0]:
+            raise InputError(f'X: image {row} has shape {shape}, image 0 {shapes[0]}; one size and kind is needed')
     cells = X.iloc[0].tolist() if hasattr(X, 'iloc') and getattr(X, 'ndim', 0) == 2 and len(X) else ()
     of_objects = getattr(X, 'ndim', 0) == 1 and X.dtype.kind == 'O'
     if of_objects or any(isinstance(cell, (Mapping, list)) or _is_array(cell) for cell in cells):
@@ -58,6 +63,14 @@ def check_numbers(X: ArrayLike) -> None:
 def _is_array(value: Any) -> bool:
     """An array of any library, or an image of Pillow; no single number."""
     return any(hasattr(value, name) for name in _ARRAYS) and not isinstance(value, np.generic)
+
+
+def _shape(image: Any) -> tuple[int, ...] | None:
+    """The shape of an array, or of an image of Pillow as an array; None of lists."""
+    if hasattr(image, 'mode') and hasattr(image, 'load'):
+        width, height = image.size
+        return (height, width, len(image.getbands()))[: 3 if len(image.getbands()) > 1 else 2]
+    return tuple(image.shape) if hasattr(image, 'shape') else None
 
 
 def _kind(image: Any) -> str:
