@@ -69,6 +69,7 @@ def run(
     settings.validate(config, unchecked=automatic.open_settings(config))
     config = claim.at_home(config)
     mesh = mesh_lib.make_mesh(config.devices)  # first of all that needs a device
+    mesh_lib.check_code()
     mesh_lib.check_same(settings.of_all_hosts(config), 'config.')
     mesh_lib.check_same({'jax_enable_x64': jax.config.jax_enable_x64, 'num_processes': jax.process_count()}, '')
     if datasets is None:

@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import fnmatch
+import hashlib
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -15,10 +17,12 @@ from ml_collections import ConfigDict
 
 from noisy_jax import files, json_files, layout, locks, spreadsheet
 from noisy_jax.config import flatten, from_json
-from noisy_jax.errors import InputError, first_line, remedy_of, shortened, some
+from noisy_jax.errors import InputError, first_line, remedy_of, shortened, some, warn_once
 
 LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
 _COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
+_LISTS = 'labels/written.txt'  # SHA-256 of each labels.csv that the run has written
+_CHANGED = 'labels_changed_{}.csv'
 _TEXT = {'pred_prob': '{:.6f}'.format, 'clean_probability': '{:.6f}'.format, 'is_suspect': int}
 
 
@@ -248,7 +252,7 @@ class WorkDir:
             (self.path / name).unlink(missing_ok=True)
 
     def save_labels(self, columns: dict[str, np.ndarray], order: np.ndarray) -> None:
-        """Writes labels.csv, a row per labelled training image.
+        """Writes labels.csv, a row per labelled training image; one that a person has changed is kept beside it.
 
         Args:
           columns: as `load_labels` returns them; 'true_label' may be absent.
@@ -256,13 +260,26 @@ class WorkDir:
         """
         header = (*LABELS_HEADER, *(['true_label'] if 'true_label' in columns else []))
         text = [map(_TEXT.get(name, str), columns[name][order].tolist()) for name in header]
-        self.save_table('labels', header, zip(*text, strict=True))
+        content = _as_csv(header, zip(*text, strict=True))
+        if self._writes:
+            self._keep_changed(content)
+        self.save_bytes('labels.csv', content)
+
+    def _keep_changed(self, content: bytes) -> None:
+        """Keeps a labels.csv under another name that is neither `content` nor what the run has written before."""
+        path, note = self.path / 'labels.csv', self.path / _LISTS
+        written = note.read_text(errors='replace').split() if note.is_file() else []
+        before = path.read_bytes() if path.is_file() else content
+        is_ours = _digest(before) in written if written else _is_list(path)  # an earlier version noted nothing
+        if before != content and not is_ours:
+            number = next(number for number in itertools.count(1) if not (self.path / _CHANGED.format(number)).exists())
+            path.rename(self.path / _CHANGED.format(number))
+            warn_once(f'{path} is not as the run wrote it; it is kept as {_CHANGED.format(number)}')
+        self.save_bytes(_LISTS, '\n'.join(dict.fromkeys([*written, _digest(content)])).encode())
 
     def save_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Writes `<name>.csv`, e.g. 'data_issues'; texts that a spreadsheet would run get an apostrophe in front."""
-        file = io.StringIO(newline='')
-        spreadsheet.write(file, [header, *rows])
-        self.save_bytes(f'{name}.csv', file.getvalue().encode(errors='surrogateescape'))
+        self.save_bytes(f'{name}.csv', _as_csv(header, rows))
 
     def load_table(self, name: str, header: Sequence[str]) -> list[dict[str, str]]:
         """Reads what `save_table` wrote with this `header`: a row as {column: text}.
@@ -296,6 +313,25 @@ class WorkDir:
         columns['is_suspect'] = columns['is_suspect'] == 1
         order = columns['index'].argsort()
         return {name: values[order] for name, values in columns.items()}
+
+
+def _as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    file = io.StringIO(newline='')
+    spreadsheet.write(file, [header, *rows])
+    return file.getvalue().encode(errors='surrogateescape')
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _is_list(path: pathlib.Path) -> bool:
+    """Whether a file has the columns of labels.csv and no others."""
+    try:
+        header, _ = _table(path, LABELS_HEADER)
+    except (OSError, ValueError, spreadsheet.Error):
+        return False
+    return set(header) <= {*LABELS_HEADER, 'true_label'}
 
 
 def _numbers(texts: np.ndarray, dtype: type, name: str) -> np.ndarray:

@@ -182,6 +182,21 @@ def test_a_host_of_which_no_address_is_known(monkeypatch):
     )
     monkeypatch.setattr(jax, 'devices', mock.Mock(side_effect=gloo))
     refused(mesh.devices, "no address is known for 'node 17'", 'Name or service not known', '/etc/hosts')
+    stale = (socket.AF_INET, socket.SOCK_STREAM, 6, '', ('192.0.2.1', 0))  # of no host (RFC 5737)
+    monkeypatch.setattr(socket, 'getaddrinfo', mock.Mock(return_value=[stale]))
+    refused(mesh.devices, "192.0.2.1 is no address of this host, but that of its name 'node 17'", '/etc/hosts')
+
+
+@pytest.mark.parametrize('is_same', [True, False])
+def test_other_code_in_another_process_is_told(monkeypatch, is_same):
+    sent = []
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(mesh, 'is_same', lambda text: sent.append(text) or is_same)
+    if is_same:
+        mesh.check_code()
+    else:
+        refused(mesh.check_code, 'another process has other code of noisy_jax', 'every host')
+    assert 'training/mesh.py ' in sent[0]
 
 
 def test_steps_of_one_job_have_ports_of_their_own(monkeypatch):

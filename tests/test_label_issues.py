@@ -1,12 +1,14 @@
 """Label issues: by hand, by known noise, and against cleanlab."""
 
 import csv
+import warnings
 
 import numpy as np
 import pytest
 from conftest import refused
 from sklearn.datasets import load_digits
 
+from noisy_jax import errors
 from noisy_jax.data import noise
 from noisy_jax.labels import cross_fit
 from noisy_jax.labels.issues import LabelIssues, find
@@ -155,3 +157,30 @@ def test_cleanlab_reads_the_probabilities(judged, tmp_path):
     precision = {name: wrong[rows].mean() for name, rows in (('cleanlab', ranked), ('ours', ours))}
     assert precision['cleanlab'] > 0.8
     assert precision['ours'] > precision['cleanlab'] - 0.05
+
+
+def test_a_list_that_a_person_has_changed_is_kept(tmp_path):
+    errors._warn_once.cache_clear()
+    folder, path = WorkDir(tmp_path), tmp_path / 'labels.csv'
+    first, second = (LabelIssues(GIVEN, PROBABILITIES, clean) for clean in (CLEAN, CLEAN[::-1].copy()))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for issues in (first, second, first):  # as a run rewrites it; a kill may leave any of them
+            issues.save(folder, np.arange(4).astype(str), ('x', 'y'))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b',1\n', b',0\n', 1))  # a cell
+    with pytest.warns(
+        UserWarning, match=r'labels\.csv is not as the run wrote it; it is kept as labels_changed_1\.csv$'
+    ):
+        first.save(folder, np.arange(4).astype(str), ('x', 'y'))
+    assert path.read_bytes() == whole
+    assert (tmp_path / 'labels_changed_1.csv').read_bytes() != whole
+    path.write_text('path,label\na.png,cat\n')
+    (tmp_path / 'labels/written.txt').unlink()  # as of an earlier version
+    with pytest.warns(UserWarning, match=r'labels_changed_2\.csv'):
+        first.save(folder, np.arange(4).astype(str), ('x', 'y'))
+    assert (tmp_path / 'labels_changed_2.csv').read_text() == 'path,label\na.png,cat\n'
+    (tmp_path / 'labels/written.txt').unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        second.save(folder, np.arange(4).astype(str), ('x', 'y'))

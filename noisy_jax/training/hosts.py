@@ -104,13 +104,19 @@ def _say_what_is_waited_for() -> None:
 
 
 def name_fault() -> str | None:
-    """What is wrong with the name of this host, which others find it by; None where it has an address."""
-    name = socket.gethostname()
+    """What is wrong with the name of this host, which others find it by; None where it has an address of its own."""
+    name, fault = socket.gethostname(), None
     try:
-        socket.getaddrinfo(name, None)
+        for family, kind, *_, address in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM):
+            try:
+                with socket.socket(family, kind) as probe:
+                    probe.bind(address)
+                return None
+            except OSError as error:
+                fault = f'{address[0]} is no address of this host, but that of its name {name!r} ({error.strerror})'
     except (OSError, UnicodeError) as error:
-        return f'no address is known for {name!r}, the name of this host ({error}); add it to /etc/hosts'
-    return None
+        fault = f'no address is known for {name!r}, the name of this host ({error})'
+    return f'{fault}; mend /etc/hosts'
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The mesh of devices, the processes that drive them, and the only way from the host to the devices and back."""
 
 import collections
+import pathlib
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -71,6 +72,16 @@ def check_same(values: Mapping[str, Any], field: str) -> None:
         raise InputError(
             f'{field}{name}: {value!r} here, something else in another process; run the same command on every host'
         )
+
+
+def check_code() -> None:
+    """InputError: another process runs other code of this package, which may not fit to that here."""
+    if jax.process_count() == 1:
+        return
+    package = pathlib.Path(__file__).resolve().parents[1]
+    paths = sorted(path for path in package.rglob('*.py') if 'configs' not in path.parts)  # where it is installed
+    if not is_same('\n'.join(f'{path.relative_to(package)} {zlib.crc32(path.read_bytes())}' for path in paths)):
+        raise InputError(f'{package}: another process has other code of noisy_jax; install the same on every host')
 
 
 def of_main(array: np.ndarray) -> np.ndarray:
