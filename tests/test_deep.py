@@ -63,7 +63,7 @@ def test_all_levels_are_kept_in_training_and_test_set(root, memory_bytes):
     assert loaded.train.levels == (LOW, HIGH)
     np.testing.assert_array_equal(loaded.test.image[:], _scaled(np.stack([VALUES[0] * 0, VALUES[3] + 999])))
     assert loaded.description['levels'] == (LOW, HIGH)
-    assert loaded.notes == ['pixels of more than 8 bits, from 3 to 4095, are scaled to 0..255']
+    assert loaded.notes == ['test set: 2 images', 'pixels of more than 8 bits, from 3 to 4095, are scaled to 0..255']
 
 
 def test_without_deep_images_there_is_nothing_to_say(root):
@@ -128,7 +128,7 @@ def test_a_value_that_is_none(root, memory_bytes, value):
     loaded = splits.load(config)
     assert [name for name, _ in loaded.labelled.broken] == ['train/a/7.tif']
     np.testing.assert_array_equal(loaded.train.image[:4], _scaled(VALUES))
-    assert len(loaded.notes) == 2
+    assert len(loaded.notes) == 3
 
 
 def test_predict_scales_as_training_did(root, tmp_path):

@@ -218,7 +218,7 @@ def of_run(saved: Mapping[str, Any], workdir: str | os.PathLike) -> dict[str, An
       InputError: it has a setting that does not exist any more, or a value that none can be.
     """
     before, now = (dict(config_lib.flatten(config)) for config in (saved, default()))
-    if not before.keys() & now.keys():
+    if before and not before.keys() & now.keys():
         raise InputError(f'{workdir}/config.json is not that of a run; use another --workdir')
     gone = sorted(before.keys() - now.keys())
     if gone:
