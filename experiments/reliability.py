@@ -79,13 +79,15 @@ def _right(counts: dict[str, Any] | None) -> str:
 
 
 def _kills(found: dict[str, Any]) -> str:
-    bad = f'{found["other bits"]} of other bits, {found["refused"]} refused, {found["left behind"]} with leftovers'
-    return f'{found["kills"]} kills in {found["runs"]} runs: {bad}'
+    return f'{found["kills"]} kills in {found["runs"]} runs: {_resumed(found)}'
 
 
 def _power(found: dict[str, Any]) -> str:
-    bad = f'{found["other bits"]} of other bits, {found["refused"]} refused, {found["left behind"]} with leftovers'
-    return f'{found["disks"]} disks: {bad}; {found["gone back"]} went back a checkpoint'
+    return f'{found["disks"]} disks: {_resumed(found)}; {found["gone back"]} went back a checkpoint'
+
+
+def _resumed(found: dict[str, Any]) -> str:
+    return f'{found["other bits"]} of other bits, {found["refused"]} refused, {found["left behind"]} with leftovers'
 
 
 def _twice(found: dict[str, Any]) -> str:

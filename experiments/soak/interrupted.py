@@ -90,10 +90,10 @@ def kills(count: int, seed: int = 0) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _mounted(image: pathlib.Path, folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The file system in a file, which only a superuser may mount."""
+def _mounted(folder: pathlib.Path, *what: str | pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder with a file system, by the arguments of `mount`, which only a superuser may call."""
     folder.mkdir(exist_ok=True)
-    subprocess.run(['mount', '-o', 'loop', str(image), str(folder)], check=True, capture_output=True)
+    subprocess.run(['mount', *map(str, what), str(folder)], check=True, capture_output=True)
     try:
         yield folder
     finally:
@@ -118,7 +118,7 @@ def power(count: int) -> dict[str, int]:
         with disk.open('wb') as file:
             file.truncate(256 * _MB)
         subprocess.run(['mkfs.ext4', '-q', '-F', str(disk)], check=True)
-        with _mounted(disk, here / 'now') as folder:
+        with _mounted(here / 'now', '-o', 'loop', disk) as folder:
             process = start(photos.whole(data, folder / 'run', '--quiet'))
             for number in range(count):
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -129,7 +129,7 @@ def power(count: int) -> dict[str, int]:
                 subprocess.run(['cp', '--sparse=always', str(disk), str(taken[-1])], check=True)
             process.communicate()
         for copy in taken:
-            with _mounted(copy, here / 'later') as folder:
+            with _mounted(here / 'later', '-o', 'loop', copy) as folder:
                 status, said = finish(photos.whole(data, folder / 'run', '--quiet'))
                 result['disks'] += 1
                 result['refused'] += status != 0
@@ -168,16 +168,9 @@ def twice(count: int, seed: int = 0) -> dict[str, Any]:
     return result
 
 
-@contextlib.contextmanager
-def _small_disk(folder: pathlib.Path, megabytes: float, files: int) -> Iterator[pathlib.Path]:
-    """A file system in memory, for so many files (0: any), which only a superuser may mount."""
-    folder.mkdir()
-    size = f'size={int(megabytes * 1024)}k,nr_inodes={files}'
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', size, 'tmpfs', str(folder)], check=True, capture_output=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(['umount', str(folder)], check=True)
+def _small_disk(folder: pathlib.Path, megabytes: float, files: int) -> contextlib.AbstractContextManager[pathlib.Path]:
+    """A file system in memory, for so many files (0: any)."""
+    return _mounted(folder, '-t', 'tmpfs', '-o', f'size={int(megabytes * 1024)}k,nr_inodes={files}', 'tmpfs')
 
 
 def full_disk(

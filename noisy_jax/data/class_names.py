@@ -143,15 +143,15 @@ def numbers_of(entries: Entries, classes: Classes) -> np.ndarray:
     allowed = f'one of {count} class names: {some(classes.names, 5)}'
     if classes.by_number:
         allowed = f'whole numbers from 0 to {count - 1}, since not all labels are class names'
-    elif (stray := _stray(entries.labels, known)) is not None:
-        whole = f'whole numbers from 0 to {count - 1}, as most labels are'
-        raise entries.fault(stray, f'label {entries.labels[stray]!r} is not allowed; {whole}, or all {allowed}')
     numbers = np.full(len(entries.labels), NO_LABEL, np.int64)
     for row, text in enumerate(entries.labels):
         if not text:
             continue
         number = number_of(text) if classes.by_number else known.get(text)
         if number is None or (number >= count and not classes.has_more):
+            if not classes.by_number and (stray := _stray(entries.labels, known)) is not None:
+                row, text = stray, entries.labels[stray]
+                allowed = f'whole numbers from 0 to {count - 1}, as most labels are, or all {allowed}'
             raise entries.fault(row, f'label {text!r} is not allowed; {allowed}')
         numbers[row] = number
     return numbers

@@ -24,12 +24,14 @@ class BrokenImage(InputError):
     @property
     def found(self) -> str:
         """The message without what to do."""
-        is_unread = self.reason.startswith(_UNREAD)
-        return one_line(f'{self.name}: {self.reason if is_unread else f"not a whole image ({self.reason})"}')
+        return one_line(f'{self.name}: {self.reason if self._is_unread else f"not a whole image ({self.reason})"}')
+
+    @property
+    def _is_unread(self) -> bool:
+        return self.reason.startswith(_UNREAD)
 
     def __str__(self) -> str:
-        is_unread = self.reason.startswith(_UNREAD)
-        return f'{self.found}; {"see to that, or remove it" if is_unread else "repair or remove it"}'
+        return f'{self.found}; {"see to that, or remove it" if self._is_unread else "repair or remove it"}'
 
 
 class BrokenImages(InputError):

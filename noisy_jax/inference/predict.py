@@ -161,9 +161,10 @@ def files_named(images: str) -> list[str]:
         found = image_files.search(images)
         image_files.warn(images, [found.left_out])
         files, fault = [os.path.join(images, name) for name in found.images], f'no images that Pillow reads in {images}'
+    elif not path.exists():
+        files, fault = [], f'no such file or folder: {images}'
     elif not path.is_file():
-        found = 'no file, but a pipe or a device; write the paths in a .txt file' if path.exists() else None
-        files, fault = [], f'{images}: {found}' if found else f'no such file or folder: {images}'
+        files, fault = [], f'{images}: no file, but a pipe or a device; write the paths in a .txt file'
     elif path.suffix.lower() in _NO_IMAGES:
         raise InputError(f'--images: {images}: an image, a folder or a .txt file of paths, one a line, is needed')
     elif path.suffix.lower() != '.txt':
