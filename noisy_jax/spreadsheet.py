@@ -5,9 +5,10 @@ A cell that a spreadsheet would take for a formula gets an apostrophe in front
 """
 
 import csv
+import io
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 Error = csv.Error  # of `read`
@@ -45,6 +46,13 @@ def write(file: TextIO, rows: Iterable[Iterable[Any]]) -> None:
     csv.writer(_Lines(file), lineterminator='\r\n').writerows(safe)
 
 
+def as_csv(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> bytes:
+    """The bytes of a file with these rows, in UTF-8; names of files that are no text keep theirs."""
+    file = io.StringIO(newline='')
+    write(file, [header, *rows])
+    return file.getvalue().encode(errors='surrogateescape')
+
+
 class _Lines:
     """Ends lines by \\n, for a writer that quotes what it takes for an end of a line: \\r too."""
 
@@ -78,6 +86,23 @@ def read(lines: Iterable[str], separator: str = '', *, loose: bool = False) -> I
     except Error as error:
         hint = f' in line {reader.line_num}; a quotation mark may be missing' if reader.line_num > begun else ''
         raise Error(f'line {begun}: {error}{hint}') from error
+
+
+def table(lines: Iterable[str], needed: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns, those `needed` among them, and the rows.
+
+    Raises:
+      Error: as `read`.
+      ValueError: a column is missing, or a row has more or fewer cells.
+    """
+    (_, header), *rows = [(line, row) for line, row in read(lines) if row] or [(1, [])]
+    for name in needed:
+        if name not in header:
+            raise ValueError(f'it has no column {name}')
+    for line, row in rows:
+        if len(row) != len(header):
+            raise ValueError(f'line {line} has {len(row)} values, {len(header)} are needed')
+    return header, [row for _, row in rows]
 
 
 def _separated(lines: Iterable[str]) -> tuple[str, Iterator[str]]:

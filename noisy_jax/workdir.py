@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fnmatch
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -15,15 +14,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from noisy_jax import files, json_files, layout, locks, spreadsheet
+from noisy_jax import files, json_files, labels_csv, layout, locks, spreadsheet
 from noisy_jax.config import flatten, from_json
-from noisy_jax.errors import InputError, first_line, remedy_of, shortened, some, warn_once
+from noisy_jax.errors import InputError, first_line, remedy_of, some, warn_once
 
-LABELS_HEADER = ('index', 'id', 'given_label', 'suggested_label', 'pred_prob', 'clean_probability', 'is_suspect')
-_COLUMN_TYPES = {'index': np.int64, 'pred_prob': float, 'clean_probability': float, 'is_suspect': np.int64}
 _LISTS = 'labels/written.txt'  # SHA-256 of each labels.csv that the run has written
 _CHANGED = 'labels_changed_{}.csv'
-_TEXT = {'pred_prob': '{:.6f}'.format, 'clean_probability': '{:.6f}'.format, 'is_suspect': int}
 
 
 class WorkDir:
@@ -258,9 +254,7 @@ class WorkDir:
           columns: as `load_labels` returns them; 'true_label' may be absent.
           order: int [N], the rows in the order in which they are written.
         """
-        header = (*LABELS_HEADER, *(['true_label'] if 'true_label' in columns else []))
-        text = [map(_TEXT.get(name, str), columns[name][order].tolist()) for name in header]
-        content = _as_csv(header, zip(*text, strict=True))
+        content = labels_csv.as_csv(columns, order)
         if self._writes:
             self._keep_changed(content)
         self.save_bytes('labels.csv', content)
@@ -270,7 +264,7 @@ class WorkDir:
         path, note = self.path / 'labels.csv', self.path / _LISTS
         written = note.read_text(errors='replace').split() if note.is_file() else []
         before = path.read_bytes() if path.is_file() else content
-        is_ours = _digest(before) in written if written else _is_list(path)  # an earlier version noted nothing
+        is_ours = _digest(before) in written if written else labels_csv.is_one(path)  # an earlier version noted nothing
         if before != content and not is_ours:
             number = next(number for number in itertools.count(1) if not (self.path / _CHANGED.format(number)).exists())
             path.rename(self.path / _CHANGED.format(number))
@@ -279,7 +273,7 @@ class WorkDir:
 
     def save_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Writes `<name>.csv`, e.g. 'data_issues'; texts that a spreadsheet would run get an apostrophe in front."""
-        self.save_bytes(f'{name}.csv', _as_csv(header, rows))
+        self.save_bytes(f'{name}.csv', spreadsheet.as_csv(header, rows))
 
     def load_table(self, name: str, header: Sequence[str]) -> list[dict[str, str]]:
         """Reads what `save_table` wrote with this `header`: a row as {column: text}.
@@ -289,7 +283,8 @@ class WorkDir:
         """
         path = self.path / f'{name}.csv'
         try:
-            found, rows = _table(path, header)
+            with files.read_text(path) as file:
+                found, rows = spreadsheet.table(file, header)
             return [dict(zip(found, row, strict=True)) for row in rows]
         except (OSError, ValueError, spreadsheet.Error) as error:
             raise InputError(f'{path} cannot be read ({error}); rerun the command of the run to write it') from error
@@ -304,55 +299,10 @@ class WorkDir:
         """
         path = self.path / 'labels.csv'
         try:
-            header, rows = _table(path, LABELS_HEADER)
-            columns = dict(zip(header, map(np.array, zip(*rows, strict=True)), strict=True))
-            for name, dtype in _COLUMN_TYPES.items():
-                columns[name] = _numbers(columns[name], dtype, name)
+            return labels_csv.read(path)
         except (OSError, ValueError, spreadsheet.Error) as error:
             raise InputError(f'{path} cannot be read ({error}); a finished run writes it') from error
-        columns['is_suspect'] = columns['is_suspect'] == 1
-        order = columns['index'].argsort()
-        return {name: values[order] for name, values in columns.items()}
-
-
-def _as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    file = io.StringIO(newline='')
-    spreadsheet.write(file, [header, *rows])
-    return file.getvalue().encode(errors='surrogateescape')
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _is_list(path: pathlib.Path) -> bool:
-    """Whether a file has the columns of labels.csv and no others."""
-    try:
-        header, _ = _table(path, LABELS_HEADER)
-    except (OSError, ValueError, spreadsheet.Error):
-        return False
-    return set(header) <= {*LABELS_HEADER, 'true_label'}
-
-
-def _numbers(texts: np.ndarray, dtype: type, name: str) -> np.ndarray:
-    """The texts of a column [N] as numbers; ValueError: one is none."""
-    for text in texts:
-        try:
-            dtype(text)
-        except (ValueError, OverflowError):
-            kind = '0 or 1' if name == 'is_suspect' else 'a whole number' if dtype is np.int64 else 'a number'
-            raise ValueError(f'{name}: found {shortened(str(text))!r}; {kind} is needed') from None
-    return texts.astype(dtype)
-
-
-def _table(path: pathlib.Path, needed: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """The names of the columns, those `needed` among them, and the rows."""
-    with files.read_text(path) as file:
-        (_, header), *rows = [(line, row) for line, row in spreadsheet.read(file) if row] or [(1, [])]
-    for name in needed:
-        if name not in header:
-            raise ValueError(f'it has no column {name}')
-    for line, row in rows:
-        if len(row) != len(header):
-            raise ValueError(f'line {line} has {len(row)} values, {len(header)} are needed')
-    return header, [row for _, row in rows]

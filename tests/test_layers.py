@@ -16,7 +16,7 @@ FLOORS = {
     **dict.fromkeys(('training', 'report', 'selection'), 5),
     **dict.fromkeys(('losses', 'models', 'data', 'labels'), 4),
     'workdir': 3,
-    **dict.fromkeys(('outputs', 'locks', 'layout', 'cli'), 2),
+    **dict.fromkeys(('outputs', 'locks', 'layout', 'labels_csv', 'cli'), 2),
     **dict.fromkeys(('config', 'schedule', 'files', 'json_files', 'spreadsheet', 'streams', 'optional'), 1),
     **dict.fromkeys(('errors', 'interrupts'), 0),
 }

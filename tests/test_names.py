@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from reported import read_data, run_of
 
-from noisy_jax import spreadsheet
+from noisy_jax import labels_csv, spreadsheet
 from noisy_jax.clean.changes import DECISIONS_HEADER, decide, unchanged
 from noisy_jax.cli import exit_status
 from noisy_jax.errors import InputError
 from noisy_jax.files import open_text
 from noisy_jax.report import plots
 from noisy_jax.report.findings import Findings
-from noisy_jax.workdir import LABELS_HEADER, WorkDir
+from noisy_jax.workdir import WorkDir
 
 NAMES = ('k\udce4fer', 'x\ry', 'a,"b"\r\nc', 'Söhne')  # the first as Python reads the bytes of Latin-1
 
@@ -38,7 +38,7 @@ def work(tmp_path_factory):
 
 
 def test_tables_are_read_back_as_they_were(work):
-    labels, rows = work.load_labels(), work.load_table('labels', LABELS_HEADER)
+    labels, rows = work.load_labels(), work.load_table('labels', labels_csv.HEADER)
     assert labels['id'][7] == 'gr\udcfcn\r\n/00007 "&ä\'.jpg'
     assert set(labels['given_label']) == set(NAMES)
     np.testing.assert_array_equal(labels['given_label'], np.array(NAMES)[work.load_array('labels/given')])

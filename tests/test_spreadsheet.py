@@ -9,11 +9,11 @@ import pytest
 from conftest import refused
 from PIL import Image
 
-from noisy_jax import spreadsheet
+from noisy_jax import labels_csv, spreadsheet
 from noisy_jax.clean.changes import Changes, decide
 from noisy_jax.clean.copies import write_list
 from noisy_jax.data import filelist
-from noisy_jax.workdir import LABELS_HEADER, WorkDir
+from noisy_jax.workdir import WorkDir
 
 
 @pytest.mark.parametrize('text', ['=1+1', '+3-2', '-x.png', '@SUM(A1)', '\tx', '\r=1', '\n', '-', "'=1", "''", "''=1"])
@@ -119,7 +119,7 @@ def test_decisions_and_the_list_they_give_are_read_as_they_were(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'content', ['', 'index,id\n0,a\n', 'x' * 200_000, '"', f'{",".join(LABELS_HEADER)}\n{"9" * 99},a,b,b,1,1,0\n']
+    'content', ['', 'index,id\n0,a\n', 'x' * 200_000, '"', f'{",".join(labels_csv.HEADER)}\n{"9" * 99},a,b,b,1,1,0\n']
 )
 def test_a_broken_labels_csv_is_refused(tmp_path, content):
     (tmp_path / 'labels.csv').write_text(content)
