@@ -18,8 +18,8 @@ from noisy_jax import files, json_files, labels_csv, layout, locks, spreadsheet
 from noisy_jax.config import flatten, from_json
 from noisy_jax.errors import InputError, first_line, remedy_of, some, warn_once
 
-_LISTS = 'labels/written.txt'  # SHA-256 of each labels.csv that the run has written
-_CHANGED = 'labels_changed_{}.csv'
+_FOR_PEOPLE = ('labels.csv', 'data_issues.csv', 'report.html')  # who may write notes into them
+_WRITTEN = 'labels/written.txt'  # SHA-256 and name of each of these that the run has written
 
 
 class WorkDir:
@@ -235,12 +235,30 @@ class WorkDir:
     def save_bytes(self, name: str, content: bytes) -> None:
         """Writes a file as it is, e.g. 'report.html', if this is the process that writes.
 
+        One of those that people open which somebody has changed is kept beside it, with a warning.
+
         Raises:
           InputError: the folder is gone, which a run has made and holds.
         """
         self.check_held()
         if self._writes:
+            if name in _FOR_PEOPLE:
+                self._keep_changed(self.path / name, content)
             files.write(self.path / name, content)
+
+    def _keep_changed(self, path: pathlib.Path, content: bytes) -> None:
+        """Keeps a file under another name that is neither `content` nor what the run has written before."""
+        note = self.path / _WRITTEN
+        lines = note.read_text(errors='replace').splitlines() if note.is_file() else []
+        noted = [line for line in lines if line.endswith(f' {path.name}')]  # none by an earlier version
+        before = path.read_bytes() if path.is_file() else content
+        is_ours = _line(before, path) in noted if noted else path.name != 'labels.csv' or labels_csv.is_one(path)
+        if before != content and not is_ours:
+            names = (f'{path.stem}_changed_{number}{path.suffix}' for number in itertools.count(1))
+            name = next(name for name in names if not (self.path / name).exists())
+            path.rename(self.path / name)
+            warn_once(f'{path} is not as the run wrote it; it is kept as {name}')
+        files.write(note, '\n'.join(dict.fromkeys([*lines, _line(content, path)])).encode())
 
     def remove(self, name: str) -> None:
         """Removes a file, if there is one, and if this is the process that writes."""
@@ -248,28 +266,13 @@ class WorkDir:
             (self.path / name).unlink(missing_ok=True)
 
     def save_labels(self, columns: dict[str, np.ndarray], order: np.ndarray) -> None:
-        """Writes labels.csv, a row per labelled training image; one that a person has changed is kept beside it.
+        """Writes labels.csv, a row per labelled training image.
 
         Args:
           columns: as `load_labels` returns them; 'true_label' may be absent.
           order: int [N], the rows in the order in which they are written.
         """
-        content = labels_csv.as_csv(columns, order)
-        if self._writes:
-            self._keep_changed(content)
-        self.save_bytes('labels.csv', content)
-
-    def _keep_changed(self, content: bytes) -> None:
-        """Keeps a labels.csv under another name that is neither `content` nor what the run has written before."""
-        path, note = self.path / 'labels.csv', self.path / _LISTS
-        written = note.read_text(errors='replace').split() if note.is_file() else []
-        before = path.read_bytes() if path.is_file() else content
-        is_ours = _digest(before) in written if written else labels_csv.is_one(path)  # an earlier version noted nothing
-        if before != content and not is_ours:
-            number = next(number for number in itertools.count(1) if not (self.path / _CHANGED.format(number)).exists())
-            path.rename(self.path / _CHANGED.format(number))
-            warn_once(f'{path} is not as the run wrote it; it is kept as {_CHANGED.format(number)}')
-        self.save_bytes(_LISTS, '\n'.join(dict.fromkeys([*written, _digest(content)])).encode())
+        self.save_bytes('labels.csv', labels_csv.as_csv(columns, order))
 
     def save_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Writes `<name>.csv`, e.g. 'data_issues'; texts that a spreadsheet would run get an apostrophe in front."""
@@ -304,5 +307,5 @@ class WorkDir:
             raise InputError(f'{path} cannot be read ({error}); a finished run writes it') from error
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _line(content: bytes, path: pathlib.Path) -> str:
+    return f'{hashlib.sha256(content).hexdigest()} {path.name}'

@@ -187,16 +187,40 @@ def test_a_host_of_which_no_address_is_known(monkeypatch):
     refused(mesh.devices, "192.0.2.1 is no address of this host, but that of its name 'node 17'", '/etc/hosts')
 
 
+@pytest.mark.parametrize(
+    ('address', 'have_met', 'is_told'),
+    [('127.0.1.1', False, True), ('127.0.1.1', True, False), ('192.0.2.1', False, False), ('::1', False, True)],
+)
+def test_a_host_whose_name_means_itself_alone(monkeypatch, address, have_met, is_told):
+    """As Debian and Ubuntu write it in /etc/hosts; others find a process by the name of its host."""
+    monkeypatch.setattr(socket, 'gethostname', lambda: 'node17')
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda *_: [(0, 0, 0, '', (address, 0))])
+    monkeypatch.setattr(hosts, '_have_met', threading.Event())
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
+    ends = mock.Mock(side_effect=SystemExit)
+    monkeypatch.setattr(hosts, '_end', ends)
+    if have_met:
+        hosts.have_met()
+    with pytest.raises(SystemExit), hosts.together():
+        raise RuntimeError('Gloo context initialization failed: timed out connecting')
+    (status, message), hint = ends.call_args.args, f"the name of this host, 'node17', has the address {address}"
+    assert (status, hint in message, '/etc/hosts' in message) == (2, is_told, is_told)
+    assert 'rerun the same command on every host' in message
+
+
 @pytest.mark.parametrize('is_same', [True, False])
 def test_other_code_in_another_process_is_told(monkeypatch, is_same):
     sent = []
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
     monkeypatch.setattr(mesh, 'is_same', lambda text: sent.append(text) or is_same)
+    monkeypatch.setattr(hosts, '_have_met', threading.Event())
     if is_same:
         mesh.check_code()
     else:
         refused(mesh.check_code, 'another process has other code of noisy_jax', 'every host')
     assert 'training/mesh.py ' in sent[0]
+    assert hosts._have_met.is_set()
 
 
 def test_steps_of_one_job_have_ports_of_their_own(monkeypatch):

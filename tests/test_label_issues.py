@@ -1,6 +1,7 @@
 """Label issues: by hand, by known noise, and against cleanlab."""
 
 import csv
+import re
 import warnings
 
 import numpy as np
@@ -184,3 +185,21 @@ def test_a_list_that_a_person_has_changed_is_kept(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         second.save(folder, np.arange(4).astype(str), ('x', 'y'))
+
+
+@pytest.mark.parametrize('name', ['labels.csv', 'data_issues.csv', 'report.html'])
+def test_what_people_open_is_kept_where_they_have_changed_it(tmp_path, name):
+    errors._warn_once.cache_clear()
+    folder, path = WorkDir(tmp_path), tmp_path / name
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for content in (b'one', b'two', b'one', b'one'):
+            folder.save_bytes(name, content)
+    path.write_bytes(b'one, and a note')
+    kept = f'{path.stem}_changed_1{path.suffix}'
+    with pytest.warns(UserWarning, match=f'{re.escape(name)} is not as the run wrote it; it is kept as {kept}$'):
+        folder.save_bytes(name, b'two')
+    assert (path.read_bytes(), (tmp_path / kept).read_bytes()) == (b'two', b'one, and a note')
+    path.write_bytes(b'mine')
+    WorkDir(tmp_path, writes=False).save_bytes(name, b'one')
+    assert path.read_bytes() == b'mine'

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import ipaddress
 import os
 import re
 import signal
@@ -33,11 +34,9 @@ _UNTIL_THE_REPORT = 24 * 3600  # seconds in which the first process, alone, writ
 # What JAX's runtime says before it aborts a process, and what an exception says of a connection that broke.
 _GIVES_UP = re.compile(r'Terminating process because the JAX distributed service.*?absl::Status: (.*)')
 _BROKEN = re.compile(r'gloo|nccl|socket closed|connection (reset|refused|closed)|heartbeat|barrier|coordination', re.I)
-_LOST = (
-    'another process of this run has ended or cannot be reached ({}); rerun the same command on every host to resume'
-)
 
 _ending = threading.Lock()
+_have_met = threading.Event()  # the processes reach each other
 _is_complete = threading.Event()  # in the first process, which writes: a loss of others is none of the run any more
 _handlers = []  # that C may call, which does not count references
 
@@ -65,6 +64,8 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
     settings['initialization_timeout'] = _PATIENCE if all(given) else _PATIENCE_WITH_A_CLUSTER
     if all(given):
         _check(coordinator, num_processes, process_id)
+        if _loopback(coordinator.rpartition(':')[0].strip('[]')):
+            have_met()  # all are on this host
     else:
         _choose_port()
     joined, waits = False, threading.Timer(_SILENCE, _say_what_is_waited_for)
@@ -73,7 +74,7 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
     def says(reason: str) -> str:
         if 'different incarnation' in reason:
             return f'two processes have one --process_id, or one was started again ({reason})'
-        return _LOST.format(reason) if joined else _refusal(reason, coordinator, num_processes, process_id)
+        return _lost(reason) if joined else _refusal(reason, coordinator, num_processes, process_id)
 
     if not any(given):  # else half a minute ends in one line
         waits.start()
@@ -119,6 +120,30 @@ def name_fault() -> str | None:
     return f'{fault}; mend /etc/hosts'
 
 
+def _lost(reason: str) -> str:
+    """What is said of a lost process, for the reason that is known."""
+    name, hint = socket.gethostname(), ''
+    if not _have_met.is_set() and (address := _loopback(name)):
+        hint = f'the name of this host, {name!r}, has the address {address}, at which no other host reaches it: mend '
+        hint += '/etc/hosts, and '
+    lost = f'another process of this run has ended or cannot be reached ({reason})'
+    return f'{lost}; {hint}rerun the same command on every host to resume'
+
+
+def _loopback(name: str) -> str:
+    """An address of a name that means this host wherever it is asked, as 127.0.1.1 on Debian; '' if it has another."""
+    try:
+        found = [info[4][0].partition('%')[0] for info in socket.getaddrinfo(name, None)]
+    except (OSError, UnicodeError):
+        return ''
+    return found[0] if all(ipaddress.ip_address(address).is_loopback for address in found) else ''
+
+
+def have_met() -> None:
+    """Notes that the processes have exchanged something: what breaks later is not for want of a way."""
+    _have_met.set()
+
+
 @contextlib.contextmanager
 def _directly() -> Iterator[None]:
     """Within the block no proxy is used, to which JAX's runtime would send what is for process 0."""
@@ -147,7 +172,7 @@ def together() -> Iterator[None]:
     except Exception as error:
         if jax.distributed.is_initialized():
             if is_lost(error):
-                _end(2, _LOST.format(first_line(error)))
+                _end(2, _lost(first_line(error)))
             if isinstance(error, (OSError, MemoryError)):  # a full disk, which the command tells in one line
                 raise
             _end(1, traceback.format_exc())
