@@ -80,9 +80,13 @@ def test_no_batch_is_larger_than_what_is_left_of_the_images(images, folds):
         assert found['classify.batch_size'][0] <= images * 0.9
 
 
-def test_images_of_which_none_has_a_label_have_choices_too():
+@pytest.mark.parametrize('labelled', [0, 1, 2])
+def test_images_of_which_hardly_one_has_a_label_have_choices_too(labelled):
     """They are refused by what loads them."""
-    assert choices(Facts(0, 40, 2, 32, True, 3))['pretrain.batch_size'][0] == 1
+    config = settings.default()
+    found = choices(Facts(labelled, 40, 2, 32, True, 3))
+    config.update_from_flattened_dict({key: value for key, (value, _) in found.items()})
+    settings.validate(config)
 
 
 def test_a_folder_of_photographs(tmp_path):

@@ -612,6 +612,12 @@ def test_an_archive_is_named(tmp_path, name):
     refused(lambda: data.kind_of(str(tmp_path / name)), 'data.path', name, 'is an archive; unpack it')
 
 
+@pytest.mark.parametrize('name', ['images.npy', 'digits.MAT', 'data.pkl'])
+def test_a_file_of_arrays_of_another_kind_is_named(tmp_path, name):
+    (tmp_path / name).touch()
+    refused(lambda: data.kind_of(str(tmp_path / name)), 'data.path', name, 'an .npz file or a folder of .npy files')
+
+
 def test_what_is_left_out_is_counted(tmp_path, recwarn):
     _tree(tmp_path / 'in', cat=2, dog=1)
     _write(tmp_path / 'in' / 'cat' / '2021' / 'a.TIF', _image(0))

@@ -16,14 +16,20 @@ from noisy_jax.errors import InputError, short, some, warn_once
 LOADERS = ('digits', 'arrays', 'folder', 'filelist', 'tfds')  # modules of this folder
 _OF_LISTS = ('list', 'test_list', 'test_path', 'labels', 'test_labels', 'class_names', 'max_classes')
 _ARCHIVES = '.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.zst', '.7z', '.rar'
+_OTHER_ARRAYS = '.npy', '.mat', '.pkl', '.pickle', '.h5', '.hdf5', '.parquet', '.tfrecord', '.pt', '.pth'
 _OTHERS = {'digits': 'the digits', 'arrays': 'arrays', 'folder': 'class folders', 'tfds': 'data sets of TFDS'}
 
 
 def kind_of(path: str, listed: str = '') -> str:
-    """The loader for config.data.path and config.data.list of own images; InputError: an archive, which none reads."""
+    """The loader for config.data.path and config.data.list of own images; InputError: none reads such a file."""
     place, is_file = pathlib.Path(path), os.path.isfile(path)
     if place.suffix.lower() in _ARCHIVES and is_file:
         raise InputError(f'data.path: {path} is an archive; unpack it, and take the folder')
+    if place.suffix.lower() in _OTHER_ARRAYS and is_file:
+        raise InputError(
+            f'data.path: {path} is not read; an .npz file or a folder of .npy files with images and labels is, a list '
+            'of images (.txt, .csv), and class folders'
+        )
     if path and (place.suffix.lower() == '.npz' or os.path.isfile(place / 'images.npy')):
         _warn_of_folders(place)
         return 'arrays'

@@ -89,7 +89,10 @@ def choices(facts: Facts) -> dict[str, tuple[Any, str]]:
         ),
     }
     for phase in PHASES:
-        batch = _batch_size(facts, fitted if phase == 'cross_fit' else int(labelled * 0.85))
+        most = fitted if phase == 'cross_fit' else int(labelled * 0.85)
+        if phase in ('pretrain', 'contrast'):
+            most = max(most, 2)  # which their settings need; the labels are refused by what loads them
+        batch = _batch_size(facts, most)
         found[f'{phase}.batch_size'] = (
             batch,
             'a thirty-second of the images, a power of two' if batch < _MOST_IN_A_BATCH else 'the usual',
