@@ -30,9 +30,9 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def print_help(self, file: TextIO | None = None) -> None:
-        super().print_help(file)
-        if file is None:
-            sys.stdout.flush()  # here, where it can be said that it cannot be written
+        stream = file or sys.stdout
+        stream.write(self.format_help())
+        stream.flush()  # here, where it can be said that it cannot be written; argparse would ignore it
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f'{message}; see --help')
@@ -86,7 +86,12 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
     if not os.environ.get(_CORES, 'set'):  # joblib takes '' for a number
         del os.environ[_CORES]
     streams.print_any_name(sys.stdout)
-    with contextlib.redirect_stderr(streams.unfailing(sys.stderr)), ended_by_signals(stopped), _short_warnings():
+    with (
+        contextlib.redirect_stdout(streams.Named(sys.stdout)),
+        contextlib.redirect_stderr(streams.unfailing(sys.stderr)),
+        ended_by_signals(stopped),
+        _short_warnings(),
+    ):
         try:
             status = work() or 0
             sys.stdout.flush()  # here, where it can be said that nobody reads it
@@ -109,7 +114,6 @@ def exit_status(work: Callable[[], int | None], stopped: str = 'stopped; nothing
                 sys.stdout.flush()
             except OSError:  # Python would try once more at the end, with lines of its own
                 streams.to_nobody(sys.stdout)
-                where = where or 'standard output: '
             if not where and not _has_current_folder():
                 where = 'the current folder: '
             return _refused(f'{where}{error.strerror or error}')

@@ -18,6 +18,8 @@ import numpy as np
 from noisy_jax.errors import InputError, some
 
 _ADDRESS = re.compile(r'[A-Za-z][\w+.-]+:/')  # gs://bucket; pathlib takes one / away, and C:/ is a disk
+_WORKBOOKS = b'PK\x03\x04', b'\xd0\xcf\x11\xe0'  # of today and of before 2007
+_UTF_16 = b'\xff\xfe', b'\xfe\xff'
 _HEAD = 2**16  # bytes in which a file shows that it is no text
 
 
@@ -159,14 +161,23 @@ def lines(path: str | os.PathLike) -> Iterator[str]:
     """
     try:
         with open_bytes(path) as file:
-            is_binary = b'\0' in file.read(_HEAD)
+            head = file.read(_HEAD)
         with open(path, encoding='utf-8-sig', errors='surrogateescape', newline='') as text:
             for line in text:
-                if is_binary or '\0' in line:
-                    raise InputError(f'{path}: cannot be read as text (a byte of it is 0)')
+                if b'\0' in head or '\0' in line:
+                    raise InputError(f'{path}: cannot be read as text ({other_form(head) or "a byte of it is 0"})')
                 yield line
     except OSError as error:
         raise InputError(f'{path}: cannot be read as text ({error.strerror})') from error
+
+
+def other_form(head: bytes) -> str:
+    """What a spreadsheet has saved instead of a text, by its first bytes, and what to do; '' if it is none of these."""
+    if head.startswith(_WORKBOOKS):
+        return 'a workbook or an archive; save it as CSV UTF-8'
+    if head.startswith(_UTF_16):
+        return 'it is in UTF-16; save it in UTF-8, from Excel as CSV UTF-8'
+    return ''
 
 
 def read_text(path: str | os.PathLike) -> TextIO:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from noisy_jax import files
-from noisy_jax.errors import MEND, InputError
+from noisy_jax.errors import MEND, InputError, warn_once
 
 try:
     import fcntl
@@ -26,9 +26,11 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[Callable[[], None]]:
     """Keeps other commands from writing a file or folder until the end of the block.
 
-    Yields a check that raises InputError once the folder of the lock was moved or removed: another may have its name.
+    Yields a check that raises InputError once the folder of the lock was moved or removed, whose name another may have,
+    or another command has taken the lock all the same.
 
-    The system releases the lock when the process is killed. Where a file system has none, nothing keeps others out.
+    The system releases the lock when the process is killed. Where a file system has none, nothing keeps others out, and
+    a warning says so.
 
     Args:
       lock: the file to lock, with the folders above it; it says who writes, and is removed at the end.
@@ -52,25 +54,32 @@ def locked(lock: pathlib.Path, of: pathlib.Path, field: str) -> Iterator[Callabl
             raise InputError(f'{field}: {what} cannot be written ({error.strerror or error})') from error
         said, number = lock.read_bytes(), lock.parent.stat().st_ino
 
-        def is_held() -> bool:
+        def fault() -> str:
+            """What has become of the lock; '' if it is held."""
+            gone = 'was moved or removed while a command wrote it'
             try:  # somebody may have removed the lock; not all file systems keep numbers
-                if lock.exists():  # a copy on another disk is another one
-                    return lock.read_bytes() == said and lock.stat().st_dev == os.fstat(file.fileno()).st_dev
-                return lock.parent.stat().st_ino == number
+                if not lock.exists():
+                    return '' if lock.parent.stat().st_ino == number else gone
+                if lock.stat().st_dev != os.fstat(file.fileno()).st_dev:  # a copy on another disk is another one
+                    return gone
+                if lock.read_bytes() == said:
+                    return ''
+                is_same = lock.parent.stat().st_ino == number
+                return f'is written by another command too, {holder(lock)}' if is_same else gone
             except (FileNotFoundError, NotADirectoryError):
-                return False
+                return gone
             except OSError:  # such as a permission that was taken back
-                return True
+                return ''
 
         def check() -> None:
-            if not is_held():
-                raise InputError(f'{field}: {of} was moved or removed while a command wrote it; {MEND}')
+            if found := fault():
+                raise InputError(f'{field}: {of} {found}; {MEND}')
 
         with file:
             try:
                 yield check
             finally:
-                if is_held():
+                if not fault():
                     with contextlib.suppress(OSError):
                         lock.unlink()
 
@@ -87,6 +96,8 @@ def _locked(path: pathlib.Path) -> TextIO:
             if error.errno not in _NO_LOCKS:
                 file.close()
                 raise
+            left = f'; it may be there now: {by}' if (by := holder(path)) else ''
+            warn_once(f'{path.parent}: this disk has no locks; see to it that no other command writes there{left}')
         if os.fstat(file.fileno()).st_nlink:
             break
         file.close()  # who had it has just removed it

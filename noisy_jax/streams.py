@@ -54,6 +54,33 @@ def unfailing(stream: TextIO) -> Unfailing:
     return stream if isinstance(stream, Unfailing) else Unfailing(stream)
 
 
+class Named:
+    """Standard output, whose errors name it: a full disk may be that of the work or that of a log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _named():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _named():
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or 'standard output'
+        raise
+
+
 @contextlib.contextmanager
 def unheeded() -> Iterator[None]:
     """Within the block, what is printed is lost where nobody reads it."""

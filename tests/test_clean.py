@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import types
+import zipfile
 
 import digit_files
 import numpy as np
@@ -413,7 +414,7 @@ def test_decisions_on_a_class_called_na(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('encoding', 'row', 'words'),
     [
-        ('utf-16', DECISIONS[0], ['UTF-16', 'save it as CSV UTF-8']),
+        ('utf-16', DECISIONS[0], ['UTF-16', 'from Excel as CSV UTF-8']),
         ('cp1252', '4,dög/000.png,dog,keep,dog', ['line 2', 'not saved as CSV UTF-8']),
     ],
 )
@@ -421,6 +422,13 @@ def test_decisions_in_another_encoding(pets, tmp_path, capsys, encoding, row, wo
     decisions = decisions_file(tmp_path / 'd.csv', row)
     (tmp_path / 'd.csv').write_bytes((tmp_path / 'd.csv').read_text().encode(encoding))
     refused(capsys, clean(pets[1], tmp_path / 'new', decisions), *words)
+
+
+def test_decisions_saved_as_a_workbook(pets, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / 'd.xlsx', 'w') as book:
+        book.writestr('[Content_Types].xml', '<Types "')
+    status = clean(pets[1], tmp_path / 'new', f'--decisions={tmp_path / "d.xlsx"}')
+    refused(capsys, status, 'd.xlsx', 'a workbook', 'as CSV UTF-8')
 
 
 @pytest.mark.parametrize(

@@ -194,9 +194,17 @@ def test_a_stream_that_is_no_file():
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='the system has none')
-@pytest.mark.parametrize('work', [lambda: print('a table'), lambda: of_command('x', 'what it does').parse_args(['-h'])])
-def test_a_full_disk_is_one_line(capsys, monkeypatch, work):
-    with open('/dev/full', 'w') as full:  # whose end, as Python's, writes what is left
+@pytest.mark.parametrize('buffering', [1, 2**16])
+@pytest.mark.parametrize(
+    'work',
+    [
+        lambda: print('a table'),
+        lambda: print('a long table\n' * 2**14),  # longer than any buffer
+        lambda: of_command('x', 'what it does').parse_args(['-h']),
+    ],
+)
+def test_a_full_disk_is_one_line(capsys, monkeypatch, work, buffering):
+    with open('/dev/full', 'w', buffering=buffering) as full:  # whose end, as Python's, writes what is left
         monkeypatch.setattr(sys, 'stdout', full)
         assert exit_status(work) == 2
     assert capsys.readouterr().err == 'error: standard output: No space left on device\n'

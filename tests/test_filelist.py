@@ -429,6 +429,10 @@ def test_lists_that_cannot_be_used_name_the_line(three, lines, words):
 def test_a_zero_byte_far_behind_the_beginning_and_pipes(three):
     _text(three / 'list.txt', *(f'{number}.png 0' for number in range(9000)), 'a\0b/c.png 0')
     refused(lambda: _load(three), three / 'list.txt', 'cannot be read as text (a byte of it is 0)')
+    forms = {b'PK\x03\x04\0': 'a workbook', 'a.png 0'.encode('utf-16'): 'it is in UTF-16; save it in UTF-8'}
+    for content, words in forms.items():
+        (three / 'list.txt').write_bytes(content)
+        refused(lambda: _load(three), three / 'list.txt', f'cannot be read as text ({words}')
     os.mkfifo(three / 'pipe.png')
     os.mkfifo(three / 'pipe.txt')
     _text(three / 'list.txt', 'a.png 0', 'pipe.png 1')

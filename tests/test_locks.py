@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from conftest import refused
 
-from noisy_jax import locks
+from noisy_jax import errors, locks
 
 
 def _lock(path):
@@ -71,7 +71,7 @@ def test_a_lock_for_which_there_is_no_room_does_not_stay(tmp_path, monkeypatch):
 
 def test_a_killed_process_holds_nothing(tmp_path):
     """The lock is the system's: the file that stays behind keeps nobody out."""
-    code = f'import os, pathlib; from noisy_jax import locks; path = pathlib.Path({str(tmp_path)!r})\n'
+    code = f'import os, pathlib; from noisy_jax import errors, locks; path = pathlib.Path({str(tmp_path)!r})\n'
     code += "with locks.locked(path / 'lock', path, 'workdir'): os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, '-c', code]).returncode == -9
     assert (tmp_path / 'lock').read_text().startswith('process ')
@@ -84,8 +84,18 @@ def test_a_disk_without_locks(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, 'No locks available')
 
     monkeypatch.setattr(fcntl, 'flock', flock)
-    with _lock(tmp_path), _lock(tmp_path):
-        pass
+    errors._warn_once.cache_clear()
+    alone = 'this disk has no locks; see to it that no other command writes there'
+    first, second = _lock(tmp_path), _lock(tmp_path)
+    with pytest.warns(UserWarning, match=f'{alone}$'):
+        check = first.__enter__()
+    check()
+    with pytest.warns(UserWarning, match=f'{alone}; it may be there now: process {os.getpid()} on .*, since 20'):
+        second.__enter__()
+    refused(check, 'workdir', f'is written by another command too, process {os.getpid()} on')
+    second.__exit__(None, None, None)
+    first.__exit__(None, None, None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_lock_that_its_holder_removes_meanwhile(tmp_path, monkeypatch):

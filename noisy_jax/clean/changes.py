@@ -8,7 +8,7 @@ import numpy as np
 
 from noisy_jax import spreadsheet
 from noisy_jax.errors import InputError, some
-from noisy_jax.files import read_text
+from noisy_jax.files import other_form, read_text
 
 DECISIONS_HEADER = ('index', 'id', 'given_label', 'decision', 'label')
 CHANGES_HEADER = ('index', 'id', 'given_label', 'new_label', 'reason')
@@ -16,7 +16,6 @@ _DECISIONS = ('relabel', 'keep', 'drop')
 _DROPPED = ''
 _EMPTY = ('', 'na', 'nan')  # in lower case: an empty cell as R and pandas write it
 _DIGITS = 18  # of an index
-_UTF_16 = '\udcff\udcfe', '\udcfe\udcff'  # how it begins, read as UTF-8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +118,8 @@ def _rows(file: str | os.PathLike) -> list[tuple[int, list[str]]]:
     try:
         with read_text(file) as text:
             lines = list(text)
-        if lines and lines[0].startswith(_UTF_16):
-            raise InputError(f'{file} is in UTF-16; save it as CSV UTF-8')
+        if lines and (form := other_form(lines[0].encode(errors='surrogateescape'))):
+            raise InputError(f'{file} cannot be read as CSV ({form})')
         rows = [(line, row) for line, row in spreadsheet.read(lines) if any(row)]
     except FileNotFoundError as error:
         raise InputError(f"--decisions: there is no {file or repr(file)}; the report's button downloads one") from error
