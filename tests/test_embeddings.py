@@ -181,7 +181,8 @@ def test_a_file_that_cannot_be_used_is_refused_before_images_are_read(tmp_path):
     refuse(TABLE.astype(str), '<U')
     refuse(TABLE > 3, 'bool')
     refuse(TABLE.astype(complex), 'complex')
-    refused(lambda: embeddings.reader(str(tmp_path / 'none.npy')), 'data.embeddings', 'none.npy', 'does not exist')
+    none = str(tmp_path / 'none.npy')
+    refused(lambda: embeddings.reader(none), 'data.embeddings', 'none.npy', 'neither a file nor a folder')
     np.savez(tmp_path / 'features.npz', TABLE)
     refused(lambda: embeddings.reader(str(tmp_path / 'features.npz')), 'features.npz', 'cannot be read as .npy')
 

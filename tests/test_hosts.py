@@ -188,33 +188,54 @@ def test_a_host_of_which_no_address_is_known(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('address', 'have_met', 'is_told'),
-    [('127.0.1.1', False, True), ('127.0.1.1', True, False), ('192.0.2.1', False, False), ('::1', False, True)],
+    ('address', 'have_met', 'told'),
+    [
+        ('127.0.1.1', False, "the name of this host, 'node17', has the address 127.0.1.1"),  # Debian's /etc/hosts
+        ('::1', False, "the name of this host, 'node17', has the address ::1"),
+        ('192.0.2.1', False, 'all ports, not only to that of the coordinator'),
+        ('127.0.1.1', True, 'to resume'),
+    ],
 )
-def test_a_host_whose_name_means_itself_alone(monkeypatch, address, have_met, is_told):
-    """As Debian and Ubuntu write it in /etc/hosts; others find a process by the name of its host."""
+def test_processes_that_have_no_way_to_each_other(monkeypatch, address, have_met, told):
+    ends = _alone_of_two(monkeypatch)
     monkeypatch.setattr(socket, 'gethostname', lambda: 'node17')
     monkeypatch.setattr(socket, 'getaddrinfo', lambda *_: [(0, 0, 0, '', (address, 0))])
+    if have_met:
+        with hosts.meeting():
+            pass
+    with pytest.raises(SystemExit), hosts.together():
+        raise RuntimeError('Gloo context initialization failed: timed out connecting')
+    status, message = ends.call_args.args
+    assert status == 2
+    assert told in message
+    assert 'rerun the same command on every host' in message
+
+
+def test_a_first_exchange_that_does_not_end_is_ended(monkeypatch):
+    """As behind a firewall, where Gloo would wait for minutes."""
+    ends, ended = _alone_of_two(monkeypatch), threading.Event()
+    ends.side_effect = lambda *_: ended.set()
+    monkeypatch.setattr(hosts, '_PATIENCE', 0.01)
+    with hosts.meeting():
+        assert ended.wait(60)
+    assert ends.call_args.args[0] == 2
+    assert 'no connection within 0.01 seconds' in ends.call_args.args[1]
+
+
+def _alone_of_two(monkeypatch):
+    """Makes this process one of two, which have not met; returns a mock of what ends it."""
     monkeypatch.setattr(hosts, '_have_met', threading.Event())
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
     monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
-    ends = mock.Mock(side_effect=SystemExit)
-    monkeypatch.setattr(hosts, '_end', ends)
-    if have_met:
-        hosts.have_met()
-    with pytest.raises(SystemExit), hosts.together():
-        raise RuntimeError('Gloo context initialization failed: timed out connecting')
-    (status, message), hint = ends.call_args.args, f"the name of this host, 'node17', has the address {address}"
-    assert (status, hint in message, '/etc/hosts' in message) == (2, is_told, is_told)
-    assert 'rerun the same command on every host' in message
+    monkeypatch.setattr(hosts, '_end', ends := mock.Mock(side_effect=SystemExit))
+    return ends
 
 
 @pytest.mark.parametrize('is_same', [True, False])
 def test_other_code_in_another_process_is_told(monkeypatch, is_same):
     sent = []
-    monkeypatch.setattr(jax, 'process_count', lambda: 2)
     monkeypatch.setattr(mesh, 'is_same', lambda text: sent.append(text) or is_same)
-    monkeypatch.setattr(hosts, '_have_met', threading.Event())
+    _alone_of_two(monkeypatch)
     if is_same:
         mesh.check_code()
     else:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tiny import CONFIGS
 
 from noisy_jax import config as config_lib
 from noisy_jax import data, errors, settings
-from noisy_jax.data import image_files, lazy
+from noisy_jax.data import arrays, image_files, lazy
 
 CIFAR_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 
@@ -408,6 +409,22 @@ def test_a_pipe_under_the_name_of_an_array(tmp_path):
     (tmp_path / 'folder/labels.npy').unlink()
     os.mkfifo(tmp_path / 'folder/labels.npy')
     refused(lambda: data.load('arrays', split='train', path=path), "no array 'labels'")
+
+
+def test_floats_on_the_disk_are_read_a_few_at_a_time(tmp_path, monkeypatch):
+    floats = np.random.default_rng(0).random((4000, 8, 8, 3))
+    np.save(tmp_path / 'images.npy', floats)
+    np.save(tmp_path / 'labels.npy', np.arange(4000) % 2)
+    wanted, size = np.round(floats * 255).astype(np.uint8), floats.nbytes
+    del floats
+    monkeypatch.setattr(arrays, '_BLOCK', 2**14)
+    tracemalloc.start()
+    try:
+        found = data.load('arrays', split='train', path=str(tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < size / 2
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found.image, wanted)
 
 
 def test_an_archive_under_the_name_of_an_array(tmp_path):

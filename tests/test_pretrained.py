@@ -179,7 +179,7 @@ def test_what_a_file_says_of_its_images_is_checked(tmp_path, name, value, words)
 def test_files_that_hold_no_arrays(tmp_path, name):
     for file in ('w.npz', 'w.safetensors', 'w.pth'):
         (tmp_path / file).write_bytes(b'PK\x03\x04 nothing of that kind')
-    words = {'w.pth': 'safetensors.torch.save_file', 'none.npz': 'does not exist'}.get(name, 'cannot be read')
+    words = {'w.pth': 'safetensors.torch.save_file', 'none.npz': 'is not a file'}.get(name, 'cannot be read')
     refused(lambda: Pretrained.load(str(tmp_path / name)), 'model.weights', name, words)
 
 

@@ -23,6 +23,8 @@ from noisy_jax.data.depth import Levels
 from noisy_jax.data.pixels import ROUNDING
 from noisy_jax.errors import InputError, some, warn_once
 
+_BLOCK = 2**24  # bytes of floats that are held at a time
+
 
 def load(split: str, path: str, image_size: int = 0, limit: int = 0, **_: Any) -> Dataset | None:
     """Reads `images` and `labels`, optionally `true_labels`, `ids`, `class_names`, and a test set.
@@ -125,7 +127,16 @@ def _images(arrays: dict[str, np.ndarray], key: str, path: str) -> lazy.Images:
         raise InputError(f'{path}: {key}[{row}] holds {found}; {needed}')
     warn_of_blank(images, 1, f'{path}: {key}')
     extreme_values.warn_of_array(images, 0, 1, f'{path}: {key}')
-    return np.round(images * 255).astype(np.uint8)
+    return _as_bytes(images)
+
+
+def _as_bytes(images: np.ndarray) -> np.ndarray:
+    """Floats in [0, 1] as uint8; a few at a time, since the file may be larger than the memory."""
+    found, some_rows = np.empty(images.shape, np.uint8), max(_BLOCK // images[0].nbytes, 1)
+    for start in range(0, len(images), some_rows):
+        rows = slice(start, start + some_rows)
+        found[rows] = np.round(images[rows] * 255)
+    return found
 
 
 def _warn_of_channels(channels: int, path: str) -> None:
@@ -203,7 +214,7 @@ def _values(arrays: dict[str, np.ndarray], key: str, path: str) -> tuple[list[st
     if labels.ndim != 1 or not len(labels):
         raise InputError(f'{path}: {key} has shape {labels.shape}; one label for each image is needed')
     least, none = (NO_LABEL, f' ({NO_LABEL}: no label)') if key == 'labels' else (0, '')
-    needed = f'whole numbers of at least 0{none} or text are needed'
+    needed = f'whole numbers of at least 0{none} or text that is not empty are needed'
     if labels.dtype.kind not in 'Uiuf':
         raise InputError(f'{path}: {key}: found {labels.dtype}; {needed}')
     warn_of_wrapped(labels, f'{path}: {key}')
@@ -213,7 +224,7 @@ def _values(arrays: dict[str, np.ndarray], key: str, path: str) -> tuple[list[st
     else:
         fits = (values >= least) & (values < 2**63) & (np.mod(values, 1) == 0)
     for row in np.flatnonzero(~fits[inverse]):
-        raise InputError(f'{path}: {key}[{row}] is {labels[row]}; {needed}')
+        raise InputError(f'{path}: {key}[{row}] is {labels[row].item()!r}; {needed}')
     if labels.dtype.kind == 'U':
         return values.tolist(), inverse
     return ['' if value == NO_LABEL else str(int(value)) for value in values.tolist()], inverse

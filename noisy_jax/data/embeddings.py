@@ -41,7 +41,7 @@ def reader(path: str) -> Reader:
     if place.is_dir():
         return functools.partial(_of_folder, place)
     if not place.is_file():
-        raise InputError(f'{_SETTING}: {path!r} does not exist; {_NEEDED}')
+        raise InputError(f'{_SETTING}: {path!r} is neither a file nor a folder; {_NEEDED}')
     return functools.partial(_of_table, place, _numbers(place, ndim=2), _ids(place))
 
 

@@ -84,7 +84,7 @@ def _read(path: str) -> tuple[Arrays, dict[str, tuple]]:
     """All arrays by name, and what `export` says of the images: mean, std, image_shape."""
     place = pathlib.Path(path)
     if not place.is_file():
-        raise InputError(f'{_SETTING}: {path!r} does not exist; {_NEEDED}')
+        raise InputError(f'{_SETTING}: {path!r} is not a file; {_NEEDED}')
     if place.suffix not in ('.npz', '.safetensors'):
         raise InputError(
             f"{_SETTING}: {path!r} found; {_NEEDED}: safetensors.torch.save_file(model.state_dict(), 'w.safetensors')"

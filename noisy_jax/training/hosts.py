@@ -36,7 +36,7 @@ _GIVES_UP = re.compile(r'Terminating process because the JAX distributed service
 _BROKEN = re.compile(r'gloo|nccl|socket closed|connection (reset|refused|closed)|heartbeat|barrier|coordination', re.I)
 
 _ending = threading.Lock()
-_have_met = threading.Event()  # the processes reach each other
+_have_met = threading.Event()  # the processes have a way to each other
 _is_complete = threading.Event()  # in the first process, which writes: a loss of others is none of the run any more
 _handlers = []  # that C may call, which does not count references
 
@@ -65,7 +65,7 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
     if all(given):
         _check(coordinator, num_processes, process_id)
         if _loopback(coordinator.rpartition(':')[0].strip('[]')):
-            have_met()  # all are on this host
+            _have_met.set()  # all are on this host
     else:
         _choose_port()
     joined, waits = False, threading.Timer(_SILENCE, _say_what_is_waited_for)
@@ -122,12 +122,16 @@ def name_fault() -> str | None:
 
 def _lost(reason: str) -> str:
     """What is said of a lost process, for the reason that is known."""
-    name, hint = socket.gethostname(), ''
-    if not _have_met.is_set() and (address := _loopback(name)):
-        hint = f'the name of this host, {name!r}, has the address {address}, at which no other host reaches it: mend '
-        hint += '/etc/hosts, and '
-    lost = f'another process of this run has ended or cannot be reached ({reason})'
-    return f'{lost}; {hint}rerun the same command on every host to resume'
+    again = 'rerun the same command on every host'
+    if _have_met.is_set():
+        return f'another process of this run has ended or cannot be reached ({reason}); {again} to resume'
+    name = socket.gethostname()
+    if address := _loopback(name):
+        way = f'the name of this host, {name!r}, has the address {address}, at which no other host reaches it: mend '
+        way += '/etc/hosts'
+    else:
+        way = 'hosts need a way to each other at all ports, not only to that of the coordinator: see to their firewalls'
+    return f'another process of this run has ended or cannot be reached ({reason}); {way}, and {again}'
 
 
 def _loopback(name: str) -> str:
@@ -139,8 +143,20 @@ def _loopback(name: str) -> str:
     return found[0] if all(ipaddress.ip_address(address).is_loopback for address in found) else ''
 
 
-def have_met() -> None:
-    """Notes that the processes have exchanged something: what breaks later is not for want of a way."""
+@contextlib.contextmanager
+def meeting() -> Iterator[None]:
+    """What the processes first exchange, on connections of their own; ends this one where it cannot connect.
+
+    On CPUs half a minute is enough: all processes have come. Those of GPUs and TPUs may be set up meanwhile.
+    """
+    timer = threading.Timer(_PATIENCE, lambda: _end(2, _lost(f'no connection within {_PATIENCE} seconds')))
+    timer.daemon = True
+    if jax.process_count() > 1 and jax.default_backend() == 'cpu':
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
     _have_met.set()
 
 

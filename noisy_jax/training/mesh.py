@@ -80,8 +80,8 @@ def check_code() -> None:
         return
     package = pathlib.Path(__file__).resolve().parents[1]
     paths = sorted(path for path in package.rglob('*.py') if 'configs' not in path.parts)  # where it is installed
-    found = is_same('\n'.join(f'{path.relative_to(package)} {zlib.crc32(path.read_bytes())}' for path in paths))
-    hosts.have_met()
+    with hosts.meeting():
+        found = is_same('\n'.join(f'{path.relative_to(package)} {zlib.crc32(path.read_bytes())}' for path in paths))
     if not found:
         raise InputError(f'{package}: another process has other code of noisy_jax; install the same on every host')
 
