@@ -335,7 +335,10 @@ def test_the_work_directory_of_another_version_is_refused():
         ('return None', ['NoneType', 'ConfigDict']),
         ('raise SystemExit(3)', ['SystemExit: 3', 'line 2']),
         ('return get_config()', ['RecursionError', 'line 2']),
-        ('return m.ConfigDict({"seed": m.config_dict.required_placeholder(int)})', ['a placeholder without a value']),
+        (
+            'return m.ConfigDict({"a": {"b": 1}, "c": {"seed": m.config_dict.required_placeholder(int)}})',
+            ['config.c.seed is a placeholder'],
+        ),
         ('return m.ConfigDict({"seed": m.config_dict.placeholder(int)})', ['config.seed is of type NoneType']),
         ('return m.ConfigDict({"seed": len})', ['config.seed is of type builtin']),
         ('return m.ConfigDict({3: 4, "seed": 5})', ['the names of settings are texts']),

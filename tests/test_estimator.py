@@ -110,6 +110,7 @@ def test_images_without_a_label_do_not_count_in_the_score(fitted):
     with pytest.warns(DataConversionWarning, match='column-vector'):
         assert fitted.score(images, labels[:, None]) == 0.95
     refused(lambda: fitted.score(images, np.full(40, fitted.unlabelled)), 'y: all 40 are unlabelled')
+    refused(lambda: fitted.score(images, [None, *labels[1:]]), 'y: 1 of 40 are missing', 'the first in row 0')
     with pytest.raises(ValueError, match='string'):  # none of these could be right
         fitted.score(images, np.array(['?', *range(39)], object))
 

@@ -1,4 +1,4 @@
-"""Killed in the middle of an epoch of each phase, a run ends with the same bits as one that was left alone."""
+"""Stopped or killed in the middle of an epoch of each phase, a run ends with the same bits as one left alone."""
 
 import collections
 import csv
@@ -14,8 +14,9 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 
 # 4 steps an epoch: the second epoch of the last stage of a phase.
-FATES = [('pretrain', 6), ('classify', 14), ('contrast', 6)]
-OTHER_FATES = [('base', 6), ('select', 6), ('finetune', 14)]
+FATES = [('pretrain', 6, 'SIGTERM'), ('classify', 14), ('finetune', 14)]
+CUT = {'classify': 'meta', 'finetune': 'state'}  # of several epochs: a checkpoint is there
+OTHER_FATES = [('base', 6), ('select', 6), ('contrast', 6)]
 
 
 def launch(*arguments, **changes):
@@ -40,50 +41,20 @@ def _arrays(folder):
     }
 
 
-def _killed(folder, fates):
-    """Killed once in each of these phases."""
-    for phase, step in fates:
-        assert launch(folder, phase, step).returncode == -9
+def _killed(folder, fates, cut=()):
+    """Ended once in each of these phases; a file of the newest checkpoint may be `cut` each time."""
+    expected = ()
+    for phase, *fate in fates:
+        result = launch(folder, phase, *fate)
+        assert result.returncode == (130 if 'SIGTERM' in fate else -9), result.stderr
+        assert all(words in result.stderr for words in expected)
         summary = folder / 'summary.json'
         assert not summary.exists() or not json.loads(summary.read_text())['complete']
+        expected = _cut(folder / 'checkpoints' / phase, cut[phase]) if phase in cut else ()
     result = launch(folder)
     assert result.returncode == 0, result.stderr
+    assert all(words in result.stderr for words in expected)
     return folder
-
-
-@pytest.fixture(scope='module')
-def killed(tmp_path_factory):
-    return _killed(tmp_path_factory.mktemp('killed'), FATES)
-
-
-def _check_same(killed, undisturbed):
-    assert _arrays(killed) == _arrays(undisturbed)
-    assert (killed / 'metrics.jsonl').read_text() == (undisturbed / 'metrics.jsonl').read_text()
-    assert not list(killed.rglob('*.part'))
-
-
-def test_killed_in_three_phases(undisturbed, killed):
-    _check_same(killed, undisturbed)
-
-
-@pytest.mark.slow
-def test_killed_in_the_other_phases(undisturbed, tmp_path):
-    _check_same(_killed(tmp_path, OTHER_FATES), undisturbed)
-
-
-def test_a_checkpoint_that_a_loss_of_power_cut(undisturbed, tmp_path):
-    """The one before it is taken, whichever file of the newest is empty."""
-    first, second = FATES[1], OTHER_FATES[2]  # of several epochs: a checkpoint is there
-    assert launch(tmp_path, *first).returncode == -9
-    said = _cut(tmp_path / 'checkpoints' / first[0], 'meta')
-    result = launch(tmp_path, *second)
-    assert result.returncode == -9
-    assert all(words in result.stderr for words in said)
-    said = _cut(tmp_path / 'checkpoints' / second[0], 'state')
-    result = launch(tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert all(words in result.stderr for words in said)
-    _check_same(tmp_path, undisturbed)
 
 
 def _cut(steps, item):
@@ -94,6 +65,28 @@ def _cut(steps, item):
         if path.is_file():
             path.write_bytes(b'')
     return f'checkpoint {newest + 1} cannot be read', f'the phase goes on from checkpoint {newest}'
+
+
+@pytest.fixture(scope='module')
+def killed(tmp_path_factory):
+    return _killed(tmp_path_factory.mktemp('killed'), FATES, CUT)
+
+
+def _check_same(killed, undisturbed):
+    assert _arrays(killed) == _arrays(undisturbed)
+    metrics = [(folder / 'metrics.jsonl').read_text() for folder in (killed, undisturbed)]
+    assert metrics[0] == metrics[1], 'means are over the whole epoch'
+    assert not list(killed.rglob('*.part'))
+
+
+def test_stopped_and_killed_in_three_phases(undisturbed, killed):
+    """By a signal that saves, then twice by one that does not, after which the newest checkpoint is damaged."""
+    _check_same(killed, undisturbed)
+
+
+@pytest.mark.slow
+def test_killed_in_the_other_phases(undisturbed, tmp_path):
+    _check_same(_killed(tmp_path, OTHER_FATES), undisturbed)
 
 
 def test_tensorboard_shows_every_epoch_once(undisturbed, killed):
@@ -127,16 +120,6 @@ def test_tensorboard_shows_every_epoch_once(undisturbed, killed):
     with (killed / 'labels.csv').open() as file:
         first = min(csv.DictReader(file), key=lambda row: (float(row['clean_probability']), -float(row['pred_prob'])))
     assert f'{first["given_label"]} → {first["suggested_label"]}' in texts[0].decode().splitlines()[2]
-
-
-def test_stop_signal_saves_in_the_middle_of_an_epoch(undisturbed, tmp_path):
-    result = launch(tmp_path, 'pretrain', 6, 'SIGTERM')
-    assert result.returncode == 130, result.stderr
-    result = launch(tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert _arrays(tmp_path) == _arrays(undisturbed)
-    metrics = [(folder / 'metrics.jsonl').read_text() for folder in (tmp_path, undisturbed)]
-    assert metrics[0] == metrics[1], 'means are over the whole epoch'
 
 
 @pytest.mark.slow

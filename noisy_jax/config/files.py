@@ -13,7 +13,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from ml_collections.config_dict import RequiredValueError
 
 from noisy_jax.config.setting import flatten, nearest, unknown
-from noisy_jax.errors import InputError, check_reachable, first_line, short
+from noisy_jax.errors import InputError, check_reachable, short
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _SHIPPED = (_PACKAGE / 'configs', _PACKAGE.parent / 'configs')  # of an installed package, of a checkout
@@ -52,6 +52,18 @@ def load(path_and_argument: str, renamed: Mapping[str, str] | None = None) -> Co
     return thawed(config, f'--config: {path}')
 
 
+def _placeholder(config: ConfigDict) -> str:
+    """The key of the first value that is required and not there; '' if none is."""
+    for name in config:
+        try:
+            value = config[name]
+        except RequiredValueError:
+            return name
+        if isinstance(value, ConfigDict) and (found := _placeholder(value)):
+            return f'{name}.{found}'
+    return ''
+
+
 def _fault(config: ConfigDict) -> str | None:
     """What no setting can be, in a config that somebody's code has made."""
     try:
@@ -60,8 +72,8 @@ def _fault(config: ConfigDict) -> str | None:
         return 'a config is a part of itself'
     except TypeError:  # names are sorted
         return 'the names of settings are texts'
-    except RequiredValueError as error:
-        return f'a placeholder without a value ({first_line(error)})'
+    except RequiredValueError:
+        return f'config.{_placeholder(config)} is a placeholder; its value must stand in the file'
     for key, value in values.items():
         if not isinstance(value, (bool, int, float, str, tuple, list)):
             return f'config.{key} is of type {type(value).__name__}; a setting is a number, a text or a tuple of them'

@@ -29,14 +29,9 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
     if np.ndim(unlabelled) or isinstance(unlabelled, (set, dict)):
         raise InputError(f'unlabelled: {short(unlabelled)} is not allowed; allowed: one value of y')
     values = column(y)
-    missing, bare = _missing(values), _bare(values, unlabelled)
+    bare = _bare(values, unlabelled)
     if bare.all():
         raise InputError(f'y: all {len(bare)} are {short(unlabelled)}, unlabelled; some of each class need a label')
-    for row in np.flatnonzero(missing & ~bare):
-        raise InputError(
-            f'y: {missing.sum()} of {len(missing)} are missing (None, NaN or NA), the first in row {row}; '
-            'unlabelled=np.nan takes these images as unlabelled'
-        )
     if not (unlabelled is None or _is_missing(unlabelled) or bare.any()):
         warnings.warn(f'unlabelled: no label of y is {short(unlabelled)}', stacklevel=4)  # seen from outside of `fit`
     given = alike(values[~bare], is_list=isinstance(y, (list, tuple)))
@@ -63,7 +58,7 @@ def encode(y: ArrayLike, unlabelled: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def labelled(y: ArrayLike, unlabelled: Any) -> np.ndarray:
-    """Which labels of y [N] are not the value of images without one, bool [N]; `unlabelled` as in `encode`."""
+    """Which labels of y [N] are not the value of images without one, bool [N]; arguments and errors as of `encode`."""
     return ~_bare(column(y), unlabelled)
 
 
@@ -72,13 +67,21 @@ def _missing(values: np.ndarray) -> np.ndarray:
 
 
 def _bare(values: np.ndarray, unlabelled: Any) -> np.ndarray:
+    """Which values are that of images without a label; InputError: others are missing."""
     missing = _missing(values)
     if unlabelled is None:
-        return np.zeros(len(values), bool)
-    if _is_missing(unlabelled):
-        return missing
-    pairs = zip(values.tolist(), missing, strict=True)
-    return np.array([not gone and _is_same(value, unlabelled) for value, gone in pairs], bool)
+        bare = np.zeros(len(values), bool)
+    elif _is_missing(unlabelled):
+        bare = missing
+    else:
+        pairs = zip(values.tolist(), missing, strict=True)
+        bare = np.array([not gone and _is_same(value, unlabelled) for value, gone in pairs], bool)
+    for row in np.flatnonzero(missing & ~bare):
+        raise InputError(
+            f'y: {missing.sum()} of {len(missing)} are missing (None, NaN or NA), the first in row {row}; '
+            'unlabelled=np.nan takes these images as unlabelled'
+        )
+    return bare
 
 
 def column(y: ArrayLike) -> np.ndarray:

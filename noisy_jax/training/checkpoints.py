@@ -203,7 +203,7 @@ class Checkpoints:
         """The error of a folder or checkpoint that cannot be read, by what went wrong."""
         number = _errno(error)
         # tensorstore goes on with all that it was asked for
-        reason = first_line(error).partition(' [')[0] if number is None else os.strerror(number)
+        reason = re.split(r' \[| See full', first_line(error))[0] if number is None else os.strerror(number)
         found = f'{which} cannot be read ({reason})'
         return Damaged(found, again) if is_damage(number) else InputError(f'{found}; {MEND}')
 
