@@ -23,7 +23,7 @@ def _config(argument, cifar):
 
 def test_phases_on_real_jpegs(cifar, tmp_path):
     config = _config('smoke,phases=pretrained,rate=0.2', cifar)
-    config.data.limit = 0
+    config.data.limit, config.report.page = 0, False  # its own tests ask for it
     config.pretrain.epochs, config.classify.head_epochs, config.classify.epochs = 2, 0, 1
     summary = pipeline.run(config, tmp_path)
     assert summary['complete']

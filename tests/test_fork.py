@@ -23,6 +23,7 @@ def test_the_examples_of_the_documentation(tmp_path):
             file.write('\n\n' + code)
     command = [sys.executable, '-m', 'noisy_jax.main', '--config=configs/digits.py:loss=taylor,phases=base']
     command += ['--config.model.encoder=mlp', '--config.loss_settings.taylor.order=3', '--config.base.epochs=8']
+    command += ['--config.data.limit=700', '--config.report.page=False']
     environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
     for name, more in (
         ('loss', []),

@@ -197,14 +197,19 @@ def test_a_network_is_taught_on_its_own_views():
 
 
 @pytest.mark.parametrize('method', ['bootstrap', 'elr_plus', 'dividemix'])
-def test_a_run_by_this_method(tmp_path, method):
+def test_a_run_by_this_method(tmp_path, monkeypatch, method):
     """All stages, with a validation split beside them; a second call reads the outcome of both networks back."""
+    recorded, find = [], selection.clean_probability
+    monkeypatch.setattr(
+        selection, 'clean_probability', lambda *args, **more: recorded.append(args) or find(*args, **more)
+    )
     settings = config(
         'rate=0.4,phases=base',
         base__method=method,
         base__epochs=6,
         bootstrap__warmup_epochs=WARMUP,
         dividemix__warmup_epochs=WARMUP,
+        dividemix__history=3,  # as at 90 % noise
         data__valid_fraction=0.1,
         data__test_limit=300,
     )
@@ -214,43 +219,27 @@ def test_a_run_by_this_method(tmp_path, method):
     assert [line['stage'] for line in lines] == ([] if method == 'elr_plus' else ['warmup'] * WARMUP) + ['all'] * 6
     assert all(line['valid_changed'] >= 0 for line in lines)
     assert ('trusted_next' in lines[-1]) == (method != 'elr_plus')
+    if method == 'dividemix':
+        _check_splits(np.array([losses for losses, *_ in recorded[: 2 * 3]]))
     assert pipeline.run(settings, tmp_path) == summary
+
+
+def _check_splits(losses):
+    """[6, E, N], before the first epoch and after two: each network's split sees its own last E, the newest last."""
+    assert losses.shape[:2] == (6, 3)
+    for network in (0, 1):
+        first, second, third = losses[network::2]
+        assert (first == first[0]).all()
+        np.testing.assert_array_equal(second[:2], first[1:])
+        np.testing.assert_array_equal(third[:2], second[1:])
+        assert (third[2] != third[1]).any()
+    assert (losses[0] != losses[1]).any()
 
 
 @pytest.mark.parametrize('method', ['bootstrap', 'elr_plus', 'dividemix'])
 def test_a_setting_of_the_phase_that_a_method_replaces_is_refused(method):
     settings = config('phases=base', base__method=method, base__mixup=0.5)
     refused(lambda: CLASSIFIERS[method].check(settings, 'base'), 'config.base.mixup', 0.5, method)
-
-
-def test_labels_are_split_by_the_losses_of_several_epochs(tmp_path, monkeypatch):
-    """DivideMix at 90 % noise: each network's split sees its own last epochs, the newest last."""
-    seen, find = [], selection.clean_probability
-
-    def recording(recorded, **settings):
-        seen.append(recorded)
-        return find(recorded, **settings)
-
-    monkeypatch.setattr(selection, 'clean_probability', recording)
-    settings = config(
-        'rate=0.4,phases=base',
-        base__method='dividemix',
-        base__epochs=6,
-        dividemix__warmup_epochs=WARMUP,
-        dividemix__history=3,
-        data__valid_fraction=0.1,
-        data__test_limit=300,
-    )
-    pipeline.run(settings, tmp_path)
-    splits = np.array(seen[: 2 * 3])  # before the first epoch and after two: [6, E, N]
-    assert splits.shape[:2] == (6, 3)
-    for network in (0, 1):
-        first, second, third = splits[network::2]
-        assert (first == first[0]).all()
-        np.testing.assert_array_equal(second[:2], first[1:])
-        np.testing.assert_array_equal(third[:2], second[1:])
-        assert (third[2] != third[1]).any()
-    assert (splits[0] != splits[1]).any()
 
 
 def test_a_penalty_keeps_the_warm_up_from_being_sure(tmp_path):

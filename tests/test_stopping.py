@@ -44,6 +44,7 @@ def _ended(process, number=signal.SIGINT):
 def _tiny(workdir, epochs=60):
     changes = {'data.limit': 200, 'data.test_limit': 50, 'pretrain.batch_size': 64, 'classify.batch_size': 64}
     changes |= {'pretrain.augment': 'none', 'pretrain.epochs': epochs, 'classify.head_epochs': 0, 'classify.epochs': 1}
+    changes['report.page'] = False
     options = [f'--config.{key}={value}' for key, value in changes.items()]
     return '--config=configs/digits.py:phases=pretrained', f'--workdir={workdir}', *options
 
