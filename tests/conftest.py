@@ -56,7 +56,6 @@ LONGEST = (
     'test_momentum',
     'test_models',
     'test_automatic',
-    'test_experiment_tables',
     'test_cifar10',
     'test_stopping',
     'test_steps',

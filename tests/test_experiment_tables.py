@@ -197,6 +197,7 @@ def test_the_page_shows_the_table_of_the_json(scale):
     assert rendering.render(results, scale) in (record.ROOT / 'docs' / 'reproducing.md').read_text()
 
 
+@pytest.mark.slow
 def test_a_budget_stops_in_time_and_a_rerun_resumes(tmp_path, monkeypatch, capsys):
     """Two cells instead of 36, of two phases: the second takes both from the first."""
 
