@@ -131,7 +131,7 @@ def test_outliers_are_far_from_every_class():
     assert np.isfinite(Features(large, 0).components).all()
 
 
-def test_features_that_cannot_tell_classes_list_no_stranger():
+def test_features_that_cannot_tell_classes_list_no_outlier():
     features, labels, rng = _clusters(5, 60, 0.5)
     found = outliers.find({'noise': rng.normal(size=features.shape)}, labels)
     assert 0.4 < found.auroc < 0.6

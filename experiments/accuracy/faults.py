@@ -26,9 +26,9 @@ from experiments.accuracy import cifar10
 from noisy_jax.labels import classical, cross_fit, duplicates, judges, outliers, overlap
 
 RESULTS = record.RESULTS / 'faults.json'
-_SEEDS, _EACH, _ALIENS = (0, 1, 2), 300, 16
+_SEEDS, _EACH, _FOREIGN = (0, 1, 2), 300, 16
 # Classes of a folder, and those that outliers are of.
-_STRANGERS = {
+_OUTLIERS = {
     'vehicles among animals': ((3, 4, 5, 7), (0, 1, 8, 9)),
     'animals among vehicles': ((0, 1, 8, 9), (3, 4, 5, 7)),
     'trucks among nine other classes': (tuple(range(9)), (9,)),
@@ -94,15 +94,15 @@ def everything(train: np.ndarray, test: np.ndarray, labels: np.ndarray) -> dict[
     }
 
 
-def stranger(features: np.ndarray, labels: np.ndarray, wrong: float, among: str, seed: int) -> dict[str, Any]:
+def planted_outliers(features: np.ndarray, labels: np.ndarray, wrong: float, among: str, seed: int) -> dict[str, Any]:
     """Outliers found among 300 images of each class, of whose labels some are wrong."""
-    (inside, outside), rng = _STRANGERS[among], np.random.default_rng(seed)
+    (inside, outside), rng = _OUTLIERS[among], np.random.default_rng(seed)
     rows = [rng.choice(np.flatnonzero(labels == label), _EACH, replace=False) for label in inside]
     given = np.repeat(np.arange(len(inside)), _EACH)
     flipped = rng.random(len(given)) < wrong
     given[flipped] = rng.integers(0, len(inside), flipped.sum())
-    alien = [rng.choice(np.flatnonzero(labels == label), _ALIENS // len(outside), False) for label in outside]
-    chosen = np.concatenate([*rows, *alien])
+    foreign = [rng.choice(np.flatnonzero(labels == label), _FOREIGN // len(outside), False) for label in outside]
+    chosen = np.concatenate([*rows, *foreign])
     given = np.append(given, rng.integers(0, len(inside), len(chosen) - len(given)))
     found = outliers.find({'': features[chosen]}, given)
     hits = int((found.rows >= _EACH * len(inside)).sum())
@@ -135,14 +135,14 @@ def measure(images: pathlib.Path, human: pathlib.Path, features: pathlib.Path, w
     result: dict[str, Any] = {
         'planted': {change: planted(train, change) for change in CHANGES},
         'everything': everything(train, test, all_labels),
-        'strangers': {},
+        'outliers': {},
         'twins': {},
     }
     for kind, rows in kinds.items():
         for wrong in (0.0, 0.1, 0.4):
-            for among in _STRANGERS:
-                found = [stranger(rows, labels, wrong, among, seed) for seed in _SEEDS]
-                result['strangers'][f'{kind}, {wrong:.0%} wrong, {among}'] = found
+            for among in _OUTLIERS:
+                found = [planted_outliers(rows, labels, wrong, among, seed) for seed in _SEEDS]
+                result['outliers'][f'{kind}, {wrong:.0%} wrong, {among}'] = found
             result['twins'][f'{kind}, {wrong:.0%} wrong'] = [twins(rows, labels, wrong, seed) for seed in range(5)]
     return result | {'device': record.device(), 'versions': record.versions('scipy', 'scikit-learn')}
 
@@ -154,7 +154,7 @@ def table(result: dict[str, Any]) -> str:
         str(result['everything']),
     ]
     rows = []
-    for name, found in result['strangers'].items():
+    for name, found in result['outliers'].items():
         believed = [row for row in found if row['listed'] is not None]
         listed, hits = (sum(row[key] for row in believed) for key in ('listed', 'hits'))
         aurocs = ' '.join(f'{row["auroc"]:.2f}' for row in found)
