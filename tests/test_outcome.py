@@ -189,6 +189,16 @@ def test_a_disk_that_takes_no_more_is_one_line(tmp_path, capfd, limit):
     assert Checkpoints(tmp_path / 'base').step == 3
 
 
+def test_what_failed_first_is_told_at_the_end(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path / 'base')
+    checkpoints._manager.close()
+    fails = {'wait_until_finished': OSError(errno.ENOSPC, 'full'), 'close': FileNotFoundError(errno.ENOENT, 'gone')}
+    manager = mock.Mock(**{f'{name}.side_effect': error for name, error in fails.items()})
+    monkeypatch.setattr(checkpoints, '_manager', manager)
+    refused(checkpoints.close, 'cannot be saved (No space left on device)')
+    manager.close.assert_called_once_with()
+
+
 def test_a_checkpoint_goes_when_the_next_one_stands_on_the_disk(tmp_path, monkeypatch):
     """And not before: after a loss of power the newer one may be empty."""
     synced, real = [], files.sync

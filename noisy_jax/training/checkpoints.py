@@ -134,8 +134,11 @@ class Checkpoints:
         with self._saving():
             try:
                 self._settle()
-            finally:
-                self._manager.close()
+            except Exception:  # what comes of it at the end says less
+                with contextlib.suppress(Exception):
+                    self._manager.close()
+                raise
+            self._manager.close()
 
     def _save(self, step: int, meta: dict[str, Any], **items: Any) -> None:
         with self._saving():
