@@ -218,6 +218,17 @@ def test_an_original_that_cannot_be_read_is_named_without_the_advice_of_a_run(pe
     refused(capsys, clean_all(work, tmp_path / 'new'), 'cat/000.png', 'put the original back')
 
 
+def test_an_original_that_cannot_be_read_any_more_is_not_called_missing(tmp_path, capsys):
+    root, rng = tmp_path / 'pets', np.random.default_rng(0)
+    for name in ('cat', 'dog'):
+        digit_files.save(root / name, rng.integers(0, 255, (6, 5, 3), np.uint8))
+        digit_files.save(root / name, rng.integers(0, 255, (6, 5, 3), np.uint8))
+    train = folder.load('train', str(root))
+    work = work_dir(tmp_path / 'work', train, train.label, name='folder', path=str(root), broken='leave_out')
+    (root / 'cat/000.png').write_bytes(b'no image')
+    refused(capsys, clean_all(work, tmp_path / 'new'), 'cat/000.png of labels.csv cannot be read any more (')
+
+
 def test_broken_images_of_the_test_set_are_left_out_and_counted(tmp_path, capsys):
     root, rng = tmp_path / 'pets', np.random.default_rng(0)
     for place in ('train/cat', 'train/dog', 'test/cat', 'test/dog'):
@@ -870,6 +881,15 @@ def test_classes_that_differ_in_case(tmp_path, folds):
         files.place(str(tmp_path / 'a.png'), files.free(name, '1.png', 'from_dog'))
     made = {str(path.relative_to(tmp_path / 'new')) for path in (tmp_path / 'new').glob('*/*')}
     assert made == {'Cat/1.png', 'cat/1_from_dog.png' if folds else 'cat/1.png'}
+
+
+def test_a_file_that_has_the_name_of_a_folder_gets_another(tmp_path):
+    (tmp_path / 'new').mkdir()
+    (tmp_path / 'a.png').touch()
+    files = copies.CopyFolder(tmp_path / 'new', copy=False)
+    files.place(str(tmp_path / 'a.png'), 'cat/scan.png/1.png')
+    assert files.free('cat', 'scan.png', 'from_dog') == 'cat/scan_from_dog.png'
+    files.check_all_there()
 
 
 def test_names_that_are_too_long_are_cut(tmp_path):

@@ -194,6 +194,27 @@ def test_planes_of_16_bits_are_refused(tmp_path):
             depth.note(image)
 
 
+def test_fits_of_16_bits_are_refused(tmp_path):
+    """Their numbers have a sign, and often a zero point: Pillow takes -1 for 65535."""
+    cards = ('SIMPLE  = T', 'BITPIX  = 16', 'NAXIS   = 2', 'NAXIS1  = 2', 'NAXIS2  = 1', 'BZERO   = 32768', 'END')
+    head = ''.join(card.ljust(80) for card in cards).ljust(2880)
+    (tmp_path / 'a.fits').write_bytes(head.encode() + np.array([-1, 1], '>i2').tobytes().ljust(2880, b'\0'))
+    with Image.open(tmp_path / 'a.fits') as image, pytest.raises(ValueError, match='FITS of 16 bits'):
+        depth.note(image)
+
+
+@pytest.mark.parametrize('most', [4095, 65535, 255])
+def test_colours_of_a_ppm_of_more_than_8_bits_are_cut_with_a_warning(tmp_path, most):
+    errors._warn_once.cache_clear()
+    size = np.uint8 if most == 255 else '>u2'
+    (tmp_path / 'a.ppm').write_bytes(f'P6\n2 1\n{most}\n'.encode() + np.full(6, most, size).tobytes())
+    with warnings.catch_warnings(record=True) as warned, Image.open(tmp_path / 'a.ppm') as image:
+        warnings.simplefilter('always')
+        depth.note(image)
+        assert np.asarray(image).min() == 255
+    assert ['more than 8 bits per colour channel' in str(each.message) for each in warned] == [True] * (most > 255)
+
+
 def test_bytes_with_a_sign_are_refused(tmp_path):
     """As GDAL writes Int8; Pillow takes -1 for 255."""
     Image.new('L', (4, 5)).save(tmp_path / 'a.tif', tiffinfo={339: 2})

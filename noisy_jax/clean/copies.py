@@ -30,7 +30,7 @@ class CopyFolder:
 
     def __init__(self, out: pathlib.Path, copy: bool) -> None:
         self._out, self._copy = out, copy
-        self._taken: set[str] = set()
+        self._taken: set[str] = set()  # files and their folders
         self._placed: set[tuple[str, str]] = set()  # sources and targets
         self._folds = os.path.lexists(out.with_name(out.name.swapcase()))  # the disk takes A.jpg and a.jpg for one
         self.linked = 0
@@ -72,7 +72,7 @@ class CopyFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(path):
             raise InputError(f'two files would be {target} in the copy; --mode csv writes a list alone')
-        self._taken.add(self._key(target))
+        self._taken.update(map(self._key, (target, *map(str, pathlib.PurePath(target).parents))))
         return path
 
     def check_all_there(self) -> None:

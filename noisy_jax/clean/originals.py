@@ -76,7 +76,9 @@ def find(settings: dict[str, Any], ids: np.ndarray) -> Originals:
         raise InputError(f'{path}: two images have the same id, so that they cannot be told apart; take --mode csv')
     missing = [name for name in ids if name not in rows]
     if missing:
-        found = f'{missing[0]} of labels.csv is not there ({len(missing)} of {len(ids)} images are missing)'
+        damaged = dict(train.broken).get(missing[0])
+        fault = f'cannot be read any more ({damaged})' if damaged else 'is not there'
+        found = f'{missing[0]} of labels.csv {fault} ({len(missing)} of {len(ids)} images are missing)'
         raise InputError(f'{os.path.abspath(path)}: {found}; --data names the place of the data')
     unlabelled = np.flatnonzero(train.label == NO_LABEL)
     listed = np.array([rows[name] for name in ids])

@@ -12,6 +12,7 @@ _UNSIGNED, _NEGATIVE = 'unsigned', 'negative'  # in `info`, which parts of an im
 # Format of the samples 2: with a sign.
 _BITS, _PHOTOMETRIC, _PLANAR, _PREDICTOR, _FORMAT = 258, 262, 284, 317, 339
 _OF_FLOATS = 3  # a predictor that has an order of bytes of its own
+_BYTE = 255
 NO_DATA = 1e30  # beyond what is measured; programs for maps write -3.4e38 where nothing was
 
 
@@ -43,7 +44,9 @@ def note(image: Image.Image) -> None:
         raise ValueError('bytes with a sign, which Pillow reads as if they had none; save them with 16 bits')
     if _is_swapped_twice(image):
         raise ValueError('compressed pixels in big-endian order, which Pillow misreads; save it without compression')
-    if ';16' in _stored(image) and not is_deep(image):
+    if image.format == 'FITS' and image.mode == 'I;16':
+        raise ValueError('FITS of 16 bits, which Pillow reads as if they had no sign; save it as TIFF or PNG')
+    if (';16' in _stored(image) or _most(image) > _BYTE) and not is_deep(image):
         warn_once('images with more than 8 bits per colour channel are read as 8 bits, the upper ones of each value')
     if image.mode == 'I;16' and tags.get(_PHOTOMETRIC) == 0:
         image.info[_NEGATIVE] = True
@@ -75,6 +78,12 @@ def _is_swapped_twice(image: Image.Image) -> bool:
     decoder = image.tile[0][0] if getattr(image, 'tile', None) else ''
     swaps = decoder == 'libtiff' and getattr(image, 'tag_v2', {}).get(_PREDICTOR) != _OF_FLOATS
     return swaps and _stored(image) in ('I;16BS', 'I;32BS', 'F;32BF', 'F;64BF')
+
+
+def _most(image: Image.Image) -> int:
+    """The value of a PPM file that means white; 0 of other kinds."""
+    arguments = image.tile[0][3] if image.format == 'PPM' and getattr(image, 'tile', None) else 0
+    return arguments[-1] if isinstance(arguments, tuple) and isinstance(arguments[-1], int) else 0
 
 
 def _stored(image: Image.Image) -> str:
