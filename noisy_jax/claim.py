@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from noisy_jax import config as config_lib
-from noisy_jax import files, settings
+from noisy_jax import files, layout, settings
 from noisy_jax.data import identity, image_files, output_places
 from noisy_jax.errors import InputError, warn_once
 from noisy_jax.training import compiling
@@ -76,10 +76,12 @@ def claim(folder: WorkDir, context: Context) -> None:
 
 def _claim_too(folder: WorkDir, context: Context) -> None:
     try:
+        identity.check(folder, context.splits)  # first: settings that are chosen follow the data
         _claim(folder, context)
     except InputError as error:
-        number = jax.process_index()
-        raise InputError(f'process {number} has other settings or data than process 0: {error}') from error
+        found = str(error).removesuffix(f'; {layout.OTHER}')
+        who = f'process {jax.process_index()} has other settings or data than process 0'
+        raise InputError(f'{who}: {found}; every host needs the same') from error
 
 
 def _claim(folder: WorkDir, context: Context) -> None:

@@ -402,4 +402,5 @@ def test_a_process_with_other_data_is_told_by_its_number(tmp_path):
     results = _start([tmp_path / 'work'] * 2, 1, changes, code)
     assert all(status for status, *_ in results)
     assert 'process 1 has other settings or data than process 0' in results[1][2]
+    assert 'image 0, a/0.png, is another one; every host needs the same' in results[1][2]
     assert not (tmp_path / 'work' / 'metrics.jsonl').exists()

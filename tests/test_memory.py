@@ -1,6 +1,8 @@
 """What is said when memory does not suffice."""
 
+import concurrent.futures
 import errno
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +57,44 @@ def test_an_image_for_which_there_is_no_memory_is_not_called_broken(tmp_path, mo
     monkeypatch.setattr(PngImagePlugin.PngImageFile, 'load', load)
     with pytest.raises(MemoryError if is_short else BrokenImage, match=r'a\.png'):
         decoding.decode(tmp_path / 'a.png')
+
+
+class _Turns(threading.Condition):
+    """One that says when a thread waits."""
+
+    def __init__(self):
+        super().__init__()
+        self.waited = threading.Event()
+
+    def wait(self, timeout=None):
+        self.waited.set()
+        return super().wait(timeout)
+
+
+def test_images_wait_until_there_is_room_for_their_pixels(tmp_path, monkeypatch):
+    """On however many cores: of the two of 9 pixels one waits where 17 may be decoded at once."""
+    turns, order, first = _Turns(), [], threading.Event()
+
+    def as_array(image, size, levels):
+        order.append(f'{image.width} begins')
+        if image.width == 3:
+            first.set()
+            assert turns.waited.wait(60), 'the other one does not wait'
+        order.append(f'{image.width} ends')
+
+    monkeypatch.setattr(conversion, 'as_array', as_array)
+    monkeypatch.setattr(decoding, '_decoding', turns)
+    monkeypatch.setattr(decoding, '_AT_ONCE', 17)
+    monkeypatch.setattr(decoding, '_SMALL', 1)
+    for width, height in ((3, 3), (9, 1)):
+        Image.new('L', (width, height)).save(tmp_path / f'{width}.png')
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        one = pool.submit(decoding.decode, tmp_path / '3.png')
+        assert first.wait(60)
+        other = pool.submit(decoding.decode, tmp_path / '9.png')
+        one.result(60), other.result(60)
+    assert order == ['3 begins', '3 ends', '9 begins', '9 ends']
+    assert decoding._pixels == [0]
 
 
 def test_an_image_that_is_cut_off_is_broken_whatever_the_memory(tmp_path, monkeypatch):

@@ -189,6 +189,15 @@ def test_a_disk_that_takes_no_more_is_one_line(tmp_path, capfd, limit):
     assert Checkpoints(tmp_path / 'base').step == 3
 
 
+def test_a_save_that_failed_is_told_once(tmp_path, monkeypatch):
+    """At the end there is no checkpoint, of which something else would be said."""
+    checkpoints = Checkpoints(tmp_path / 'base')
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints._manager, 'save', mock.Mock(side_effect=OSError(errno.ENOSPC, 'full')))
+        refused(lambda: checkpoints.save(3, _state(2.0), {}), 'cannot be saved (No space left on device)')
+    checkpoints.close()
+
+
 def test_what_failed_first_is_told_at_the_end(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path / 'base')
     checkpoints._manager.close()

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import pathlib
 import struct
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -44,6 +45,9 @@ _COPIES, _ROOM = 8, 2**26  # bytes of a value in some decoders, and more, with w
 _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several copies
 # One thread, which takes the memory again that it has freed: glibc keeps that for each thread.
 _large_images = concurrent.futures.ThreadPoolExecutor(1, 'large image')
+# Pixels of the others that are decoded at once, on however many cores; small ones need no turn.
+_AT_ONCE, _SMALL = 4 * conversion.LARGE, 2**20
+_decoding, _pixels = threading.Condition(), [0]
 _ANY = Levels(0.0, 1.0)
 _FAULTS = (OSError, SyntaxError, ValueError, RuntimeError, struct.error, Image.DecompressionBombError)
 _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what it lacks, and no fault of the image
@@ -200,7 +204,18 @@ def _has_room(size: int = 0) -> bool:
 
 
 def _in_turn(image: Image.Image, work: Callable[[], Any]) -> Any:
-    """What `work` returns; that on a large image waits for its turn."""
-    if image.width * image.height <= conversion.LARGE:
+    """What `work` returns; that on an image that is not small waits for its turn."""
+    pixels = image.width * image.height
+    if pixels > conversion.LARGE:
+        return _large_images.submit(work).result()
+    if pixels <= _SMALL:
         return work()
-    return _large_images.submit(work).result()
+    with _decoding:
+        _decoding.wait_for(lambda: _pixels[0] + pixels <= _AT_ONCE)
+        _pixels[0] += pixels
+    try:
+        return work()
+    finally:
+        with _decoding:
+            _pixels[0] -= pixels
+            _decoding.notify_all()

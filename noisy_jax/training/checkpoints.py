@@ -143,17 +143,17 @@ class Checkpoints:
     def _save(self, step: int, meta: dict[str, Any], **items: Any) -> None:
         with self._saving():
             self._settle()
-            self._is_settled = False
             self._manager.save(step, args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items))
-        self._meta = meta
+        self._meta, self._is_settled = meta, False
 
     def _settle(self) -> None:
         """Waits for what is being saved; removes the checkpoints before it when it would outlast a loss of power.
 
         Orbax leaves that to the system, which may have written nothing of a file that already has its name.
         """
+        is_settled, self._is_settled = self._is_settled, True  # also where the save has failed
         self._manager.wait_until_finished()
-        if self._is_settled:
+        if is_settled:
             return
         if is_main():
             files.sync(self.folder / str(self.step))
@@ -161,7 +161,6 @@ class Checkpoints:
                 shutil.rmtree(half, ignore_errors=True)
         for step in self._before:
             self._manager.delete(step)
-        self._is_settled = True
 
     @property
     def _before(self) -> list[int]:
