@@ -59,42 +59,26 @@ def test_an_image_for_which_there_is_no_memory_is_not_called_broken(tmp_path, mo
         decoding.decode(tmp_path / 'a.png')
 
 
-class _Turns(threading.Condition):
-    """One that says when a thread waits."""
-
-    def __init__(self):
-        super().__init__()
-        self.waited = threading.Event()
-
-    def wait(self, timeout=None):
-        self.waited.set()
-        return super().wait(timeout)
-
-
-def test_images_wait_until_there_is_room_for_their_pixels(tmp_path, monkeypatch):
-    """On however many cores: of the two of 9 pixels one waits where 17 may be decoded at once."""
-    turns, order, first = _Turns(), [], threading.Event()
+@pytest.mark.parametrize(
+    ('pixels', 'threads'), [(4, {'caller'}), (6, {'large image_0', 'large image_1'}), (9, {'large image_0'})]
+)
+def test_few_threads_decode_large_images(tmp_path, monkeypatch, pixels, threads):
+    """On however many cores: each keeps the memory of its images."""
+    monkeypatch.setattr(conversion, 'LARGE', 8)
+    monkeypatch.setattr(decoding, '_half_as_large', concurrent.futures.ThreadPoolExecutor(2, 'large image'))
+    monkeypatch.setattr(decoding, '_large_images', concurrent.futures.ThreadPoolExecutor(1, 'large image'))
+    barrier, seen = threading.Barrier(len(threads)), set()
 
     def as_array(image, size, levels):
-        order.append(f'{image.width} begins')
-        if image.width == 3:
-            first.set()
-            assert turns.waited.wait(60), 'the other one does not wait'
-        order.append(f'{image.width} ends')
+        seen.add(threading.current_thread().name)
+        barrier.wait(60)  # for all that may be decoded at once
 
     monkeypatch.setattr(conversion, 'as_array', as_array)
-    monkeypatch.setattr(decoding, '_decoding', turns)
-    monkeypatch.setattr(decoding, '_AT_ONCE', 17)
-    monkeypatch.setattr(decoding, '_SMALL', 1)
-    for width, height in ((3, 3), (9, 1)):
-        Image.new('L', (width, height)).save(tmp_path / f'{width}.png')
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        one = pool.submit(decoding.decode, tmp_path / '3.png')
-        assert first.wait(60)
-        other = pool.submit(decoding.decode, tmp_path / '9.png')
-        one.result(60), other.result(60)
-    assert order == ['3 begins', '3 ends', '9 begins', '9 ends']
-    assert decoding._pixels == [0]
+    for number in range(4):
+        Image.new('L', (pixels, 1)).save(tmp_path / f'{number}.png')
+    with concurrent.futures.ThreadPoolExecutor(4 if len(threads) > 1 else 1, 'caller') as pool:
+        list(pool.map(decoding.decode, sorted(tmp_path.glob('*.png'))))
+    assert {name.replace('caller_0', 'caller') for name in seen} == threads
 
 
 def test_an_image_that_is_cut_off_is_broken_whatever_the_memory(tmp_path, monkeypatch):

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import pathlib
 import struct
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -43,11 +42,9 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 _LONG = 2.0  # sides, above which much of an image is not in its middle square
 _COPIES, _ROOM = 8, 2**26  # bytes of a value in some decoders, and more, with which an image can be decoded
 _HEAVY = ('AVIF', 'JPEG2000', 'WEBP')  # formats whose decoders hold several copies
-# One thread, which takes the memory again that it has freed: glibc keeps that for each thread.
+# Few threads, on however many cores, which take the memory again that they have freed: glibc keeps that for each.
 _large_images = concurrent.futures.ThreadPoolExecutor(1, 'large image')
-# Pixels of the others that are decoded at once, on however many cores; small ones need no turn.
-_AT_ONCE, _SMALL = 4 * conversion.LARGE, 2**20
-_decoding, _pixels = threading.Condition(), [0]
+_half_as_large = concurrent.futures.ThreadPoolExecutor(4, 'large image')
 _ANY = Levels(0.0, 1.0)
 _FAULTS = (OSError, SyntaxError, ValueError, RuntimeError, struct.error, Image.DecompressionBombError)
 _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what it lacks, and no fault of the image
@@ -204,18 +201,8 @@ def _has_room(size: int = 0) -> bool:
 
 
 def _in_turn(image: Image.Image, work: Callable[[], Any]) -> Any:
-    """What `work` returns; that on an image that is not small waits for its turn."""
+    """What `work` returns; that on a large image waits for its turn."""
     pixels = image.width * image.height
-    if pixels > conversion.LARGE:
-        return _large_images.submit(work).result()
-    if pixels <= _SMALL:
+    if pixels <= conversion.LARGE // 2:
         return work()
-    with _decoding:
-        _decoding.wait_for(lambda: _pixels[0] + pixels <= _AT_ONCE)
-        _pixels[0] += pixels
-    try:
-        return work()
-    finally:
-        with _decoding:
-            _pixels[0] -= pixels
-            _decoding.notify_all()
+    return (_large_images if pixels > conversion.LARGE else _half_as_large).submit(work).result()
