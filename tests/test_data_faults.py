@@ -154,17 +154,21 @@ def test_a_large_image_is_converted_in_strips_to_the_same_bits(tmp_path, monkeyp
             np.testing.assert_array_equal(strips, whole)
 
 
-def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
-    for side in (3, 4):
+def test_large_images_are_decoded_by_few_threads(tmp_path, monkeypatch):
+    """On however many cores: each keeps the memory of its images."""
+    for side in (3, 4, 5):
         Image.new('RGB', (side, side)).save(tmp_path / f'{side}.png')
-    monkeypatch.setattr(conversion, 'LARGE', 15)
+    monkeypatch.setattr(conversion, 'LARGE', 20)
 
     def thread_of(side):
         return decoding.decode(tmp_path / f'{side}.png', then=lambda _: threading.current_thread())
 
     assert thread_of(3) is threading.current_thread()
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(thread_of, [4] * 20))) == 1
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for side, most in ((4, 4), (5, 1)):
+            threads = set(pool.map(thread_of, [side] * 40))
+            assert len(threads) <= most
+            assert all(thread.name.startswith('large image') for thread in threads)
 
 
 def test_more_pixels_than_pillows_limit(tmp_path):

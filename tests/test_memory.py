@@ -1,8 +1,6 @@
 """What is said when memory does not suffice."""
 
-import concurrent.futures
 import errno
-import threading
 
 import jax
 import jax.numpy as jnp
@@ -57,28 +55,6 @@ def test_an_image_for_which_there_is_no_memory_is_not_called_broken(tmp_path, mo
     monkeypatch.setattr(PngImagePlugin.PngImageFile, 'load', load)
     with pytest.raises(MemoryError if is_short else BrokenImage, match=r'a\.png'):
         decoding.decode(tmp_path / 'a.png')
-
-
-@pytest.mark.parametrize(
-    ('pixels', 'threads'), [(4, {'caller'}), (6, {'large image_0', 'large image_1'}), (9, {'large image_0'})]
-)
-def test_few_threads_decode_large_images(tmp_path, monkeypatch, pixels, threads):
-    """On however many cores: each keeps the memory of its images."""
-    monkeypatch.setattr(conversion, 'LARGE', 8)
-    monkeypatch.setattr(decoding, '_half_as_large', concurrent.futures.ThreadPoolExecutor(2, 'large image'))
-    monkeypatch.setattr(decoding, '_large_images', concurrent.futures.ThreadPoolExecutor(1, 'large image'))
-    barrier, seen = threading.Barrier(len(threads)), set()
-
-    def as_array(image, size, levels):
-        seen.add(threading.current_thread().name)
-        barrier.wait(60)  # for all that may be decoded at once
-
-    monkeypatch.setattr(conversion, 'as_array', as_array)
-    for number in range(4):
-        Image.new('L', (pixels, 1)).save(tmp_path / f'{number}.png')
-    with concurrent.futures.ThreadPoolExecutor(4 if len(threads) > 1 else 1, 'caller') as pool:
-        list(pool.map(decoding.decode, sorted(tmp_path.glob('*.png'))))
-    assert {name.replace('caller_0', 'caller') for name in seen} == threads
 
 
 def test_an_image_that_is_cut_off_is_broken_whatever_the_memory(tmp_path, monkeypatch):
