@@ -77,7 +77,8 @@ def claim(folder: WorkDir, context: Context) -> None:
 def _claim_too(folder: WorkDir, context: Context) -> None:
     try:
         identity.check(folder, context.splits)  # first: settings that are chosen follow the data
-        _claim(folder, context)
+        _claim_config(folder, context)
+        _claim_data(folder, context)
     except InputError as error:
         found = str(error).removesuffix(f'; {layout.OTHER}')
         who = f'process {jax.process_index()} has other settings or data than process 0'
@@ -85,16 +86,24 @@ def _claim_too(folder: WorkDir, context: Context) -> None:
 
 
 def _claim(folder: WorkDir, context: Context) -> None:
-    splits = context.splits
+    _claim_config(folder, context)
+    identity.check(folder, context.splits)
+    _claim_data(folder, context)
+
+
+def _claim_config(folder: WorkDir, context: Context) -> None:
     defaults = dict(config_lib.flatten(settings.default()))
     folder.claim(context.config.to_dict(), may_differ=settings.MACHINE, defaults=defaults, meant=meant(folder))
-    identity.check(folder, splits)
+
+
+def _claim_data(folder: WorkDir, context: Context) -> None:
+    """The weights that the run began with, and what a classifier sees of its images."""
     _check_weights(folder, context.config.model.weights)
-    path, now = context.config.data.path, splits.description
+    path, now = context.config.data.path, context.splits.description
     before = _described(folder)
     for name, what in (('image_shape', 'the shape of an image'), ('levels', 'the range that is black to white')):
         was, found = before.get(name), now[name] and list(now[name])
-        if name in before and was != found:  # what a trained classifier sees of an image
+        if name in before and was != found:
             raise identity.changed(folder, f'{what} was {was}, is {found}')
     folder.save_json('data', now | ({'place': os.path.abspath(path)} if path else {}))
 
@@ -145,7 +154,7 @@ def _check_weights(folder: WorkDir, path: str) -> None:
     if not (folder.path / 'weights.json').exists():
         folder.save_json('weights', {'sha256': digest})
     elif folder.load_json('weights') != {'sha256': digest}:
-        raise InputError(f'model.weights: {path} has changed since this run began; use another --workdir')
+        raise InputError(f'model.weights: {path} has changed since this run began; {layout.OTHER}')
 
 
 def _paths(config: ConfigDict) -> dict[str, str]:

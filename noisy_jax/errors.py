@@ -1,11 +1,12 @@
 """The exception for user errors, which a command tells in one line, the texts in it, and warnings."""
 
+import contextlib
 import errno
 import functools
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 MEND = 'mend that, and rerun the command'
@@ -84,6 +85,16 @@ def _is_numpy_scalar(value: Any) -> bool:
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or its type where there is none: the reason within an InputError."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def named(what: object) -> Iterator[None]:
+    """Errors of the system that name no file, such as those of a full disk, get the name of what is written."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(what)
+        raise
 
 
 def is_memory_short(error: Exception) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
-from noisy_jax.errors import InputError, some
+from noisy_jax.errors import InputError, named, some
 
 _ADDRESS = re.compile(r'[A-Za-z][\w+.-]+:/')  # gs://bucket; pathlib takes one / away, and C:/ is a disk
 _WORKBOOKS = b'PK\x03\x04', b'\xd0\xcf\x11\xe0'  # of today and of before 2007
@@ -75,16 +75,6 @@ def as_npy(array: np.ndarray) -> bytes:
 def as_json(value: dict[str, Any], *, sort_keys: bool = False) -> bytes:
     """The content of a .json file."""
     return (json.dumps(value, indent=1, sort_keys=sort_keys) + '\n').encode()
-
-
-@contextlib.contextmanager
-def named(path: pathlib.Path) -> Iterator[None]:
-    """Errors of the system that name no file, such as those of a full disk, get the name of the one that is written."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
 
 
 def sync(path: pathlib.Path) -> None:
@@ -162,9 +152,10 @@ def lines(path: str | os.PathLike) -> Iterator[str]:
     try:
         with open_bytes(path) as file:
             head = file.read(_HEAD)
+        is_binary = b'\0' in head
         with open(path, encoding='utf-8-sig', errors='surrogateescape', newline='') as text:
             for line in text:
-                if b'\0' in head or '\0' in line:
+                if is_binary or '\0' in line:
                     raise InputError(f'{path}: cannot be read as text ({other_form(head) or "a byte of it is 0"})')
                 yield line
     except OSError as error:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from noisy_jax.errors import escaped
+from noisy_jax.errors import escaped, named
 
 _AS_IT_CAN = 'noisy_jax.as_it_can'  # what `str.encode` calls by this name
 
@@ -64,21 +64,12 @@ class Named:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with _named():
+        with named('standard output'):
             return self._stream.write(text)
 
     def flush(self) -> None:
-        with _named():
+        with named('standard output'):
             self._stream.flush()
-
-
-@contextlib.contextmanager
-def _named() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or 'standard output'
-        raise
 
 
 @contextlib.contextmanager

@@ -132,7 +132,7 @@ class WorkDir:
         if keys:
             differences = some([f'{key} was {before.get(key)!r}, is {now.get(key)!r}' for key in keys], 5)
             path = self.path / 'config.json'
-            raise InputError(f'{path}: this run has another config: {differences}; use another --workdir')
+            raise InputError(f'{path}: this run has another config: {differences}; {layout.OTHER}')
 
     @property
     def is_claimed(self) -> bool:
@@ -258,7 +258,8 @@ class WorkDir:
             name = next(name for name in names if not (self.path / name).exists())
             path.rename(self.path / name)
             warn_once(f'{path} is not as the run wrote it; it is kept as {name}')
-        files.write(note, '\n'.join(dict.fromkeys([*lines, _line(content, path)])).encode())
+        if (line := _line(content, path)) not in lines:
+            files.write(note, '\n'.join([*lines, line]).encode())
 
     def remove(self, name: str) -> None:
         """Removes a file, if there is one, and if this is the process that writes."""

@@ -7,7 +7,7 @@ import resource
 import pytest
 from conftest import refused
 
-from noisy_jax import files, outputs
+from noisy_jax import errors, files, outputs
 from noisy_jax.errors import InputError
 
 
@@ -168,5 +168,5 @@ def test_writing_follows_no_link_and_names_the_file(tmp_path):
 
 
 def _written(file, name):
-    with files.named(name):
+    with errors.named(name):
         file.write(b'x')

@@ -30,7 +30,8 @@ class CopyFolder:
 
     def __init__(self, out: pathlib.Path, copy: bool) -> None:
         self._out, self._copy = out, copy
-        self._taken: set[str] = set()  # files and their folders
+        self._taken: set[str] = set()
+        self._folders: set[str] = set()  # of these
         self._placed: set[tuple[str, str]] = set()  # sources and targets
         self._folds = os.path.lexists(out.with_name(out.name.swapcase()))  # the disk takes A.jpg and a.jpg for one
         self.linked = 0
@@ -72,7 +73,8 @@ class CopyFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(path):
             raise InputError(f'two files would be {target} in the copy; --mode csv writes a list alone')
-        self._taken.update(map(self._key, (target, *map(str, pathlib.PurePath(target).parents))))
+        self._taken.add(self._key(target))
+        self._folders.update(self._key(str(parent)) for parent in pathlib.PurePath(target).parents)
         return path
 
     def check_all_there(self) -> None:
@@ -87,7 +89,7 @@ class CopyFolder:
         """
         stem, suffix = os.path.splitext(name)
         target, number = f'{folder}/{name}', 1
-        while self._key(target) in self._taken:
+        while (key := self._key(target)) in self._taken or key in self._folders:
             end = f'_{number}{suffix}' if number > 1 else suffix
             while len(os.fsencode(f'{stem}_{mark}{end}')) > _LONGEST_NAME:
                 stem, mark = (stem[:-1], mark) if len(stem) >= len(mark) else (stem, mark[:-1])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_jax import json_files
+from noisy_jax import json_files, layout
 from noisy_jax.data.dataset import NO_LABEL, Dataset
 from noisy_jax.data.splits import Splits
 from noisy_jax.errors import InputError
@@ -62,14 +62,14 @@ def _check_labels(folder: WorkDir, kind: str, labels: np.ndarray, ids: np.ndarra
             raise changed(folder, f'{kind} labels are others')
         folder.save_array(name, labels)
         return
-    before = folder.load_array(name, labels.shape, 'i', 'use another --workdir')
+    before = folder.load_array(name, labels.shape, 'i', layout.OTHER)
     if np.any(before != labels) and is_same:
         raise InputError(f'{folder.path}/{name}.npy is damaged; remove it, and rerun the command')
     for row in np.flatnonzero(before != labels):
         raise changed(folder, f'the {kind} label of image {row}, {ids[row]}, was {before[row]}, is {labels[row]}')
 
 
-def changed(folder: WorkDir, how: str, remedy: str = 'use another --workdir') -> InputError:
+def changed(folder: WorkDir, how: str, remedy: str = layout.OTHER) -> InputError:
     return InputError(f'{folder.path}: the data has changed since this run began: {how}; {remedy}')
 
 

@@ -122,16 +122,16 @@ def name_fault() -> str | None:
 
 def _lost(reason: str) -> str:
     """What is said of a lost process, for the reason that is known."""
-    again = 'rerun the same command on every host'
+    lost, again = 'another process of this run has ended or cannot be reached', 'rerun the same command on every host'
     if _have_met.is_set():
-        return f'another process of this run has ended or cannot be reached ({reason}); {again} to resume'
+        return f'{lost} ({reason}); {again} to resume'
     name = socket.gethostname()
     if address := _loopback(name):
         way = f'the name of this host, {name!r}, has the address {address}, at which no other host reaches it: mend '
         way += '/etc/hosts'
     else:
         way = 'hosts need a way to each other at all ports, not only to that of the coordinator: see to their firewalls'
-    return f'another process of this run has ended or cannot be reached ({reason}); {way}, and {again}'
+    return f'{lost} ({reason}); {way}, and {again}'
 
 
 def _loopback(name: str) -> str:

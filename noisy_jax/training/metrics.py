@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from noisy_jax import files
-from noisy_jax.errors import warn_once
+from noisy_jax.errors import named, warn_once
 from noisy_jax.training.mesh import is_main
 from noisy_jax.training.tensorboard import Board
 from noisy_jax.workdir import WorkDir
@@ -67,7 +67,7 @@ class MetricWriter:
         """Writes one line; `epoch` counts from 1, `step` within the stage, None becomes null."""
         if self._file:
             line = {'phase': phase, 'stage': stage, 'epoch': epoch, 'step': step, **values}
-            with files.named(self._path):
+            with named(self._path):
                 self._file.write(json.dumps(line) + '\n')
                 self._file.flush()
             self._show()
